@@ -1,0 +1,63 @@
+"""Metrics as (sum, count) pairs, so that no average depends on how the data was cut; and the figures made of them."""
+
+import math
+
+import jax.numpy as jnp
+import numpy as np
+
+
+def correct(logits, label):
+    """1.0 where the largest logit is the labelled class, [n]; a soft label counts as its most probable class."""
+    if label.ndim == 2:
+        label = jnp.argmax(label, axis=-1)
+    return (jnp.argmax(logits, axis=-1) == label).astype(jnp.float32)
+
+
+def means(pairs):
+    """name -> (sum, count) as name -> sum / count (floats). A count of zero gives NaN: nothing was measured."""
+    totals = {name: (float(np.sum(s)), float(np.sum(c))) for name, (s, c) in pairs.items()}
+    return {name: s / c if c else math.nan for name, (s, c) in totals.items()}
+
+
+def of_logits(logits, label):
+    """Figures of a whole split from its stored logits, in float64 on the host.
+
+    Args:
+      logits: [n, classes].
+      label: int [n].
+
+    Returns:
+      dict with loss (mean cross entropy), accuracy (top-1), top5 (only for more than 5 classes), correct and count (ints). Ties
+      count for the lower class number in top-1, as argmax has it.
+    """
+    logits = np.asarray(logits, np.float64)
+    label = np.asarray(label)
+    right = logits[np.arange(len(label)), label]
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    log_sum = np.log(np.exp(shifted).sum(axis=1)) + logits.max(axis=1)
+    hits = int((logits.argmax(axis=1) == label).sum())
+    out = {"loss": float((log_sum - right).mean()), "accuracy": hits / len(label), "correct": hits, "count": len(label)}
+    if logits.shape[1] > 5:
+        out["top5"] = float(((logits > right[:, None]).sum(axis=1) < 5).mean())
+    return out
+
+
+def wilson_interval(hits, n, z=1.959964):
+    """The confidence interval of a proportion (Wilson 1927), by default of 95 %.
+
+    Unlike the normal approximation it stays inside [0, 1] and holds near 100 %, where accuracies are.
+
+    Args:
+      hits: number of successes.
+      n: number of trials; 0 gives (0, 1).
+      z: normal quantile.
+
+    Returns:
+      (low, high).
+    """
+    if n == 0:
+        return 0.0, 1.0
+    p = hits / n
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return max(0.0, centre - half), min(1.0, centre + half)

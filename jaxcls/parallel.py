@@ -1,0 +1,120 @@
+"""One program on one device, many devices or many processes: jit over sharded arrays, or pmap.
+
+Both modes take and return replicated state without a leading device axis. In `jit` mode the compiler sees the global batch, so BatchNorm
+is synchronised by itself; in `pmap` mode a device sees its slice, and whatever crosses devices says so through the collectives below,
+which do nothing where `axis_name` is None.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxcls.errors import UserError
+
+AXIS = "data"
+
+
+def psum(tree, axis_name):
+    """Sum over the devices of a mapped axis; the tree itself where there is none."""
+    return tree if axis_name is None else jax.lax.psum(tree, axis_name)
+
+
+def pmean(tree, axis_name):
+    """Mean over the devices of a mapped axis (the maximum for integers, such as counters)."""
+    if axis_name is None:
+        return tree
+
+    def mean(x):
+        reduce = jax.lax.pmean if jnp.issubdtype(x.dtype, jnp.inexact) else jax.lax.pmax
+        return reduce(x, axis_name)
+
+    return jax.tree.map(mean, tree)
+
+
+def all_gather(tree, axis_name):
+    """The shares [n / devices, ...] of all devices as [n, ...], in the order of the batch."""
+    return tree if axis_name is None else jax.lax.all_gather(tree, axis_name, tiled=True)
+
+
+def axis_index(axis_name):
+    """The number of this device on a mapped axis; 0 where there is none."""
+    return 0 if axis_name is None else jax.lax.axis_index(axis_name)
+
+
+class Parallel:
+    """Compiles functions for the devices of a run and moves arrays to them.
+
+    Attributes:
+      mode: "jit" or "pmap".
+      axis_name: what collectives and BatchNorm are told: `AXIS` in pmap mode, None in jit mode.
+      size: the number of devices of all processes.
+    """
+
+    def __init__(self, mode="jit", devices=None):
+        """`devices`: how many of this machine's devices to use (single-process runs only); None for all.
+
+        Raises UserError for an unknown mode or more devices than there are.
+        """
+        if mode not in ("jit", "pmap"):
+            raise UserError(f"config.parallel.mode is {mode!r}; it can be 'jit' or 'pmap'.")
+        found = jax.devices()
+        if devices and devices > len(found):
+            raise UserError(f"config.parallel.devices asks for {devices} devices, but JAX sees {len(found)} ({found[0].platform}).")
+        if devices and jax.process_count() > 1:
+            raise UserError("config.parallel.devices can't be set when several processes train together; leave it at 0 (all).")
+        self.mode = mode
+        self.devices = found[: devices or None]
+        self.size = len(self.devices)
+        self.axis_name = AXIS if mode == "pmap" else None
+        self.mesh = Mesh(np.array(self.devices), (AXIS,))
+        self.replicated = NamedSharding(self.mesh, PartitionSpec())
+
+    def compile(self, fn, in_axes, *, donate=()):
+        """`fn` compiled for all devices; what it returns is replicated.
+
+        Args:
+          fn: a pure function of arrays.
+          in_axes: for each argument the axis along which it is split over devices, or None for a replicated one.
+          donate: positions of arguments whose memory the result may take.
+        """
+        if self.mode == "pmap":
+            return jax.pmap(
+                fn, AXIS, in_axes=tuple(None if a is None else 0 for a in in_axes), out_axes=None, devices=self._pmap_devices(),
+                donate_argnums=donate,
+            )  # fmt: skip
+        shardings = tuple(self.replicated if a is None else self._split(a) for a in in_axes)
+        return jax.jit(fn, in_shardings=shardings, out_shardings=self.replicated, donate_argnums=donate)
+
+    def replicate(self, tree):
+        """Copies of host arrays on every device. Every process must hold the same values."""
+        return jax.tree.map(lambda x: jax.make_array_from_process_local_data(self.replicated, np.asarray(x)), tree)
+
+    def split(self, tree, axis=0):
+        """Host arrays, this process's rows along `axis`, as the global batch over all devices.
+
+        In pmap mode the result has a leading axis of this process's devices, as pmap wants it.
+        """
+        if self.mode == "jit":
+            sharding = self._split(axis)
+            return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), tree)
+        devices = [d for d in self.devices if d.process_index == jax.process_index()]
+        mesh = Mesh(np.array(devices), (AXIS,))
+
+        def put(x):
+            parts = np.stack(np.split(np.asarray(x), len(devices), axis=axis))
+            return jax.device_put(parts, NamedSharding(mesh, PartitionSpec(AXIS)))
+
+        return jax.tree.map(put, tree)
+
+    def local_rows(self, n):
+        """The slice of a global batch of n rows that this process provides."""
+        share = n // jax.process_count()
+        start = jax.process_index() * share
+        return slice(start, start + share)
+
+    def _split(self, axis):
+        return NamedSharding(self.mesh, PartitionSpec(*[None] * axis, AXIS))
+
+    def _pmap_devices(self):
+        return None if len(self.devices) == jax.device_count() else self.devices

@@ -1,0 +1,77 @@
+"""What a training run carries from step to step (`TrainState`), and what a task's loss reports (`Aux`)."""
+
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Arrays only, so that it can be donated, replicated and saved as it is. Functions live in the task and the optimiser.
+
+    Attributes:
+      step: int32 scalar, the number of updates done.
+      params: the trained parameters.
+      model_state: the model's other collections, e.g. `{"batch_stats": ...}`.
+      opt_state: the optax state.
+      rng: uint32 key data of the run; keys of a step are folded from it, never carried.
+      extra: dict owned by the task and its wrappers (ema, teacher, queue, mask).
+      controls: dict of float32 scalars that the loop may set between steps and that reach the optimiser's update as keyword
+        arguments (`lr_scale`, ...).
+      loss_scale: `{"scale", "good_steps"}` for float16, else None.
+    """
+
+    step: Any
+    params: Any
+    model_state: Any
+    opt_state: Any
+    rng: Any
+    extra: Any
+    controls: Any
+    loss_scale: Any = None
+
+
+@flax.struct.dataclass
+class Aux:
+    """What `Task.loss` returns beside the summed loss.
+
+    Attributes:
+      model_state: the model's collections after this forward pass.
+      count: float scalar, what the summed loss is divided by (the sum of mask * weight).
+      metrics: dict name -> (sum, count), both float scalars.
+      carry: arrays with a leading batch axis that pass through to `Task.after_update` untouched (e.g. MoCo's keys).
+    """
+
+    model_state: Any
+    count: Any
+    metrics: dict
+    carry: Any = None
+
+
+def create(task, tx, rng, batch, *, controls=None, loss_scale=None) -> TrainState:
+    """The state of step 0: parameters and extras from `task.init`, the optimiser's state from `tx`.
+
+    Args:
+      task: a Task (tasks/base.py).
+      tx: an optax transformation.
+      rng: uint32 key data (`jax.random.PRNGKey`).
+      batch: one batch with the shapes of training; only shapes matter.
+      controls: initial values of the controls.
+      loss_scale: initial loss scale (float16), or None.
+    """
+    init_rng, run_rng = jax.random.split(rng)
+    params, model_state, extra = task.init(init_rng, batch)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        model_state=model_state,
+        opt_state=tx.init(params),
+        rng=run_rng,
+        extra=extra,
+        controls={k: jnp.asarray(v, jnp.float32) for k, v in (controls or {}).items()},
+        loss_scale=None
+        if loss_scale is None
+        else {"scale": jnp.asarray(loss_scale, jnp.float32), "good_steps": jnp.zeros((), jnp.int32)},
+    )

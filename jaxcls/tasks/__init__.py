@@ -1,0 +1,1 @@
+"""Tasks: what is learned (supervised, ...), and wrappers around them (batch transforms, EMA)."""

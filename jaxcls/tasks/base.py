@@ -1,0 +1,58 @@
+"""The interface between the training step and whatever is trained."""
+
+
+class Task:
+    """What the step needs to know of a training method; subclasses and wrappers override what they change.
+
+    A task holds configuration and pure functions, never arrays: those live in the `TrainState`.
+
+    Attributes:
+      transient: keys of `state.extra` that are left out of checkpoints (a frozen teacher comes from its own file).
+    """
+
+    transient: tuple[str, ...] = ()
+
+    def init(self, rng, batch):
+        """Parameters, model state and extra (dicts of arrays) for batches of these shapes."""
+        raise NotImplementedError
+
+    def loss(self, params, state, batch, rng):
+        """The loss summed over the batch (a float32 scalar), and an `Aux`.
+
+        `params` are the ones to differentiate by; `state` gives everything else.
+        """
+        raise NotImplementedError
+
+    def after_update(self, state, aux):
+        """The state after an update: momentum encoders, averages, queues. `aux` covers the global batch under jit, the
+        device's share (in `carry`) under pmap."""
+        del aux
+        return state
+
+    def predict(self, state, batch):
+        """Predictions of a batch in evaluation mode: `{"logits": float32 [n, classes], ...}`."""
+        raise NotImplementedError
+
+
+class Wrapper(Task):
+    """A task around a task, passing on what it does not change."""
+
+    def __init__(self, inner):
+        self.inner = inner
+        self.transient = inner.transient
+
+    def init(self, rng, batch):
+        """As the inner task."""
+        return self.inner.init(rng, batch)
+
+    def loss(self, params, state, batch, rng):
+        """As the inner task."""
+        return self.inner.loss(params, state, batch, rng)
+
+    def after_update(self, state, aux):
+        """As the inner task."""
+        return self.inner.after_update(state, aux)
+
+    def predict(self, state, batch):
+        """As the inner task."""
+        return self.inner.predict(state, batch)

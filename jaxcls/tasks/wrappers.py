@@ -1,0 +1,76 @@
+"""Wrappers that any task can be put into: transforms of the batch, an average of the weights."""
+
+import jax
+import jax.numpy as jnp
+
+from jaxcls.tasks.base import Wrapper
+
+
+class Transformed(Wrapper):
+    """Transforms batches on the device before the inner task sees them (the batch seam).
+
+    Args:
+      inner: the task.
+      train: (keys [n], batch) -> batch for training. The key of an example is
+        `fold_in(fold_in(key(seed), epoch), draw)`: it depends on no worker, device, process or restart.
+      evaluate: batch -> batch for prediction and initialisation.
+      seed: the run's seed.
+    """
+
+    def __init__(self, inner, train, evaluate, *, seed):
+        super().__init__(inner)
+        self.train = train
+        self.evaluate = evaluate
+        self.seed = seed
+
+    def init(self, rng, batch):
+        """The inner task's, on an evaluation batch."""
+        return self.inner.init(rng, self.evaluate(batch))
+
+    def loss(self, params, state, batch, rng):
+        """The inner task's, on a transformed batch."""
+        return self.inner.loss(params, state, self.train(self.keys(batch), batch), rng)
+
+    def predict(self, state, batch):
+        """The inner task's, on an evaluation batch."""
+        return self.inner.predict(state, self.evaluate(batch))
+
+    def keys(self, batch):
+        """One key an example, [n]."""
+        base = jax.random.key(self.seed)
+
+        def key(epoch, draw):
+            return jax.random.fold_in(jax.random.fold_in(base, epoch), draw)
+
+        return jax.vmap(key)(batch["epoch"], batch["draw"])
+
+
+class Ema(Wrapper):
+    """Keeps an exponential moving average of parameters and model state, and predicts with it.
+
+    BatchNorm statistics are averaged too: an average of weights with the statistics of the last step is a broken model. The
+    decay is min(decay, (1 + t) / (10 + t)) after t updates, as TensorFlow's `ExponentialMovingAverage(num_updates)` has it, so that the
+    initial weights are soon forgotten. The average lies in `state.extra["ema"]`.
+    """
+
+    def __init__(self, inner, decay):
+        super().__init__(inner)
+        self.decay = decay
+
+    def init(self, rng, batch):
+        """The inner task's, with a copy as the first average (a copy: a buffer cannot be donated twice)."""
+        params, model_state, extra = self.inner.init(rng, batch)
+        average = jax.tree.map(jnp.copy, {"params": params, "model_state": model_state})
+        return params, model_state, {**extra, "ema": average}
+
+    def after_update(self, state, aux):
+        """Moves the average towards the new parameters."""
+        state = self.inner.after_update(state, aux)
+        decay = jnp.minimum(self.decay, (1.0 + state.step) / (10.0 + state.step))
+        now = {"params": state.params, "model_state": state.model_state}
+        average = jax.tree.map(lambda a, x: a + (1 - decay) * (x - a), state.extra["ema"], now)
+        return state.replace(extra={**state.extra, "ema": average})
+
+    def predict(self, state, batch):
+        """The inner task's prediction with the averaged weights."""
+        return self.inner.predict(state.replace(**state.extra["ema"]), batch)
