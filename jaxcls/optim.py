@@ -8,7 +8,6 @@ from jaxcls import pytree
 
 def sgd(
     learning_rate,
-    params,
     *,
     momentum=0.9,
     nesterov=False,
@@ -20,7 +19,6 @@ def sgd(
 
     Args:
       learning_rate: schedule (step -> rate).
-      params: the parameters, or their shapes; only their names matter.
       momentum: float, or a schedule (one-cycle).
       nesterov: Nesterov's form of the momentum.
       weight_decay: L2 coefficient, added to the gradient before the momentum.
@@ -28,14 +26,13 @@ def sgd(
       clip_norm: largest global norm of the gradient; 0 for no clipping.
 
     Raises:
-      UserError: if a pattern of `decay_mask` matches no parameter.
+      UserError: from the chain's `init`, if a pattern of `decay_mask` matches no parameter.
     """
     parts = []
     if clip_norm:
         parts.append(optax.clip_by_global_norm(clip_norm))
     if weight_decay:
-        pytree.require_matches(params, decay_mask, "config.optim.decay_mask")
-        parts.append(optax.add_decayed_weights(weight_decay, mask=pytree.mask(params, decay_mask)))
+        parts.append(optax.add_decayed_weights(weight_decay, mask=lambda params: _mask(params, decay_mask)))
     if callable(momentum):
         parts.append(optax.inject_hyperparams(optax.trace, static_args=("nesterov",))(decay=momentum, nesterov=nesterov))
     elif momentum:
@@ -54,3 +51,8 @@ def scale_by_control(name):
         return optax.tree.scale(jnp.asarray(factor), updates), state
 
     return optax.GradientTransformationExtraArgs(optax.init_empty_state, update)
+
+
+def _mask(params, patterns):
+    pytree.require_matches(params, patterns, "config.optim.decay_mask")
+    return pytree.mask(params, patterns)

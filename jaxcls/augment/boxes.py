@@ -1,0 +1,40 @@
+"""The random box of a random resized crop, by one formula for host and device."""
+
+import math
+
+import numpy as np
+
+TRIES = 10
+
+
+def crop_box(uniform, height, width, *, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), xp=np):
+    """A box of random area and aspect ratio (Szegedy et al., Going Deeper with Convolutions, section 6; torchvision's rule).
+
+    Ten candidates are drawn at once and the first that fits is taken; if none does, the largest central box whose ratio is
+    allowed.
+
+    Args:
+      uniform: [TRIES, 4] numbers in [0, 1): area, ratio, top, left of each candidate.
+      height, width: of the picture.
+      scale: range of the share of the area.
+      ratio: range of width / height, drawn evenly in its logarithm.
+      xp: numpy or jax.numpy.
+
+    Returns:
+      (top, left, box height, box width), whole numbers as int32.
+    """
+    area = height * width * (scale[0] + (scale[1] - scale[0]) * uniform[:, 0])
+    low, high = math.log(ratio[0]), math.log(ratio[1])
+    aspect = xp.exp(low + (high - low) * uniform[:, 1])
+    w, h = xp.round(xp.sqrt(area * aspect)), xp.round(xp.sqrt(area / aspect))
+    fits = (w > 0) & (w <= width) & (h > 0) & (h <= height)
+    top = xp.floor(uniform[:, 2] * (height - h + 1))
+    left = xp.floor(uniform[:, 3] * (width - w + 1))
+    fallback_w = xp.minimum(width, xp.round(height * ratio[1]))
+    fallback_h = xp.minimum(height, xp.round(width / ratio[0]))
+    fallback = xp.stack([
+        xp.floor((height - fallback_h) / 2), xp.floor((width - fallback_w) / 2), fallback_h, fallback_w
+    ])  # fmt: skip
+    first = xp.argmax(fits)
+    chosen = xp.stack([top[first], left[first], h[first], w[first]])
+    return xp.where(xp.any(fits), chosen, fallback).astype(xp.int32)

@@ -1,0 +1,108 @@
+"""Crops and resizes on the host, for pictures that come encoded. All work on uint8 [h, w, c] through Pillow (antialiased)."""
+
+import numpy as np
+
+from jaxcls.augment.boxes import TRIES, crop_box
+from jaxcls.errors import UserError
+
+ONE_SIZE = ("random_resized_crop", "center_crop")
+
+
+class HostTransform:
+    """Decodes a picture and applies the operations in order. Can be pickled, for worker processes.
+
+    Args:
+      operations: built from `HOST`.
+      channels: 1 or 3.
+    """
+
+    def __init__(self, operations, channels):
+        self.operations, self.channels = operations, channels
+
+    def __call__(self, image, name, random):
+        """image: bytes or uint8 [h, w, c]; name: for messages; random: numpy Generator, or None in evaluation."""
+        if isinstance(image, bytes):
+            from jaxcls.data import decode
+
+            image = decode.decode(image, channels=self.channels, name=name)
+        for operation in self.operations:
+            image = operation(image, random)
+        return image
+
+
+class RandomResizedCrop:
+    """A random box (boxes.crop_box), resized to size x size."""
+
+    def __init__(self, size, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), resample="bilinear"):
+        self.size, self.scale, self.ratio, self.resample = _size(size), tuple(scale), tuple(ratio), _filter(resample)
+
+    def __call__(self, image, random):
+        if random is None:
+            raise UserError("config.data.eval_transform: 'random_resized_crop' is random and can't be used in evaluation.")
+        height, width = image.shape[:2]
+        uniform = random.random((TRIES, 4))
+        top, left, h, w = (int(v) for v in crop_box(uniform, height, width, scale=self.scale, ratio=self.ratio))
+        return _resize(image, (self.size, self.size), self.resample, box=(left, top, left + w, top + h))
+
+
+class Resize:
+    """The short side to `size`, keeping the shape (as torchvision rounds it), or exactly to height x width."""
+
+    def __init__(self, height, width=None, resample="bilinear"):
+        self.height, self.width = _size(height), None if width is None else _size(width)
+        self.resample = _filter(resample)
+
+    def __call__(self, image, _):
+        height, width = image.shape[:2]
+        if self.width is not None:
+            target = (self.height, self.width)
+        elif height <= width:
+            target = (self.height, int(self.height * width / height))
+        else:
+            target = (int(self.height * height / width), self.height)
+        return image if target == (height, width) else _resize(image, target, self.resample)
+
+
+class CenterCrop:
+    """The central size x size; a picture that is smaller is padded with zeros, evenly."""
+
+    def __init__(self, size):
+        self.size = _size(size)
+
+    def __call__(self, image, _):
+        short = [max(0, self.size - n) for n in image.shape[:2]]
+        if any(short):
+            image = np.pad(image, [(s // 2, s - s // 2) for s in short] + [(0, 0)])
+        top, left = (int(round((n - self.size) / 2)) for n in image.shape[:2])
+        return image[top : top + self.size, left : left + self.size]
+
+
+HOST = {"random_resized_crop": RandomResizedCrop, "resize": Resize, "center_crop": CenterCrop}
+
+
+def _resize(image, size, resample, box=None):
+    from PIL import Image
+
+    grey = image.shape[2] == 1
+    picture = Image.fromarray(image[..., 0] if grey else image)
+    out = np.asarray(picture.resize((size[1], size[0]), resample, box=box))
+    return out[..., None] if grey else out
+
+
+def _size(value):
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(f"a size must be a whole number of at least 1, not {value!r}")
+    return value
+
+
+def _filter(name):
+    from PIL import Image
+
+    filters = {
+        "nearest": Image.Resampling.NEAREST,
+        "bilinear": Image.Resampling.BILINEAR,
+        "bicubic": Image.Resampling.BICUBIC,
+    }
+    if name not in filters:
+        raise ValueError(f"resample can be {', '.join(filters)}, not {name!r}")
+    return filters[name]

@@ -1,0 +1,382 @@
+"""From a config to the objects of a run. The only reader of config keys."""
+
+import dataclasses
+import difflib
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxcls import augment, models, optim, schedules
+from jaxcls import state as train_state
+from jaxcls.data import pipeline, sources
+from jaxcls.defaults import default_config
+from jaxcls.errors import UserError
+from jaxcls.feed import MemoryEvalFeed, MemoryTrainFeed, StreamEvalFeed, StreamTrainFeed
+from jaxcls.parallel import Parallel
+from jaxcls.step import make_eval_step, make_train_step
+from jaxcls.tasks.supervised import Supervised
+from jaxcls.tasks.wrappers import Ema, Transformed
+
+# Mean and standard deviation of the training pictures, on the scale of [0, 1].
+NORMALIZE = {
+    "unit": ((0.0,), (1.0,)),
+    "symmetric": ((0.5,), (0.5,)),
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+    "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
+    "mnist": ((0.1307,), (0.3081,)),
+    "fashion_mnist": ((0.2860,), (0.3530,)),
+}
+PRECISIONS = ("float32", "bfloat16", "float16")
+INITIAL_LOSS_SCALE = 2.0**16  # of float16; as PyTorch's GradScaler
+STEPS_PER_CALL = 32  # on accelerators, for sets in device memory
+
+
+@dataclasses.dataclass
+class Run:
+    """Everything a run needs that is no array. `build` makes it; tests and scripts may replace parts of it.
+
+    Attributes:
+      config: the resolved config.
+      sources: split -> Source.
+      parallel: the devices.
+      model: the Linen module.
+      task: the Task with all its wrappers.
+      tx: the optax chain.
+      learning_rate: step -> rate, for the log.
+      steps_per_epoch, total_steps, eval_every, checkpoint_every, log_every: ints, in steps.
+      normalize: (mean, std).
+      loss_scale: initial loss scale, or None.
+      control: (memory dict, metrics of the validation split) -> controls; called after each evaluation. `memory` is
+        saved with the checkpoints. None: the controls stay as they are.
+      controls: their initial values.
+    """
+
+    config: Any
+    sources: dict
+    parallel: Parallel
+    model: Any
+    task: Any
+    tx: Any
+    learning_rate: Callable
+    steps_per_epoch: int
+    total_steps: int
+    eval_every: int
+    checkpoint_every: int
+    log_every: int
+    normalize: tuple
+    transforms: dict
+    loss_scale: float | None = None
+    control: Callable | None = None
+    controls: dict = dataclasses.field(default_factory=lambda: {"lr_scale": 1.0})
+
+    @functools.cached_property
+    def classes(self):
+        """Class names."""
+        return self.sources["train"].classes
+
+    @property
+    def selects(self):
+        """Whether a validation split chooses the best checkpoint."""
+        return "validation" in self.sources
+
+    def init_state(self):
+        """The state of step 0 as host arrays; made by one compiled call."""
+        shape = self.batch_shape()
+        batch = {
+            "image": np.zeros((2, *shape), np.uint8),
+            "label": np.zeros(2, np.int32),
+            "epoch": np.zeros(2, np.int32),
+            "draw": np.zeros(2, np.int32),
+        }
+
+        @jax.jit
+        def create(rng):
+            return train_state.create(
+                self.task, self.tx, rng, batch, controls=self.controls, loss_scale=self.loss_scale
+            )
+
+        return jax.device_get(create(jax.random.PRNGKey(self.config.seed)))
+
+    def state_shapes(self):
+        """The state of step 0 as shapes: nothing is computed."""
+        shape = self.batch_shape()
+        batch = {"image": np.zeros((2, *shape), np.uint8)}
+        create = functools.partial(
+            train_state.create, self.task, self.tx, batch=batch, controls=self.controls, loss_scale=self.loss_scale
+        )
+        return jax.eval_shape(create, jax.ShapeDtypeStruct((2,), np.uint32))
+
+    def batch_shape(self):
+        """(height, width, channels) of evaluation pictures as they reach the device."""
+        source = next(self.sources[k] for k in ("validation", "test", "train") if k in self.sources)
+        if self.in_memory(source):
+            return source.images.shape[1:]
+        item = source[0]
+        return self.transforms["eval_host"](item["image"], item["id"], None).shape
+
+    def in_memory(self, source):
+        """Whether a source is kept in device memory."""
+        return hasattr(source, "images") and source.images.nbytes <= self.config.data.device_memory
+
+    def train_feed(self):
+        """The training split, feeding the compiled training step (feed.py)."""
+        config, source = self.config, self.sources["train"]
+        step = make_train_step(
+            self.task, self.tx, accumulate=config.accumulate, axis_name=self.parallel.axis_name
+        )
+        numbers = {"batch_size": config.batch_size, "seed": config.seed}
+        if self.in_memory(source):
+            length = 1 if self.parallel.devices[0].platform == "cpu" else STEPS_PER_CALL
+            return MemoryTrainFeed(step, source, self.parallel, length=length, **numbers)
+        rows = functools.partial(pipeline.train_rows, n=len(source), **numbers)
+        return StreamTrainFeed(step, self._stream(source, "train_host", rows, config.batch_size), self.parallel)
+
+    def eval_feed(self, split):
+        """A split, feeding the compiled evaluation step (feed.py)."""
+        source, batch_size = self.sources[split], self.eval_batch_size
+        step = make_eval_step(self.task, axis_name=self.parallel.axis_name)
+        if self.in_memory(source):
+            return MemoryEvalFeed(step, source, self.parallel, batch_size=batch_size)
+        rows = functools.partial(pipeline.eval_rows, n=len(source), batch_size=batch_size)
+        stream = self._stream(source, "eval_host", rows, batch_size)
+        return StreamEvalFeed(step, stream, self.parallel, n=len(source), batch_size=batch_size)
+
+    @property
+    def eval_batch_size(self):
+        """Of all devices together."""
+        return self.config.eval.batch_size or self.config.batch_size
+
+    def _stream(self, source, transform, rows, batch_size):
+        share = self.parallel.local_rows(batch_size)
+        return pipeline.Stream(
+            source, self.transforms[transform], rows,
+            seed=self.config.seed, share=share, workers=self.config.data.workers,
+        )  # fmt: skip
+
+
+def build(config):
+    """All objects of a run from a config. Takes seconds: data is opened, nothing is compiled.
+
+    Raises:
+      UserError: for anything in the config that cannot work.
+    """
+    config = Reader(resolve(config))
+    parallel = Parallel(config.parallel.mode, config.parallel.devices)
+    splits = open_sources(config)
+    model = build_model(config, len(splits["train"].classes), parallel)
+    normalize = build_normalize(config)
+    transforms = build_transforms(config, splits["train"], normalize)
+    task = build_task(config, model, transforms)
+    steps_per_epoch, durations = build_durations(config, len(splits["train"]), parallel)
+    learning_rate, tx = build_optimiser(config, durations["total_steps"], steps_per_epoch)
+    run = Run(
+        config=config.config, sources=splits, parallel=parallel, model=model, task=task, tx=tx,
+        learning_rate=learning_rate, steps_per_epoch=steps_per_epoch, normalize=normalize, transforms=transforms,
+        loss_scale=INITIAL_LOSS_SCALE if config.precision == "float16" else None, **durations,
+    )  # fmt: skip
+    config.data.workers, config.data.device_memory, config.eval.batch_size, config.checkpoint.keep  # noqa: B018  read later
+    config.refuse_unread()
+    return run
+
+
+def open_sources(config):
+    """split -> Source of the config's data."""
+    data = config.data
+    if not 0 <= data.validation < 1:
+        raise UserError(f"config.data.validation is {data.validation}; it must be a share of train from 0 up to 1, e.g. 0.1.")
+    return sources.load(
+        data.name, data_dir=data.dir or None, validation=data.validation or None,
+        split_ratios=data.split_ratios, seed=config.seed, channels=data.channels,
+    )  # fmt: skip
+
+
+def build_model(config, num_classes, parallel):
+    """The Linen module."""
+    if config.precision not in PRECISIONS:
+        raise UserError(f"config.precision is {config.precision!r}; it can be {', '.join(PRECISIONS)}.")
+    sync = config.parallel.sync_batchnorm and parallel.axis_name
+    return models.create(
+        config.model.name, num_classes=num_classes, dtype=config.precision, axis_name=sync or None,
+        **config.model.fields.to_dict(),
+    )  # fmt: skip
+
+
+def build_normalize(config):
+    """(mean, std) of the config, each a tuple."""
+    mean, std = tuple(config.data.mean), tuple(config.data.std)
+    if mean or std:
+        if len(mean) != len(std) or not all(s > 0 for s in std):
+            raise UserError("config.data.mean and config.data.std must have as many values as each other, std above 0.")
+        return mean, std
+    return NORMALIZE[choose("config.data.normalize", config.data.normalize, NORMALIZE)]
+
+
+def build_transforms(config, source, normalize):
+    """Host and device transforms of training and evaluation: train_host, train_device, eval_host, eval_device."""
+    encoded = not hasattr(source, "images")
+    made = {}
+    for kind, key in (("train", "augment"), ("eval", "eval_transform")):
+        what = f"config.data.{key}"
+        host, device = augment.split_list(getattr(config.data, key), encoded=encoded, what=what)
+        made[f"{kind}_host"] = augment.host_transform(host, channels=config.data.channels, what=what)
+        mean, std = normalize
+        random = kind == "train"
+        made[f"{kind}_device"] = augment.device_transform(device, random=random, mean=mean, std=std, what=what)
+    return made
+
+
+def build_task(config, model, transforms):
+    """The Task with its wrappers."""
+    smoothing = config.loss.label_smoothing
+    if not 0 <= smoothing < 1:
+        raise UserError(f"config.loss.label_smoothing is {smoothing}; it must be from 0 up to 1, e.g. 0.1.")
+    task = Supervised(model, label_smoothing=smoothing)
+    evaluate = functools.partial(transforms["eval_device"], None)
+    task = Transformed(task, transforms["train_device"], evaluate, seed=config.seed)
+    if not 0 <= config.ema_decay < 1:
+        raise UserError(f"config.ema_decay is {config.ema_decay}; it must be from 0 (no average) up to 1, e.g. 0.999.")
+    if config.ema_decay:
+        task = Ema(task, config.ema_decay)
+    return task
+
+
+def build_durations(config, n, parallel):
+    """(steps per epoch, {"total_steps", "eval_every", "checkpoint_every", "log_every"})."""
+    batch, parts = config.batch_size, config.accumulate
+    if batch < 1 or parts < 1:
+        raise UserError("config.batch_size and config.accumulate must be at least 1.")
+    if batch % (parallel.size * parts):
+        raise UserError(
+            f"config.batch_size {batch} can't be divided by {parallel.size} device(s) x {parts} micro-batch(es); "
+            f"try {max(1, round(batch / (parallel.size * parts))) * parallel.size * parts}."
+        )
+    if config.eval.batch_size % parallel.size:
+        raise UserError(f"config.eval.batch_size {config.eval.batch_size} can't be divided by {parallel.size} devices.")
+    if batch > n:
+        raise UserError(f"config.batch_size {batch} is more than the {n} training examples; make it smaller.")
+    steps_per_epoch = n // batch
+    steps = functools.partial(schedules.steps, steps_per_epoch=steps_per_epoch)
+    total = steps(config.duration, what="config.duration")
+    if not total:
+        raise UserError("config.duration is empty: nothing would be trained; write for example '10 epochs'.")
+    durations = {"total_steps": total}
+    for name, value in (
+        ("eval_every", config.eval.every),
+        ("checkpoint_every", config.checkpoint.every),
+        ("log_every", config.log_every),
+    ):
+        key = "config.log_every" if name == "log_every" else f"config.{name.replace('_', '.')}"
+        durations[name] = steps(value, total=total, what=key) or total
+    return steps_per_epoch, durations
+
+
+def build_optimiser(config, total, steps_per_epoch):
+    """(learning rate as a function of the step, optax chain)."""
+    schedule, optimiser = config.schedule, config.optim
+    name = choose("config.schedule.name", schedule.name, ("constant", "cosine", "one_cycle"))
+    choose("config.optim.name", optimiser.name, ("sgd",))
+    peak = schedule.peak
+    if not peak > 0:
+        raise UserError(f"config.schedule.peak is {peak}; a learning rate must be above 0.")
+    momentum = None
+    if name == "one_cycle":
+        rate = schedules.one_cycle(peak, total, pct_start=schedule.pct_start)
+        if schedule.cycle_momentum:
+            momentum = schedules.one_cycle_momentum(0.85, 0.95, total, pct_start=schedule.pct_start)
+    else:
+        warmup = schedules.steps(
+            schedule.warmup, steps_per_epoch=steps_per_epoch, total=total, what="config.schedule.warmup"
+        )
+        if warmup >= total:
+            raise UserError(f"config.schedule.warmup is {warmup} steps, but the run has only {total}; make it shorter.")
+        rest = (
+            schedules.constant(peak)
+            if name == "constant"
+            else schedules.cosine(peak, total - warmup, final=schedule.final)
+        )
+        rate = schedules.with_warmup(rest, peak, warmup)
+    return rate, optim.sgd(
+        rate,
+        momentum=optimiser.momentum if momentum is None else momentum,
+        nesterov=optimiser.nesterov,
+        weight_decay=optimiser.weight_decay,
+        decay_mask=optimiser.decay_mask if optimiser.weight_decay else (),
+        clip_norm=optimiser.clip_norm,
+    )
+
+
+def choose(what, value, options):
+    """The value, if it is one of the options; else a UserError that names the nearest."""
+    if value in options:
+        return value
+    near = difflib.get_close_matches(str(value), list(options), n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"it can be {', '.join(options)}."
+    raise UserError(f"{what} is {value!r}; {hint}")
+
+
+def resolve(config):
+    """The config with every default filled in, locked.
+
+    Raises:
+      UserError: for a key that does not exist (the nearest is named) or a value of the wrong type.
+    """
+    full, problems = default_config(), []
+
+    def merge(target, given, path):
+        for key in given:
+            name = f"{path}.{key}"
+            if key not in target:
+                near = difflib.get_close_matches(key, list(target), n=1)
+                hint = f"did you mean {path}.{near[0]}?" if near else f"{path} has {', '.join(target)}"
+                problems.append(f"{name} does not exist; {hint}")
+            elif name == "config.model.fields":
+                with target[key].unlocked():
+                    target[key].update(given[key])
+            elif hasattr(target[key], "keys"):
+                merge(target[key], given[key], name)
+            else:
+                try:
+                    target[key] = given[key]
+                except TypeError:
+                    problems.append(f"{name} is {given[key]!r}, but must be a {type(target[key]).__name__}")
+
+    merge(full, config, "config")
+    if problems:
+        raise UserError("; ".join(problems))
+    return full
+
+
+class Reader:
+    """A config that remembers which keys were read, so that a setting without effect is noticed."""
+
+    def __init__(self, config, path="config", read=None):
+        self.config, self._path = config, path
+        self._read = set() if read is None else read
+
+    def __getattr__(self, key):
+        value, path = self.config[key], f"{self._path}.{key}"
+        if hasattr(value, "keys") and path != "config.model.fields":
+            return Reader(value, path, self._read)
+        self._read.add(path)
+        return value
+
+    def refuse_unread(self):
+        """Raises UserError if a key that differs from its default was never read."""
+        default, idle = dict(_flat(default_config())), []
+        for path, value in _flat(self.config):
+            if f"config.{path}" not in self._read and value != default.get(path):
+                idle.append(f"config.{path}={value!r}")
+        if idle:
+            raise UserError(f"{', '.join(idle)} has no effect with the other settings of this run; remove it.")
+
+
+def _flat(config, prefix=""):
+    for key, value in config.items():
+        if hasattr(value, "keys") and f"{prefix}{key}" != "model.fields":
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -1,0 +1,270 @@
+"""Encoded bytes to pictures, and the search for pictures that cannot be read.
+
+JPEG goes through simplejpeg (libjpeg-turbo), which gives the same pixels as Pillow in about 60 % of the time;
+everything else, and JPEG that simplejpeg does not know (CMYK, rare subsampling), goes through Pillow. The content
+decides, not the file's name.
+"""
+
+import io
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import simplejpeg
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from jaxcls.errors import UserError
+
+MAX_PIXELS = 178_956_970  # where Pillow itself refuses, twice 1/4 GiB of RGB: a bomb or a mistake
+# By hand instead of Image.open: the size can be judged before Pillow's process-wide limit raises without naming it,
+# and no other format (EPS starts Ghostscript) is ever tried on a stranger's bytes.
+_READERS = (
+    (b"\xff\xd8", JpegImagePlugin.JpegImageFile),
+    (b"\x89PNG\r\n\x1a\n", PngImagePlugin.PngImageFile),
+    (b"GIF8", GifImagePlugin.GifImageFile),
+    (b"RIFF", WebPImagePlugin.WebPImageFile),
+    (b"BM", BmpImagePlugin.BmpImageFile),
+    (b"II", TiffImagePlugin.TiffImageFile),
+    (b"MM", TiffImagePlugin.TiffImageFile),
+    *((b"P" + digit, PpmImagePlugin.PpmImageFile) for digit in (b"1", b"2", b"3", b"4", b"5", b"6")),
+)
+# libjpeg's warnings after which pixels are missing or wrong. Others (stray bytes before a marker, an odd JFIF version)
+# are harmless and frequent in pictures from the web.
+_LOSSES = ("remature end", "Huffman", "instead of RST")
+# How the EXIF orientations 2..8 are undone, as in PIL.ImageOps.exif_transpose.
+_UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    2: lambda x: x[:, ::-1],
+    3: lambda x: x[::-1, ::-1],
+    4: lambda x: x[::-1],
+    5: lambda x: x.swapaxes(0, 1),
+    6: lambda x: x[::-1].swapaxes(0, 1),
+    7: lambda x: x[::-1, ::-1].swapaxes(0, 1),
+    8: lambda x: x[:, ::-1].swapaxes(0, 1),
+}
+
+
+def decode(
+    encoded: bytes, *, channels: int = 3, scale_for: int | None = None, max_pixels: int = MAX_PIXELS, name: str = ""
+) -> np.ndarray:
+    """Decodes one picture: JPEG, PNG, WebP, BMP, GIF and TIFF (the first frame), PPM/PGM/PBM.
+
+    The pixels equal `ImageOps.exif_transpose(Image.open(...)).convert(...)` of Pillow: EXIF orientation applied, CMYK
+    and YCCK (Adobe's inverted ones too) and palettes converted. Two things differ on purpose: transparency is laid
+    onto white, and 16-bit grey is scaled to 8 bit where Pillow clips it.
+
+    Args:
+      encoded: the bytes of the file.
+      channels: 3 (RGB) or 1 (grey, ITU-R 601 luma).
+      scale_for: for JPEG, decode at the smallest scale n/8 whose shorter side is at least this many pixels; photographs
+        of several megapixels decode in 60 % of the time. Pictures that are smaller already stay as they are.
+      max_pixels: the most pixels (width x height) that are decoded; judged from the header.
+      name: what messages call the picture.
+
+    Returns:
+      uint8 [height, width, channels].
+
+    Raises:
+      UserError: not a picture, truncated or damaged, of a kind that has no 8-bit form, or too large.
+    """
+    if channels not in (1, 3):
+        raise UserError(f"pictures can have 1 or 3 channels, not {channels}")
+    if encoded[:2] == b"\xff\xd8":
+        image = _decode_jpeg(encoded, channels, scale_for or 0, max_pixels, name)
+        if image is not None:
+            return image
+    picture = _open(encoded, name)
+    _check_size(picture.height, picture.width, max_pixels, name)
+    try:
+        image = _to_array(picture, channels)
+        return _turn(image, _orientation(picture))
+    except Exception as error:  # Pillow's readers raise nearly any kind for bytes that make no sense
+        if encoded[:2] == b"\xff\xd8" and "truncated" in str(error):
+            raise _truncated(encoded, name) from error
+        raise UserError(
+            f"{name or 'picture'}: damaged {picture.format} file ({error}); replace or remove it"
+        ) from error
+
+
+def size(encoded: bytes, *, name: str = "") -> tuple[int, int]:
+    """Height and width in pixels as stored (before EXIF orientation), from the header alone.
+
+    Raises:
+      UserError: not a picture, or a header that is damaged or cut off.
+    """
+    if encoded[:2] == b"\xff\xd8":
+        try:
+            return simplejpeg.decode_jpeg_header(encoded)[:2]
+        except ValueError:
+            pass  # a kind that only Pillow knows, or damage that Pillow describes
+    picture = _open(encoded, name)
+    return picture.height, picture.width
+
+
+def _decode_jpeg(encoded: bytes, channels: int, scale_for: int, max_pixels: int, name: str) -> np.ndarray | None:
+    """The fast way; None for what Pillow has to decide."""
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(encoded)
+    except ValueError:
+        return None
+    _check_size(height, width, max_pixels, name)
+    if colours in ("CMYK", "YCCK"):
+        return None
+    grey = channels == 1 and colours == "Gray"
+    try:  # strict: libjpeg's default for missing data is a warning and grey pixels
+        image = simplejpeg.decode_jpeg(
+            encoded, "GRAY" if grey else "RGB", min_height=scale_for, min_width=scale_for, strict=True
+        )
+    except ValueError as error:
+        if "remature end" in str(error):
+            raise _truncated(encoded, name) from error
+        if any(loss in str(error) for loss in _LOSSES):
+            raise UserError(f"{name or 'picture'}: damaged JPEG file ({error}); replace or remove it") from error
+        return None
+    if channels == 1 and not grey:
+        # Not libjpeg's Y: it differs from the luma of the (clipped) RGB by up to 24 levels on ordinary photographs.
+        image = np.asarray(Image.fromarray(image).convert("L"))[..., None]
+    if b"Exif\0\0" in encoded or b"tiff:Orientation" in encoded:
+        image = _turn(image, _orientation(_open(encoded, name)))
+    return image
+
+
+def _open(encoded: bytes, name: str) -> Image.Image:
+    """A Pillow image of which only the header is read."""
+    if not encoded:
+        raise UserError(f"{name or 'picture'}: empty file; replace or remove it")
+    reader = next((reader for magic, reader in _READERS if encoded.startswith(magic)), None)
+    if reader is None:
+        raise UserError(
+            f"{name or 'picture'}: not a picture (it starts with {bytes(encoded[:8])!r}; JPEG, PNG, WebP, BMP, GIF, "
+            "TIFF and PPM are read); convert or remove it"
+        )
+    try:
+        return reader(io.BytesIO(encoded))
+    except Exception as error:  # as in decode
+        raise UserError(
+            f"{name or 'picture'}: not a picture, or truncated or damaged in its header "
+            f"({str(error) or type(error).__name__}); replace or remove it"
+        ) from error
+
+
+def _check_size(height: int, width: int, max_pixels: int, name: str) -> None:
+    if height * width > max_pixels:
+        raise UserError(
+            f"{name or 'picture'}: {width} x {height} = {width * height:,} pixels, more than {max_pixels:,}; "
+            "resize it or move it away"
+        )
+
+
+def _to_array(picture: Image.Image, channels: int) -> np.ndarray:
+    if picture.mode.startswith("I"):  # 16-bit grey, which Pillow also gives as 32-bit integers
+        values = np.asarray(picture).astype(np.int64)
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError("32-bit grey has no fixed white; convert it to 8 or 16 bit")
+        picture = Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    elif picture.mode == "F":
+        raise ValueError("floating-point pixels have no fixed white; convert it to 8 or 16 bit")
+    elif picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    image = np.array(picture.convert("L" if channels == 1 else "RGB"))
+    return image[..., None] if channels == 1 else image
+
+
+def _orientation(picture: Image.Image) -> int:
+    try:
+        return picture.getexif().get(0x0112, 1)
+    except Exception:  # broken metadata is no reason to refuse the pixels
+        return 1
+
+
+def _turn(image: np.ndarray, orientation: int) -> np.ndarray:
+    return np.ascontiguousarray(_UPRIGHT[orientation](image)) if orientation in _UPRIGHT else image
+
+
+def _truncated(encoded: bytes, name: str) -> UserError:
+    """The error for a JPEG whose data ends early. libjpeg fills what is missing with 128, so rows can be counted."""
+    where = "its data ends early"
+    try:
+        image = simplejpeg.decode_jpeg(encoded, strict=False)
+        if "progressive" not in _open(encoded, name).info:
+            rows = int(np.flatnonzero((image != 128).any(axis=(1, 2)))[-1:].sum()) + 1 if (image != 128).any() else 0
+            where = f"its data ends after {rows} of {len(image)} rows"
+    except (ValueError, UserError):
+        pass  # not even that much can be read
+    return UserError(f"{name or 'picture'}: truncated JPEG, {where}; replace or remove it")
+
+
+def check(
+    source,
+    rows: Iterable[int] | None = None,
+    *,
+    full: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[tuple[str, str]]:
+    """Finds the unreadable pictures of a source of encoded pictures.
+
+    The quick way reads 64 KiB of each picture, judges kind and size by the header, and decodes only what looks
+    unfinished (a JPEG or PNG without its end mark): truncated files are found without decoding the others.
+
+    Args:
+      source: as from `sources.load`; one whose pictures are in memory already has no problems.
+      rows: which rows, all by default.
+      full: decode every picture.
+      max_pixels: as in `decode`.
+      progress: called as progress(done, total) now and then.
+
+    Returns:
+      (id, problem) of each bad picture, in the order of the rows.
+    """
+    if hasattr(source, "images"):
+        return []
+    rows = range(len(source)) if rows is None else [int(row) for row in rows]
+    problems = []
+    chunks = [rows[start : start + 64] for start in range(0, len(rows), 64)]
+    done = 0
+    # Threads wait for the disk at the same time; libjpeg and zlib let go of the interpreter's lock.
+    with ThreadPoolExecutor(min(16, 4 * (os.cpu_count() or 1))) as pool:
+        results = pool.map(lambda chunk: [_problem(source, row, full, max_pixels) for row in chunk], chunks)
+        for chunk, found in zip(chunks, results, strict=True):
+            problems += [problem for problem in found if problem]
+            done += len(chunk)
+            if progress:
+                progress(done, len(rows))
+    return problems
+
+
+def _problem(source, row: int, full: bool, max_pixels: int) -> tuple[str, str] | None:
+    while hasattr(source, "indices"):  # a Subset
+        source, row = source.source, int(source.indices[row])
+    name = source.ids[row] if hasattr(source, "ids") else f"row {row}"
+    try:
+        if not full and hasattr(source, "ends") and _looks_whole(*source.ends(row), max_pixels):
+            return None
+        item = source[row]
+        name, encoded = item["id"], item["image"]
+        if not isinstance(encoded, np.ndarray) and (full or not _looks_whole(encoded, encoded[-2048:], max_pixels)):
+            decode(encoded, max_pixels=max_pixels, name=name)
+    except UserError as error:
+        return name, str(error).removeprefix(f"{name}: ")
+    return None
+
+
+def _looks_whole(head: bytes, tail: bytes, max_pixels: int) -> bool:
+    """Whether a picture's first and last bytes leave no doubt about it; if they do, it has to be decoded."""
+    try:
+        _check_size(*size(head), max_pixels, "")
+    except UserError:
+        return False
+    end = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"IEND"}.get(head[:2], b"")
+    return end in tail

@@ -1,0 +1,131 @@
+"""Batch s is computed, not remembered: rows, epochs and draws of any step from (seed, step), and streams of host batches.
+
+The tail of each epoch's permutation that does not fill a batch is dropped, another one every epoch. Nothing but the step number is needed
+to go on exactly where a run stopped, on any number of processes or workers.
+"""
+
+import functools
+
+import numpy as np
+
+from jaxcls.errors import UserError
+
+
+@functools.lru_cache(maxsize=4)
+def order(seed, epoch, n):
+    """The permutation of n rows in an epoch: int32 [n], from Philox with these numbers as the key."""
+    return generator(seed, epoch).permutation(n).astype(np.int32)
+
+
+def generator(*numbers):
+    """numpy's Philox generator for a tuple of non-negative numbers, such as (seed, epoch, draw)."""
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(numbers)))
+
+
+def train_rows(step, *, n, batch_size, seed):
+    """Which examples make up batch `step`.
+
+    Returns:
+      dict of int32 [batch_size]: `index` (row of the source), `epoch`, `draw` (position in the epoch's order).
+    """
+    epoch, position = divmod(step, n // batch_size)
+    draw = np.arange(position * batch_size, (position + 1) * batch_size, dtype=np.int32)
+    return {"index": order(seed, epoch, n)[draw], "epoch": np.full(batch_size, epoch, np.int32), "draw": draw}
+
+
+def eval_rows(step, *, n, batch_size):
+    """Batch `step` of a pass over all n rows in order; `mask` is 0 for the padding of the last one.
+
+    Returns:
+      dict of `index` int32 [batch_size] and `mask` float32 [batch_size].
+    """
+    position = np.arange(step * batch_size, (step + 1) * batch_size)
+    return {"index": np.minimum(position, n - 1).astype(np.int32), "mask": (position < n).astype(np.float32)}
+
+
+def lookup(data, row):
+    """The batch of these rows from pictures in device memory; for use inside a compiled step."""
+    return {"image": data["image"][row["index"]], "label": data["label"][row["index"]], **row}
+
+
+class Stream:
+    """Reads, decodes and crops batches on the host, in worker threads or processes, in uint8.
+
+    Args:
+      source: a Source whose items need decoding (or are arrays).
+      transform: (encoded or array image, name, generator or None) -> uint8 [h, w, c], all of one size.
+      rows: step -> dict with `index`, and `epoch` and `draw` where the transform is random.
+      seed: the run's seed; a picture's randomness is `generator(seed, epoch, draw)`.
+      share: slice of each batch that this process provides.
+      workers: processes; 0 for threads.
+      threads: reading threads (of each process).
+    """
+
+    def __init__(self, source, transform, rows, *, seed=0, share=slice(None), workers=0, threads=None):
+        self.source, self.transform, self.rows, self.seed, self.share = source, transform, rows, seed, share
+        self.workers, self.threads = workers, threads or default_threads()
+
+    def __call__(self, step):
+        """The batch of a step as host arrays: image uint8 [n, h, w, c], label int32 [n], and the rows."""
+        rows = {k: v[self.share] for k, v in self.rows(step).items()}
+        images, labels = zip(*(self._example(i, rows) for i in range(len(rows["index"]))), strict=True)
+        if len({x.shape for x in images}) > 1:
+            raise UserError(
+                "the pictures of a batch differ in size after config.data's transforms; let the list begin with "
+                "'random_resized_crop(224)', 'resize(224, 224)' or 'resize(256)', 'center_crop(224)'"
+            )
+        return {"image": np.stack(images), "label": np.array(labels, np.int32), **rows}
+
+    def _example(self, i, rows):
+        item = self.source[int(rows["index"][i])]
+        random = generator(self.seed, int(rows["epoch"][i]), int(rows["draw"][i])) if "draw" in rows else None
+        return self.transform(item["image"], item["id"], random), item["label"]
+
+    def batches(self, start, stop):
+        """Iterates over the batches of steps start..stop-1, read ahead by Grain."""
+        import grain.python as grain
+
+        dataset = grain.MapDataset.range(start, stop).map(_Load(self))
+        # Each thread reads a whole batch, so a buffer of a few batches keeps all of them busy.
+        ahead = max(2, self.threads)
+        dataset = dataset.to_iter_dataset(grain.ReadOptions(num_threads=self.threads, prefetch_buffer_size=ahead))
+        if self.workers:
+            mark_flags_parsed()
+            dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=self.workers, per_worker_buffer_size=2))
+        iterator = iter(dataset)
+        try:
+            for item in iterator:
+                if isinstance(item, UserError):
+                    raise item
+                yield item
+        finally:
+            if hasattr(iterator, "close"):  # otherwise Grain's threads print tracebacks at exit
+                iterator.close()
+
+
+class _Load:
+    """A batch by its step; a user's error is passed on as a value, since Grain would wrap it in a traceback of its own."""
+
+    def __init__(self, stream):
+        self.stream = stream
+
+    def __call__(self, step):
+        try:
+            return self.stream(int(step))
+        except UserError as error:
+            return error
+
+
+def default_threads():
+    """Reading threads: as many as cores, at most 16."""
+    import os
+
+    return min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def mark_flags_parsed():
+    """Grain's worker processes read absl flags, which stay unparsed outside `absl.app.run`."""
+    from absl import flags
+
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()

@@ -1,0 +1,253 @@
+"""Sources of labelled pictures, opened by name.
+
+A source is a sequence of `{"image": uint8 [h, w, c] or encoded bytes, "label": int, "id": str}` with
+
+    classes      tuple of class names; a label is an index into it
+    labels       int32 [n], without decoding a picture
+    fingerprint  16 hex digits that change whenever the data changes
+
+Sources whose pictures have one size and lie in memory are an `ArraySource` and have `images`, uint8 [n, h, w, c], too.
+All of them can be pickled, for worker processes.
+"""
+
+import difflib
+import functools
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from jaxcls.data import folder, splits
+from jaxcls.errors import UserError
+
+FORMS = ("digits", "tfds/<name>", "folder/<path>", "synthetic", "synthetic/<n>x<size>x<channels>x<classes>")
+IN_MEMORY = 2**28  # bytes up to which synthetic pictures are made at once
+
+
+class Source(Protocol):
+    """What every source offers; see the module's docstring."""
+
+    classes: tuple[str, ...]
+    labels: np.ndarray
+    fingerprint: str
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, row: int) -> dict[str, Any]: ...
+
+
+class ArraySource:
+    """Pictures of one size in memory: images uint8 [n, h, w, c], labels [n], ids [n]."""
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, classes: Sequence[str], ids: Sequence[str]):
+        if not (images.ndim == 4 and images.dtype == np.uint8 and len(images) == len(labels) == len(ids)):
+            raise ValueError(
+                f"images {images.dtype} {images.shape}, {len(labels)} labels and {len(ids)} ids do not match"
+            )
+        self.images, self.labels = images, np.asarray(labels, np.int32)
+        self.classes, self.ids = tuple(classes), tuple(ids)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        return {"image": self.images[row], "label": int(self.labels[row]), "id": self.ids[row]}
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Hash of pixels, labels and class names."""
+        header = repr((self.images.shape, self.classes)).encode()
+        return digest(header, np.ascontiguousarray(self.images), self.labels)
+
+
+class Subset:
+    """A view of some rows of a source, in the given order. `subset` makes it."""
+
+    def __init__(self, source: Source, indices: np.ndarray):
+        self.source, self.indices = source, np.asarray(indices, np.int64)
+        self.classes = source.classes
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        return self.source[int(self.indices[row])]
+
+    @functools.cached_property
+    def labels(self) -> np.ndarray:
+        return self.source.labels[self.indices]
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Hash of the whole source's fingerprint and the rows."""
+        return digest(self.source.fingerprint.encode(), self.indices)
+
+
+def subset(source: Source, indices: np.ndarray) -> Source:
+    """Some rows of a source, in the given order: an ArraySource again if it is one, a view otherwise."""
+    indices = np.asarray(indices, np.int64)
+    if isinstance(source, ArraySource):
+        ids = [source.ids[row] for row in indices]
+        return ArraySource(source.images[indices], source.labels[indices], source.classes, ids)
+    if isinstance(source, Subset):
+        return Subset(source.source, source.indices[indices])
+    return Subset(source, indices)
+
+
+class Synthetic:
+    """Pictures drawn from (seed, row): a coarse pattern per class plus as much noise, made when asked for.
+
+    Rows `first` to `first + n - 1`; classes take turns, so every class has the same number of pictures.
+    """
+
+    def __init__(self, n: int, shape: tuple[int, int, int], classes: int, seed: int, first: int = 0):
+        self.shape, self.seed, self.first = shape, seed, first
+        self.classes = tuple(f"class {i}" for i in range(classes))
+        self.labels = ((first + np.arange(n)) % classes).astype(np.int32)
+        self.fingerprint = digest(repr(("synthetic", n, shape, classes, seed, first)).encode())
+        height, width, channels = shape
+        rng = np.random.Generator(np.random.Philox(key=_key(seed, 2**64 - 1)))  # a key that no row has
+        coarse = rng.integers(48, 208, (classes, 4, 4, channels))
+        self.patterns = coarse[:, np.arange(height) * 4 // height][:, :, np.arange(width) * 4 // width]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        label, row = int(self.labels[row]), self.first + range(len(self))[row]
+        noise = np.random.Generator(np.random.Philox(key=_key(self.seed, row))).integers(-48, 49, self.shape)
+        image = (self.patterns[label] + noise).clip(0, 255).astype(np.uint8)
+        return {"image": image, "label": label, "id": f"synthetic_{row}"}
+
+
+def _key(seed: int, row: int) -> np.ndarray:
+    return np.array([seed, row], np.uint64)
+
+
+def digest(*parts: Any) -> str:
+    """16 hex digits of the BLAKE2b hash of some buffers."""
+    state = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        state.update(part)
+    return state.hexdigest()
+
+
+def load(
+    name: str,
+    *,
+    data_dir: str | Path | None = None,
+    validation: float | None = None,
+    split_ratios: Sequence[float] = (0.7, 0.15, 0.15),
+    seed: int = 0,
+    channels: int | None = None,
+) -> dict[str, Source]:
+    """Opens a set by name: {"train": source, "validation": ..., "test": ...}, with those splits that the set has.
+
+    Args:
+      name: one of
+        `digits`: scikit-learn's 1,797 8x8 digits, grey;
+        `tfds/<name>`: a set that `scripts/prepare_data.py <name>` has prepared. Small ones with pictures of one size
+        are decoded into memory; others yield encoded bytes. Where a set has a validation split but no test split
+        (ImageNet), that validation split is the test set;
+        `folder/<path>`: sub-folders per class, see `jaxcls.data.folder`. A relative path counts from data_dir;
+        `synthetic/<n>x<size>x<channels>x<classes>`: a learnable set of n training and n // 4 test pictures.
+      data_dir: where tensorflow-datasets keeps its sets, or where relative folders start.
+      validation: share of train (between 0 and 1) that is held out, stratified, if the set has no validation split
+        of its own. None: only the set's own.
+      split_ratios: shares of train, validation and test for sets without splits (`digits`, one tree of class folders).
+      seed: of splits, and of synthetic pictures.
+      channels: 1 or 3, of pictures that are decoded into memory; None leaves them as they are.
+
+    Raises:
+      UserError: unknown name, missing or unusable data, impossible shares; with the remedy.
+    """
+    if validation is not None and not 0 < validation < 1:
+        raise UserError(f"validation={validation} must be None or a share between 0 and 1, e.g. 0.1")
+    kind, _, rest = name.partition("/")
+    if name == "digits":
+        found = {"all": _digits()}
+    elif kind == "synthetic" and (match := re.fullmatch(r"synthetic(?:/(\d+)x(\d+)x(\d+)x(\d+))?", name)):
+        found = _synthetic(*(int(x) for x in match.groups(default="0")) if rest else (512, 32, 3, 10), seed)
+    elif kind == "folder" and rest:
+        found = folder.scan(Path(data_dir or ".").expanduser() / Path(rest).expanduser())
+    elif kind == "tfds" and rest:
+        from jaxcls.data import tfds_source
+
+        found = tfds_source.load(rest, data_dir)
+    else:
+        raise UserError(_unknown(name))
+    if "all" in found:
+        found = _split(found["all"], split_ratios, seed)
+    if validation is not None and "train" in found and "validation" not in found:
+        kept, held_out = splits.stratified(found["train"].labels, (1 - validation, validation), seed)
+        found |= {"train": subset(found["train"], kept), "validation": subset(found["train"], held_out)}
+    if channels is not None:
+        found = {split: _with_channels(source, channels) for split, source in found.items()}
+    return {split: found[split] for split in ("train", "validation", "test") if split in found}
+
+
+def _split(source: Source, ratios: Sequence[float], seed: int) -> dict[str, Source]:
+    if len(ratios) != 3:
+        raise UserError(f"split_ratios={tuple(ratios)} must be three shares: train, validation, test (0: none)")
+    if not ratios[0] > 0:
+        raise UserError(f"split_ratios={tuple(ratios)}: the share of train must be above 0")
+    parts = splits.stratified(source.labels, ratios, seed)
+    names = ("train", "validation", "test")
+    return {name: subset(source, part) for name, part, ratio in zip(names, parts, ratios, strict=True) if ratio > 0}
+
+
+def _digits() -> ArraySource:
+    """Values 0..16 to 0..255. Source: scikit-learn's copy of UCI's optical digits (test part)."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[..., None]
+    ids = [f"digits_{row:04d}" for row in range(len(images))]
+    return ArraySource(images, digits.target, [str(i) for i in range(10)], ids)
+
+
+def _synthetic(n: int, size: int, channels: int, classes: int, seed: int) -> dict[str, Source]:
+    if not (n >= classes >= 2 and size >= 1 and channels >= 1):
+        raise UserError(
+            f"synthetic/{n}x{size}x{channels}x{classes}: it needs 2 classes, a picture per class, 1 pixel and 1 channel"
+        )
+    found: dict[str, Source] = {}
+    for split, count, first in (("train", n, 0), ("test", max(1, n // 4), n)):
+        source = Synthetic(count, (size, size, channels), classes, seed, first)
+        found[split] = _into_memory(source) if count * size * size * channels < IN_MEMORY else source
+    return found
+
+
+def _into_memory(source: Source) -> ArraySource:
+    items: Iterator[dict[str, Any]] = (source[row] for row in range(len(source)))
+    images, ids = zip(*((item["image"], item["id"]) for item in items), strict=True)
+    return ArraySource(np.stack(images), source.labels, source.classes, ids)
+
+
+def _with_channels(source: Source, channels: int) -> Source:
+    """Grey repeated to RGB, or RGB to ITU-R 601 luma as Pillow has it; sources not in memory stay as they are."""
+    if channels not in (1, 3):
+        raise UserError(f"channels={channels}: pictures can have 1 or 3 channels")
+    if not isinstance(source, ArraySource) or source.images.shape[-1] == channels:
+        return source
+    if channels == 3:
+        images = np.repeat(source.images[..., :1], 3, axis=-1)
+    else:
+        red, green, blue = np.moveaxis(source.images[..., :3].astype(np.uint32), -1, 0)
+        images = ((19595 * red + 38470 * green + 7471 * blue + 2**15) >> 16).astype(np.uint8)[..., None]
+    return ArraySource(images, source.labels, source.classes, source.ids)
+
+
+def _unknown(name: str) -> str:
+    """The message for a name of no known form, with the nearest one."""
+    if Path(name).expanduser().is_dir():
+        hint = f"a folder of pictures is 'folder/{name}'"
+    else:
+        sets = {name: f"tfds/{name}" for name in ("mnist", "fashion_mnist", "cifar10", "cifar100", "imagenet2012")}
+        meant = sets | {form.partition("/")[0]: form for form in FORMS}
+        near = difflib.get_close_matches(name.partition("/")[0], meant, 1)
+        hint = f"did you mean {meant[near[0]]!r}?" if near else ""
+    return f"no data set has the name {name!r}; names are {', '.join(FORMS)}" + (f"; {hint}" if hint else "")

@@ -1,0 +1,193 @@
+"""Sets prepared by tensorflow-datasets as ArrayRecord, read without TensorFlow and without a network."""
+
+import difflib
+import functools
+import os
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxcls.data import decode
+from jaxcls.errors import UserError
+
+IN_MEMORY = 2**30  # bytes of pixels up to which a set with pictures of one size is decoded at once
+CHUNK = 512  # records read by one call
+
+# tensorflow-datasets reads CIFAR's class names from the published archives; a set prepared from other files lacks them.
+_NAMES = {
+    "fashion_mnist": "T-shirt/top Trouser Pullover Dress Coat Sandal Shirt Sneaker Bag Ankle_boot",
+    "cifar10": "airplane automobile bird cat deer dog frog horse ship truck",
+    "cifar100": """
+        apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
+        castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin
+        elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster
+        man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck
+        pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk
+        skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone television tiger
+        tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm""",
+}
+CLASSES = {name: tuple(word.replace("Ankle_", "Ankle ") for word in names.split()) for name, names in _NAMES.items()}
+
+
+class TfdsSource:
+    """Encoded pictures of one split, read record by record."""
+
+    def __init__(self, prepared, split: str, classes: tuple[str, ...]):
+        import tensorflow_datasets as tfds
+
+        self.split, self.classes = split, classes
+        self.records = prepared.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+        self._files = [str(path) for path in sorted(prepared.info.splits[split].filepaths)]
+        self._name, self._folder = prepared.info.full_name, str(prepared.data_dir)
+        self._id = next((key for key in ("id", "file_name") if key in prepared.info.features), None)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        row = range(len(self))[row]
+        return self._item(row, self.records[row])
+
+    def _item(self, row: int, record: dict[str, Any]) -> dict[str, Any]:
+        name = record[self._id].decode() if self._id else f"{self.split}_{row}"
+        return {"image": record["image"], "label": int(record["label"]), "id": name}
+
+    def items(self):
+        """All items in order, read in chunks."""
+        for start in range(0, len(self), CHUNK):
+            rows = range(start, min(start + CHUNK, len(self)))
+            yield from map(self._item, rows, self.records.__getitems__(list(rows)))
+
+    @functools.cached_property
+    def labels(self) -> np.ndarray:
+        """int32 [n]. Read from all records once (minutes for ImageNet), then kept beside the records.
+
+        `scripts/prepare_data.py` does that. Where the records' folder cannot be written, they are kept in the user's
+        cache.
+        """
+        user = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "jaxcls"
+        paths = [folder / f"jaxcls-labels-{self.fingerprint}.npy" for folder in (Path(self._folder), user)]
+        for path in paths:
+            if path.exists():
+                return np.load(path)
+        labels = np.fromiter((item["label"] for item in self.items()), np.int32, len(self))
+        for path in paths:
+            part = path.with_suffix(f".{os.getpid()}.npy")
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                np.save(part, labels)
+                part.replace(path)  # at once, so that another process never reads half a file
+                break
+            except OSError:
+                continue  # without a cache only time is lost
+        return labels
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Hash of the set's name, version and split, and of the name, size and first 4 KiB of its files."""
+        from jaxcls.data.sources import digest
+
+        parts = [repr((self._name, self.split)).encode()]
+        for path in self._files:
+            with open(path, "rb", buffering=0) as file:
+                size = os.fstat(file.fileno()).st_size
+                parts += [f"{os.path.basename(path)}\0{size}\0".encode(), file.read(4096)]
+        return digest(*parts)
+
+
+def load(name: str, data_dir: str | Path | None = None) -> dict[str, Any]:
+    """The splits of a prepared set; {"all": ...} if it has only train. See `sources.load`.
+
+    Raises:
+      UserError: unknown name, not prepared or prepared as TFRecord only, no pictures with one label each.
+    """
+    found_builder = _readable(name, data_dir)
+    features = found_builder.info.features
+    for key in ("image", "label"):
+        if key not in features:
+            raise UserError(f"tfds/{name} has no {key!r} (it has {', '.join(features)}); only sets with one label fit")
+    if features["image"].np_dtype != np.uint8:
+        kind = np.dtype(features["image"].np_dtype).name
+        raise UserError(f"tfds/{name} has {kind} pictures; only 8-bit ones can be read")
+    classes = tuple(features["label"].names)
+    if all(label.isdecimal() for label in classes):
+        classes = CLASSES.get(found_builder.name, classes)
+    names = [split for split in ("train", "validation", "test") if split in found_builder.info.splits]
+    found: dict[str, Any] = {split: TfdsSource(found_builder, split, classes) for split in names}
+    # A test split for a competition has no labels (-1 in ImageNet's).
+    found = {split: source for split, source in found.items() if source[0]["label"] >= 0}
+    if "test" not in found and "validation" in found:
+        found["test"] = found.pop("validation")
+    if list(found) == ["train"]:
+        found = {"all": found["train"]}
+    if not found:
+        raise UserError(f"tfds/{name} has no labelled split train, validation or test")
+    shape = features["image"].shape
+    if None not in shape and np.prod(shape) * sum(map(len, found.values())) < IN_MEMORY:
+        return {key: _into_memory(source, shape) for key, source in found.items()}
+    return found
+
+
+def builder(name: str, data_dir: str | Path | None = None):
+    """tensorflow-datasets' builder of a set, prepared or not.
+
+    Raises:
+      UserError: unknown name, version or configuration.
+    """
+    import tensorflow_datasets as tfds
+
+    try:
+        return tfds.builder(name, data_dir=data_dir)
+    except tfds.core.DatasetNotFoundError as error:
+        near = difflib.get_close_matches(name, tfds.list_builders(with_community_datasets=False), 3)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise UserError(f"tfds/{name}: tensorflow-datasets has no set of this name{hint}") from error
+    except ModuleNotFoundError as error:
+        remedy = "pip install 'jaxcls[tf]'" if "tensorflow" in str(error) else "install what is missing"
+        raise UserError(f"tfds/{name}: {' '.join(str(error).split())}; {remedy}") from error
+    except (ValueError, AssertionError) as error:
+        raise UserError(f"tfds/{name}: {' '.join(str(error).split())}") from error
+
+
+def formats(prepared) -> set[str]:
+    """The file formats in which a builder's set is on the disk; empty if it is not there."""
+    return {form.value for form in prepared.info.available_file_formats()} if prepared.info.splits else set()
+
+
+def command(name: str, data_dir: str | Path | None) -> str:
+    """The command line that prepares a set."""
+    where = f" --data_dir={shlex.quote(str(data_dir))}" if data_dir else ""
+    return f"python scripts/prepare_data.py {shlex.quote(name)}{where}"
+
+
+def _readable(name: str, data_dir: str | Path | None):
+    """The builder of a set that is there as ArrayRecord."""
+    found = builder(name, data_dir)
+    have = formats(found)
+    if not have:
+        raise UserError(f"tfds/{name} is not in {found.data_dir}; get it with: {command(name, data_dir)}")
+    if "array_record" not in have:
+        raise UserError(
+            f"tfds/{name} in {found.data_dir} is prepared as {', '.join(sorted(have))}, which cannot be read at "
+            f"random; prepare it as ArrayRecord with: {command(name, data_dir)}"
+        )
+    found.info.set_file_format("array_record", override=True, override_if_initialized=True)
+    files = [path for split in found.info.splits.values() for path in split.filepaths]
+    if lost := [path for path in files if not os.path.exists(path)]:
+        raise UserError(f"tfds/{name}: {lost[0]} is missing; delete {found.data_dir}, then: {command(name, data_dir)}")
+    return found
+
+
+def _into_memory(source: TfdsSource, shape: tuple[int, int, int]):
+    """Decodes all pictures. One thread: for pictures this small, threads wait for the interpreter's lock."""
+    from jaxcls.data.sources import ArraySource
+
+    images = np.empty((len(source), *shape), np.uint8)
+    labels, ids = np.empty(len(source), np.int32), []
+    for row, item in enumerate(source.items()):
+        images[row] = decode.decode(item["image"], channels=shape[-1], name=item["id"])
+        labels[row] = item["label"]
+        ids.append(item["id"])
+    return ArraySource(images, labels, source.classes, ids)

@@ -1,0 +1,20 @@
+"""Image classifiers by name: `create("resnet18", num_classes=10)`.
+
+Every model is a Linen module with one contract:
+
+    logits, out = model.apply(variables, images, train=False)
+
+* `images`: float `[batch, height, width, channels]`, already normalised, any number of channels;
+* `logits`: float32 `[batch, num_classes]`, whatever the compute dtype;
+* `out`: the features on the way, `stem`, `stage1` .. and `pre_logits` (what the last layer sees). The compiler drops
+  those that nobody uses;
+* `train=True` uses the statistics of the batch in BatchNorm: pass `mutable=["batch_stats"]` and keep what comes back.
+
+Fields of every model: `num_classes`; `dtype`, of the computation; `param_dtype`; `axis_name`, of the mapped axis over
+which `pmap` synchronises BatchNorm (None: not); `remat`, recompute blocks in the backward pass to save memory.
+"""
+
+from jaxcls.models import lenet, resnet, resnet_cifar, simple_cnn  # noqa: F401  each registers its variants
+from jaxcls.models.registry import create, list_models, register
+
+__all__ = ["create", "list_models", "register"]

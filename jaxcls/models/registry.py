@@ -1,0 +1,66 @@
+"""Names of models and the constructors behind them."""
+
+import dataclasses
+import difflib
+import fnmatch
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxcls.errors import UserError
+
+Constructor = Callable[..., nn.Module]
+
+_MODELS: dict[str, Constructor] = {}
+
+
+def register(constructor: Constructor, name: str | None = None) -> Constructor:
+    """Makes a variant known: `@register` above a function, or `register(partial(Net, depth=18), "net18")`.
+
+    The constructor takes the model's fields by keyword, all of them optional, and returns the module. Returns the
+    constructor unchanged. Raises ValueError for a name that is taken.
+    """
+    name = name or constructor.__name__
+    if name in _MODELS:
+        raise ValueError(f"two models are called {name!r}")
+    _MODELS[name] = constructor
+    return constructor
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """The registered names that match a shell-style pattern, sorted."""
+    return sorted(fnmatch.filter(_MODELS, pattern))
+
+
+def create(name: str, *, num_classes: int = 1000, **fields) -> nn.Module:
+    """The model called `name`, not yet initialised. `dtype` and `param_dtype` may be names, as in "bfloat16".
+
+    Raises UserError for an unknown model, a field that it does not have, or a value that cannot be one.
+    """
+    if name not in _MODELS:
+        raise UserError(f"there is no model {name!r}; {_nearest(name, list_models())}")
+    if not isinstance(num_classes, int) or num_classes < 1:
+        raise UserError(f"num_classes must be a whole number from 1 up, not {num_classes!r}")
+    known = {f.name for f in dataclasses.fields(_MODELS[name]())} - {"parent", "name"}
+    for field in fields:
+        if field not in known:
+            raise UserError(f"model {name!r} has no field {field!r}; {_nearest(field, sorted(known))}")
+    for field in {"dtype", "param_dtype"} & fields.keys():
+        fields[field] = _float_dtype(field, fields[field])
+    return _MODELS[name](num_classes=num_classes, **fields)
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(close)}?" if close else f"there are: {', '.join(known)}"
+
+
+def _float_dtype(field: str, value) -> jnp.dtype:
+    try:
+        dtype = jnp.dtype(value)
+    except TypeError:
+        dtype = None
+    if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
+        raise UserError(f"{field} must be a floating type such as float32 or bfloat16, not {value!r}")
+    return dtype

@@ -1,0 +1,149 @@
+"""Training curves of a run: loss, accuracy and learning rate over the epochs, from its `metrics.jsonl`."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxcls.errors import UserError
+from jaxcls.records import read_metrics
+
+# Okabe and Ito (2008): colours that the colour-blind tell apart. Markers and dashes repeat the difference in grey.
+STYLES = {
+    "train": {"color": "#0072B2"},
+    "validation": {"color": "#D55E00", "marker": "o"},
+    "test": {"color": "#009E73", "marker": "s", "linestyle": "--"},
+}
+OTHER = {"color": "#CC79A7", "marker": "^", "linestyle": ":"}
+SMOOTH_FROM = 40  # points: a shorter training curve is drawn as it is
+
+
+class Panel(NamedTuple):
+    """What one plot shows: the first of `keys` that was recorded, times `factor`, labelled with its unit."""
+
+    title: str
+    label: str
+    keys: tuple[str, ...]
+    factor: float = 1.0
+    noisy: bool = True  # smoothed, with the raw curve behind
+    limits: tuple[float, float] = (-np.inf, np.inf)  # values beyond are impossible
+
+
+PANELS = (
+    Panel("Loss", "loss", ("loss",)),
+    Panel("Accuracy", "accuracy (%)", ("accuracy", "top1"), factor=100.0, limits=(0.0, 100.0)),
+    Panel("Learning rate", "learning rate", ("learning_rate", "lr"), noisy=False),
+)
+
+
+def write_curves(workdir: str | os.PathLike) -> list[Path]:
+    """Draws `curves.png` and `curves.svg` into the workdir and returns their paths.
+
+    One panel each for loss, accuracy and learning rate, as far as they were recorded; one curve a split, its last value
+    in the legend. A long training curve is smoothed over a fiftieth of its points, with the raw one behind it.
+    Non-finite values leave gaps.
+
+    Raises:
+      UserError: if the workdir has no `metrics.jsonl` with a value to draw, or cannot be written.
+    """
+    figure = draw_curves(read_metrics(workdir), title=Path(workdir).resolve().name)
+    if figure is None:
+        raise UserError(f"{Path(workdir) / 'metrics.jsonl'} holds no curve to draw; train for some steps first")
+    paths = [Path(workdir) / f"curves.{kind}" for kind in ("png", "svg")]
+    try:
+        for path in paths:
+            figure.savefig(path, dpi=150)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    return paths
+
+
+def draw_curves(lines: Sequence[Mapping[str, Any]], title: str = ""):
+    """The matplotlib figure for the lines of a `metrics.jsonl`, or None where they hold nothing to draw.
+
+    Made without pyplot: no global state, and no display is needed.
+    """
+    curves = [(panel, series) for panel in PANELS if (series := find_series(lines, panel.keys))]
+    if not curves:
+        return None
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.8 * len(curves), 3.9), layout="constrained")
+    figure.suptitle(title, fontweight="bold")
+    for axes, (panel, series) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves, strict=True):
+        _draw_panel(axes, panel, series)
+        axes.set_xlabel(_x_label(lines))
+    return figure
+
+
+def find_series(lines: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> dict[str, np.ndarray]:
+    """Split -> [points, 2] of (epoch, value) in the order of steps, for the first of the keys that occurs anywhere.
+
+    Steps stand in where no epochs were recorded. A step recorded twice counts as recorded last. Splits without any
+    finite value are left out; train comes first, then validation, then test.
+    """
+    key = next((key for key in keys if any(key in line for line in lines)), None)
+    points: dict[str, dict[int, tuple[float, float]]] = {}
+    for line in lines:
+        if key in line:
+            points.setdefault(line.get("split", "train"), {})[line["step"]] = (
+                line.get("epoch", line["step"]),
+                line[key],
+            )
+    series = {split: np.array([by_step[step] for step in sorted(by_step)]) for split, by_step in points.items()}
+    order = [*(split for split in STYLES if split in series), *sorted(set(series) - set(STYLES))]
+    return {split: series[split] for split in order if np.isfinite(series[split][:, 1]).any()}
+
+
+def smooth(values: np.ndarray, window: int) -> np.ndarray:
+    """A centred running mean of float [n] over `window` values (made odd), at the ends over as many as there are.
+
+    Values that are not finite are skipped, and are NaN in the result.
+    """
+    kernel = np.ones(2 * (max(1, window) // 2) + 1)
+    half = len(kernel) // 2
+    good = np.isfinite(values)
+    total = np.convolve(np.where(good, values, 0.0), kernel)[half : half + len(values)]
+    number = np.convolve(good.astype(float), kernel)[half : half + len(values)]
+    return np.where(good, total / np.maximum(number, 1), np.nan)
+
+
+def _draw_panel(axes, panel: Panel, series: Mapping[str, np.ndarray]) -> None:
+    drawn = []
+    for split, points in series.items():
+        x, y = points[:, 0], np.where(np.isfinite(points[:, 1]), points[:, 1] * panel.factor, np.nan)
+        style = {"linewidth": 1.8, "markersize": 4, **STYLES.get(split, OTHER)}
+        if len(y) >= SMOOTH_FROM:
+            style["marker"] = None
+            if panel.noisy and split == "train":
+                axes.plot(x, y, color=style["color"], alpha=0.25, linewidth=0.8)
+                y = smooth(y, len(y) // 50)
+        elif len(y) == 1:
+            style.setdefault("marker", "o")
+        axes.plot(x, y, label=f"{split} (last {y[np.isfinite(y)][-1]:.3g})", **style)
+        drawn.append(y[np.isfinite(y)])
+    axes.set_ylim(*_range(np.concatenate(drawn), panel.limits))
+    axes.set_xlim(left=0)
+    axes.set_title(panel.title)
+    axes.set_ylabel(panel.label)
+    axes.grid(True, color="0.9", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    if not panel.noisy:
+        axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
+    if panel.noisy or len(series) > 1:
+        axes.legend(frameon=False, fontsize="small")
+
+
+def _range(values: np.ndarray, limits: tuple[float, float]) -> tuple[float, float]:
+    """The smooth curves with some room, so that one spike of the raw curve does not flatten everything."""
+    low, high = values.min(), values.max()
+    room = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
+    return max(low - room, limits[0]), min(high + room, limits[1] + 0.01 * room)
+
+
+def _x_label(lines: Sequence[Mapping[str, Any]]) -> str:
+    last = max(lines, key=lambda line: line["step"])
+    return f"epoch of {last['step'] / last['epoch']:.0f} steps" if last.get("epoch") else "step"

@@ -1,0 +1,257 @@
+"""The loop: build, restore, step, log, evaluate, save. It knows no trick, model or data set by name."""
+
+import contextlib
+import json
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from jaxcls import build, metrics, preflight
+from jaxcls.checkpoint import Checkpoints
+from jaxcls.errors import UserError
+from jaxcls.evaluate import describe, evaluate, final_split, save_predictions, write_json
+from jaxcls.logs import Logger
+from jaxcls.signals import Signals, Stopped
+
+IN_FLIGHT = 2  # calls that may be under way on the devices before the loop waits for one
+
+
+def run(config, workdir, *, command="the same command"):
+    """Trains, or goes on from the workdir's newest good checkpoint, and evaluates at the end.
+
+    Args:
+      config: a config (defaults.py).
+      workdir: folder for everything that is written.
+      command: what was typed, for messages.
+
+    Returns:
+      dict split -> figures of the final evaluation (metrics.of_logits).
+
+    Raises:
+      UserError: bad input, a loss that is not finite, a full disk.
+      Stopped: after SIGTERM or Ctrl-C, once the state is saved.
+    """
+    return fit(build.build(config), workdir, command=command)
+
+
+def fit(job, workdir, *, command="the same command"):
+    """`run` with objects that are built already (build.Run)."""
+    workdir, main_process = Path(workdir), jax.process_index() == 0
+    preflight.check(job, workdir, note=print if main_process else lambda _: None)
+    if main_process:
+        workdir.mkdir(parents=True, exist_ok=True)
+        write_json(workdir / "config.json", preflight.to_json(job.config))
+    checkpoints = Checkpoints(workdir, keep=job.config.checkpoint.keep, transient=job.task.transient)
+    state, memory = restore(job, checkpoints)
+    start = int(state.step)
+    with Logger(
+        workdir,
+        total_steps=job.total_steps,
+        steps_per_epoch=job.steps_per_epoch,
+        start_step=start,
+        writes=main_process,
+    ) as log:
+        if start:
+            log.note(f"going on from step {start} of {job.total_steps}")
+        state = job.parallel.replicate(state)
+        try:
+            if start < job.total_steps:
+                state = Loop(job, workdir, checkpoints, log, memory).train(state, start)
+        finally:
+            checkpoints.close()
+        results = finish(job, workdir, checkpoints, state, log)
+        if main_process:
+            summarise(job, workdir, results, log, command)
+    return results
+
+
+def restore(job, checkpoints):
+    """(state as host arrays, the loop's memory): the newest good checkpoint, or a fresh start."""
+    state = job.init_state()
+    found = checkpoints.restore(state, note=lambda text: print(f"warning: {text}"))
+    if found is None:
+        return state, {}
+    state, meta = found
+    if meta["data"]["fingerprint"] != job.sources["train"].fingerprint:
+        raise UserError(
+            f"the training pictures of {job.config.data.name} have changed since {checkpoints.workdir} was written; "
+            "choose another --workdir, or put them back."
+        )
+    return state, meta["loop"]
+
+
+class Loop:
+    """The loop of one run. `memory` is what it saves of its own: the best score so far, a controller's patience."""
+
+    def __init__(self, job, workdir, checkpoints, log, memory):
+        self.job, self.workdir, self.checkpoints, self.log, self.memory = job, workdir, checkpoints, log, memory
+        self.validation = job.eval_feed("validation") if job.selects else None
+        self.window = []  # (steps done before, metrics on the devices, number of steps) since the last log line
+        self.since = time.monotonic()
+        self.shown = {}
+
+    def train(self, state, step):
+        """Steps until the end of the run. Returns the final state."""
+        job, feed, first = self.job, self.job.train_feed(), True
+        periods = [job.log_every, job.checkpoint_every, job.eval_every, job.total_steps]
+        with Signals() as signals, contextlib.closing(feed):
+            while step < job.total_steps:
+                stop = min((step // every + 1) * every for every in periods)
+                waiting = self.log.waiting("compiling the training step") if first else contextlib.nullcontext()
+                with waiting:
+                    state, values, n = feed(state, step, stop)
+                    if first:
+                        jax.block_until_ready(values)
+                self.window.append((step, values, n))
+                step += n
+                if first:
+                    first, self.since = False, time.monotonic()
+                if len(self.window) > IN_FLIGHT:
+                    jax.block_until_ready(self.window[-1 - IN_FLIGHT][1])
+                state = self._between(state, step, signals)
+        return state
+
+    def _between(self, state, step, signals):
+        """Whatever is due after `step` steps: a log line, an evaluation, a checkpoint, a stop."""
+        job, end = self.job, step == self.job.total_steps
+        logging = step % job.log_every == 0
+        stopping = signals.agreed(now=logging or jax.process_count() == 1) and not end
+        evaluating = self.validation is not None and (end or step % job.eval_every == 0)
+        saving = evaluating or stopping or end or step % job.checkpoint_every == 0
+        if logging or saving:
+            self._log(step)
+        else:
+            self.log.progress(step, self.shown, self._speed())
+        score, figures = None, {}
+        if evaluating:
+            state, score, figures = self._evaluate(state, step)
+        if saving:
+            self.checkpoints.save(state, self._meta(step, figures), score)
+            self.since = time.monotonic()
+        self.checkpoints.poll()
+        if stopping:
+            self.checkpoints.close()
+            raise Stopped(f"stopped by {signals.name} after step {step} of {job.total_steps}; the state is saved", signals.status)
+        return state
+
+    def _log(self, step):
+        """Fetches the metrics since the last line, refuses a loss that is not finite, records their means."""
+        if not self.window:
+            return
+        values = {}
+        for before, window, n in self.window:
+            fetched = jax.device_get(window)
+            self._refuse_nonfinite(fetched, before, n)
+            for name, (s, c) in fetched.items():
+                sums = values.setdefault(name, [0.0, 0.0])
+                sums[0] += float(np.sum(np.atleast_1d(s)[:n]))
+                sums[1] += float(np.sum(np.atleast_1d(c)[:n]))
+        means, speed = metrics.means(values), self._speed()
+        self.shown = {name: means[name] for name in ("loss", "accuracy") if name in means}
+        rate = float(self.job.learning_rate(step - 1))
+        self.log.scalars(step, {**means, "learning_rate": rate, "pictures_per_second": speed})
+        self.log.progress(step, self.shown, speed)
+        self.window, self.since = [], time.monotonic()
+
+    def _refuse_nonfinite(self, fetched, before, n):
+        """Raises UserError, which leaves the last good checkpoint as it is. float16 skips a step by itself instead."""
+        if "skipped" in fetched:
+            return
+        for name in ("loss", "grad_norm"):
+            bad = np.flatnonzero(~np.isfinite(np.atleast_1d(fetched[name][0])[:n]))
+            if bad.size:
+                saved = self.memory.get("saved")
+                kept = f"the checkpoint of step {saved} is intact" if saved else "no checkpoint was written yet"
+                raise UserError(
+                    f"{name.replace('_', ' ')} is not finite at step {before + int(bad[0]) + 1}; {kept}. Lower config.schedule.peak, "
+                    "lengthen config.schedule.warmup, or set config.optim.clip_norm=1.0"
+                )
+
+    def _evaluate(self, state, step):
+        """Evaluates on validation; returns (state with new controls, score, figures)."""
+        with self.log.waiting("evaluating") if not self.memory else contextlib.nullcontext():
+            figures, predictions = evaluate(self.validation, state)
+        save_predictions(self.workdir, "validation", step, predictions)
+        self.log.scalars(step, figures, split="validation")
+        score = figures["accuracy"]
+        if score >= self.memory.get("best_score", -1.0):  # of equal ones the newest, as Orbax keeps it
+            self.memory |= {"best_score": score, "best_step": step}
+        if self.job.control is not None:
+            controls = self.job.control(self.memory, figures)
+            controls = self.job.parallel.replicate({k: np.float32(v) for k, v in controls.items()})
+            state = state.replace(controls={**state.controls, **controls})
+        return state, score, figures
+
+    def _meta(self, step, figures):
+        """The JSON item of a checkpoint: all that is needed to inspect, evaluate or serve it with nothing else."""
+        job = self.job
+        self.memory["saved"] = step
+        return {
+            "step": step,
+            "config": preflight.to_json(job.config),
+            "model": job.config.model.name,
+            "parameters": preflight.parameters(job),
+            "classes": list(job.classes),
+            "normalize": {"mean": list(job.normalize[0]), "std": list(job.normalize[1])},
+            "metrics": {f"validation_{k}": v for k, v in figures.items()},
+            "data": {"name": job.config.data.name, "fingerprint": job.sources["train"].fingerprint},
+            "versions": preflight.versions(),
+            "loop": json.loads(json.dumps(self.memory)),
+        }
+
+    def _speed(self):
+        """Training pictures per second since the last log line."""
+        steps = sum(n for _, _, n in self.window)
+        return steps * self.job.config.batch_size / max(time.monotonic() - self.since, 1e-9)
+
+
+def finish(job, workdir, checkpoints, state, log):
+    """The final evaluation: the best checkpoint where a validation split chose one, else the last state.
+
+    The test split is looked at here and nowhere before.
+    """
+    split = final_split(job)
+    if split is None:
+        return {}
+    best = checkpoints.best() if job.selects else None
+    if best is not None and best != int(state.step):
+        found = checkpoints.restore(jax.device_get(state), note=log.warn, step=best)
+        state = job.parallel.replicate(found[0])
+    step = int(state.step)
+    with log.waiting(f"evaluating step {step} on {split}"):
+        figures, predictions = evaluate(job.eval_feed(split), state)
+    save_predictions(workdir, split, step, predictions)
+    log.scalars(job.total_steps, figures, split=split)
+    results = {split: {**figures, "step": step, "interval": metrics.wilson_interval(figures["correct"], figures["count"])}}
+    if jax.process_index() == 0:
+        write_json(Path(workdir) / "results.json", results)
+    return results
+
+
+def summarise(job, workdir, results, log, command):
+    """What was found, where it lies, what to type next."""
+    from jaxcls.report.curves import write_curves
+
+    rows = []
+    for split, figures in results.items():
+        chosen = " (it chose the checkpoint, so this is optimistic)" if split == "validation" else ""
+        rows.append((f"{split} accuracy", describe(figures) + chosen))
+        rows.append(("of step", f"{figures['step']} of {job.total_steps}"))
+    rows.append(("checkpoints", f"{workdir}/checkpoints"))
+    rows.append(("figures", f"{workdir}/results.json, {workdir}/metrics.jsonl, {workdir}/eval/"))
+    try:
+        rows.append(("curves", str(write_curves(workdir)[0])))
+    except UserError as error:
+        rows.append(("curves", f"none: {error}"))
+    log.summary(
+        f"{job.config.model.name} on {job.config.data.name}",
+        rows,
+        [
+            ("look into the checkpoint", f"python scripts/inspect_checkpoint.py {workdir}"),
+            ("evaluate it again", f"python -m jaxcls.main --mode=eval --workdir={workdir}"),
+            ("watch the curves", f"tensorboard --logdir={workdir}/events"),
+        ],
+    )
+    del command

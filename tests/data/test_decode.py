@@ -1,0 +1,298 @@
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import simplejpeg
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from jaxcls.data import decode, folder, sources
+from jaxcls.errors import UserError
+
+
+def smooth(height=48, width=64, channels=3) -> np.ndarray:
+    """A picture without symmetry that JPEG keeps well."""
+    y, x = np.mgrid[:height, :width] / max(height, width)
+    return np.stack([200 * x, 120 * y + 60, 255 * x * y][:channels], -1).astype(np.uint8)
+
+
+def noise(height=160, width=120) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8)
+
+
+def encode(image, kind="JPEG", **options) -> bytes:
+    picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    out = io.BytesIO()
+    picture.save(out, kind, **options)
+    return out.getvalue()
+
+
+def pillow(encoded: bytes, mode="RGB") -> np.ndarray:
+    image = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(encoded))).convert(mode))
+    return image if mode == "RGB" else image[..., None]
+
+
+@pytest.mark.parametrize("channels,mode", [(3, "RGB"), (1, "L")])
+def test_real_pictures_equal_pillows(shared, channels, mode):
+    paths = sorted((shared / "data" / "hymenoptera").rglob("*.jpg")) + sorted(
+        (shared / "data" / "imagenet_sample").glob("*.jpg")
+    )
+    paths += sorted((shared / "data" / "magnetic_tile").rglob("*.jpg"))[::40]
+    assert len(paths) > 500
+    for path in paths:
+        encoded = path.read_bytes()
+        np.testing.assert_array_equal(decode.decode(encoded, channels=channels), pillow(encoded, mode), str(path))
+
+
+@pytest.mark.parametrize(
+    "kind,options", [("PNG", {}), ("WEBP", {"lossless": True}), ("BMP", {}), ("TIFF", {}), ("PPM", {})]
+)
+def test_lossless_kinds_give_the_pixels_back(kind, options):
+    image = noise(20, 30)
+    np.testing.assert_array_equal(decode.decode(encode(image, kind, **options)), image)
+
+
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("channels,mode", [(3, "RGB"), (1, "L")])
+def test_jpeg_equals_pillows(subsampling, progressive, channels, mode):
+    encoded = encode(noise(37, 51), subsampling=subsampling, progressive=progressive)
+    np.testing.assert_array_equal(decode.decode(encoded, channels=channels), pillow(encoded, mode))
+
+
+def test_gif_gives_its_first_frame():
+    red, blue = (Image.new("RGB", (8, 6), colour) for colour in ("red", "blue"))
+    image = decode.decode(encode(red, "GIF", save_all=True, append_images=[blue]))
+    assert image.shape == (6, 8, 3) and np.all(image == (255, 0, 0))
+
+
+def test_transparency_is_laid_onto_white():
+    rgba = np.random.default_rng(1).integers(0, 256, (9, 7, 4), dtype=np.uint8)
+    alpha = rgba[..., 3:] / 255
+    want = rgba[..., :3] * alpha + 255 * (1 - alpha)
+    for kind, options in (("PNG", {}), ("WEBP", {"lossless": True, "exact": True})):
+        assert np.abs(decode.decode(encode(rgba, kind, **options)) - want).max() <= 1
+    grey = encode(rgba[..., 2:], "PNG")  # LA
+    assert np.abs(decode.decode(grey, channels=1)[..., 0] - want[..., 2]).max() <= 1
+    assert np.ptp(decode.decode(grey), axis=-1).max() == 0
+
+
+def test_a_transparent_colour_or_palette_entry_is_white():
+    image = np.zeros((4, 4, 3), np.uint8)
+    image[0] = (10, 20, 30)
+    picture = decode.decode(encode(image, "PNG", transparency=(10, 20, 30)))
+    assert np.all(picture[0] == 255) and np.all(picture[1:] == 0)
+    palette = Image.fromarray(np.array([[0, 1], [1, 0]], np.uint8), "P")
+    palette.putpalette([255, 0, 0, 0, 0, 255])
+    np.testing.assert_array_equal(decode.decode(encode(palette, "PNG"))[0], [[255, 0, 0], [0, 0, 255]])
+    np.testing.assert_array_equal(
+        decode.decode(encode(palette, "PNG", transparency=0))[0], [[255, 255, 255], [0, 0, 255]]
+    )
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_16_bit_grey_is_scaled(kind):
+    values = np.array([[0, 128, 129, 257, 32768, 65535]], np.uint16)
+    got = decode.decode(encode(values, kind), channels=1)[..., 0]
+    np.testing.assert_array_equal(got, np.rint(values / 257))  # Pillow alone would give 0, 128, 129, 255, 255, 255
+    assert decode.decode(encode(values, kind)).shape == (1, 6, 3)
+
+
+def test_1_bit_is_black_and_white():
+    bits = Image.fromarray(np.eye(8, dtype=np.uint8) * 255).convert("1")
+    np.testing.assert_array_equal(decode.decode(encode(bits, "PNG"), channels=1)[..., 0], np.eye(8) * 255)
+
+
+def test_cmyk_and_ycck():
+    image = smooth()
+    cmyk = Image.fromarray(image).convert("CMYK")
+    encoded = encode(cmyk, "JPEG", quality=95)  # Adobe's inverted CMYK
+    assert simplejpeg.decode_jpeg_header(encoded)[2] == "CMYK"
+    np.testing.assert_array_equal(decode.decode(encoded), pillow(encoded))
+    assert np.abs(decode.decode(encoded).astype(int) - image).max() < 12
+    inverted = np.ascontiguousarray(255 - np.asarray(cmyk))
+    ycck = simplejpeg.encode_jpeg(inverted, quality=95, colorspace="CMYK", colorsubsampling="444")
+    assert simplejpeg.decode_jpeg_header(ycck)[2] == "YCCK"
+    assert np.abs(decode.decode(ycck).astype(int) - image).max() < 12
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_exif_orientation(orientation, kind):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    encoded = encode(smooth(), kind, exif=exif)
+    image = decode.decode(encoded)
+    np.testing.assert_array_equal(image, pillow(encoded))
+    assert image.shape == ((64, 48, 3) if orientation > 4 else (48, 64, 3)) and image.flags.c_contiguous
+
+
+def test_broken_exif_is_ignored():
+    encoded = encode(smooth(), exif=b"Exif\0\0II*\0rubbish")
+    np.testing.assert_array_equal(decode.decode(encoded), pillow(encode(smooth())))
+
+
+def test_scale_for():
+    encoded = encode(smooth(400, 600), quality=95)
+    for wanted, height in ((100, 100), (101, 150), (390, 400), (2000, 400)):
+        assert decode.decode(encoded, scale_for=wanted).shape == (height, height * 3 // 2, 3)
+    small = decode.decode(encoded, scale_for=100).astype(int)
+    mean = smooth(400, 600).reshape(100, 4, 150, 4, 3).mean((1, 3))
+    assert np.abs(small - mean).max() < 6
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_truncation_never_passes(data):
+    """Any strict beginning of a JPEG is refused: baseline and progressive, with and without restart markers."""
+    options = data.draw(st.sampled_from([{}, {"progressive": True}, {"restart_marker_rows": 1}, {"subsampling": 0}]))
+    encoded = encode(noise(), quality=60, **options)
+    cut = data.draw(st.integers(1, len(encoded) - 1))
+    with pytest.raises(UserError, match="cats/a.jpg: (truncated|not a picture|damaged)"):
+        decode.decode(encoded[:cut], name="cats/a.jpg")
+
+
+def test_truncation_of_a_picture_of_the_real_kind(shared):
+    path = sorted((shared / "data" / "imagenet_sample").glob("*.jpg"))[0]
+    encoded = path.read_bytes()
+    for cut in np.random.default_rng(0).integers(1000, len(encoded), 30):
+        with pytest.raises(UserError, match="truncated JPEG"):
+            decode.decode(encoded[:cut])
+
+
+def test_truncation_names_the_rows():
+    encoded = encode(noise(), quality=60)
+    whole = decode.decode(encoded)
+    with pytest.raises(UserError, match=r"a.jpg: truncated JPEG, its data ends after (\d+) of 160 rows") as caught:
+        decode.decode(encoded[: len(encoded) // 2], name="a.jpg")
+    rows = int(str(caught.value).split(" of 160")[0].split()[-1])
+    assert 70 <= rows <= 96  # half, in rows of blocks
+    partial = simplejpeg.decode_jpeg(encoded[: len(encoded) // 2], strict=False)
+    np.testing.assert_array_equal(partial[: rows - 24], whole[: rows - 24])
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "BMP", "GIF", "TIFF"])
+def test_other_kinds_truncated(kind):
+    encoded = encode(noise(), kind)
+    for cut in (0, 3, 20, len(encoded) // 2):
+        with pytest.raises(UserError, match="^x: "):
+            decode.decode(encoded[:cut], name="x")
+
+
+def test_stray_bytes_before_a_marker_do_no_harm():
+    encoded = encode(noise())
+    tables = encoded.index(b"\xff\xdb")
+    early = encoded[:tables] + b"\x12\x34\x56" + encoded[tables:]
+    with pytest.raises(ValueError, match="extraneous"):
+        simplejpeg.decode_jpeg(early)
+    late = encoded[:-2] + b"\x12\x34\x56\x00" + encoded[-2:]
+    for stray in (early, late, encoded + b"more"):
+        np.testing.assert_array_equal(decode.decode(stray), decode.decode(encoded))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.binary(max_size=80),
+    st.sampled_from([b"", b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"RIFF", b"BM", b"II*\0", b"P6"]),
+)
+def test_rubbish_gives_a_user_error(rubbish, magic):
+    try:
+        image = decode.decode(magic + rubbish, name="x", max_pixels=10**6)
+    except UserError as error:
+        assert str(error).startswith("x: ") and "\n" not in str(error)
+    else:
+        assert image.dtype == np.uint8 and image.ndim == 3
+
+
+def test_text_is_not_a_picture():
+    with pytest.raises(UserError, match=r"cats/notes.jpg: not a picture \(it starts with b'hello wo'"):
+        decode.decode(b"hello world", name="cats/notes.jpg")
+
+
+def jpeg_of_size(width: int, height: int) -> bytes:
+    encoded = bytearray(encode(smooth()))
+    frame = encoded.index(b"\xff\xc0")  # SOF0: marker, length, precision, height, width
+    encoded[frame + 5 : frame + 9] = struct.pack(">HH", height, width)
+    return bytes(encoded)
+
+
+def png_of_size(width: int, height: int) -> bytes:
+    encoded = encode(smooth(), "PNG")
+    header = b"IHDR" + struct.pack(">II", width, height) + encoded[24:29]  # after 8 bytes of magic and 4 of length
+    return encoded[:12] + header + struct.pack(">I", zlib.crc32(header)) + encoded[33:]
+
+
+def test_too_many_pixels_are_refused_by_the_header():
+    for encoded in (jpeg_of_size(20_000, 20_000), png_of_size(20_000, 20_000)):
+        with pytest.raises(
+            UserError, match="big: 20000 x 20000 = 400,000,000 pixels, more than 178,956,970; resize it"
+        ):
+            decode.decode(encoded, name="big")
+    with pytest.raises(UserError, match="64 x 48 = 3,072 pixels, more than 3,071"):
+        decode.decode(encode(smooth()), max_pixels=3071)
+    assert decode.decode(encode(smooth()), max_pixels=3072).shape == (48, 64, 3)
+
+
+def test_size():
+    assert decode.size(encode(smooth(10, 20))) == decode.size(encode(smooth(10, 20), "PNG")) == (10, 20)
+
+
+def test_check_finds_what_is_broken(tmp_path):
+    good = {
+        f"{name}/{i}.{kind.lower()}": encode(noise(), kind)
+        for name in "ab"
+        for i in range(3)
+        for kind in ("JPEG", "PNG")
+    }
+    large = encode(noise(900, 900), quality=90)  # more than is read of a file's beginning
+    bad = {
+        "a/cut.jpg": large[:-3000],
+        "a/empty.jpg": b"",
+        "b/cut.png": encode(noise(), "PNG")[:-40],
+        "b/huge.jpg": jpeg_of_size(30_000, 30_000),
+        "b/text.jpg": b"hello",
+    }
+    for name, encoded in {**good, **bad, "a/large.jpg": large}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(encoded)
+    source = folder.scan(tmp_path)["all"]
+    seen = []
+    problems = decode.check(source, progress=lambda done, total: seen.append((done, total)))
+    assert [name for name, _ in problems] == sorted(bad)
+    assert seen[-1] == (len(source), len(source))
+    text = dict(problems)
+    assert text["a/empty.jpg"].startswith("empty file") and text["b/text.jpg"].startswith("not a picture")
+    assert text["a/cut.jpg"].startswith("truncated JPEG") and text["b/huge.jpg"].startswith("30000 x 30000")
+    assert decode.check(source, full=True) == problems
+    part = sources.subset(source, np.arange(len(source))[::-1])
+    assert sorted(decode.check(part)) == problems
+    rows = [row for row in range(len(source)) if source.ids[row] in ("a/cut.jpg", "a/large.jpg")]
+    assert [name for name, _ in decode.check(source, rows)] == ["a/cut.jpg"]
+
+
+def test_full_check_finds_damage_in_the_middle(tmp_path):
+    encoded = encode(noise())
+    middle = len(encoded) // 2
+    for name, data in (("a", encoded), ("b", encoded[:middle] + b"\xff\xd9" * 40 + encoded[middle:])):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.jpg").write_bytes(data)
+    source = folder.scan(tmp_path)["all"]
+    assert decode.check(source) == []
+    assert [name for name, _ in decode.check(source, full=True)] == ["b/x.jpg"]
+
+
+def test_a_file_that_vanished_is_a_problem(tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.png").write_bytes(encode(noise(), "PNG"))
+    source = folder.scan(tmp_path)["all"]
+    (tmp_path / "b" / "x.png").unlink()
+    ((name, problem),) = decode.check(source)
+    assert name == "b/x.png" and "cannot be read (No such file" in problem
+
+
+def test_pictures_in_memory_have_no_problems():
+    assert decode.check(sources.load("synthetic/8x8x3x2")["train"]) == []

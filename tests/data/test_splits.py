@@ -1,0 +1,74 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from jaxcls.data import splits
+from jaxcls.errors import UserError
+
+LABELS = hnp.arrays(np.int32, st.integers(0, 200), elements=st.integers(0, 6))
+RATIOS = st.lists(st.floats(0.01, 1), min_size=1, max_size=4)
+
+
+@given(LABELS, RATIOS, st.integers(0, 2**32))
+def test_every_row_is_in_exactly_one_part(labels, ratios, seed):
+    parts = splits.stratified(labels, ratios, seed)
+    assert len(parts) == len(ratios)
+    assert sorted(np.concatenate(parts)) == list(range(len(labels)))
+    assert all(np.array_equal(part, np.sort(part)) for part in parts)
+
+
+@given(LABELS, RATIOS, st.integers(0, 9))
+def test_class_proportions_within_one_picture(labels, ratios, seed):
+    shares = np.array(ratios) / np.sum(ratios)
+    for label in np.unique(labels):
+        n = np.sum(labels == label)
+        sizes = np.array([np.sum(labels[part] == label) for part in splits.stratified(labels, ratios, seed)])
+        if n >= len(ratios):
+            assert sizes.min() >= 1
+        if n < len(ratios) or (n * shares).min() >= 1:  # the rule "in every part" does not interfere
+            assert np.all(np.abs(sizes - n * shares) < 1 + 1e-6)
+
+
+def test_known_sizes():
+    labels = np.repeat([0, 1, 2], [100, 20, 3])
+    parts = splits.stratified(labels, (0.7, 0.15, 0.15), 0)
+    assert [np.bincount(labels[part]).tolist() for part in parts] == [[70, 14, 1], [15, 3, 1], [15, 3, 1]]
+    sevens = splits.stratified(labels, (7, 2, 1), 0)  # any unit
+    assert [len(part) for part in sevens] == [70 + 14 + 1, 20 + 4 + 1, 10 + 2 + 1]
+
+
+def test_a_part_of_ratio_0_stays_empty():
+    parts = splits.stratified(np.zeros(10, int), (0.8, 0, 0.2), 0)
+    assert [len(part) for part in parts] == [8, 0, 2]
+
+
+def test_seed_decides_and_is_reproducible():
+    labels = np.arange(1000) % 7
+    first, again, other = (splits.stratified(labels, (0.5, 0.5), seed)[0] for seed in (1, 1, 2))
+    assert np.array_equal(first, again)
+    assert 200 < len(np.intersect1d(first, other)) < 300  # about half of 500 by chance
+    code = (
+        "import numpy as np; from jaxcls.data import splits;"
+        "print(splits.stratified(np.arange(1000) % 7, (0.5, 0.5), 1)[0].tolist())"
+    )
+    fresh = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert fresh.stdout.strip() == str(first.tolist())
+
+
+def test_other_classes_do_not_matter():
+    """Adding a class moves no example of the others."""
+    labels = np.arange(60) % 2
+    more = np.append(labels, [2] * 30)
+    few, many = splits.stratified(labels, (0.8, 0.2), 5)[1], splits.stratified(more, (0.8, 0.2), 5)[1]
+    assert np.array_equal(few, many[many < 60])
+
+
+@pytest.mark.parametrize("ratios", [(), (0, 0), (0.5, -0.5), (float("nan"), 1)])
+def test_impossible_ratios(ratios):
+    with pytest.raises(UserError, match="ratios"):
+        splits.stratified(np.zeros(4, int), ratios, 0)

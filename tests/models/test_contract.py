@@ -1,0 +1,95 @@
+"""What holds for every family, on its smallest member."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import traverse_util
+
+from jaxcls.models.lenet import LeNet5, LeNet51998
+from jaxcls.models.resnet import BasicBlock, Bottleneck, ResNet
+from jaxcls.models.resnet_cifar import ResNetCifar
+from jaxcls.models.simple_cnn import SimpleCNN
+
+TINY = {
+    "simple_cnn": (SimpleCNN, {"channels": (3, 4), "hidden": 5}, (8, 12, 2)),
+    "lenet5": (LeNet5, {}, (28, 28, 1)),
+    "lenet5_1998": (LeNet51998, {}, (28, 28, 1)),
+    "resnet_basic": (ResNet, {"stage_sizes": (1, 1), "block": BasicBlock, "width": 4}, (16, 24, 3)),
+    "resnet_bottleneck": (
+        ResNet,
+        {"stage_sizes": (1, 1), "block": Bottleneck, "width": 4, "stem": "cifar"},
+        (8, 8, 3),
+    ),
+    "resnet_cifar_a": (ResNetCifar, {"depth": 8, "shortcut": "A"}, (8, 8, 3)),
+    "resnet_cifar_b": (ResNetCifar, {"depth": 8, "shortcut": "B"}, (8, 8, 3)),
+}
+REMATERIALISED = ["resnet_bottleneck", "resnet_cifar_b"]
+NORMALISED = ["resnet_basic", "resnet_cifar_a"]
+
+
+def build(name, **fields):
+    """The tiny model, variables drawn in NumPy (Flax's init would compile for seconds) and four pictures."""
+    kind, given, shape = TINY[name]
+    model = kind(num_classes=3, **given, **fields)
+    rng = np.random.default_rng(0)
+    images = jnp.asarray(rng.normal(size=(4, *shape)), jnp.float32)
+
+    def draw(path, leaf):
+        noise = rng.normal(size=leaf.shape)
+        values = {"kernel": noise / np.sqrt(np.prod(leaf.shape[:-1])), "scale": 1 + noise / 9, "var": 1 + noise**2}
+        return jnp.asarray(values.get(path[-1].key, noise / 9), leaf.dtype)
+
+    abstract = jax.eval_shape(model.init, jax.random.key(0), images)
+    return model, jax.tree_util.tree_map_with_path(draw, abstract), images
+
+
+def apply(model, variables, images, train):
+    """(logits, out), what BatchNorm updated."""
+    return jax.jit(lambda v, x: model.apply(v, x, train=train, mutable=["batch_stats"]))(variables, images)
+
+
+def gradient(model, variables, images):
+    def loss(params):
+        (logits, _), _ = model.apply({**variables, "params": params}, images, train=True, mutable=["batch_stats"])
+        return -jax.nn.log_softmax(logits)[jnp.arange(4), jnp.array([0, 1, 2, 0])].sum()
+
+    return jax.jit(jax.grad(loss))(variables["params"])
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_every_parameter_gets_a_gradient(name):
+    grads = traverse_util.flatten_dict(gradient(*build(name)), sep="/")
+    assert not [path for path, grad in grads.items() if not np.isfinite(grad).all() or not np.abs(grad).max() > 0]
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_bfloat16_computes_with_float32_parameters_logits_and_statistics(name):
+    model, variables, images = build(name, dtype=jnp.bfloat16)
+    (logits, out), updated = apply(model, variables, images, train=True)
+    assert logits.dtype == out["pre_logits"].dtype == jnp.float32
+    assert out["stage1"].dtype == jnp.bfloat16
+    assert {leaf.dtype for leaf in jax.tree.leaves((variables, updated))} == {jnp.dtype(jnp.float32)}
+    exact = apply(build(name)[0], variables, images, train=True)[0][0]
+    assert 0 < np.linalg.norm(logits - exact) < 0.05 * np.linalg.norm(exact)
+
+
+@pytest.mark.parametrize("name", REMATERIALISED)
+def test_remat_changes_no_name_and_no_gradient(name):
+    model, variables, images = build(name)
+    again, same, _ = build(name, remat=True)
+    jax.tree.map(np.testing.assert_array_equal, variables, same)
+    want, got = gradient(model, variables, images), gradient(again, variables, images)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), want, got)
+
+
+@pytest.mark.parametrize("name", NORMALISED)
+def test_axis_name_synchronises_batch_norm(name):
+    model, variables, images = build(name)
+    synchronised, _, _ = build(name, axis_name="devices")
+    (want, _), stats = apply(model, variables, images, train=True)
+    halves = images.reshape(2, 2, *images.shape[1:])
+    half = lambda x: synchronised.apply(variables, x, train=True, mutable=["batch_stats"])  # noqa: E731
+    (got, _), each = jax.jit(jax.vmap(half, axis_name="devices"))(halves)
+    np.testing.assert_allclose(got.reshape(want.shape), want, rtol=1e-4, atol=1e-4)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b[0], rtol=1e-4, atol=1e-5), stats, each)
