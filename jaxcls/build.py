@@ -190,7 +190,7 @@ def open_sources(config):
         raise UserError(f"config.data.validation is {data.validation}; it must be a share of train from 0 up to 1, e.g. 0.1.")
     return sources.load(
         data.name, data_dir=data.dir or None, validation=data.validation or None,
-        split_ratios=data.split_ratios, seed=config.seed, channels=data.channels,
+        split_ratios=data.split_ratios, seed=config.seed, channels=data.channels or None,
     )  # fmt: skip
 
 
@@ -222,7 +222,7 @@ def build_transforms(config, source, normalize):
     for kind, key in (("train", "augment"), ("eval", "eval_transform")):
         what = f"config.data.{key}"
         host, device = augment.split_list(getattr(config.data, key), encoded=encoded, what=what)
-        made[f"{kind}_host"] = augment.host_transform(host, channels=config.data.channels, what=what)
+        made[f"{kind}_host"] = augment.host_transform(host, channels=config.data.channels or 3, what=what)
         mean, std = normalize
         random = kind == "train"
         made[f"{kind}_device"] = augment.device_transform(device, random=random, mean=mean, std=std, what=what)

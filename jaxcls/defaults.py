@@ -28,7 +28,7 @@ def default_config():
     data.dir = ""  # of tensorflow-datasets; "" is its own default
     data.validation = 0.1  # share of train held out where a set has no validation split; 0: none, then the last state counts
     data.split_ratios = (0.7, 0.15, 0.15)  # train, validation, test of a set that has no splits
-    data.channels = 3  # of pictures decoded from files: 3, or 1 for grey
+    data.channels = 0  # 1 grey, 3 colour; 0: as they are in sets kept in memory, 3 for picture files
     data.augment = ()  # training, in order, e.g. ("random_resized_crop(224)", "flip")
     data.eval_transform = ()  # evaluation, e.g. ("resize(256)", "center_crop(224)")
     data.normalize = "unit"  # unit [0, 1], symmetric [-1, 1], imagenet, cifar10, cifar100, mnist, fashion_mnist

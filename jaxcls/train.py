@@ -89,7 +89,7 @@ class Loop:
         self.job, self.workdir, self.checkpoints, self.log, self.memory = job, workdir, checkpoints, log, memory
         self.validation = job.eval_feed("validation") if job.selects else None
         self.window = []  # (steps done before, metrics on the devices, number of steps) since the last log line
-        self.since = time.monotonic()
+        self.since, self.timed = time.monotonic(), 0  # for the speed: a moment, and the steps done since
         self.shown = {}
 
     def train(self, state, step):
@@ -106,8 +106,9 @@ class Loop:
                         jax.block_until_ready(values)
                 self.window.append((step, values, n))
                 step += n
+                self.timed += n
                 if first:
-                    first, self.since = False, time.monotonic()
+                    first, self.since, self.timed = False, time.monotonic(), 0
                 if len(self.window) > IN_FLIGHT:
                     jax.block_until_ready(self.window[-1 - IN_FLIGHT][1])
                 state = self._between(state, step, signals)
@@ -129,7 +130,7 @@ class Loop:
             state, score, figures = self._evaluate(state, step)
         if saving:
             self.checkpoints.save(state, self._meta(step, figures), score)
-            self.since = time.monotonic()
+            self.since, self.timed = time.monotonic(), 0
         self.checkpoints.poll()
         if stopping:
             self.checkpoints.close()
@@ -153,7 +154,7 @@ class Loop:
         rate = float(self.job.learning_rate(step - 1))
         self.log.scalars(step, {**means, "learning_rate": rate, "pictures_per_second": speed})
         self.log.progress(step, self.shown, speed)
-        self.window, self.since = [], time.monotonic()
+        self.window, self.since, self.timed = [], time.monotonic(), 0
 
     def _refuse_nonfinite(self, fetched, before, n):
         """Raises UserError, which leaves the last good checkpoint as it is. float16 skips a step by itself instead."""
@@ -202,9 +203,8 @@ class Loop:
         }
 
     def _speed(self):
-        """Training pictures per second since the last log line."""
-        steps = sum(n for _, _, n in self.window)
-        return steps * self.job.config.batch_size / max(time.monotonic() - self.since, 1e-9)
+        """Training pictures per second since the last log line; 0 before the second step."""
+        return self.timed * self.job.config.batch_size / max(time.monotonic() - self.since, 1e-9)
 
 
 def finish(job, workdir, checkpoints, state, log):
