@@ -27,7 +27,7 @@ flags.DEFINE_integer("process_id", None, "Several processes by hand: the number 
 def main(_):
     """Runs the mode that the flags ask for."""
     if not FLAGS["verbosity"].present:
-        logging.set_verbosity(logging.WARNING)  # Orbax tells of every file it renames
+        logging.set_verbosity(logging.ERROR)  # Orbax tells of every file it renames, and warns of steps without a score
     config, workdir = read_config()
     set_up_jax()
     from jaxcls.signals import Stopped

@@ -31,7 +31,7 @@ def check(run, workdir, note):
     """
     check_workdir(run.config, workdir)
     check_labels(run.sources)
-    check_pictures(run.sources, note)
+    check_pictures(run.sources)
     shapes = run.state_shapes()
     check_disk(shapes, run.config, workdir)
     sizes = ", ".join(f"{split} {len(source):,}" for split, source in run.sources.items())
@@ -88,7 +88,7 @@ def check_labels(sources):
         raise UserError(f"no training examples of {', '.join(empty[:SHOWN])}; add pictures, or remove the class.")
 
 
-def check_pictures(sources, note):
+def check_pictures(sources):
     """The headers of all pictures of a folder can be read."""
     for split, source in sources.items():
         if hasattr(source, "images"):
@@ -98,7 +98,6 @@ def check_pictures(sources, note):
             shown = "; ".join(f"{name}: {problem}" for name, problem in problems[:SHOWN])
             more = f" (and {len(problems) - SHOWN} more)" if len(problems) > SHOWN else ""
             raise UserError(f"{len(problems)} unreadable pictures in {split}: {shown}{more}; mend them or move them away.")
-        del note
 
 
 def check_disk(shapes, config, workdir):

@@ -123,7 +123,7 @@ class Loop:
         saving = evaluating or stopping or end or step % job.checkpoint_every == 0
         if logging or saving:
             self._log(step)
-        else:
+        elif self.shown:
             self.log.progress(step, self.shown, self._speed())
         score, figures = None, {}
         if evaluating:
@@ -131,7 +131,8 @@ class Loop:
         if saving:
             self.checkpoints.save(state, self._meta(step, figures), score)
             self.since, self.timed = time.monotonic(), 0
-        self.checkpoints.poll()
+        else:
+            self.checkpoints.poll()
         if stopping:
             self.checkpoints.close()
             raise Stopped(f"stopped by {signals.name} after step {step} of {job.total_steps}; the state is saved", signals.status)
