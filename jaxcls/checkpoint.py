@@ -21,7 +21,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from jaxcls import checkpoint_view, pytree
+from jaxcls import checkpoint_view, parallel, pytree
 from jaxcls.errors import UserError
 
 
@@ -97,22 +97,30 @@ class Checkpoints:
         Raises:
           UserError: if a good checkpoint does not fit the state, or the step asked for is not good.
         """
-        for folder in self._candidates(step):
-            problem = self._problem(folder)
-            if problem is None:
-                meta = checkpoint_view.read_meta(folder)
-                return self._load(folder, state), meta
-            if step is not None:
-                raise UserError(f"checkpoint {folder} {problem}; choose another step")
-            note(f"checkpoint {folder.name} {problem}; it is passed over")
-            self._move_aside(folder)
-        return None
+        number = parallel.agree(lambda: self._choose(step, note))
+        if number is None:
+            return None
+        folder = self.workdir / "checkpoints" / str(number)
+        return self._load(folder, state), checkpoint_view.read_meta(folder)
 
     def best(self):
         """The step with the highest score among the finished ones; None where no step has a score."""
         if not (self.workdir / "checkpoints").is_dir():
             return None
-        return next((entry.number for entry in checkpoint_view.list_steps(self.workdir) if entry.best), None)
+        steps = checkpoint_view.list_steps(self.workdir)
+        return next((entry.number for entry in steps if entry.best), None)
+
+    def _choose(self, step, note):
+        """The number of the newest good step, or of the one asked for; None where there is none."""
+        for folder in self._candidates(step):
+            problem = self._problem(folder)
+            if problem is None:
+                return int(folder.name)
+            if step is not None:
+                raise UserError(f"checkpoint {folder} {problem}; choose another step")
+            note(f"checkpoint {folder.name} {problem}; it is passed over")
+            self._move_aside(folder)
+        return None
 
     def _candidates(self, step):
         if not (self.workdir / "checkpoints").is_dir():
@@ -157,7 +165,7 @@ class Checkpoints:
 
     def _move_aside(self, folder):
         """Frees the step's number, since Orbax silently refuses to save a step that exists. Nothing is deleted."""
-        if self.read_only or jax.process_index():
+        if self.read_only:
             return
         with self._writing():
             target = self.workdir / "damaged"

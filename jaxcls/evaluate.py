@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from jaxcls import build, metrics
+from jaxcls import build, metrics, parallel
 from jaxcls.checkpoint import Checkpoints
 from jaxcls.errors import UserError
 
@@ -59,7 +59,7 @@ def run(config, workdir, *, step=None, note=print):
     if final_split(job) is None:
         raise UserError("there is neither a test nor a validation split to evaluate on.")
     checkpoints = Checkpoints(workdir, transient=job.task.transient, read_only=True)
-    step = checkpoints.best() if step is None else step
+    step = parallel.agree(checkpoints.best) if step is None else step
     found = checkpoints.restore(job.init_state(), note, step=step)
     if found is None:
         raise UserError(f"{workdir} holds no finished checkpoint; train first with --mode=train.")

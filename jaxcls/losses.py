@@ -13,8 +13,8 @@ def cross_entropy(logits, label, *, label_smoothing=0.0):
     Args:
       logits: [n, classes].
       label: int [n], or float [n, classes] whose rows sum to one (mixed or smoothed labels).
-      label_smoothing: share of the probability that is spread evenly over all classes, the right one included (Szegedy et
-        al., Rethinking the Inception Architecture, section 7; PyTorch's `CrossEntropyLoss` does the same).
+      label_smoothing: share of the probability that is spread evenly over all classes, the right one included
+        (Szegedy et al., Rethinking the Inception Architecture, section 7; PyTorch's `CrossEntropyLoss` does the same).
 
     Returns:
       float32 [n].

@@ -1,114 +1,208 @@
 """Command line: `python -m jaxcls.main --config=configs/lenet5_digits.py [--workdir=DIR] [--mode=train|eval|check]`.
 
-Any key of the config can be overridden: `--config.batch_size=256 --config.schedule.peak=0.2`.
+Any key of the config can be set: `--config.batch_size=256 --config.schedule.peak=0.2`. `--config=FILE:tiny` is a trial
+of a config that takes seconds to minutes.
 """
 
+import argparse
+import difflib
 import json
 import os
 import sys
+import traceback
 from pathlib import Path
-
-from absl import app, flags, logging
-from ml_collections import ConfigDict, config_flags
 
 from jaxcls.errors import UserError
 
-FLAGS = flags.FLAGS
-config_flags.DEFINE_config_file("config", None, "Config file, e.g. configs/lenet5_digits.py; ':tiny' behind it is a trial.")
-flags.DEFINE_string("workdir", None, "Folder for checkpoints, logs and results; default runs/<config name>.")
-flags.DEFINE_enum("mode", "train", ["train", "eval", "check"], "Train (or resume), evaluate a checkpoint, or only check.")
-flags.DEFINE_integer("step", None, "With --mode=eval: the checkpoint; default the best one, else the newest.")
-flags.DEFINE_bool("distributed", False, "Several processes, found by JAX itself (Slurm, Kubernetes, TPU, Open MPI).")
-flags.DEFINE_string("coordinator_address", None, "Several processes by hand: host:port of process 0.")
-flags.DEFINE_integer("num_processes", None, "Several processes by hand: how many.")
-flags.DEFINE_integer("process_id", None, "Several processes by hand: the number of this one, from 0.")
+INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
 
 
-def main(_):
-    """Runs the mode that the flags ask for."""
-    if not FLAGS["verbosity"].present:
-        logging.set_verbosity(logging.ERROR)  # Orbax tells of every file it renames, and warns of steps without a score
-    config, workdir = read_config()
-    set_up_jax()
-    from jaxcls.signals import Stopped
+def main(argv):
+    """Runs what the command line asks for.
 
-    try:
-        if FLAGS.mode == "train":
-            from jaxcls import train
+    Args:
+      argv: arguments, without the program's name.
 
-            train.run(config, workdir)
-        elif FLAGS.mode == "eval":
-            from jaxcls import evaluate
+    Raises:
+      UserError: a mistake on the command line, in the config or in the data.
+      Stopped: SIGTERM or Ctrl-C during training, once the state is saved.
+    """
+    args = parse(argv)
+    config, workdir = read_config(args)
+    set_up_jax(args)
+    if args.mode == "train":
+        from jaxcls import train
 
-            evaluate.run(config, workdir, step=FLAGS.step)
-        else:
-            from jaxcls import build, preflight
+        train.run(config, workdir)
+    elif args.mode == "eval":
+        from jaxcls import evaluate
 
-            preflight.check(build.build(config), workdir, note=print)
-            print("ready: nothing stands against this run")
-    except Stopped as stopped:
-        print(f"{stopped}. The same command goes on from there.", flush=True)
-        sys.exit(stopped.status)
+        evaluate.run(config, workdir, step=args.step)
+    else:
+        from jaxcls import build, preflight
+
+        preflight.check(build.build(config), workdir, note=print)
+        print("ready: nothing stands against this run")
 
 
-def read_config():
+def parse(argv):
+    """The arguments; `settings` are the (key, text) pairs of `--config.key=text`, in order.
+
+    Raises:
+      UserError: for an argument that does not exist (the nearest is named) or has no such value.
+    """
+    parser = _Parser(
+        prog="python -m jaxcls.main", description=__doc__, allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("--config", metavar="FILE", help="config file; default: that of an earlier run in --workdir")
+    parser.add_argument("--workdir", metavar="DIR", help="for checkpoints, logs, results; default runs/<config name>")
+    parser.add_argument(
+        "--mode", default="train", choices=["train", "eval", "check"],
+        help="train (or go on with a run), evaluate a checkpoint, or only look whether all is well",
+    )  # fmt: skip
+    parser.add_argument(
+        "--step", type=_count, help="with --mode=eval: the checkpoint; default the best one, else the newest"
+    )
+    parser.add_argument(
+        "--distributed", action="store_true", help="several processes, found by JAX (Slurm, Kubernetes, TPU, Open MPI)"
+    )
+    parser.add_argument("--coordinator_address", metavar="HOST:PORT", help="several processes by hand: process 0")
+    parser.add_argument("--num_processes", type=_count, help="several processes by hand: how many")
+    parser.add_argument("--process_id", type=_count, help="several processes by hand: which one this is, from 0")
+    settings, rest = _settings(argv)
+    args, unknown = parser.parse_known_args(rest)
+    if unknown:
+        raise UserError(_unknown(unknown[0], parser))
+    args.settings = settings
+    return args
+
+
+def read_config(args):
     """(config, workdir). Without --config the workdir's own config is used, which its run has stored.
 
     Raises:
-      UserError: where neither is given.
+      UserError: where neither is given, or there is a mistake in the config or a setting.
     """
-    if FLAGS.config is not None:
-        name = Path(str(FLAGS["config"].config_filename).split(":")[0]).stem
-        return FLAGS.config, FLAGS.workdir or f"runs/{name}"
-    if FLAGS.workdir is None:
-        raise UserError("give --config=configs/..., or --workdir=... of an earlier run.")
-    path = Path(FLAGS.workdir) / "config.json"
-    try:
-        stored = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"--workdir={FLAGS.workdir} holds no run ({path} is missing); give --config=configs/... too.") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} can't be read: {error}") from error
-    return ConfigDict(stored, convert_dict=True), FLAGS.workdir
+    if args.config is None and args.workdir is None:
+        raise UserError("give --config=configs/..., or --workdir=... of an earlier run; see --help.")
+    from jaxcls import config_file
+
+    if args.config is not None:
+        config = config_file.load(args.config)
+        workdir = args.workdir or f"runs/{Path(args.config.partition(':')[0]).stem}"
+    else:
+        config, workdir = _stored(args.workdir), args.workdir
+    config_file.override(config, args.settings)
+    return config, workdir
 
 
-def set_up_jax():
+def set_up_jax(args):
     """Compilation cache and processes, before anything touches the devices."""
     import jax
+    from absl import logging
 
+    logging.set_verbosity(logging.WARNING)  # Orbax tells of every file it renames
     if not jax.config.jax_compilation_cache_dir:
-        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "jaxcls" / "xla"
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxcls" / "xla"
         jax.config.update("jax_compilation_cache_dir", str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    if FLAGS.distributed:
+    by_hand = (args.coordinator_address, args.num_processes, args.process_id)
+    if args.distributed:
         jax.distributed.initialize()
-    elif FLAGS.coordinator_address or FLAGS.num_processes or FLAGS.process_id is not None:
-        if None in (FLAGS.coordinator_address, FLAGS.num_processes, FLAGS.process_id):
+    elif by_hand != (None, None, None):
+        if None in by_hand:
             raise UserError("--coordinator_address, --num_processes and --process_id go together.")
-        jax.distributed.initialize(FLAGS.coordinator_address, FLAGS.num_processes, FLAGS.process_id)
-
-
-def parse_flags(argv):
-    """Parses the command line; a mistake there or in the config file becomes one line."""
-    try:
-        return FLAGS(argv)
-    except flags.Error as error:
-        raise UserError(f"{str(error).splitlines()[0]}; see --help") from error
+        jax.distributed.initialize(*by_hand)
 
 
 def cli(argv=None):
-    """Entry point: turns a UserError into one line and status 2."""
+    """Entry point: whatever a user can cause ends in a line on stderr and a status.
+
+    0: done, or stopped by SIGTERM with the state saved. 2: a UserError. 130: Ctrl-C.
+    """
     try:
-        app.run(main, argv=argv, flags_parser=parse_flags)
+        main(sys.argv[1:] if argv is None else argv)
     except UserError as error:
         sys.exit(fail(error))
+    except KeyboardInterrupt:
+        print("\nended by Ctrl-C; what was saved is intact, and the same command goes on from it.", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        from jaxcls.signals import Stopped
+
+        if not isinstance(error, Stopped):
+            raise
+        print(f"{error}. The same command goes on from there.", flush=True)
+        sys.exit(error.status)
 
 
 def fail(error):
-    """Prints a UserError on stderr; returns the exit status 2."""
-    print(f"error: {error}", file=sys.stderr, flush=True)
+    """Prints a UserError on stderr, a line for each problem; returns the exit status 2.
+
+    With JAXCLS_TRACEBACK=1 in the environment the traceback comes first, for whoever mends jaxcls itself.
+    """
+    if os.environ.get("JAXCLS_TRACEBACK"):
+        traceback.print_exception(error)
+    for line in str(error).splitlines():
+        print(f"error: {line}", file=sys.stderr)
     return 2
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises instead of printing the usage before the message."""
+
+    def error(self, message):
+        raise UserError(f"{message}; see --help.")
+
+
+def _count(text):
+    value = int(text)
+    if value < 0:
+        raise ValueError
+    return value
+
+
+_count.__name__ = "whole number"  # argparse puts it into its message
+
+
+def _settings(argv):
+    """Takes `--config.key=text` and `--config.key text` out of the arguments: (pairs, the rest)."""
+    settings, rest, argv = [], [], list(argv)
+    while argv:
+        arg = argv.pop(0)
+        if not arg.startswith(("--config.", "-config.")):
+            rest.append(arg)
+            continue
+        key, equals, text = arg.partition(".")[2].partition("=")
+        if not equals and (not argv or argv[0].startswith("--")):
+            raise UserError(f"--config.{key} has no value; write --config.{key}=...")
+        settings.append((key, text if equals else argv.pop(0)))
+    return settings, rest
+
+
+def _unknown(argument, parser):
+    if not argument.startswith("-"):
+        config = f"; a config is given as --config={argument}" if argument.partition(":")[0].endswith(".py") else ""
+        return f"{argument!r} is no argument{config or '; see --help.'}"
+    flag = argument.partition("=")[0]
+    options = [option for action in parser._actions for option in action.option_strings]
+    near = difflib.get_close_matches(flag, options, 1)
+    return f"there is no argument {flag}; " + (f"did you mean {near[0]}?" if near else "see --help.")
+
+
+def _stored(workdir):
+    """The config that a run has left in its workdir."""
+    from ml_collections import ConfigDict
+
+    path = Path(workdir) / "config.json"
+    try:
+        return ConfigDict(json.loads(path.read_text()), convert_dict=True)
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"--workdir={workdir} holds no run ({path} is missing); give --config=configs/... too.") from None
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{path} can't be read ({error}); give --config=configs/... too.") from error
 
 
 if __name__ == "__main__":

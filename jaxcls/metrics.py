@@ -27,18 +27,20 @@ def of_logits(logits, label):
       label: int [n].
 
     Returns:
-      dict with loss (mean cross entropy), accuracy (top-1), top5 (only for more than 5 classes), correct and count (ints). Ties
-      count for the lower class number in top-1, as argmax has it.
+      dict with loss (mean cross entropy), accuracy (top-1), top5 (only for more than 5 classes), correct and count
+      (ints). Of equal logits the lower class number goes first, as argmax has it; a NaN is never right.
     """
     logits = np.asarray(logits, np.float64)
     label = np.asarray(label)
     right = logits[np.arange(len(label)), label]
+    behind = (logits < right[:, None]) | ((logits == right[:, None]) & (np.arange(logits.shape[1]) >= label[:, None]))
+    rank = (~behind).sum(axis=1)  # 0 for the first; a NaN is behind nothing
     shifted = logits - logits.max(axis=1, keepdims=True)
     log_sum = np.log(np.exp(shifted).sum(axis=1)) + logits.max(axis=1)
-    hits = int((logits.argmax(axis=1) == label).sum())
+    hits = int((rank == 0).sum())
     out = {"loss": float((log_sum - right).mean()), "accuracy": hits / len(label), "correct": hits, "count": len(label)}
     if logits.shape[1] > 5:
-        out["top5"] = float(((logits > right[:, None]).sum(axis=1) < 5).mean())
+        out["top5"] = float((rank < 5).mean())
     return out
 
 

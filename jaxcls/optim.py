@@ -22,7 +22,8 @@ def sgd(
       momentum: float, or a schedule (one-cycle).
       nesterov: Nesterov's form of the momentum.
       weight_decay: L2 coefficient, added to the gradient before the momentum.
-      decay_mask: regular expressions; a parameter decays if one is found in its name. The default spares biases and norms.
+      decay_mask: regular expressions; a parameter decays if one is found in its name. The default spares biases and
+        norms.
       clip_norm: largest global norm of the gradient; 0 for no clipping.
 
     Raises:
@@ -34,14 +35,16 @@ def sgd(
     if weight_decay:
         parts.append(optax.add_decayed_weights(weight_decay, mask=lambda params: _mask(params, decay_mask)))
     if callable(momentum):
-        parts.append(optax.inject_hyperparams(optax.trace, static_args=("nesterov",))(decay=momentum, nesterov=nesterov))
+        parts.append(
+            optax.inject_hyperparams(optax.trace, static_args=("nesterov",))(decay=momentum, nesterov=nesterov)
+        )
     elif momentum:
         parts.append(optax.trace(decay=momentum, nesterov=nesterov))
     return optax.chain(*parts, optax.scale_by_learning_rate(learning_rate), scale_by_control("lr_scale"))
 
 
 def scale_by_control(name):
-    """Multiplies the updates by the control `name`, which the loop sets between steps; 1 where there is no such control."""
+    """Multiplies the updates by the control `name`, which the loop sets between steps; by 1 where there is none."""
 
     def update(updates, state, params=None, **extra):
         del params

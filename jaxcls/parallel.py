@@ -1,8 +1,8 @@
 """One program on one device, many devices or many processes: jit over sharded arrays, or pmap.
 
-Both modes take and return replicated state without a leading device axis. In `jit` mode the compiler sees the global batch, so BatchNorm
-is synchronised by itself; in `pmap` mode a device sees its slice, and whatever crosses devices says so through the collectives below,
-which do nothing where `axis_name` is None.
+Both modes take and return replicated state without a leading device axis. In `jit` mode the compiler sees the global
+batch, so BatchNorm is synchronised by itself; in `pmap` mode a device sees its slice, and whatever crosses devices says
+so through the collectives below, which do nothing where `axis_name` is None.
 """
 
 import jax
@@ -42,6 +42,31 @@ def axis_index(axis_name):
     return 0 if axis_name is None else jax.lax.axis_index(axis_name)
 
 
+def agree(choose):
+    """What `choose()` returns on process 0 (a whole number from 0 up, or None), known to all processes.
+
+    Files are read by one process, so that none acts on a folder that another is changing. A UserError there ends the
+    others too.
+    """
+    if jax.process_count() == 1:
+        return choose()
+    from jax.experimental import multihost_utils
+
+    value, error = None, None
+    if jax.process_index() == 0:
+        try:
+            value = choose()
+        except UserError as raised:
+            error = raised
+    code = -2 if error else -1 if value is None else value
+    code = int(multihost_utils.broadcast_one_to_all(np.int32(code)))
+    if error:
+        raise error
+    if code == -2:
+        raise UserError("process 0 can't go on; its output says why.")
+    return None if code == -1 else code
+
+
 class Parallel:
     """Compiles functions for the devices of a run and moves arrays to them.
 
@@ -60,9 +85,13 @@ class Parallel:
             raise UserError(f"config.parallel.mode is {mode!r}; it can be 'jit' or 'pmap'.")
         found = jax.devices()
         if devices and devices > len(found):
-            raise UserError(f"config.parallel.devices asks for {devices} devices, but JAX sees {len(found)} ({found[0].platform}).")
+            raise UserError(
+                f"config.parallel.devices asks for {devices} devices, but JAX sees {len(found)} ({found[0].platform})."
+            )
         if devices and jax.process_count() > 1:
-            raise UserError("config.parallel.devices can't be set when several processes train together; leave it at 0 (all).")
+            raise UserError(
+                "config.parallel.devices can't be set when several processes train together; leave it at 0 (all)."
+            )
         self.mode = mode
         self.devices = found[: devices or None]
         self.size = len(self.devices)
@@ -80,8 +109,8 @@ class Parallel:
         """
         if self.mode == "pmap":
             return jax.pmap(
-                fn, AXIS, in_axes=tuple(None if a is None else 0 for a in in_axes), out_axes=None, devices=self._pmap_devices(),
-                donate_argnums=donate,
+                fn, AXIS, in_axes=tuple(None if a is None else 0 for a in in_axes), out_axes=None,
+                devices=self._pmap_devices(), donate_argnums=donate,
             )  # fmt: skip
         shardings = tuple(self.replicated if a is None else self._split(a) for a in in_axes)
         return jax.jit(fn, in_shardings=shardings, out_shardings=self.replicated, donate_argnums=donate)

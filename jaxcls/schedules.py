@@ -1,6 +1,7 @@
 """Durations in any unit as steps, and schedules: pure functions of the step number, traced inside the optimiser.
 
-`schedule(t)` is what is in force at update t, counted from 0, as in PyTorch where `scheduler.step()` follows each update.
+`schedule(t)` is what is in force at update t, counted from 0, as in PyTorch where `scheduler.step()` follows each
+update.
 """
 
 import math
@@ -17,7 +18,8 @@ def steps(duration, *, steps_per_epoch, total=None, what="duration"):
     """A duration as a number of steps, rounded to the nearest.
 
     Args:
-      duration: "500 steps", "90 epochs", "2.5 epochs", "5%" (of the whole run), or a plain number of steps. "" and None are 0.
+      duration: "500 steps", "90 epochs", "2.5 epochs", "5%" (of the whole run), or a plain number of steps. "" and
+        None are 0.
       steps_per_epoch: steps in one epoch.
       total: steps of the run, needed for percentages.
       what: how to call the value in a message.
@@ -38,7 +40,9 @@ def steps(duration, *, steps_per_epoch, total=None, what="duration"):
         raise UserError(f"{what} is {duration!r}, but a share of the run makes no sense here; use steps or epochs.")
     n = math.floor(value * {"step": 1, "epoch": steps_per_epoch, "%": (total or 0) / 100}[unit] + 0.5)
     if n == 0 and value > 0:
-        raise UserError(f"{what} is {duration!r}, which is less than one step (an epoch has {steps_per_epoch}); make it longer.")
+        raise UserError(
+            f"{what} is {duration!r}, which is less than one step (an epoch has {steps_per_epoch}); make it longer."
+        )
     return n
 
 
@@ -74,8 +78,9 @@ def with_warmup(schedule, peak, warmup, *, start=0.0):
 def one_cycle(peak, total, *, pct_start=0.3, div_factor=25.0, final_div_factor=1e4):
     """OneCycle (Smith & Topin, Super-Convergence), equal to PyTorch's `OneCycleLR` with cosine annealing.
 
-    From peak / div_factor up to `peak` in the first `pct_start` of the run and down to peak / div_factor / final_div_factor at
-    its last step. optax's `cosine_onecycle_schedule` peaks one step later and ends elsewhere (docs/design.md).
+    From peak / div_factor up to `peak` in the first `pct_start` of the run and down to
+    peak / div_factor / final_div_factor at its last step. optax's `cosine_onecycle_schedule` peaks one step later and
+    ends elsewhere (docs/design.md).
     """
     start = peak / div_factor
     return _two_phases(start, peak, start / final_div_factor, total, pct_start)
@@ -94,6 +99,8 @@ def _two_phases(start, middle, end, total, pct_start):
         return b + (a - b) / 2 * (1 + jnp.cos(jnp.pi * jnp.clip(share, 0, 1)))
 
     def schedule(t):
-        return jnp.where(t <= turn, between(start, middle, t / turn), between(middle, end, (t - turn) / max(last - turn, 1e-8)))
+        return jnp.where(
+            t <= turn, between(start, middle, t / turn), between(middle, end, (t - turn) / max(last - turn, 1e-8))
+        )
 
     return schedule

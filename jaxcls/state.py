@@ -9,7 +9,9 @@ import jax.numpy as jnp
 
 @flax.struct.dataclass
 class TrainState:
-    """Arrays only, so that it can be donated, replicated and saved as it is. Functions live in the task and the optimiser.
+    """Arrays only, so that it can be donated, replicated and saved as it is.
+
+    Functions live in the task and the optimiser.
 
     Attributes:
       step: int32 scalar, the number of updates done.
@@ -18,8 +20,8 @@ class TrainState:
       opt_state: the optax state.
       rng: uint32 key data of the run; keys of a step are folded from it, never carried.
       extra: dict owned by the task and its wrappers (ema, teacher, queue, mask).
-      controls: dict of float32 scalars that the loop may set between steps and that reach the optimiser's update as keyword
-        arguments (`lr_scale`, ...).
+      controls: dict of float32 scalars that the loop may set between steps and that reach the optimiser's update as
+        keyword arguments (`lr_scale`, ...).
       loss_scale: `{"scale", "good_steps"}` for float16, else None.
     """
 

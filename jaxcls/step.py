@@ -10,8 +10,8 @@ import optax
 from jaxcls import parallel
 from jaxcls.state import Aux
 
-# Dynamic loss scaling for float16 (Micikevicius et al., Mixed Precision Training, section 3.2): halve at once when a gradient
-# is not finite, double after this many finite steps in a row. The constants are those of PyTorch's GradScaler.
+# Dynamic loss scaling for float16 (Micikevicius et al., Mixed Precision Training, section 3.2): halve at once when a
+# gradient is not finite, double after this many finite steps in a row. The constants are those of PyTorch's GradScaler.
 GROWTH_INTERVAL = 2000
 MAX_SCALE = 2.0**24
 
@@ -19,9 +19,9 @@ MAX_SCALE = 2.0**24
 def make_train_step(task, tx, *, accumulate=1, axis_name=None):
     """Returns `step(state, batch) -> (state, metrics)`, pure and ready to be compiled.
 
-    The loss and the gradients are sums over examples; they are added over micro-batches and devices and divided once by the summed count, so
-    masks, weights and uneven shares are exact. With `accumulate > 1` BatchNorm normalises by each micro-batch alone and its
-    running statistics pass from one micro-batch to the next.
+    The loss and the gradients are sums over examples; they are added over micro-batches and devices and divided once by
+    the summed count, so masks, weights and uneven shares are exact. With `accumulate > 1` BatchNorm normalises by each
+    micro-batch alone and its running statistics pass from one micro-batch to the next.
 
     Args:
       task: a Task (tasks/base.py).
@@ -43,7 +43,9 @@ def make_train_step(task, tx, *, accumulate=1, axis_name=None):
             micro_batch, i = xs
 
             def scaled_loss(params):
-                loss, aux = task.loss(params, state.replace(model_state=model_state), micro_batch, jax.random.fold_in(rng, i))
+                loss, aux = task.loss(
+                    params, state.replace(model_state=model_state), micro_batch, jax.random.fold_in(rng, i)
+                )
                 return loss * scale, (loss, aux)
 
             grads, (loss, aux) = jax.grad(scaled_loss, has_aux=True)(params)
@@ -81,8 +83,8 @@ def make_train_step(task, tx, *, accumulate=1, axis_name=None):
 def make_multi_step(step, batch_fn, length):
     """Returns `run(state, data, rows, n) -> (state, metrics)`: n <= length steps in one compiled call.
 
-    The trip count n is an argument, not a constant: every chunk of a run, short or long, executes the same machine code, so where the chunks
-    are cut has no influence on a single bit of the result (and there is one compilation).
+    The trip count n is an argument, not a constant: every chunk of a run, short or long, executes the same machine
+    code, so where the chunks are cut has no influence on a single bit of the result (and there is one compilation).
 
     Args:
       step: what `make_train_step` returned.
@@ -111,7 +113,7 @@ def make_multi_step(step, batch_fn, length):
 
 
 def make_eval_step(task, *, axis_name=None):
-    """Returns `eval_step(state, batch) -> dict`: the task's predictions beside label, mask and index of the whole batch.
+    """Returns `eval_step(state, batch) -> dict`: the task's predictions beside label, mask and index of the batch.
 
     Under pmap the shares of all devices are gathered, so both modes return the global batch [n, ...].
     """
@@ -163,7 +165,11 @@ def _accumulate(micro_step, model_state, batch, parts):
         model_state, sums, passed = micro_step(model_state, xs)
         return (model_state, jax.tree.map(jnp.add, total, sums)), passed
 
-    (model_state, sums), passed = jax.lax.scan(body, (model_state, zeros), (micro_batches, jnp.arange(parts)))
+    # XLA:CPU computes weight gradients of convolutions 40 times slower inside a loop, so there the loop is written out.
+    unroll = jax.default_backend() == "cpu"
+    (model_state, sums), passed = jax.lax.scan(
+        body, (model_state, zeros), (micro_batches, jnp.arange(parts)), unroll=unroll
+    )
     return model_state, sums, merge_batch(passed)
 
 

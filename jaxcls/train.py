@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from jaxcls import build, metrics, preflight
+from jaxcls import build, metrics, parallel, preflight
 from jaxcls.checkpoint import Checkpoints
 from jaxcls.errors import UserError
 from jaxcls.evaluate import describe, evaluate, final_split, save_predictions, write_json
@@ -216,7 +216,7 @@ def finish(job, workdir, checkpoints, state, log):
     split = final_split(job)
     if split is None:
         return {}
-    best = checkpoints.best() if job.selects else None
+    best = parallel.agree(checkpoints.best) if job.selects else None
     if best is not None and best != int(state.step):
         found = checkpoints.restore(jax.device_get(state), note=log.warn, step=best)
         state = job.parallel.replicate(found[0])

@@ -1,8 +1,8 @@
 """Transforms of pictures, chosen by a readable list such as `("random_resized_crop(224)", "flip")`.
 
-For sources in device memory the whole list runs inside the compiled step, batched: `(keys [n], batch) -> batch`. For encoded pictures the leading
-crops and resizes run on the host, with the decoder, and the rest on the device. Both draw a random box from the same
-(seed, epoch, draw) by the same formula.
+For sources in device memory the whole list runs inside the compiled step, batched: `(keys [n], batch) -> batch`. For
+encoded pictures the leading crops and resizes run on the host, with the decoder, and the rest on the device. Both draw
+a random box from the same (seed, epoch, draw) by the same formula.
 """
 
 import ast

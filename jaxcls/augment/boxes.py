@@ -8,10 +8,10 @@ TRIES = 10
 
 
 def crop_box(uniform, height, width, *, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), xp=np):
-    """A box of random area and aspect ratio (Szegedy et al., Going Deeper with Convolutions, section 6; torchvision's rule).
+    """A box of random area and aspect ratio (Szegedy et al., Going Deeper with Convolutions, section 6).
 
-    Ten candidates are drawn at once and the first that fits is taken; if none does, the largest central box whose ratio is
-    allowed.
+    The rule is torchvision's: ten candidates are drawn at once and the first that fits is taken; if none does, the
+    largest central box whose ratio is allowed.
 
     Args:
       uniform: [TRIES, 4] numbers in [0, 1): area, ratio, top, left of each candidate.

@@ -14,9 +14,9 @@ RANDOM = ("crop", "flip", "random_resized_crop")
 
 
 def compose(operations, mean, std):
-    """(keys, batch) -> batch: the operations in order, each with keys of its own, then `(x / 255 - mean) / std`, float32.
+    """(keys, batch) -> batch: the operations in order, each with keys of its own, then `(x / 255 - mean) / std`.
 
-    mean and std have one value, or one a channel, on the scale of [0, 1].
+    The result is float32; mean and std have one value, or one a channel, on the scale of [0, 1].
     """
     mean, std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
 
@@ -32,9 +32,9 @@ def compose(operations, mean, std):
 
 
 def crop(size, pad=0, mode="zero"):
-    """A random size x size window of the picture padded by `pad` on each side (He et al., Deep Residual Learning, section 4.2).
+    """A random size x size window of the picture padded by `pad` on each side.
 
-    mode: "zero" or "reflect" (without repeating the border).
+    mode: "zero" or "reflect" (without repeating the border). Source: He et al., Deep Residual Learning, section 4.2.
     """
     modes = {"zero": "constant", "reflect": "reflect"}
     if mode not in modes:
@@ -77,7 +77,12 @@ def random_resized_crop(size, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3)):
             top, left, h, w = crop_box(uniform, height, width, scale=scale, ratio=ratio, xp=jnp)
             factor = size / jnp.stack([h, w])
             return jax.image.scale_and_translate(
-                x.astype(jnp.float32), (size, size, channels), (0, 1), factor, -jnp.stack([top, left]) * factor, "linear"
+                x.astype(jnp.float32),
+                (size, size, channels),
+                (0, 1),
+                factor,
+                -jnp.stack([top, left]) * factor,
+                "linear",
             )
 
         return jax.vmap(one)(keys, image)
@@ -86,7 +91,10 @@ def random_resized_crop(size, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3)):
 
 
 def resize(height, width=None):
-    """Resizes to height x width (or height x height) with an antialiased bilinear filter, rounded to whole levels as Pillow does."""
+    """Resizes to height x width (or height x height) with an antialiased bilinear filter.
+
+    The result is float32, rounded to whole levels as Pillow's is.
+    """
     width = width or height
 
     def operation(_, image):

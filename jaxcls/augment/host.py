@@ -1,4 +1,7 @@
-"""Crops and resizes on the host, for pictures that come encoded. All work on uint8 [h, w, c] through Pillow (antialiased)."""
+"""Crops and resizes on the host, for pictures that come encoded.
+
+All work on uint8 [h, w, c] through Pillow (antialiased).
+"""
 
 import numpy as np
 
@@ -38,7 +41,9 @@ class RandomResizedCrop:
 
     def __call__(self, image, random):
         if random is None:
-            raise UserError("config.data.eval_transform: 'random_resized_crop' is random and can't be used in evaluation.")
+            raise UserError(
+                "config.data.eval_transform: 'random_resized_crop' is random and can't be used in evaluation."
+            )
         height, width = image.shape[:2]
         uniform = random.random((TRIES, 4))
         top, left, h, w = (int(v) for v in crop_box(uniform, height, width, scale=self.scale, ratio=self.ratio))

@@ -48,9 +48,9 @@ class Transformed(Wrapper):
 class Ema(Wrapper):
     """Keeps an exponential moving average of parameters and model state, and predicts with it.
 
-    BatchNorm statistics are averaged too: an average of weights with the statistics of the last step is a broken model. The
-    decay is min(decay, (1 + t) / (10 + t)) after t updates, as TensorFlow's `ExponentialMovingAverage(num_updates)` has it, so that the
-    initial weights are soon forgotten. The average lies in `state.extra["ema"]`.
+    BatchNorm statistics are averaged too: an average of weights with the statistics of the last step is a broken model.
+    The decay is min(decay, (1 + t) / (10 + t)) after t updates, as TensorFlow's `ExponentialMovingAverage(num_updates)`
+    has it, so that the initial weights are soon forgotten. The average lies in `state.extra["ema"]`.
     """
 
     def __init__(self, inner, decay):

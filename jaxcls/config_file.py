@@ -1,0 +1,166 @@
+"""Config files and `--config.key=value` settings: loaded, or refused in one line that says where the mistake is."""
+
+import ast
+import difflib
+import inspect
+import re
+import traceback
+import types
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxcls.defaults import default_config, unknown_key
+from jaxcls.errors import UserError
+
+BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+
+def load(name):
+    """The config of a file: `configs/x.py`, or `configs/x.py:arg` for `get_config("arg")`.
+
+    Raises:
+      UserError: no such file (the nearest is named), a mistake in it (with its line), no `get_config`.
+    """
+    file, colon, arg = str(name).partition(":")
+    path = Path(file)
+    if not path.is_file():
+        raise UserError(_missing(path))
+    try:
+        module = types.ModuleType("jaxcls_config")
+        module.__file__ = str(path)
+        exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
+        if not callable(get_config := getattr(module, "get_config", None)):
+            raise UserError(f"{path} has no function get_config; a config file defines get_config(arg='').")
+        args = (arg,) if colon else ()
+        try:
+            inspect.signature(get_config).bind(*args)
+        except TypeError:
+            takes = "needs an argument, as in" if not colon else "takes no argument; leave off"
+            raise UserError(f"{path} {takes} ':{arg or 'tiny'}'.") from None
+        config = get_config(*args)
+    except UserError as error:
+        raise UserError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+    except Exception as error:  # whatever a file of Python can do wrong
+        raise UserError(_mistake(path, error)) from error
+    if not isinstance(config, ConfigDict):
+        raise UserError(f"{path}: get_config must return a ConfigDict, not {type(config).__name__}; is 'return' missing?")
+    return config
+
+
+def override(config, settings):
+    """Sets keys in place.
+
+    Args:
+      config: a ConfigDict.
+      settings: (path, text) pairs such as ("optim.momentum", "0.9"), in order. Texts are converted to the type of the
+        default. Several texts for a tuple make up its items, "(1, 2)" or "resize(28), flip" is a whole one.
+
+    Raises:
+      UserError: for keys that do not exist and texts that are no value of the key; a line for each.
+    """
+    default, problems, given = default_config().to_dict(), [], {}
+    for path, text in settings:
+        given.setdefault(path, []).append(text)
+    for path, texts in given.items():
+        try:
+            _set(config, path, _convert(path, texts, default))
+        except UserError as error:
+            problems.append(str(error))
+    if problems:
+        raise UserError("\n".join(problems))
+
+
+def _convert(path, texts, default):
+    """The value of a key from what was typed."""
+    node: Any = default
+    for key in path.split("."):
+        if path.startswith("model.fields."):
+            return _items(texts[-1])[0]
+        if not isinstance(node, dict) or key not in node:
+            raise UserError(unknown_key(path))
+        node = node[key]
+    if isinstance(node, dict):
+        inside = f"config.{path}.{next(iter(node))}" if node else f"config.{path}.<field>"
+        raise UserError(f"--config.{path} is a section; set one of its keys, such as --{inside}=...")
+    if isinstance(node, tuple):
+        return tuple(item for text in texts for item in _items(text, whole=True))
+    text = texts[-1]
+    try:
+        if isinstance(node, bool):
+            return BOOLEANS[text.lower()]
+        if isinstance(node, int):
+            return int(text) if re.fullmatch(r"\s*[+-]?\d+\s*", text) else _whole(float(text))
+        return type(node)(text)
+    except (ValueError, KeyError, OverflowError):
+        kind = {bool: "true or false", int: "a whole number", float: "a number"}[type(node)]
+        raise UserError(f"--config.{path}={text}: {text!r} is not {kind}; the default is {node!r}") from None
+
+
+def _whole(value):
+    if not value.is_integer():
+        raise ValueError
+    return int(value)
+
+
+def _items(text, whole=False):
+    """What was typed as Python literals; whatever is none, such as `crop(32, pad=4)`, stays text."""
+    try:
+        tree = ast.parse(text.strip() or "()", mode="eval").body
+    except (SyntaxError, ValueError):
+        return [text]
+
+    def value(node):
+        try:
+            return ast.literal_eval(node)
+        except ValueError:
+            return ast.unparse(node)
+
+    return [value(node) for node in tree.elts] if whole and isinstance(tree, (ast.Tuple, ast.List)) else [value(tree)]
+
+
+def _set(config, path, value):
+    *sections, key = path.split(".")
+    with config.unlocked():
+        for section in sections:
+            config = config.setdefault(section, ConfigDict()) if section not in config else config[section]
+        with config.ignore_type():
+            config[key] = value
+
+
+def _missing(path):
+    if path.is_dir():
+        return f"--config={path} is a folder; give one of its files, such as {next(path.glob('*.py'), path / 'x.py')}."
+    if not path.name:
+        return "--config is empty; give a config file, such as --config=configs/lenet5_digits.py."
+    if not path.parent.is_dir():
+        return f"--config={path} does not exist: there is no folder {path.parent}."
+    near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.py")], 1)
+    return f"--config={path} does not exist" + (f"; did you mean {path.parent / near[0]}?" if near else ".")
+
+
+def _mistake(path, error):
+    """One line for an exception from a config file: the file, the line and the reason."""
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        return f"{path}, line {error.lineno}: {error.msg}; mend it."
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    where = f"{path}, line {frames[-1].lineno}: {frames[-1].line}" if frames else str(path)
+    return f"{where}: {_reason(error)}"
+
+
+def _reason(error):
+    """ml_collections' reasons are long and of several lines; the others are kept as they are, with their type."""
+    text = str(error)
+    if match := re.search(r'Did you mean "(\w+)" instead of "(\w+)"', text):
+        return f"there is no key {match[2]!r}; did you mean {match[1]!r}?"
+    if match := re.search(r'Key "(\w+)" does not exist', text):
+        return unknown_key(match[1])
+    if match := re.search(r"field '(\w+)'.*original type <class '(\w+)'>.*to type <class '(?:\w+\.)*(\w+)'>", text):
+        return f"{match[1]} must be {_kind(match[3])}, not {_kind(match[2])}."
+    return f"{type(error).__name__}: {' '.join(text.split())[:200]}"
+
+
+def _kind(name):
+    kinds = {"str": "a text (str)", "int": "a whole number (int)", "float": "a number (float)", "bool": "True or False"}
+    return kinds.get(name, "a section" if name == "ConfigDict" else f"a {name}")
