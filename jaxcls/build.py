@@ -12,8 +12,8 @@ import numpy as np
 from jaxcls import augment, models, optim, schedules
 from jaxcls import state as train_state
 from jaxcls.data import pipeline, sources
-from jaxcls.defaults import default_config
-from jaxcls.errors import UserError
+from jaxcls.defaults import default_config, flatten, out_of_range, unknown_key
+from jaxcls.errors import Problems, UserError
 from jaxcls.feed import MemoryEvalFeed, MemoryTrainFeed, StreamEvalFeed, StreamTrainFeed
 from jaxcls.parallel import Parallel
 from jaxcls.step import make_eval_step, make_train_step
@@ -164,14 +164,22 @@ def build(config):
     Raises:
       UserError: for anything in the config that cannot work.
     """
-    config = Reader(resolve(config))
-    parallel = Parallel(config.parallel.mode, config.parallel.devices)
-    splits = open_sources(config)
-    model = build_model(config, len(splits["train"].classes), parallel)
-    normalize = build_normalize(config)
-    transforms = build_transforms(config, splits["train"], normalize)
+    config, problems = Reader(resolve(config)), Problems()
+    with problems.noted():
+        parallel = Parallel(config.parallel.mode, config.parallel.devices)
+    with problems.noted():
+        splits = open_sources(config)
+    with problems.noted():
+        normalize = build_normalize(config)
+    problems.refuse()
+    with problems.noted():
+        model = build_model(config, len(splits["train"].classes), parallel)
+    with problems.noted():
+        transforms = build_transforms(config, splits["train"], normalize)
+    with problems.noted():
+        steps_per_epoch, durations = build_durations(config, len(splits["train"]), parallel)
+    problems.refuse()
     task = build_task(config, model, transforms)
-    steps_per_epoch, durations = build_durations(config, len(splits["train"]), parallel)
     learning_rate, tx = build_optimiser(config, durations["total_steps"], steps_per_epoch)
     run = Run(
         config=config.config, sources=splits, parallel=parallel, model=model, task=task, tx=tx,
@@ -186,8 +194,6 @@ def build(config):
 def open_sources(config):
     """split -> Source of the config's data."""
     data = config.data
-    if not 0 <= data.validation < 1:
-        raise UserError(f"config.data.validation is {data.validation}; it must be a share of train from 0 up to 1, e.g. 0.1.")
     return sources.load(
         data.name, data_dir=data.dir or None, validation=data.validation or None,
         split_ratios=data.split_ratios, seed=config.seed, channels=data.channels or None,
@@ -231,14 +237,9 @@ def build_transforms(config, source, normalize):
 
 def build_task(config, model, transforms):
     """The Task with its wrappers."""
-    smoothing = config.loss.label_smoothing
-    if not 0 <= smoothing < 1:
-        raise UserError(f"config.loss.label_smoothing is {smoothing}; it must be from 0 up to 1, e.g. 0.1.")
-    task = Supervised(model, label_smoothing=smoothing)
+    task = Supervised(model, label_smoothing=config.loss.label_smoothing)
     evaluate = functools.partial(transforms["eval_device"], None)
     task = Transformed(task, transforms["train_device"], evaluate, seed=config.seed)
-    if not 0 <= config.ema_decay < 1:
-        raise UserError(f"config.ema_decay is {config.ema_decay}; it must be from 0 (no average) up to 1, e.g. 0.999.")
     if config.ema_decay:
         task = Ema(task, config.ema_decay)
     return task
@@ -247,8 +248,6 @@ def build_task(config, model, transforms):
 def build_durations(config, n, parallel):
     """(steps per epoch, {"total_steps", "eval_every", "checkpoint_every", "log_every"})."""
     batch, parts = config.batch_size, config.accumulate
-    if batch < 1 or parts < 1:
-        raise UserError("config.batch_size and config.accumulate must be at least 1.")
     if batch % (parallel.size * parts):
         raise UserError(
             f"config.batch_size {batch} can't be divided by {parallel.size} device(s) x {parts} micro-batch(es); "
@@ -280,8 +279,6 @@ def build_optimiser(config, total, steps_per_epoch):
     name = choose("config.schedule.name", schedule.name, ("constant", "cosine", "one_cycle"))
     choose("config.optim.name", optimiser.name, ("sgd",))
     peak = schedule.peak
-    if not peak > 0:
-        raise UserError(f"config.schedule.peak is {peak}; a learning rate must be above 0.")
     momentum = None
     if name == "one_cycle":
         rate = schedules.one_cycle(peak, total, pct_start=schedule.pct_start)
@@ -328,25 +325,26 @@ def resolve(config):
 
     def merge(target, given, path):
         for key in given:
-            name = f"{path}.{key}"
+            name = f"{path}{key}"
             if key not in target:
-                near = difflib.get_close_matches(key, list(target), n=1)
-                hint = f"did you mean {path}.{near[0]}?" if near else f"{path} has {', '.join(target)}"
-                problems.append(f"{name} does not exist; {hint}")
-            elif name == "config.model.fields":
+                problems.append(unknown_key(name))
+            elif name == "model.fields":
                 with target[key].unlocked():
                     target[key].update(given[key])
-            elif hasattr(target[key], "keys"):
-                merge(target[key], given[key], name)
+            elif hasattr(target[key], "keys") and hasattr(given[key], "keys"):
+                merge(target[key], given[key], f"{name}.")
             else:
                 try:
+                    if given[key] is None:
+                        raise TypeError
                     target[key] = given[key]
                 except TypeError:
-                    problems.append(f"{name} is {given[key]!r}, but must be a {type(target[key]).__name__}")
+                    problems.append(f"config.{name} is {given[key]!r}, but must be a {type(target[key]).__name__}.")
 
-    merge(full, config, "config")
+    merge(full, config, "")
+    problems += out_of_range(full)
     if problems:
-        raise UserError("; ".join(problems))
+        raise UserError("\n".join(problems))
     return full
 
 
@@ -366,17 +364,9 @@ class Reader:
 
     def refuse_unread(self):
         """Raises UserError if a key that differs from its default was never read."""
-        default, idle = dict(_flat(default_config())), []
-        for path, value in _flat(self.config):
+        default, idle = dict(flatten(default_config())), []
+        for path, value in flatten(self.config):
             if f"config.{path}" not in self._read and value != default.get(path):
                 idle.append(f"config.{path}={value!r}")
         if idle:
             raise UserError(f"{', '.join(idle)} has no effect with the other settings of this run; remove it.")
-
-
-def _flat(config, prefix=""):
-    for key, value in config.items():
-        if hasattr(value, "keys") and f"{prefix}{key}" != "model.fields":
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

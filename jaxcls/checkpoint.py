@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -47,7 +48,7 @@ class Checkpoints:
         self._pending = None  # the step whose files are still being written
 
     def save(self, state, meta, score=None):
-        """Starts writing the checkpoint of `state.step`; returns before it is done. A step that is there already is left as it is.
+        """Starts writing the checkpoint of `state.step`; returns before it is done. A step that is there already stays.
 
         Args:
           state: the TrainState, replicated.
@@ -83,8 +84,8 @@ class Checkpoints:
     def restore(self, state, note, *, step=None):
         """The newest good checkpoint in place of `state`, as host arrays.
 
-        Every file is checked against the manifest first. Unfinished and damaged steps are named, moved to
-        `damaged/` (unless read_only) and passed over.
+        Every file is checked against the manifest first, those of older steps too: Orbax would keep a damaged one as
+        the best. Unfinished and damaged steps are named, moved to `damaged/` (unless read_only) and passed over.
 
         Args:
           state: the state the run would start with; gives names, shapes and the transient parts.
@@ -112,28 +113,28 @@ class Checkpoints:
 
     def _choose(self, step, note):
         """The number of the newest good step, or of the one asked for; None where there is none."""
-        for folder in self._candidates(step):
-            problem = self._problem(folder)
-            if problem is None:
-                return int(folder.name)
-            if step is not None:
-                raise UserError(f"checkpoint {folder} {problem}; choose another step")
-            note(f"checkpoint {folder.name} {problem}; it is passed over")
-            self._move_aside(folder)
-        return None
-
-    def _candidates(self, step):
-        if not (self.workdir / "checkpoints").is_dir():
-            return []
         if step is not None:
-            return [checkpoint_view.find_step(self.workdir, step)]
-        return [entry.path for entry in reversed(checkpoint_view.list_steps(self.workdir))]
+            folder = checkpoint_view.find_step(self.workdir, step)
+            if problem := self._problem(folder):
+                raise UserError(f"checkpoint {folder} {problem}; choose another step.")
+            return step
+        if not (self.workdir / "checkpoints").is_dir():
+            return None
+        newest = None
+        for entry in reversed(checkpoint_view.list_steps(self.workdir)):
+            if problem := self._problem(entry.path):
+                note(f"checkpoint {entry.path.name} {problem}; it is passed over{self._move_aside(entry.path)}")
+            elif newest is None:
+                newest = entry.number
+                if self.read_only:
+                    break
+        return newest
 
     @staticmethod
     def _problem(folder):
         """What is wrong with a step, in a few words; None if it is good."""
         if not checkpoint_view.manifest_path(folder).is_file() or not folder.name.isdigit():
-            return "is unfinished (the run was killed while it was written)"
+            return "is unfinished (the run ended while it was written)"
         try:
             problems = checkpoint_view.verify(folder)
             checkpoint_view.read_meta(folder)
@@ -143,15 +144,12 @@ class Checkpoints:
 
     def _load(self, folder, state):
         target = flax.serialization.to_state_dict(self._lasting(state))
-        want = {name: tuple(np.shape(x)) for name, x in pytree.flatten_names(target).items()}
-        have = {name: t.shape for name, t in checkpoint_view.read_tensors(folder).items()}
-        misfits = [f"{n} is {have[n]}, the config wants {want[n]}" for n in want if n in have and have[n] != want[n]]
-        misfits += [f"{n} is missing" for n in want if n not in have]
-        misfits += [f"{n} is not in the model" for n in have if n not in want]
+        misfits = _misfits(checkpoint_view.read_tensors(folder), pytree.flatten_names(target))
         if misfits:
+            more = f" (and {len(misfits) - 1} more)" if len(misfits) > 1 else ""
             raise UserError(
-                f"checkpoint {folder} does not fit this config: {misfits[0]}"
-                f"{f' (and {len(misfits) - 1} more)' if len(misfits) > 1 else ''}; use the config it was made with"
+                f"checkpoint {folder} does not fit this config: {misfits[0]}{more}; use the config it was made with, "
+                "or another --workdir."
             )
         arrays = checkpoint_view.read_arrays(folder)
         leaves = [arrays[name] for name in pytree.flatten_names(target)]
@@ -164,15 +162,19 @@ class Checkpoints:
         return state.replace(extra={k: v for k, v in state.extra.items() if k not in self.transient})
 
     def _move_aside(self, folder):
-        """Frees the step's number, since Orbax silently refuses to save a step that exists. Nothing is deleted."""
+        """Frees the step's number, since Orbax silently refuses to save a step that exists. Nothing is deleted.
+
+        Returns what to add to a message.
+        """
         if self.read_only:
-            return
+            return ""
         with self._writing():
             target = self.workdir / "damaged"
             target.mkdir(exist_ok=True)
             n = sum(1 for _ in target.iterdir())
             shutil.move(folder, target / f"{folder.name}-{n}")
             checkpoint_view.manifest_path(folder).unlink(missing_ok=True)
+        return f" and lies in {target} now"
 
     def _open(self):
         if self._manager is None:
@@ -191,8 +193,8 @@ class Checkpoints:
         """Waits until the pending step is committed, writes its manifest, removes manifests of deleted steps."""
         if self._pending is None:
             return
+        step, self._pending = self._pending, None  # first, so that a step that failed is never sealed
         self._manager.wait_until_finished()
-        step, self._pending = self._pending, None
         if jax.process_index():
             return
         folder = self.workdir / "checkpoints" / str(step)
@@ -215,16 +217,27 @@ class _AsUserError:
         return self
 
     def __exit__(self, kind, error, _):
-        while error is not None and not isinstance(error, OSError):
-            if "No space left" in str(error):
+        cause = error if isinstance(error, Exception) else None
+        while cause is not None and not isinstance(cause, OSError):
+            # TensorStore raises ValueErrors that end in "...: No space left on device [os_error_code='28']".
+            if match := re.search(r"([^:]+) \[os_error_code", str(cause)):
+                cause = OSError(0, match[1].strip())
                 break
-            error = error.__cause__ or error.__context__
-        if error is not None:
-            reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[0][:200]
+            cause = cause.__cause__ or cause.__context__
+        if cause is not None:
             raise UserError(
-                f"a checkpoint in {self.workdir} cannot be written: {reason}; free the space or choose another --workdir. "
-                "Earlier checkpoints are intact, and the same command goes on from the newest"
+                f"a checkpoint in {self.workdir} can't be written: {cause.strerror or cause}; free some space, or mend "
+                "what is wrong there. Earlier checkpoints are intact, and the same command goes on from the newest."
             ) from error
+
+
+def _misfits(have, want):
+    """Where the tensors of a checkpoint (name -> Tensor) are not those of a state (name -> array), in words."""
+    want = {name: f"{np.asarray(x).dtype} {np.shape(x)}" for name, x in want.items()}
+    have = {name: f"{t.dtype} {t.shape}" for name, t in have.items()}
+    found = [f"{n} is {have[n]}, the config wants {want[n]}" for n in want if n in have and have[n] != want[n]]
+    found += [f"{n} is missing in it" for n in want if n not in have]
+    return found + [f"{n} of it is not in the model" for n in have if n not in want]
 
 
 def write_manifest(folder):

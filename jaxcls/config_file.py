@@ -11,7 +11,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxcls.defaults import default_config, unknown_key
+from jaxcls.defaults import default_config, flatten, unknown_key
 from jaxcls.errors import UserError
 
 BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
@@ -25,6 +25,8 @@ def load(name):
     """
     file, colon, arg = str(name).partition(":")
     path = Path(file)
+    if not file:
+        raise UserError("--config is empty; give a config file, such as --config=configs/lenet5_digits.py.")
     if not path.is_file():
         raise UserError(_missing(path))
     try:
@@ -45,7 +47,8 @@ def load(name):
     except Exception as error:  # whatever a file of Python can do wrong
         raise UserError(_mistake(path, error)) from error
     if not isinstance(config, ConfigDict):
-        raise UserError(f"{path}: get_config must return a ConfigDict, not {type(config).__name__}; is 'return' missing?")
+        kind = type(config).__name__
+        raise UserError(f"{path}: get_config must return a ConfigDict, not {kind}; is 'return' missing?")
     return config
 
 
@@ -132,8 +135,6 @@ def _set(config, path, value):
 def _missing(path):
     if path.is_dir():
         return f"--config={path} is a folder; give one of its files, such as {next(path.glob('*.py'), path / 'x.py')}."
-    if not path.name:
-        return "--config is empty; give a config file, such as --config=configs/lenet5_digits.py."
     if not path.parent.is_dir():
         return f"--config={path} does not exist: there is no folder {path.parent}."
     near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.py")], 1)
@@ -157,7 +158,9 @@ def _reason(error):
     if match := re.search(r'Key "(\w+)" does not exist', text):
         return unknown_key(match[1])
     if match := re.search(r"field '(\w+)'.*original type <class '(\w+)'>.*to type <class '(?:\w+\.)*(\w+)'>", text):
-        return f"{match[1]} must be {_kind(match[3])}, not {_kind(match[2])}."
+        examples = [v for key, v in flatten(default_config()) if key.rpartition(".")[2] == match[1] and v]
+        such = f" such as {examples[0]!r}" if examples else ""
+        return f"{match[1]} must be {_kind(match[3])}{such}, not {_kind(match[2])}."
     return f"{type(error).__name__}: {' '.join(text.split())[:200]}"
 
 

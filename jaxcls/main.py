@@ -102,7 +102,8 @@ def set_up_jax(args):
     import jax
     from absl import logging
 
-    logging.set_verbosity(logging.WARNING)  # Orbax tells of every file it renames
+    # Orbax tells of every file it renames, and prints a traceback from each of its threads before it raises.
+    logging.set_verbosity(logging.FATAL)
     if not jax.config.jax_compilation_cache_dir:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxcls" / "xla"
         jax.config.update("jax_compilation_cache_dir", str(cache))
@@ -200,7 +201,7 @@ def _stored(workdir):
     try:
         return ConfigDict(json.loads(path.read_text()), convert_dict=True)
     except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"--workdir={workdir} holds no run ({path} is missing); give --config=configs/... too.") from None
+        raise UserError(f"--workdir={workdir} holds no run (no {path}); give --config=configs/... too.") from None
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{path} can't be read ({error}); give --config=configs/... too.") from error
 

@@ -119,6 +119,12 @@ class Parallel:
         """Copies of host arrays on every device. Every process must hold the same values."""
         return jax.tree.map(lambda x: jax.make_array_from_process_local_data(self.replicated, np.asarray(x)), tree)
 
+    def saveable(self, tree):
+        """Replicated state as Orbax takes it: global arrays, which pmap's results are not where several processes train."""
+        if self.mode == "pmap" and jax.process_count() > 1:
+            return self.replicate(jax.device_get(tree))
+        return tree
+
     def split(self, tree, axis=0):
         """Host arrays, this process's rows along `axis`, as the global batch over all devices.
 

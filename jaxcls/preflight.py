@@ -10,16 +10,16 @@ import jax
 import numpy as np
 
 from jaxcls import checkpoint_view, pytree
-from jaxcls.data import decode
-from jaxcls.errors import UserError
+from jaxcls.data import decode, pipeline
+from jaxcls.errors import Problems, UserError
 
 # What may differ between the runs that share a workdir: it has no influence on the result.
 FREE = ("parallel.", "checkpoint.", "data.dir", "data.workers", "data.device_memory", "eval.batch_size", "log_every")
-SHOWN = 5  # unreadable pictures named in a message
+SHOWN = 5  # unreadable pictures, or classes, named in a message
 
 
 def check(run, workdir, note):
-    """Checks data, workdir, model and disk of a built run. Writes nothing.
+    """Checks workdir, data, model and disk of a built run. Writes nothing.
 
     Args:
       run: from `build.build`.
@@ -27,12 +27,18 @@ def check(run, workdir, note):
       note: where lines about what was found go.
 
     Raises:
-      UserError: for the first thing that cannot work.
+      UserError: with a line for each thing that cannot work.
     """
-    check_workdir(run.config, workdir)
-    check_labels(run.sources)
-    check_pictures(run.sources)
-    shapes = run.state_shapes()
+    problems = Problems()
+    with problems.noted():
+        check_workdir(run.config, workdir)
+    with problems.noted():
+        check_labels(run.sources)
+    for split, source in run.sources.items():
+        with problems.noted():
+            check_pictures(split, source)
+    problems.refuse()
+    shapes = check_model(run)
     check_disk(shapes, run.config, workdir)
     sizes = ", ".join(f"{split} {len(source):,}" for split, source in run.sources.items())
     note(f"data {run.config.data.name}: {len(run.classes)} classes; {sizes} pictures")
@@ -46,70 +52,153 @@ def check(run, workdir, note):
 
 
 def check_workdir(config, workdir):
-    """The workdir can be written, and holds no run of another config."""
+    """The workdir can be written, and holds no run of another config.
+
+    Raises:
+      UserError: where that is not so.
+    """
     path = Path(workdir)
-    parent = next(p for p in [path, *path.absolute().parents] if p.exists())
-    if not parent.is_dir():
-        raise UserError(f"--workdir={workdir}: {parent} is a file; choose another.")
     try:
+        parent = _existing(path)
+        if not parent.is_dir():
+            raise UserError(f"--workdir={workdir}: {parent} is a file; choose another.")
         with tempfile.TemporaryFile(dir=parent):
             pass
     except OSError as error:
-        raise UserError(f"--workdir={workdir} can't be written: {parent}: {error.strerror}; choose another.") from error
+        raise UserError(f"--workdir={workdir} can't be written: {error.strerror}; choose another.") from error
     there = path / "config.json"
-    if there.is_file():
-        try:
-            old = checkpoint_view.flatten_config(json.loads(there.read_text()))
-        except (OSError, ValueError) as error:
-            raise UserError(f"{there} can't be read ({error}); choose another --workdir.") from error
-        new = checkpoint_view.flatten_config(to_json(config))
-        changed = [
-            f"{key} is {old.get(key)!r} there and {new.get(key)!r} now"
-            for key in sorted(old.keys() | new.keys())
-            if old.get(key) != new.get(key) and not key.startswith(FREE)
-        ]
-        if changed:
-            raise UserError(f"--workdir={workdir} holds a run of another config: {'; '.join(changed)}. Choose another --workdir.")
+    if not there.is_file():
+        return
+    try:
+        old = checkpoint_view.flatten_config(json.loads(there.read_text()))
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(f"{there} can't be read ({error}); choose another --workdir.") from error
+    new = checkpoint_view.flatten_config(to_json(config))
+    changed = [
+        f"config.{key} is {old.get(key)!r} there and {new.get(key)!r} now"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key) and not key.startswith(FREE)
+    ]
+    if changed:
+        more = f" (and {len(changed) - SHOWN} more)" if len(changed) > SHOWN else ""
+        raise UserError(
+            f"--workdir={workdir} holds a run of another config: {'; '.join(changed[:SHOWN])}{more}. "
+            "Choose another --workdir."
+        )
 
 
 def check_labels(sources):
-    """Labels are class numbers, and every class has training examples."""
+    """Labels are class numbers, and every class has training examples.
+
+    Raises:
+      UserError: where that is not so.
+    """
     for split, source in sources.items():
         labels, n = np.asarray(source.labels), len(source.classes)
         if len(source) == 0:
-            raise UserError(f"the {split} split is empty.")
+            raise UserError(f"the {split} split is empty; add pictures to it, or leave it out.")
         if labels.min() < 0 or labels.max() >= n:
-            bad = labels[(labels < 0) | (labels >= n)][0]
-            raise UserError(f"the {split} split has the label {bad}, but there are {n} classes (0 to {n - 1}).")
+            bad = labels[(labels < 0) | (labels >= n)]
+            raise UserError(
+                f"{len(bad)} picture(s) of the {split} split have labels such as {bad[0]}, but there are {n} classes "
+                f"(0 to {n - 1}); prepare the set again."
+            )
     source = sources["train"]
     counts = np.bincount(source.labels, minlength=len(source.classes))
     empty = [str(source.classes[i]) for i in np.flatnonzero(counts == 0)]
     if empty:
-        raise UserError(f"no training examples of {', '.join(empty[:SHOWN])}; add pictures, or remove the class.")
+        more = f" and {len(empty) - SHOWN} more classes" if len(empty) > SHOWN else ""
+        raise UserError(f"no training examples of {', '.join(empty[:SHOWN])}{more}; add pictures, or remove the class.")
 
 
-def check_pictures(sources):
-    """The headers of all pictures of a folder can be read."""
-    for split, source in sources.items():
-        if hasattr(source, "images"):
-            continue
-        problems = decode.check(source)
-        if problems:
-            shown = "; ".join(f"{name}: {problem}" for name, problem in problems[:SHOWN])
-            more = f" (and {len(problems) - SHOWN} more)" if len(problems) > SHOWN else ""
-            raise UserError(f"{len(problems)} unreadable pictures in {split}: {shown}{more}; mend them or move them away.")
+def check_pictures(split, source):
+    """Every picture of a folder has a readable header and is not cut off.
+
+    Raises:
+      UserError: naming the first bad ones.
+    """
+    bad = decode.check(source)
+    if bad:
+        shown = "; ".join(f"{name}: {problem}" for name, problem in bad[:SHOWN])
+        more = f"; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
+        count = "1 picture" if len(bad) == 1 else f"{len(bad)} pictures"
+        raise UserError(f"{count} of {split} can't be used: {shown}{more}")
+
+
+def check_model(run):
+    """Traces the model on the shapes of training and evaluation; nothing is computed. Returns the state's shapes.
+
+    Raises:
+      UserError: if the pictures, as the transforms leave them, do not fit the model or the normalisation.
+    """
+    channels = run.config.data.channels or _shape(run, "train")[-1]
+    if len(run.normalize[0]) not in (1, channels):
+        raise UserError(
+            f"config.data.normalize={run.config.data.normalize} (or mean and std) is of {len(run.normalize[0])} channels, "
+            f"but the pictures have {channels}; use 'unit' or 'symmetric', or set config.data.channels."
+        )
+    try:
+        state = run.state_shapes()
+        key = jax.eval_shape(lambda: jax.random.PRNGKey(0))
+        for split in run.sources:
+            training = split == "train"
+            call = run.task.loss if training else lambda params, state, batch, rng: run.task.predict(state, batch)
+            if run.parallel.axis_name:
+                call = jax.vmap(call, (None, None, 0, None), axis_name=run.parallel.axis_name)
+            batch = _batch_shapes(_shape(run, split), devices=1 if run.parallel.axis_name else None)
+            jax.eval_shape(call, state.params, state, batch, key)
+    except UserError:
+        raise
+    except Exception as error:  # whatever a model raises for shapes that do not fit it
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"model {run.config.model.name} doesn't fit the pictures that config.data's transforms give: "
+            f"{type(error).__name__}: {reason} (JAXCLS_TRACEBACK=1 shows where)."
+        ) from error
+    return state
 
 
 def check_disk(shapes, config, workdir):
-    """There is room for the checkpoints."""
-    path = next(p for p in [Path(workdir), *Path(workdir).absolute().parents] if p.exists())
+    """There is room for the checkpoints.
+
+    Raises:
+      UserError: if there is not.
+    """
+    path = _existing(Path(workdir))
     need = pytree.nbytes(shapes) * (config.checkpoint.keep + 2)  # the newest, the best, and one being written
     free = shutil.disk_usage(path).free
     if need > free:
         raise UserError(
-            f"the checkpoints of this run need {need / 2**30:.1f} GiB, but {path} has {free / 2**30:.1f} GiB free; "
+            f"the checkpoints of this run need {_gib(need)}, but {path} has {_gib(free)} free; "
             "free some space, choose another --workdir or lower config.checkpoint.keep."
         )
+
+
+def _existing(path):
+    """The path, or the nearest folder above it that exists."""
+    return next(p for p in [path, *path.absolute().parents] if p.exists())
+
+
+def _gib(n):
+    return f"{n / 2**30:.1f} GiB" if n >= 2**30 else f"{n / 2**20:.1f} MiB"
+
+
+def _shape(run, split):
+    """(height, width, channels) of a split's pictures as they reach the device."""
+    source = run.sources[split]
+    if run.in_memory(source):
+        return source.images.shape[1:]
+    item, training = source[0], split == "train"
+    random = pipeline.generator(0) if training else None
+    return run.transforms["train_host" if training else "eval_host"](item["image"], item["id"], random).shape
+
+
+def _batch_shapes(picture, devices):
+    """A batch of two pictures, as shapes; with a leading axis of devices where there is one."""
+    lead = (2,) if devices is None else (devices, 2)
+    numbers = dict.fromkeys(("label", "index", "epoch", "draw"), jax.ShapeDtypeStruct(lead, np.int32))
+    image = jax.ShapeDtypeStruct((*lead, *picture), np.uint8)
+    return {"image": image, **numbers, "mask": jax.ShapeDtypeStruct(lead, np.float32)}
 
 
 def to_json(config):
@@ -123,7 +212,8 @@ def versions():
 
     names = ("jaxcls", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow")
     found = {name: version(name) for name in names}
-    return {**found, "platform": jax.devices()[0].platform, "device": jax.devices()[0].device_kind, "cores": os.cpu_count()}
+    device = jax.devices()[0]
+    return {**found, "platform": device.platform, "device": device.device_kind, "cores": os.cpu_count()}
 
 
 def parameters(run):

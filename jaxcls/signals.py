@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 
 import jax
 import numpy as np
@@ -19,30 +20,50 @@ class Stopped(Exception):  # noqa: N818  not an error: the run did as it was tol
 
 
 class Signals:
-    """Within this context SIGTERM and SIGINT are noted instead of ending the process."""
+    """Within this context SIGTERM and SIGINT are noted instead of ending the process.
+
+    Python runs its handlers between two lines of the main thread, and so only after a compilation or a wait for the
+    devices, which take minutes. Python's C handler writes the signal's number into a pipe at once, though, and a thread
+    of ours reads it there: so Ctrl-C is answered at once, and a second one ends the process wherever it is.
+    """
 
     def __init__(self):
         self.number = None
 
     def __enter__(self):
-        try:
-            self._old = {number: signal.signal(number, self._note) for number in STATUS}
-        except ValueError:  # not in the main thread (a notebook's worker): then the signals stay as they are
-            self._old = {}
+        self._old = {}
+        if threading.current_thread() is not threading.main_thread():
+            return self  # a notebook's worker: Python lets the main thread alone handle signals
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._write, False)
+        self._old_pipe = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        self._old = {number: signal.signal(number, lambda *_: None) for number in STATUS}
+        self._thread = threading.Thread(target=self._listen, name="signals", daemon=True)
+        self._thread.start()
         return self
 
     def __exit__(self, *_):
+        if not self._old:
+            return
         for number, handler in self._old.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(self._old_pipe)
+        os.close(self._write)  # ends the thread
+        self._thread.join()
+        os.close(self._read)
 
-    def _note(self, number, _):
+    def _listen(self):
+        while byte := os.read(self._read, 1):
+            if byte[0] in STATUS:
+                self._note(byte[0])
+
+    def _note(self, number):
         if number == signal.SIGINT and self.number == signal.SIGINT:
-            sys.stderr.write("\nended at once; the newest finished checkpoint is intact, the same command goes on from it\n")
-            sys.stderr.flush()
+            say("ended at once; the newest finished checkpoint is intact, and the same command goes on from it.")
             os._exit(STATUS[number])
         self.number = number
         if number == signal.SIGINT:
-            sys.stderr.write("\nsaving before the end of the run; press Ctrl-C again to end at once\n")
+            say("saving, then the run ends; press Ctrl-C again to end it at once.")
 
     def agreed(self, *, now):
         """Whether to stop after this step. Several processes must ask at the same steps (`now`), and agree."""
@@ -63,3 +84,9 @@ class Signals:
     def status(self):
         """The exit status that goes with the signal."""
         return STATUS[self.number]
+
+
+def say(text):
+    """A line on stderr, below the `^C` of the terminal."""
+    sys.stderr.write(f"\n{text}\n")
+    sys.stderr.flush()

@@ -129,7 +129,7 @@ class Loop:
         if evaluating:
             state, score, figures = self._evaluate(state, step)
         if saving:
-            self.checkpoints.save(state, self._meta(step, figures), score)
+            self.checkpoints.save(job.parallel.saveable(state), self._meta(step, figures), score)
             self.since, self.timed = time.monotonic(), 0
         else:
             self.checkpoints.poll()

@@ -52,13 +52,13 @@ def split_list(specs, *, encoded, what="config.data.augment"):
     Raises:
       UserError: for a bad call, or an encoded source whose list does not begin by giving pictures one size.
     """
-    from jaxcls.augment.host import HOST, ONE_SIZE
+    from jaxcls.augment.host import HOST
 
     calls = [parse(spec, what) for spec in specs]
     n = 0
     while encoded and n < len(calls) and calls[n][0] in HOST:
         n += 1
-    if encoded and not any(name in ONE_SIZE or (name == "resize" and len(args) == 2) for name, args, _ in calls[:n]):
+    if encoded and not any(_gives_one_size(*call) for call in calls[:n]):
         raise UserError(
             f"{what}: pictures of a folder differ in size, so the list must begin with 'random_resized_crop(224)', "
             "'resize(224, 224)', or 'resize(256)', 'center_crop(224)'."
@@ -86,3 +86,10 @@ def device_transform(calls, *, random, mean=(0.0,), std=(1.0,), what="config.dat
         if name in RANDOM and not random:
             raise UserError(f"{what}: {name!r} is random and can't be used in evaluation.")
     return compose([build(DEVICE, call, what) for call in calls], mean, std)
+
+
+def _gives_one_size(name, args, kwargs):
+    """Whether pictures of any size leave this host call with one size: `resize(256)` keeps their shape."""
+    from jaxcls.augment.host import ONE_SIZE
+
+    return name in ONE_SIZE or (name == "resize" and (len(args) > 1 or "width" in kwargs))

@@ -7,6 +7,13 @@ import numpy as np
 TRIES = 10
 
 
+def check_size(value):
+    """The value, if it is a whole number of at least 1. Raises ValueError otherwise."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"a size must be a whole number of at least 1, not {value!r}")
+    return value
+
+
 def crop_box(uniform, height, width, *, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), xp=np):
     """A box of random area and aspect ratio (Szegedy et al., Going Deeper with Convolutions, section 6).
 

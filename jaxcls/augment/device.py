@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcls.augment.boxes import TRIES, crop_box
+from jaxcls.augment.boxes import TRIES, check_size, crop_box
 from jaxcls.errors import UserError
 
 RANDOM = ("crop", "flip", "random_resized_crop")
@@ -36,7 +36,10 @@ def crop(size, pad=0, mode="zero"):
 
     mode: "zero" or "reflect" (without repeating the border). Source: He et al., Deep Residual Learning, section 4.2.
     """
+    check_size(size)
     modes = {"zero": "constant", "reflect": "reflect"}
+    if not isinstance(pad, int) or pad < 0:
+        raise ValueError(f"pad must be a whole number, not {pad!r}")
     if mode not in modes:
         raise ValueError(f"mode can be 'zero' or 'reflect', not {mode!r}")
 
@@ -58,6 +61,8 @@ def crop(size, pad=0, mode="zero"):
 
 def flip(p=0.5):
     """Mirrors left and right with probability p."""
+    if not 0 <= p <= 1:
+        raise ValueError(f"a probability must be from 0 to 1, not {p!r}")
 
     def operation(keys, image):
         mirrored = jax.vmap(jax.random.bernoulli, (0, None))(keys, p)
@@ -67,7 +72,11 @@ def flip(p=0.5):
 
 
 def random_resized_crop(size, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3)):
-    """A random box (boxes.crop_box), resized to size x size with an antialiased bilinear filter."""
+    """A random box (boxes.crop_box), resized to size x size with an antialiased bilinear filter.
+
+    The result is float32, rounded to whole levels as Pillow's is.
+    """
+    check_size(size)
 
     def operation(keys, image):
         height, width, channels = image.shape[1:]
@@ -76,14 +85,9 @@ def random_resized_crop(size, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3)):
             uniform = jax.random.uniform(key, (TRIES, 4))
             top, left, h, w = crop_box(uniform, height, width, scale=scale, ratio=ratio, xp=jnp)
             factor = size / jnp.stack([h, w])
-            return jax.image.scale_and_translate(
-                x.astype(jnp.float32),
-                (size, size, channels),
-                (0, 1),
-                factor,
-                -jnp.stack([top, left]) * factor,
-                "linear",
-            )
+            offset = -jnp.stack([top, left]) * factor
+            x = x.astype(jnp.float32)
+            return jnp.round(jax.image.scale_and_translate(x, (size, size, channels), (0, 1), factor, offset, "linear"))
 
         return jax.vmap(one)(keys, image)
 
@@ -95,7 +99,7 @@ def resize(height, width=None):
 
     The result is float32, rounded to whole levels as Pillow's is.
     """
-    width = width or height
+    height, width = check_size(height), check_size(height if width is None else width)
 
     def operation(_, image):
         shape = (image.shape[0], height, width, image.shape[3])
@@ -107,6 +111,7 @@ def resize(height, width=None):
 
 def center_crop(size):
     """The central size x size."""
+    check_size(size)
 
     def operation(_, image):
         height, width = image.shape[1:3]
@@ -120,6 +125,8 @@ def center_crop(size):
 
 def grey(channels=1):
     """Luma (ITU-R 601) of RGB pictures, as Pillow's "L" rounds it, in 1 or 3 equal channels."""
+    if channels not in (1, 3):
+        raise ValueError(f"channels can be 1 or 3, not {channels!r}")
 
     def operation(_, image):
         if image.shape[-1] == 1:

@@ -5,7 +5,7 @@ All work on uint8 [h, w, c] through Pillow (antialiased).
 
 import numpy as np
 
-from jaxcls.augment.boxes import TRIES, crop_box
+from jaxcls.augment.boxes import TRIES, check_size, crop_box
 from jaxcls.errors import UserError
 
 ONE_SIZE = ("random_resized_crop", "center_crop")
@@ -37,7 +37,8 @@ class RandomResizedCrop:
     """A random box (boxes.crop_box), resized to size x size."""
 
     def __init__(self, size, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), resample="bilinear"):
-        self.size, self.scale, self.ratio, self.resample = _size(size), tuple(scale), tuple(ratio), _filter(resample)
+        self.size, self.resample = check_size(size), _filter(resample)
+        self.scale, self.ratio = tuple(scale), tuple(ratio)
 
     def __call__(self, image, random):
         if random is None:
@@ -54,7 +55,7 @@ class Resize:
     """The short side to `size`, keeping the shape (as torchvision rounds it), or exactly to height x width."""
 
     def __init__(self, height, width=None, resample="bilinear"):
-        self.height, self.width = _size(height), None if width is None else _size(width)
+        self.height, self.width = check_size(height), None if width is None else check_size(width)
         self.resample = _filter(resample)
 
     def __call__(self, image, _):
@@ -72,7 +73,7 @@ class CenterCrop:
     """The central size x size; a picture that is smaller is padded with zeros, evenly."""
 
     def __init__(self, size):
-        self.size = _size(size)
+        self.size = check_size(size)
 
     def __call__(self, image, _):
         short = [max(0, self.size - n) for n in image.shape[:2]]
@@ -92,12 +93,6 @@ def _resize(image, size, resample, box=None):
     picture = Image.fromarray(image[..., 0] if grey else image)
     out = np.asarray(picture.resize((size[1], size[0]), resample, box=box))
     return out[..., None] if grey else out
-
-
-def _size(value):
-    if not isinstance(value, int) or value < 1:
-        raise ValueError(f"a size must be a whole number of at least 1, not {value!r}")
-    return value
 
 
 def _filter(name):
