@@ -1,7 +1,7 @@
 """LeNet-5 (61,706 parameters) on MNIST.
 
-    python scripts/prepare_data.py mnist
-    python -m jaxcls.main --config=configs/lenet5_mnist.py
+python scripts/prepare_data.py mnist
+python -m jaxcls.main --config=configs/lenet5_mnist.py
 """
 
 from jaxcls.defaults import default_config, parse_tiny

@@ -125,9 +125,7 @@ class Run:
     def train_feed(self):
         """The training split, feeding the compiled training step (feed.py)."""
         config, source = self.config, self.sources["train"]
-        step = make_train_step(
-            self.task, self.tx, accumulate=config.accumulate, axis_name=self.parallel.axis_name
-        )
+        step = make_train_step(self.task, self.tx, accumulate=config.accumulate, axis_name=self.parallel.axis_name)
         numbers = {"batch_size": config.batch_size, "seed": config.seed}
         if self.in_memory(source):
             length = 1 if self.parallel.devices[0].platform == "cpu" else STEPS_PER_CALL

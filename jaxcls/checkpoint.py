@@ -3,7 +3,7 @@
 Layout (read by `checkpoint_view` without any of the run's objects):
 
     <workdir>/checkpoints/<step>/state   the TrainState as nested dicts, less what the task calls transient
-    <workdir>/checkpoints/<step>/meta    JSON: config, classes, normalisation, metrics, versions, data, the loop's memory
+    <workdir>/checkpoints/<step>/meta    JSON: config, classes, normalisation, metrics, versions, data, loop's memory
     <workdir>/manifests/<step>.json      written last: a step without it is unfinished and never restored
     <workdir>/damaged/                   what was found unfinished or corrupt, moved aside
 """
@@ -116,18 +116,24 @@ class Checkpoints:
         if step is not None:
             folder = checkpoint_view.find_step(self.workdir, step)
             if problem := self._problem(folder):
-                raise UserError(f"checkpoint {folder} {problem}; choose another step.")
+                others = [
+                    str(s.number) for s in checkpoint_view.list_steps(self.workdir) if s.finished and s.number != step
+                ]
+                hint = f"choose another step, of {', '.join(others)}." if others else "there is no other one."
+                raise UserError(f"checkpoint {folder} {problem}; {hint}")
             return step
         if not (self.workdir / "checkpoints").is_dir():
             return None
-        newest = None
-        for entry in reversed(checkpoint_view.list_steps(self.workdir)):
+        newest, steps = None, checkpoint_view.list_steps(self.workdir)
+        for entry in reversed(steps):
             if problem := self._problem(entry.path):
                 note(f"checkpoint {entry.path.name} {problem}; it is passed over{self._move_aside(entry.path)}")
             elif newest is None:
                 newest = entry.number
                 if self.read_only:
                     break
+        if steps and newest is None and not self.read_only:
+            note("no good checkpoint is left: the run starts from the beginning")
         return newest
 
     @staticmethod
@@ -184,7 +190,7 @@ class Checkpoints:
             )
             options = ocp.CheckpointManagerOptions(
                 preservation_policy=checkpoint_managers.AnyPreservationPolicy([newest, best]),
-                best_fn=lambda m: m["score"],  # without it Orbax does not store the scores, and a restart loses the best
+                best_fn=lambda m: m["score"],  # without it Orbax stores no scores, and a restart loses the best
             )
             self._manager = ocp.CheckpointManager(self.workdir / "checkpoints", options=options)
         return self._manager

@@ -62,4 +62,5 @@ def wilson_interval(hits, n, z=1.959964):
     p = hits / n
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # exactly 0 and 1 at the ends, where rounding would leave a little beside them
+    return 0.0 if hits == 0 else centre - half, 1.0 if hits == n else centre + half

@@ -1,5 +1,6 @@
 """What can be checked in seconds before anything is compiled, so that a mistake never costs minutes."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -36,7 +37,7 @@ def check(run, workdir, note):
         check_labels(run.sources)
     for split, source in run.sources.items():
         with problems.noted():
-            check_pictures(split, source)
+            check_pictures(source, f"{split} of {run.config.data.name}")
     problems.refuse()
     shapes = check_model(run)
     check_disk(shapes, run.config, workdir)
@@ -111,7 +112,7 @@ def check_labels(sources):
         raise UserError(f"no training examples of {', '.join(empty[:SHOWN])}{more}; add pictures, or remove the class.")
 
 
-def check_pictures(split, source):
+def check_pictures(source, what):
     """Every picture of a folder has a readable header and is not cut off.
 
     Raises:
@@ -122,7 +123,7 @@ def check_pictures(split, source):
         shown = "; ".join(f"{name}: {problem}" for name, problem in bad[:SHOWN])
         more = f"; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
         count = "1 picture" if len(bad) == 1 else f"{len(bad)} pictures"
-        raise UserError(f"{count} of {split} can't be used: {shown}{more}")
+        raise UserError(f"{count} in {what} can't be used: {shown}{more}")
 
 
 def check_model(run):
@@ -134,28 +135,35 @@ def check_model(run):
     channels = run.config.data.channels or _shape(run, "train")[-1]
     if len(run.normalize[0]) not in (1, channels):
         raise UserError(
-            f"config.data.normalize={run.config.data.normalize} (or mean and std) is of {len(run.normalize[0])} channels, "
+            f"config.data.normalize={run.config.data.normalize} (or mean and std) has {len(run.normalize[0])} channels, "
             f"but the pictures have {channels}; use 'unit' or 'symmetric', or set config.data.channels."
         )
-    try:
+    with _fits(run, "eval_transform"):
         state = run.state_shapes()
-        key = jax.eval_shape(lambda: jax.random.PRNGKey(0))
-        for split in run.sources:
-            training = split == "train"
+    for split in run.sources:
+        training, axis = split == "train", run.parallel.axis_name
+        with _fits(run, "augment" if training else "eval_transform"):
             call = run.task.loss if training else lambda params, state, batch, rng: run.task.predict(state, batch)
-            if run.parallel.axis_name:
-                call = jax.vmap(call, (None, None, 0, None), axis_name=run.parallel.axis_name)
-            batch = _batch_shapes(_shape(run, split), devices=1 if run.parallel.axis_name else None)
-            jax.eval_shape(call, state.params, state, batch, key)
-    except UserError:
-        raise
-    except Exception as error:  # whatever a model raises for shapes that do not fit it
+            if axis:
+                call = jax.vmap(call, (None, None, 0, None), axis_name=axis)
+            batch = _batch_shapes(_shape(run, split), devices=1 if axis else None)
+            jax.eval_shape(call, state.params, state, batch, jax.ShapeDtypeStruct((2,), np.uint32))
+    return state
+
+
+@contextlib.contextmanager
+def _fits(run, key):
+    """Whatever tracing raises, as a UserError that names the transforms and the model."""
+    what = f"config.data.{key} {tuple(getattr(run.config.data, key))} and model {run.config.model.name}"
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{what}: {error}") from error
+    except Exception as error:  # models raise whatever they like for shapes that do not fit
         reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"model {run.config.model.name} doesn't fit the pictures that config.data's transforms give: "
-            f"{type(error).__name__}: {reason} (JAXCLS_TRACEBACK=1 shows where)."
+            f"{what} don't fit: {type(error).__name__}: {reason} (JAXCLS_TRACEBACK=1 shows where)."
         ) from error
-    return state
 
 
 def check_disk(shapes, config, workdir):

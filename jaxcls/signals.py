@@ -11,7 +11,7 @@ import numpy as np
 STATUS = {signal.SIGTERM: 0, signal.SIGINT: 130}  # a scheduler that asks for a stop, and gets a saved run, sees success
 
 
-class Stopped(Exception):  # noqa: N818  not an error: the run did as it was told
+class Stopped(Exception):  # not an error: the run did as it was told
     """A signal asked the run to stop, and it has saved its state. `status` is the exit status."""
 
     def __init__(self, text, status):

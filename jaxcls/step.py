@@ -72,7 +72,7 @@ def make_train_step(task, tx, *, accumulate=1, axis_name=None):
             params=optax.apply_updates(state.params, updates), model_state=aux.model_state, opt_state=opt_state
         )
         new = task.after_update(new.replace(step=state.step + 1), aux)
-        metrics = {**aux.metrics, "grad_norm": (optax.global_norm(grads), jnp.float32(1))}
+        metrics = {**aux.metrics, "grad_norm": (optax.tree.norm(grads), jnp.float32(1))}
         if state.loss_scale is not None:
             new, metrics = _keep_if_finite(state, new, grads, metrics)
         return new, metrics

@@ -33,6 +33,8 @@ def run(config, workdir, *, command="the same command"):
       UserError: bad input, a loss that is not finite, a full disk.
       Stopped: after SIGTERM or Ctrl-C, once the state is saved.
     """
+    if jax.process_index() == 0:
+        print(f"opening {config.data.name} ...", flush=True)  # a big folder or a set to decode takes a while
     return fit(build.build(config), workdir, command=command)
 
 
@@ -54,7 +56,8 @@ def fit(job, workdir, *, command="the same command"):
         writes=main_process,
     ) as log:
         if start:
-            log.note(f"going on from step {start} of {job.total_steps}")
+            going_on = f"going on from step {start} of {job.total_steps}"
+            log.note(going_on if start < job.total_steps else "all steps are done; evaluating again")
         state = job.parallel.replicate(state)
         try:
             if start < job.total_steps:
@@ -135,7 +138,9 @@ class Loop:
             self.checkpoints.poll()
         if stopping:
             self.checkpoints.close()
-            raise Stopped(f"stopped by {signals.name} after step {step} of {job.total_steps}; the state is saved", signals.status)
+            raise Stopped(
+                f"stopped by {signals.name} after step {step} of {job.total_steps}; the state is saved", signals.status
+            )
         return state
 
     def _log(self, step):
@@ -225,7 +230,9 @@ def finish(job, workdir, checkpoints, state, log):
         figures, predictions = evaluate(job.eval_feed(split), state)
     save_predictions(workdir, split, step, predictions)
     log.scalars(job.total_steps, figures, split=split)
-    results = {split: {**figures, "step": step, "interval": metrics.wilson_interval(figures["correct"], figures["count"])}}
+    results = {
+        split: {**figures, "step": step, "interval": metrics.wilson_interval(figures["correct"], figures["count"])}
+    }
     if jax.process_index() == 0:
         write_json(Path(workdir) / "results.json", results)
     return results

@@ -61,6 +61,7 @@ def crop(size, pad=0, mode="zero"):
 
 def flip(p=0.5):
     """Mirrors left and right with probability p."""
+    p = float(p)
     if not 0 <= p <= 1:
         raise ValueError(f"a probability must be from 0 to 1, not {p!r}")
 

@@ -34,7 +34,10 @@ class HostTransform:
 
 
 class RandomResizedCrop:
-    """A random box (boxes.crop_box), resized to size x size."""
+    """A random box (boxes.crop_box), cut out and resized to size x size.
+
+    As in torchvision the filter sees nothing outside of the box, which Pillow's `resize(box=...)` would.
+    """
 
     def __init__(self, size, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), resample="bilinear"):
         self.size, self.resample = check_size(size), _filter(resample)
@@ -48,7 +51,7 @@ class RandomResizedCrop:
         height, width = image.shape[:2]
         uniform = random.random((TRIES, 4))
         top, left, h, w = (int(v) for v in crop_box(uniform, height, width, scale=self.scale, ratio=self.ratio))
-        return _resize(image, (self.size, self.size), self.resample, box=(left, top, left + w, top + h))
+        return _resize(image[top : top + h, left : left + w], (self.size, self.size), self.resample)
 
 
 class Resize:
@@ -86,12 +89,12 @@ class CenterCrop:
 HOST = {"random_resized_crop": RandomResizedCrop, "resize": Resize, "center_crop": CenterCrop}
 
 
-def _resize(image, size, resample, box=None):
+def _resize(image, size, resample):
     from PIL import Image
 
     grey = image.shape[2] == 1
     picture = Image.fromarray(image[..., 0] if grey else image)
-    out = np.asarray(picture.resize((size[1], size[0]), resample, box=box))
+    out = np.asarray(picture.resize((size[1], size[0]), resample))
     return out[..., None] if grey else out
 
 

@@ -136,18 +136,29 @@ def _tree(root: Path, split: str = "", classes: list[str] | None = None) -> tupl
         )
     if classes is not None:
         _same_classes(base, folders, classes)
-    ids, labels = [], []
+    ids, labels, empty = [], [], []
     prefix = f"{split}/" if split else ""
     for label, name in enumerate(folders):
         paths, skipped = _pictures(base / name)
-        if not paths and classes is None:
-            raise UserError(f"{base / name}: class folder without pictures; add some or remove it")
+        if not paths:
+            empty.append((str(base / name), skipped))
         ids += [f"{prefix}{name}/{path}" for path in sorted(paths)]
         labels += [label] * len(paths)
         ignored += skipped
+    if empty and classes is None:
+        raise UserError(_without_pictures(*zip(*empty, strict=True)))
     if not ids:
         raise UserError(f"{base} has no pictures; add some or remove the folder")
     return FolderSource(str(root), ids, np.array(labels, np.int32), folders, ignored), folders
+
+
+def _without_pictures(folders: Sequence[str], others: Sequence[int]) -> str:
+    more = f" and {len(folders) - 5} more" if len(folders) > 5 else ""
+    ignored = f" (other files: {sum(others)})" if sum(others) else ""
+    return (
+        f"{', '.join(folders[:5])}{more}: class folder without pictures{ignored}; add some (.jpg, .png, .webp, .bmp, "
+        ".gif, .tif or .ppm) or remove it"
+    )
 
 
 def _same_classes(base: Path, folders: list[str], classes: list[str]) -> None:

@@ -68,7 +68,11 @@ class Ema(Wrapper):
         state = self.inner.after_update(state, aux)
         decay = jnp.minimum(self.decay, (1.0 + state.step) / (10.0 + state.step))
         now = {"params": state.params, "model_state": state.model_state}
-        average = jax.tree.map(lambda a, x: a + (1 - decay) * (x - a), state.extra["ema"], now)
+
+        def move(a, x):
+            return a + (1 - decay) * (x - a) if jnp.issubdtype(x.dtype, jnp.inexact) else x  # counters are no averages
+
+        average = jax.tree.map(move, state.extra["ema"], now)
         return state.replace(extra={**state.extra, "ema": average})
 
     def predict(self, state, batch):

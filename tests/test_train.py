@@ -1,0 +1,101 @@
+"""The loop end to end, in this process: what is logged, which checkpoint counts, what evaluation repeats."""
+
+import json
+
+import numpy as np
+import pytest
+
+from jaxcls import build, evaluate, metrics, train
+from jaxcls.checkpoint_view import list_steps
+from jaxcls.defaults import default_config
+from jaxcls.records import read_metrics
+
+
+def small_config(**changes):
+    """LeNet-5 on 96 synthetic pictures of 28x28 in 3 classes; `changes` are flat keys."""
+    config = default_config()
+    config.data.name = "synthetic/96x28x1x3"
+    config.duration, config.batch_size, config.log_every = "24 steps", 16, "4 steps"
+    config.eval.every = config.checkpoint.every = "6 steps"
+    config.schedule.peak = 0.05
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """(workdir, results) of one whole run."""
+    workdir = tmp_path_factory.mktemp("run")
+    return workdir, train.run(small_config(), workdir)
+
+
+def test_every_log_line_has_the_mean_since_the_last_one(finished):
+    lines = [x for x in read_metrics(finished[0]) if x["split"] == "train"]
+    assert [x["step"] for x in lines] == [4, 6, 8, 12, 16, 18, 20, 24]  # each 4 steps, and whatever saves
+    rate = build.build(small_config()).learning_rate
+    for line in lines:
+        assert line["learning_rate"] == pytest.approx(float(rate(line["step"] - 1)))
+        assert line["loss"] > 0 and 0 <= line["accuracy"] <= 1
+
+
+def test_the_best_checkpoint_by_validation_is_the_result(finished):
+    workdir, results = finished
+    scores = {x["step"]: x["accuracy"] for x in read_metrics(workdir) if x["split"] == "validation"}
+    assert sorted(scores) == [6, 12, 18, 24]
+    best = max(scores, key=lambda step: (scores[step], step))
+    assert results["test"]["step"] == best
+    assert [entry.number for entry in list_steps(workdir) if entry.best] == [best]
+    assert {18, 24} <= {entry.number for entry in list_steps(workdir)}
+
+
+def test_results_come_from_the_stored_logits_of_every_test_picture(finished):
+    workdir, results = finished
+    with np.load(workdir / "eval" / f"test-{results['test']['step']}.npz") as stored:
+        again = metrics.of_logits(stored["logits"], stored["label"])
+        assert np.array_equal(stored["index"], np.arange(24))
+    on_disk = json.loads((workdir / "results.json").read_text())["test"]
+    for name, value in again.items():
+        assert on_disk[name] == pytest.approx(value)
+    assert on_disk["count"] == 24
+    low, high = on_disk["interval"]
+    assert low <= on_disk["accuracy"] <= high
+
+
+def test_evaluation_repeats_the_result(finished, capsys):
+    workdir, results = finished
+    again = evaluate.run(small_config(), workdir)
+    assert again["test"] == pytest.approx({k: results["test"][k] for k in again["test"]})
+    assert again["validation"]["count"] == 9
+    assert "24 examples" in capsys.readouterr().out
+
+
+def test_a_finished_run_is_only_evaluated_again(finished, capsys):
+    workdir, results = finished
+    again = train.run(small_config(), workdir)["test"]
+    assert {k: again[k] for k in ("loss", "accuracy", "step")} == {
+        k: results["test"][k] for k in ("loss", "accuracy", "step")
+    }
+    assert "compiling the training step" not in capsys.readouterr().out
+
+
+def test_without_validation_the_last_state_is_the_result(tmp_path):
+    results = train.run(small_config(**{"data.validation": 0.0, "duration": "8 steps"}), tmp_path)
+    assert results["test"]["step"] == 8
+    assert not [x for x in read_metrics(tmp_path) if x["split"] == "validation"]
+    assert not [entry for entry in list_steps(tmp_path) if entry.best]
+
+
+def test_steps_in_one_call_change_nothing(tmp_path, monkeypatch):
+    """What accelerators do, 5 steps a call with cuts at every boundary, against one call a step."""
+    from jaxcls import feed
+
+    changes = {"duration": "12 steps", "data.validation": 0.0}
+    whole = train.run(small_config(**changes), tmp_path / "single")
+    plain = feed.MemoryTrainFeed.__init__
+    monkeypatch.setattr(
+        feed.MemoryTrainFeed, "__init__", lambda self, *args, **kw: plain(self, *args, **{**kw, "length": 5})
+    )
+    several = train.run(small_config(**changes), tmp_path / "several")
+    assert several["test"]["loss"] == pytest.approx(whole["test"]["loss"], rel=1e-4)
+    losses = [[x["loss"] for x in read_metrics(tmp_path / w) if x["split"] == "train"] for w in ("single", "several")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
