@@ -2,8 +2,8 @@
 
     python -m jaxcls.main --config=configs/folder.py --config.data.name=folder/PATH --workdir=runs/mine
 
-Without split folders 70 % of each class are trained on, 15 % choose the checkpoint, 15 % are tested on, once. A ResNet-18 from
-scratch at 128 pixels: a baseline that runs everywhere, on a CPU at some 15 pictures per second and core.
+Without split folders 70 % of each class are trained on, 15 % choose the checkpoint, 15 % are tested on, once. A
+ResNet-18 from scratch at 128 pixels: a baseline that runs everywhere.
 """
 
 from jaxcls.defaults import default_config, parse_tiny

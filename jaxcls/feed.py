@@ -1,7 +1,8 @@
 """Feeds the compiled steps: from pictures in device memory, or from a stream of host batches.
 
-A training feed is called `feed(state, step, stop) -> (state, metrics, n)`: it does n >= 1 steps, no further than `stop`, and returns
-metrics name -> (sum, count), each [length] with n valid entries, without waiting for the devices.
+A training feed is called `feed(state, step, stop) -> (state, metrics, n)`: it does n >= 1 steps, no further than
+`stop`, and returns metrics name -> (sum, count), each a scalar or [length] with n valid entries, without waiting for
+the devices.
 An evaluation feed is called `feed(state)` and returns the predictions of every example, once, as host arrays.
 """
 

@@ -12,9 +12,8 @@ import sys
 import traceback
 from pathlib import Path
 
+from jaxcls import signals
 from jaxcls.errors import UserError
-
-INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
 
 
 def main(argv):
@@ -123,20 +122,14 @@ def cli(argv=None):
 
     0: done, or stopped by SIGTERM with the state saved. 2: a UserError. 130: Ctrl-C.
     """
-    try:
-        main(sys.argv[1:] if argv is None else argv)
-    except UserError as error:
-        sys.exit(fail(error))
-    except KeyboardInterrupt:
-        print("\nended by Ctrl-C; what was saved is intact, and the same command goes on from it.", file=sys.stderr)
-        sys.exit(INTERRUPTED)
-    except Exception as error:
-        from jaxcls.signals import Stopped
-
-        if not isinstance(error, Stopped):
-            raise
-        print(f"{error}. The same command goes on from there.", flush=True)
-        sys.exit(error.status)
+    with signals.ending_at_once():
+        try:
+            main(sys.argv[1:] if argv is None else argv)
+        except UserError as error:
+            sys.exit(fail(error))
+        except signals.Stopped as stopped:
+            print(f"{stopped}. The same command goes on from there.", flush=True)
+            sys.exit(stopped.status)
 
 
 def fail(error):

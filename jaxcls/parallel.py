@@ -120,7 +120,7 @@ class Parallel:
         return jax.tree.map(lambda x: jax.make_array_from_process_local_data(self.replicated, np.asarray(x)), tree)
 
     def saveable(self, tree):
-        """Replicated state as Orbax takes it: global arrays, which pmap's results are not where several processes train."""
+        """Replicated state as Orbax takes it: global arrays, which pmap's results are not with several processes."""
         if self.mode == "pmap" and jax.process_count() > 1:
             return self.replicate(jax.device_get(tree))
         return tree

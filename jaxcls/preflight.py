@@ -132,11 +132,11 @@ def check_model(run):
     Raises:
       UserError: if the pictures, as the transforms leave them, do not fit the model or the normalisation.
     """
-    channels = run.config.data.channels or _shape(run, "train")[-1]
-    if len(run.normalize[0]) not in (1, channels):
+    channels, mean = run.config.data.channels or _shape(run, "train")[-1], run.normalize[0]
+    if len(mean) not in (1, channels):
         raise UserError(
-            f"config.data.normalize={run.config.data.normalize} (or mean and std) has {len(run.normalize[0])} channels, "
-            f"but the pictures have {channels}; use 'unit' or 'symmetric', or set config.data.channels."
+            f"config.data.normalize={run.config.data.normalize} (or mean, std) has {len(mean)} channels, but "
+            f"the pictures have {channels}; use 'unit' or 'symmetric', or set config.data.channels."
         )
     with _fits(run, "eval_transform"):
         state = run.state_shapes()

@@ -1,12 +1,10 @@
 """SIGTERM and Ctrl-C: the first one asks the loop to save and stop, a second Ctrl-C ends the process at once."""
 
+import contextlib
 import os
 import signal
 import sys
 import threading
-
-import jax
-import numpy as np
 
 STATUS = {signal.SIGTERM: 0, signal.SIGINT: 130}  # a scheduler that asks for a stop, and gets a saved run, sees success
 
@@ -67,8 +65,11 @@ class Signals:
 
     def agreed(self, *, now):
         """Whether to stop after this step. Several processes must ask at the same steps (`now`), and agree."""
+        import jax  # here, so that Ctrl-C during its import is one line, too
+
         if jax.process_count() == 1 or not now:
             return self.number is not None and now
+        import numpy as np
         from jax.experimental import multihost_utils
 
         numbers = multihost_utils.process_allgather(np.int32(self.number or 0))
@@ -84,6 +85,29 @@ class Signals:
     def status(self):
         """The exit status that goes with the signal."""
         return STATUS[self.number]
+
+
+@contextlib.contextmanager
+def ending_at_once():
+    """Within this context Ctrl-C ends the process with one line, outside of `Signals`.
+
+    Not by KeyboardInterrupt: raised inside an import or a callback of XLA it comes out as some other exception.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    old = signal.signal(signal.SIGINT, _end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, old)
+
+
+def _end(number, _):
+    with contextlib.suppress(RuntimeError):  # it was being written to
+        sys.stdout.flush()
+    say("ended by Ctrl-C; what was saved is intact, and the same command goes on from it.")
+    os._exit(STATUS[number])
 
 
 def say(text):

@@ -172,8 +172,8 @@ class Loop:
                 saved = self.memory.get("saved")
                 kept = f"the checkpoint of step {saved} is intact" if saved else "no checkpoint was written yet"
                 raise UserError(
-                    f"{name.replace('_', ' ')} is not finite at step {before + int(bad[0]) + 1}; {kept}. Lower config.schedule.peak, "
-                    "lengthen config.schedule.warmup, or set config.optim.clip_norm=1.0"
+                    f"{name.replace('_', ' ')} is not finite at step {before + int(bad[0]) + 1}; {kept}. "
+                    "Lower config.schedule.peak, lengthen config.schedule.warmup, or set config.optim.clip_norm=1.0"
                 )
 
     def _evaluate(self, state, step):

@@ -1,10 +1,11 @@
-"""Batch s is computed, not remembered: rows, epochs and draws of any step from (seed, step), and streams of host batches.
+"""Batch s is computed, not remembered: rows, epochs and draws of any step from (seed, step), and streams of batches.
 
-The tail of each epoch's permutation that does not fill a batch is dropped, another one every epoch. Nothing but the step number is needed
-to go on exactly where a run stopped, on any number of processes or workers.
+The tail of each epoch's permutation that does not fill a batch is dropped, another one every epoch. Nothing but the
+step number is needed to go on exactly where a run stopped, on any number of processes or workers.
 """
 
 import functools
+import signal
 
 import numpy as np
 
@@ -92,7 +93,8 @@ class Stream:
         if self.workers:
             mark_flags_parsed()
             dataset = dataset.mp_prefetch(
-                grain.MultiprocessingOptions(num_workers=self.workers, per_worker_buffer_size=2)
+                grain.MultiprocessingOptions(num_workers=self.workers, per_worker_buffer_size=2),
+                worker_init_fn=_ignore_signals,
             )
         iterator = iter(dataset)
         try:
@@ -106,7 +108,7 @@ class Stream:
 
 
 class _Load:
-    """A batch by its step; a user's error is passed on as a value, since Grain would wrap it in a traceback of its own."""
+    """A batch by its step. A UserError is passed on as a value, since Grain would wrap it in a traceback of its own."""
 
     def __init__(self, stream):
         self.stream = stream
@@ -116,6 +118,12 @@ class _Load:
             return self.stream(int(step))
         except UserError as error:
             return error
+
+
+def _ignore_signals(*_):
+    """Ctrl-C and SIGTERM often go to all processes of a group; the training process alone answers them."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def default_threads():

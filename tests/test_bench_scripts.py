@@ -1,0 +1,124 @@
+"""The benchmark scripts in their tiny forms."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+DIGITS = str(SCRIPTS.parent / "configs" / "lenet5_digits.py")
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+bench_step, bench_input, bench_import = load("bench_step"), load("bench_input"), load("bench_import")
+
+
+def run(script, capsys, *arguments):
+    assert script.main([*arguments, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert len(list(script.lines(result))) >= 3
+    return result
+
+
+def test_step(capsys):
+    arguments = "--model lenet5 --size 28 --classes 10 --channels 1 --batch 16 --steps 2 --rounds 2".split()
+    r = run(bench_step, capsys, *arguments)
+    assert (r["model"], r["batch"], r["picture"], r["devices"]) == ("lenet5", 16, [28, 28, 1], 8)
+    # Multiply-adds of LeNet-5: 28x28x6x25 + 10x10x16x150 + 400x120 + 120x84 + 84x10. Each is 2 operations, done once
+    # forward and twice backward, but no gradient flows into the pictures.
+    first, rest = 117_600, 240_000 + 48_000 + 10_080 + 840
+    assert r["flops_per_step"] == pytest.approx(16 * 2 * (2 * first + 3 * rest), rel=0.25)
+    assert r["flops_per_second"] == pytest.approx(r["flops_per_step"] / r["step_ms"] * 1e3)
+    assert r["pictures_per_second"] == pytest.approx(16e3 / r["step_ms"])
+    assert 0 < r["step_ms_min"] <= r["step_ms"] and r["compile_s"] > 0 and r["peak_memory_bytes"] > 2**26
+
+
+def test_step_and_loop(capsys):
+    r = run(bench_step, capsys, "--config", f"{DIGITS}:tiny", "--loop", "--steps", "3", "--rounds", "1")
+    loop = r["loop"]
+    assert loop["evaluation_and_checkpoint_every"] == 95 and loop["evaluates"]  # 5 epochs of 0.7 x 1797 / 64 steps
+    assert loop["overhead_percent"] == pytest.approx(100 * (loop["step_ms"] / r["step_ms"] - 1))
+    assert loop["overhead_percent_with_both"] >= loop["overhead_percent"]
+
+
+def test_step_says_what_is_wrong(capsys, monkeypatch):
+    assert bench_step.main(["--config", "configs/none.py"]) == 2
+    assert "there is no file configs/none.py" in capsys.readouterr().err
+    assert bench_step.main(["--config", DIGITS, "--batch", "4097"]) == 2
+    assert "can't be divided by 8 device(s)" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "torch", None)
+    small = "--model resnet18 --size 32 --classes 2 --batch 8".split()
+    with pytest.raises(bench_step.UserError, match="pip install torch"):
+        bench_step.TorchStep(bench_step.build.build(bench_step.read_config(bench_step.parse(small))), (None, None))
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "classes", "parameters"),
+    [("resnet18", {"stem": "cifar"}, 10, 11_173_962), ("resnet50", {}, 1000, 25_557_032)],
+)
+def test_the_peer_is_the_same_net(name, fields, classes, parameters):
+    torch = pytest.importorskip("torch")
+    net = bench_step.torch_resnet(name, fields, 3, classes)
+    assert sum(p.numel() for p in net.parameters()) == parameters
+    assert net(torch.zeros(2, 3, 32, 32)).shape == (2, classes)
+
+
+def test_input(capsys):
+    arguments = "--reads 8 --batch 4 --size 32 --rounds 1 --threads 1 --workers".split()
+    r = run(bench_input, capsys, *arguments)
+    assert [(s["job"], s["loader"]) for s in r["streams"]] == [
+        ("train", "jaxcls"), ("train", "Pillow"), ("eval", "jaxcls"), ("eval", "Pillow"), ("decode", "jaxcls")
+    ]  # fmt: skip
+    assert all(s["pictures_per_second"] > 0 and s["pictures_per_cpu_second"] > 0 for s in r["streams"])
+    assert r["streams"][0]["times_as_fast_cpu"] > 0 and r["reads"] == 8
+    assert [m["set"] for m in r["in_memory"]] == ["mnist", "cifar10"]
+
+
+def test_input_needs_pictures(tmp_path, capsys):
+    assert bench_input.main(["--folder", str(tmp_path)]) == 2
+    assert "there are no pictures" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("size", [(60, 80), (80, 60), (71, 50)])
+def test_both_loaders_do_the_same_work(tmp_path, size):
+    bench_input.make_pictures(tmp_path, n=3, size=size)
+    source, files = bench_input.open_pictures(tmp_path, 9)
+    assert (files, len(source)) == (3, 9)
+    args = bench_input.parse("--size 56 --batch 3".split())
+    ours, theirs = (f(source, "eval", args, "threads", 1, 3) for f in (bench_input.stream, bench_input.pillow))
+    # Pillow's is cropped by a half pixel's rounding elsewhere at most
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(a["image"], b)
+
+
+@given(st.integers(1, 400), st.integers(1, 400))
+def test_random_box_lies_inside(width, height):
+    left, top, right, bottom = bench_input.random_box(width, height)
+    assert 0 <= left < right <= width and 0 <= top < bottom <= height
+
+
+def test_made_pictures_are_about_as_hard_as_photographs(tmp_path):
+    bench_input.make_pictures(tmp_path, n=2)
+    with Image.open(tmp_path / "0.jpg") as picture:
+        assert picture.size == (341, 256)
+    assert 0.2 < (tmp_path / "0.jpg").stat().st_size / (341 * 256) < 1  # bytes a pixel
+
+
+def test_import(capsys):
+    r = run(bench_import, capsys, "--rounds", "1", "--top", "3", "--cases", "python", "numpy", "import", "help")
+    assert r["python"]["heavy"] == [] and r["numpy"]["heavy"] == ["numpy"]
+    assert not {"jax", "tensorflow"} & {*r["import"]["heavy"], *r["help"]["heavy"]}
+    assert r["numpy"]["imports"][0][1] == "numpy"
+    assert 0 < r["python"]["cpu_s"] < r["numpy"]["cpu_s"] and r["numpy"]["peak_rss_bytes"] > r["python"]["peak_rss_bytes"]

@@ -1,0 +1,121 @@
+"""Every file in configs/: its docstring, its schedule on a set of the real size, its tiny variant from end to end."""
+
+import ast
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxcls import build, config_file, main, train
+from jaxcls.defaults import default_config, flatten
+from jaxcls.errors import UserError
+from jaxcls.records import read_metrics
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = {path.stem: path for path in sorted((ROOT / "configs").glob("*.py"))}
+ARGUMENTS = ["", "tiny"]
+
+# Training pictures of the sets that have to be downloaded, as published, and what stands in for them here.
+PUBLISHED = {"tfds/mnist": 60_000, "tfds/cifar10": 50_000, "tfds/imagenet2012": 1_281_167}
+STAND_IN = {"tfds/mnist": "synthetic/256x28x1x10", "tfds/cifar10": "synthetic/256x32x3x10"}
+CLASSES = {"ants": 90, "bees": 160}  # mean grey level of a picture
+
+
+def load(name, arg=""):
+    """The config of a file, as the command line loads it."""
+    return config_file.load(f"{CONFIGS[name]}:{arg}" if arg else CONFIGS[name])
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder of 2 x 40 small PNG files without split folders."""
+    rng = np.random.default_rng(0)
+    for name, grey in CLASSES.items():
+        folder = tmp_path / "pictures" / name
+        folder.mkdir(parents=True)
+        for i in range(40):
+            noise = rng.integers(-60, 61, (36 + i % 5, 40, 3))
+            Image.fromarray((grey + noise).astype(np.uint8)).save(folder / f"{i}.png")
+    return tmp_path / "pictures"
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_docstring_gives_the_command(name):
+    text = ast.get_docstring(ast.parse(CONFIGS[name].read_text()))
+    assert f"python -m jaxcls.main --config=configs/{name}.py" in text
+
+
+@pytest.mark.parametrize("arg", ARGUMENTS)
+@pytest.mark.parametrize("name", CONFIGS)
+def test_resolves_to_itself(name, arg):
+    config = load(name, arg)
+    assert config.is_locked
+    assert build.resolve(config).to_dict() == config.to_dict()
+    assert config.keys() == default_config().keys()
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+@pytest.mark.parametrize("arg", ARGUMENTS)
+@pytest.mark.parametrize("name", CONFIGS)
+def test_schedule_fits_the_real_set(name, arg, devices):
+    """Batches divide by 1 and 8 devices, and the schedule is possible, with as many pictures as the set really has."""
+    config = load(name, arg)
+    size = {**PUBLISHED, "digits": 1259, "folder/pictures": 1000, "synthetic/64x48x3x10": 64}[config.data.name]
+    reader = build.Reader(config)
+    steps_per_epoch, durations = build.build_durations(reader, size, SimpleNamespace(size=devices))
+    rate, _ = build.build_optimiser(reader, durations["total_steps"], steps_per_epoch)
+    rates = [float(rate(t)) for t in np.linspace(0, durations["total_steps"] - 1, 1001).round()]
+    assert 0.99 * config.schedule.peak < max(rates) <= 1.001 * config.schedule.peak
+    assert min(rates) >= 0
+
+
+@pytest.fixture
+def quick_compilation():
+    """XLA leaves out what makes the program faster: here compiling takes nearly all of the time."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.mark.usefixtures("quick_compilation")
+@pytest.mark.parametrize("name", CONFIGS)
+def test_tiny_variant_trains(name, tmp_path, pictures):
+    config = load(name, "tiny")
+    config.parallel.devices = 1
+    kind = config.data.name.split("/")[0]
+    config.data.name = f"folder/{pictures}" if kind == "folder" else STAND_IN.get(config.data.name, config.data.name)
+    job = build.build(config)
+    results = train.fit(job, tmp_path / "run")
+    assert results["test"]["count"] == len(job.sources["test"])
+    assert results["test"]["step"] <= job.total_steps <= 20
+    losses = [line["loss"] for line in read_metrics(tmp_path / "run") if line["split"] == "train"]
+    assert losses and np.isfinite(losses).all()
+    assert (tmp_path / "run" / "manifests" / f"{job.total_steps}.json").is_file()
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_another_argument_is_refused(name):
+    with pytest.raises(UserError, match="huge"):
+        load(name, "huge")
+
+
+def test_another_argument_is_one_line_on_the_command_line(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main.cli([f"--config={CONFIGS['lenet5_digits']}:huge", "--mode=check"])
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert re.fullmatch(r"error: [^\n]*huge[^\n]*\n", error)
+
+
+def test_reference_has_every_key_with_its_default():
+    """docs/configs.md: a row `| \\`config.key\\` | \\`default\\` | ... |` for each key of defaults.py, and no other."""
+    text = (ROOT / "docs" / "configs.md").read_text()
+    rows = dict(re.findall(r"^\| `config\.([\w.]+)` \| `([^`]*)` \|", text, re.MULTILINE))
+    expected = dict(flatten(default_config()))
+    expected["model.fields"] = expected["model.fields"].to_dict()
+    assert {key: ast.literal_eval(default) for key, default in rows.items()} == expected
+    assert len(re.findall(r"^\| `config\.", text, re.MULTILINE)) == len(rows)
