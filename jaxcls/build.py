@@ -85,30 +85,17 @@ class Run:
 
     def init_state(self):
         """The state of step 0 as host arrays; made by one compiled call."""
-        shape = self.batch_shape()
-        batch = {
-            "image": np.zeros((2, *shape), np.uint8),
-            "label": np.zeros(2, np.int32),
-            "epoch": np.zeros(2, np.int32),
-            "draw": np.zeros(2, np.int32),
-        }
+        return jax.device_get(jax.jit(self._create)(jax.random.PRNGKey(self.config.seed)))
 
-        @jax.jit
-        def create(rng):
-            return train_state.create(
-                self.task, self.tx, rng, batch, controls=self.controls, loss_scale=self.loss_scale
-            )
-
-        return jax.device_get(create(jax.random.PRNGKey(self.config.seed)))
-
+    @functools.cached_property
     def state_shapes(self):
         """The state of step 0 as shapes: nothing is computed."""
-        shape = self.batch_shape()
-        batch = {"image": np.zeros((2, *shape), np.uint8)}
-        create = functools.partial(
-            train_state.create, self.task, self.tx, batch=batch, controls=self.controls, loss_scale=self.loss_scale
-        )
-        return jax.eval_shape(create, jax.ShapeDtypeStruct((2,), np.uint32))
+        return jax.eval_shape(self._create, jax.ShapeDtypeStruct((2,), np.uint32))
+
+    def _create(self, rng):
+        zeros = np.zeros(2, np.int32)
+        batch = {"image": np.zeros((2, *self.batch_shape()), np.uint8), "label": zeros, "epoch": zeros, "draw": zeros}
+        return train_state.create(self.task, self.tx, rng, batch, controls=self.controls, loss_scale=self.loss_scale)
 
     def batch_shape(self):
         """(height, width, channels) of evaluation pictures as they reach the device."""
@@ -246,10 +233,14 @@ def build_task(config, model, transforms):
 def build_durations(config, n, parallel):
     """(steps per epoch, {"total_steps", "eval_every", "checkpoint_every", "log_every"})."""
     batch, parts = config.batch_size, config.accumulate
-    if batch % (parallel.size * parts):
+    # Whole pairs (2i, 2i+1) in every share: then shares and micro-batches hold the same examples on any device count.
+    pair = 2 if parts > 1 or (parallel.axis_name and parallel.size > 1) else 1
+    unit = parallel.size * parts * pair
+    if batch % unit:
+        pairs = " x 2, since pairs of examples stay together" if pair == 2 else ""
         raise UserError(
-            f"config.batch_size {batch} can't be divided by {parallel.size} device(s) x {parts} micro-batch(es); "
-            f"try {max(1, round(batch / (parallel.size * parts))) * parallel.size * parts}."
+            f"config.batch_size {batch} can't be divided by {unit} ({parallel.size} device(s) x {parts} "
+            f"micro-batch(es){pairs}); try {max(1, round(batch / unit)) * unit}."
         )
     if config.eval.batch_size % parallel.size:
         raise UserError(f"config.eval.batch_size {config.eval.batch_size} can't be divided by {parallel.size} devices.")

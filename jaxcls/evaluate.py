@@ -1,5 +1,6 @@
 """Exact evaluation: every example once, from stored logits."""
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -12,8 +13,13 @@ from jaxcls.errors import UserError
 
 
 def evaluate(feed, state):
-    """Figures of a split (metrics.of_logits) and its predictions, as (dict, dict of arrays)."""
+    """Figures of a split (metrics.of_logits) and its predictions, as (dict, dict of arrays).
+
+    Of a task that predicts no logits (self-supervised ones) there is only the count.
+    """
     predictions = feed(state)
+    if "logits" not in predictions:
+        return {"count": len(predictions["index"])}, predictions
     return metrics.of_logits(predictions["logits"], predictions["label"]), predictions
 
 
@@ -21,13 +27,15 @@ def save_predictions(workdir, split, step, predictions):
     """Writes `eval/<split>-<step>.npz` (logits, label, index), of which every figure can be computed again."""
     path = Path(workdir) / "eval" / f"{split}-{step}.npz"
     if jax.process_index() == 0:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, **predictions)
+        with _replacing(path) as temporary, open(temporary, "wb") as file:
+            np.savez(file, **predictions)
     return path
 
 
 def describe(figures):
     """One line for people: accuracy with its 95 % Wilson interval, and the number of examples counted."""
+    if "accuracy" not in figures:
+        return f"not measured ({figures['count']} examples)"
     low, high = metrics.wilson_interval(figures["correct"], figures["count"])
     text = f"{figures['accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%}), {figures['count']} examples"
     if "top5" in figures:
@@ -76,8 +84,23 @@ def run(config, workdir, *, step=None, note=print):
 
 
 def write_json(path, value):
-    """Writes a JSON file atomically: whoever reads it sees the old one or the new one."""
-    path = Path(path)
+    """Writes a JSON file atomically. Raises UserError where it can't be written."""
+    with _replacing(Path(path)) as temporary:
+        temporary.write_text(json.dumps(value, indent=1) + "\n")
+
+
+@contextlib.contextmanager
+def _replacing(path):
+    """A path to write to, which takes the place of `path` at the end: readers see the old file or the new one."""
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(value, indent=1) + "\n")
-    temporary.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise UserError(
+            f"{path} can't be written: {error.strerror or error}; free some space, or mend what is wrong there. "
+            "Checkpoints are intact, and the same command goes on from the newest."
+        ) from error

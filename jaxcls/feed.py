@@ -129,7 +129,7 @@ def prefetch(batches, put, ahead=2):
 def collect(outputs, n):
     """Outputs of evaluation batches as host arrays without the padding, one row an example.
 
-    Raises AssertionError if that is not each of the n examples exactly once.
+    Raises RuntimeError if that is not each of the n examples exactly once.
     """
     parts = []
     for out in outputs:
@@ -137,5 +137,6 @@ def collect(outputs, n):
         real = out.pop("mask") > 0
         parts.append({k: v[real] for k, v in out.items()})
     result = {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
-    assert np.array_equal(result["index"], np.arange(n)), "evaluation did not see every example exactly once"
+    if not np.array_equal(result["index"], np.arange(n)):
+        raise RuntimeError("evaluation did not see every example exactly once")
     return result

@@ -7,6 +7,7 @@ of a config that takes seconds to minutes.
 import argparse
 import difflib
 import json
+import logging
 import os
 import sys
 import traceback
@@ -99,10 +100,10 @@ def read_config(args):
 def set_up_jax(args):
     """Compilation cache and processes, before anything touches the devices."""
     import jax
-    from absl import logging
 
-    # Orbax tells of every file it renames, and prints a traceback from each of its threads before it raises.
-    logging.set_verbosity(logging.FATAL)
+    # Orbax tells of every file it renames, and its threads print a traceback each before it raises.
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     if not jax.config.jax_compilation_cache_dir:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxcls" / "xla"
         jax.config.update("jax_compilation_cache_dir", str(cache))
@@ -199,5 +200,12 @@ def _stored(workdir):
         raise UserError(f"{path} can't be read ({error}); give --config=configs/... too.") from error
 
 
+def _unraisable(problem):
+    """After a failed write, TensorStore's threads report that Orbax's event loop is gone; the error is told already."""
+    if str(problem.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(problem)
+
+
 if __name__ == "__main__":
+    sys.unraisablehook = _unraisable
     cli()

@@ -139,7 +139,7 @@ def check_model(run):
             f"the pictures have {channels}; use 'unit' or 'symmetric', or set config.data.channels."
         )
     with _fits(run, "eval_transform"):
-        state = run.state_shapes()
+        state = run.state_shapes
     for split in run.sources:
         training, axis = split == "train", run.parallel.axis_name
         with _fits(run, "augment" if training else "eval_transform"):
@@ -226,4 +226,4 @@ def versions():
 
 def parameters(run):
     """The number of trained parameters."""
-    return pytree.count(run.state_shapes().params)
+    return pytree.count(run.state_shapes.params)

@@ -184,5 +184,6 @@ def _keep_if_finite(old, new, grads, metrics):
     }
     kept = jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, old)
     one = jnp.float32(1)
+    metrics = jax.tree.map(lambda x: jnp.where(finite, x, 0.0), metrics)  # a skipped step counts in no average
     metrics = {**metrics, "skipped": (1.0 - finite, one), "loss_scale": (scale, one)}
     return kept.replace(step=new.step, loss_scale=loss_scale), metrics

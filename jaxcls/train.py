@@ -163,9 +163,14 @@ class Loop:
         self.window, self.since, self.timed = [], time.monotonic(), 0
 
     def _refuse_nonfinite(self, fetched, before, n):
-        """Raises UserError, which leaves the last good checkpoint as it is. float16 skips a step by itself instead."""
-        if "skipped" in fetched:
-            return
+        """Raises UserError, which leaves the last good checkpoint as it is.
+
+        In float16 a step that is not finite is skipped and the loss scale halved, which is nothing bad until the scale
+        falls below 1: then it is not the scale.
+        """
+        if "loss_scale" in fetched:
+            scale = np.atleast_1d(fetched["loss_scale"][0])[:n]
+            fetched = {name: (np.where(scale < 1, np.nan, 0.0),) for name in ("loss", "grad_norm")}
         for name in ("loss", "grad_norm"):
             bad = np.flatnonzero(~np.isfinite(np.atleast_1d(fetched[name][0])[:n]))
             if bad.size:
@@ -182,8 +187,10 @@ class Loop:
             figures, predictions = evaluate(self.validation, state)
         save_predictions(self.workdir, "validation", step, predictions)
         self.log.scalars(step, figures, split="validation")
-        score = figures["accuracy"]
-        if score >= self.memory.get("best_score", -1.0):  # of equal ones the newest, as Orbax keeps it
+        score = figures.get("accuracy")  # a task without logits has no best checkpoint
+        if score is not None and score >= self.memory.get(
+            "best_score", -1.0
+        ):  # of equal ones the newest, as Orbax keeps it
             self.memory |= {"best_score": score, "best_step": step}
         if self.job.control is not None:
             controls = self.job.control(self.memory, figures)
@@ -230,9 +237,9 @@ def finish(job, workdir, checkpoints, state, log):
         figures, predictions = evaluate(job.eval_feed(split), state)
     save_predictions(workdir, split, step, predictions)
     log.scalars(job.total_steps, figures, split=split)
-    results = {
-        split: {**figures, "step": step, "interval": metrics.wilson_interval(figures["correct"], figures["count"])}
-    }
+    results = {split: {**figures, "step": step}}
+    if "correct" in figures:
+        results[split]["interval"] = metrics.wilson_interval(figures["correct"], figures["count"])
     if jax.process_index() == 0:
         write_json(Path(workdir) / "results.json", results)
     return results

@@ -1,4 +1,4 @@
-"""Measures what starting costs: wall time, CPU time and memory of fresh processes, and the heavy modules that each loads.
+"""Measures what starting costs: time and memory of fresh processes, and the heavy modules that each loads.
 
     python scripts/bench_import.py                    # all cases, 5 rounds
     python scripts/bench_import.py --rounds 1 --cases import help --top 15
@@ -19,8 +19,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = (
-    "tensorflow", "tensorflow_datasets", "tensorboard", "jax", "flax", "optax", "orbax", "grain", "matplotlib", "sklearn",
-    "scipy", "pandas", "rich", "PIL", "ml_collections", "numpy",
+    "tensorflow", "tensorflow_datasets", "tensorboard", "jax", "flax", "optax", "orbax", "grain", "matplotlib",
+    "sklearn", "scipy", "pandas", "rich", "PIL", "ml_collections", "numpy",
 )  # fmt: skip
 # Arguments of the interpreter. --mode=check needs a folder that it may write to.
 CASES = {
@@ -78,7 +78,7 @@ def run(args, folder):
 
 
 def start(case, folder):
-    """(wall seconds, CPU seconds, peak resident bytes) of one process."""
+    """(wall seconds, CPU seconds, peak resident bytes) of one process. The peak is at least that of this process."""
     began = time.perf_counter()
     process = subprocess.Popen(command(case, folder), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)  # its resources alone, where RUSAGE_CHILDREN adds all processes up
@@ -119,7 +119,8 @@ def lines(result):
     yield f"{'case':<8} {'wall s':>7} {'min':>6} {'CPU s':>6} {'MiB':>5}  heavy modules"
     for case, r in result.items():
         memory = r["peak_rss_bytes"] / 2**20
-        yield f"{case:<8} {r['wall_s']:7.2f} {r['wall_s_min']:6.2f} {r['cpu_s']:6.2f} {memory:5.0f}  {', '.join(r['heavy'])}"
+        times = f"{r['wall_s']:7.2f} {r['wall_s_min']:6.2f} {r['cpu_s']:6.2f}"
+        yield f"{case:<8} {times} {memory:5.0f}  {', '.join(r['heavy'])}"
     for case, r in result.items():
         if r.get("imports"):
             yield f"{case}: " + ", ".join(f"{package} {seconds:.2f} s" for seconds, package in r["imports"])

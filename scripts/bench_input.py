@@ -5,11 +5,11 @@
     python scripts/bench_input.py --folder FOLDER --threads 8 16 --workers 4 8 --reads 20000
 
 Three jobs: `train` (decode, random_resized_crop), `eval` (decode, resize, center_crop) and `decode` alone, the floor.
-Each through jaxcls' stream in reading threads and in worker processes; the first two also through a loader as it is usual with PyTorch:
-Pillow, with torchvision's RandomResizedCrop, Resize and CenterCrop, in as many threads or processes (which send their batches through a pipe).
-All take turns, the order reversed every round; figures are medians over rounds. CPU time is that of this process and of its
-workers, without their start. The last lines are the other path, for sets that lie in device memory: rows are drawn on
-the host, pictures looked up on the device.
+Each through jaxcls' stream in reading threads and in worker processes; the first two also through a loader as it is
+usual with PyTorch: Pillow, with torchvision's RandomResizedCrop, Resize and CenterCrop, in as many threads or processes
+(which send their batches through a pipe). All take turns, the order reversed every round; figures are medians over
+rounds. CPU time is that of this process and of its workers, without their start. The last lines are the other path,
+for sets that lie in device memory: rows are drawn on the host, pictures looked up on the device.
 """
 
 import argparse
@@ -255,20 +255,21 @@ def in_memory(name, n, size, channels, rounds, batch=128, steps=100):
 def lines(result):
     """The result as lines of text."""
     yield (
-        f"{result['cpus']} CPU cores; {result['files']} files of {result['mean_bytes'] / 1e3:.0f} kB, to {result['size']} x "
-        f"{result['size']}; {result['rounds']} rounds of {result['reads']} reads, batch {result['batch']}"
+        f"{result['cpus']} CPU cores; {result['files']} files of {result['mean_bytes'] / 1e3:.0f} kB, "
+        f"to {result['size']} pixels; {result['rounds']} rounds of {result['reads']} reads, batch {result['batch']}"
     )
     yield f"{'':<28} {'pictures/s':>10} {'per CPU s':>10} {'start s':>8}"
     for s in result["streams"]:
         crowd = f"{s['threads']} thread(s)" if "threads" in s else f"{s['workers']} worker(s)"
-        line = f"{s['job']:<7}{s['loader']:<8}{crowd:<13} {s['pictures_per_second']:10,.0f} {s['pictures_per_cpu_second']:10,.0f} {s['start_s']:8.2f}"
+        rates = f"{s['pictures_per_second']:10,.0f} {s['pictures_per_cpu_second']:10,.0f}"
+        line = f"{s['job']:<7}{s['loader']:<8}{crowd:<13} {rates} {s['start_s']:8.2f}"
         if "times_as_fast_wall" in s:
             line += f"  {s['times_as_fast_wall']:.2f} times as fast as Pillow (CPU {s['times_as_fast_cpu']:.2f})"
         yield line
     for m in result["in_memory"]:
         yield (
-            f"{m['set']} in device memory: rows and lookup {m['pictures_per_second']:,.0f} pictures/s at batch {m['batch']}; "
-            f"of the host {m['rows_us']:.0f} us a batch, {m['epoch_order_ms']:.1f} ms an epoch"
+            f"{m['set']} in device memory: rows and lookup {m['pictures_per_second']:,.0f} pictures/s at batch "
+            f"{m['batch']}; of the host {m['rows_us']:.0f} us a batch, {m['epoch_order_ms']:.1f} ms an epoch"
         )
 
 

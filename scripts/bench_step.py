@@ -6,9 +6,10 @@
     python scripts/bench_step.py --model resnet50 --batch 256 --precision bfloat16 --peer torch
 
 --model trains on random pictures that lie in device memory, --config on the config's data (--data names another set).
-What is compared runs in turns within one process, the order reversed every round, so other jobs on the machine hit all alike; ratios are medians
-over rounds. --loop compares the compiled step, called back to back, with train.Loop over the same steps: without evaluation and
-checkpoints, and with one of each at the end of the round. It draws the progress bar of a terminal.
+What is compared runs in turns within one process, the order reversed every round, so other jobs on the machine hit all
+alike; ratios are medians over rounds. --loop compares the compiled step, called back to back, with train.Loop over the
+same steps: without evaluation and checkpoints, and with one of each at the end of the round, written to the end. It
+draws the progress bar of a terminal.
 --peer torch trains the same ResNet (18 or 50) in PyTorch: channels_last, autocast below float32, torch.compile on
 a GPU; uint8 pictures on its device, normalised in the step, but no random crop, flip or EMA.
 """
@@ -27,6 +28,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from absl import logging
 
 from jaxcls import build, train
 from jaxcls.checkpoint import Checkpoints
@@ -34,11 +36,13 @@ from jaxcls.data.sources import ArraySource
 from jaxcls.defaults import default_config
 from jaxcls.errors import UserError
 from jaxcls.logs import Logger
+from jaxcls.signals import Stopped
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     args = parse(argv)
+    logging.set_verbosity(logging.ERROR)  # Orbax warns of checkpoints without a score
     if args.peer:  # read when JAX opens the device: leave memory to the other one
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     try:
@@ -46,6 +50,8 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except Stopped as stopped:  # by a signal, inside of the loop
+        return stopped.status
     print(json.dumps(result, indent=1) if args.json else "\n".join(lines(result)))
     return 0
 
@@ -301,12 +307,16 @@ def machine(parallel):
 def lines(r):
     """The result as lines of text."""
     yield f"{r['devices']} x {r['device']} ({r['platform']}, {r['cpus']} CPU cores), jax {r['jax']}"
-    yield f"{r['model']} on {r['data']}, {r['picture']}, batch {r['batch']}, {r['precision']}, {r['parallel']}; {r['rounds']} rounds of {r['steps']} steps"
+    yield (
+        f"{r['model']} on {r['data']}, {r['picture']}, batch {r['batch']}, {r['precision']}, {r['parallel']}; "
+        f"{r['rounds']} rounds of {r['steps']} steps"
+    )
     yield f"compile            {r['compile_s']:.1f} s"
     yield speed("step", r)
     temporary = f", {r['temporary_bytes'] / 2**20:,.0f} MiB temporary" if r["temporary_bytes"] is not None else ""
     yield f"peak memory        {r['peak_memory_bytes'] / 2**20:,.0f} MiB ({r['peak_memory']}){temporary}"
-    yield f"FLOPs a step       {r['flops_per_step'] / 1e9:,.2f} G by XLA's count, {r['flops_per_second'] / 1e12:,.3f} T a second"
+    flops, rate = r["flops_per_step"] / 1e9, r["flops_per_second"] / 1e12
+    yield f"FLOPs a step       {flops:,.2f} G by XLA's count, {rate:,.3f} T a second"
     if "peer" in r:
         yield speed("PyTorch", r["peer"])
         yield f"against PyTorch    {r['times_as_fast_as_peer']:.2f} times as fast"
@@ -314,11 +324,11 @@ def lines(r):
         loop = r["loop"]
         both = "evaluation and checkpoint" if loop["evaluates"] else "checkpoint"
         yield speed("loop", loop)
-        yield (
-            f"the loop adds      {loop['overhead_percent']:.1f} % wall ({loop['overhead_percent_of_minima']:.1f} % of minima), "
-            f"{loop['overhead_percent_cpu']:.1f} % CPU"
-        )
-        yield f"{both}  {loop['evaluation_and_checkpoint_s']:.2f} s every {loop['evaluation_and_checkpoint_every']} steps: {loop['overhead_percent_with_both']:.1f} % in all"
+        wall, least = loop["overhead_percent"], loop["overhead_percent_of_minima"]
+        cpu = loop["overhead_percent_cpu"]
+        yield f"the loop adds      {wall:.1f} % wall ({least:.1f} % of minima), {cpu:.1f} % CPU"
+        seconds, every = loop["evaluation_and_checkpoint_s"], loop["evaluation_and_checkpoint_every"]
+        yield f"{both:<18} {seconds:.2f} s every {every} steps: {loop['overhead_percent_with_both']:.1f} % in all"
 
 
 def speed(name, r):

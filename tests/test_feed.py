@@ -120,9 +120,9 @@ def test_an_example_seen_twice_or_never_is_refused():
     out = {"index": np.array([0, 1, 2, 3]), "mask": np.array([1.0, 1, 1, 0])}
     np.testing.assert_array_equal(collect([out], 3)["index"], [0, 1, 2])
     for wrong in ([0, 1, 1, 3], [0, 2, 1, 3]):
-        with pytest.raises(AssertionError, match="exactly once"):
+        with pytest.raises(RuntimeError, match="exactly once"):
             collect([{**out, "index": np.array(wrong)}], 3)
-    with pytest.raises(AssertionError, match="exactly once"):
+    with pytest.raises(RuntimeError, match="exactly once"):
         collect([out], 4)
 
 

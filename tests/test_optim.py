@@ -52,7 +52,7 @@ def test_sgd_equals_pytorch(case, options):
 
 
 def test_a_momentum_schedule_is_read_at_the_step_of_the_update():
-    """Closed form: v_t = m(t) v_(t-1) + g_t, with m the one-cycle momentum, which PyTorch's OneCycleLR sets likewise."""
+    """Closed form: v_t = m(t) v_(t-1) + g_t, with m the one-cycle momentum, as PyTorch's OneCycleLR sets it."""
     momentum = schedules.one_cycle_momentum(0.85, 0.95, 20)
     out = trajectory(optim.sgd(schedules.constant(0.1), momentum=momentum))
     params, velocity = REFERENCE["W0"], 0.0

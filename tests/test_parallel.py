@@ -12,7 +12,9 @@ from jaxcls import optim, parallel, schedules
 from jaxcls import state as train_state
 from jaxcls.errors import UserError
 from jaxcls.parallel import AXIS, Parallel
+from jaxcls.state import Aux
 from jaxcls.step import make_eval_step, make_train_step
+from jaxcls.tasks.base import Task
 from jaxcls.tasks.supervised import Supervised
 
 RNG = np.array([0, 3], np.uint32)
@@ -129,6 +131,27 @@ def test_split_deals_out_rows_along_an_axis(devices, axis):
     parts = np.asarray(Parallel("pmap", devices).split({"x": x}, axis)["x"])
     assert len(parts) == devices
     np.testing.assert_array_equal(np.concatenate(parts, axis=axis), x)
+
+
+class Draw(Task):
+    """Tells numbers drawn from its key."""
+
+    def init(self, rng, batch):
+        return {"w": jnp.zeros(())}, {}, {}
+
+    def loss(self, params, state, batch, rng):
+        x = jax.random.uniform(rng)
+        return params["w"], Aux({}, jnp.float32(1), {"mean": (x, jnp.float32(1)), "square": (x * x, jnp.float32(1))})
+
+
+def test_keys_differ_by_device():
+    """Under pmap, where each has its own examples; so dropout is not the same on all of them."""
+    over, tx = Parallel("pmap", 4), optim.sgd(schedules.constant(0.1))
+    state = over.replicate(jax.device_get(train_state.create(Draw(), tx, RNG, make_batch(2))))
+    step = over.compile(make_train_step(Draw(), tx, axis_name=over.axis_name), (None, 0))
+    _, metrics = step(state, over.split(make_batch(8)))
+    (total, count), (squares, _) = metrics["mean"], metrics["square"]
+    assert count == 4 and squares / 4 - (total / 4) ** 2 > 1e-3
 
 
 def test_collectives_are_identities_on_one_device():

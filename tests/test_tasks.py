@@ -92,6 +92,18 @@ def test_ema_is_its_closed_form_for_weights_and_batchnorm_statistics():
     assert np.any(out != Supervised(Counting()).predict(state, make_batch(4))["logits"])
 
 
+def test_ema_averages_what_the_inner_task_made_of_the_update():
+    class Cleared(Supervised):
+        def after_update(self, state, aux):
+            return state.replace(params=jax.tree.map(jnp.zeros_like, state.params))
+
+    task, tx = Ema(Cleared(Linear()), 0.25), sgd()
+    state = train_state.create(task, tx, RNG, make_batch(8))
+    new, _ = make_train_step(task, tx)(state, make_batch(8))
+    expected = 2 / 11 * state.params["fc"]["kernel"]
+    np.testing.assert_allclose(new.extra["ema"]["params"]["fc"]["kernel"], expected, rtol=1e-5)
+
+
 def test_a_first_average_can_be_donated_with_the_parameters():
     task, tx = Ema(Supervised(Linear()), 0.9), sgd()
     state = train_state.create(task, tx, RNG, make_batch(4))

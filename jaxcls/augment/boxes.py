@@ -1,4 +1,4 @@
-"""The random box of a random resized crop, by one formula for host and device."""
+"""Sizes and boxes, by one formula for host and device."""
 
 import math
 
@@ -12,6 +12,18 @@ def check_size(value):
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ValueError(f"a size must be a whole number of at least 1, not {value!r}")
     return value
+
+
+def resized(shape, height, width=None):
+    """(height, width) of a picture of this shape after a resize to height x width.
+
+    Without a width `height` is the short side and the shape is kept, the long side rounded down as torchvision has it.
+    """
+    if width is not None:
+        return height, width
+    if shape[0] <= shape[1]:
+        return height, int(height * shape[1] / shape[0])
+    return int(height * shape[0] / shape[1]), height
 
 
 def crop_box(uniform, height, width, *, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), xp=np):

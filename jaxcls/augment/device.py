@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcls.augment.boxes import TRIES, check_size, crop_box
+from jaxcls.augment.boxes import TRIES, check_size, crop_box, resized
 from jaxcls.errors import UserError
 
 RANDOM = ("crop", "flip", "random_resized_crop")
@@ -96,14 +96,14 @@ def random_resized_crop(size, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3)):
 
 
 def resize(height, width=None):
-    """Resizes to height x width (or height x height) with an antialiased bilinear filter.
+    """The short side to `height`, keeping the shape, or exactly to height x width; antialiased bilinear filter.
 
     The result is float32, rounded to whole levels as Pillow's is.
     """
-    height, width = check_size(height), check_size(height if width is None else width)
+    check_size(height), width is None or check_size(width)
 
     def operation(_, image):
-        shape = (image.shape[0], height, width, image.shape[3])
+        shape = (image.shape[0], *resized(image.shape[1:3], height, width), image.shape[3])
         out = jax.image.resize(image.astype(jnp.float32), shape, "linear", antialias=True)
         return jnp.round(out)
 

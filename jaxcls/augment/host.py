@@ -5,7 +5,7 @@ All work on uint8 [h, w, c] through Pillow (antialiased).
 
 import numpy as np
 
-from jaxcls.augment.boxes import TRIES, check_size, crop_box
+from jaxcls.augment.boxes import TRIES, check_size, crop_box, resized
 from jaxcls.errors import UserError
 
 ONE_SIZE = ("random_resized_crop", "center_crop")
@@ -62,14 +62,8 @@ class Resize:
         self.resample = _filter(resample)
 
     def __call__(self, image, _):
-        height, width = image.shape[:2]
-        if self.width is not None:
-            target = (self.height, self.width)
-        elif height <= width:
-            target = (self.height, int(self.height * width / height))
-        else:
-            target = (int(self.height * height / width), self.height)
-        return image if target == (height, width) else _resize(image, target, self.resample)
+        target = resized(image.shape[:2], self.height, self.width)
+        return image if target == image.shape[:2] else _resize(image, target, self.resample)
 
 
 class CenterCrop:

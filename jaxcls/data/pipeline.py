@@ -5,7 +5,10 @@ step number is needed to go on exactly where a run stopped, on any number of pro
 """
 
 import functools
+import multiprocessing
+import os
 import signal
+import threading
 
 import numpy as np
 
@@ -19,8 +22,11 @@ def order(seed, epoch, n):
 
 
 def generator(*numbers):
-    """numpy's Philox generator for a tuple of non-negative numbers, such as (seed, epoch, draw)."""
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence(numbers)))
+    """numpy's Philox generator for a tuple of non-negative numbers, such as (seed, epoch, draw).
+
+    Their count goes in too: SeedSequence takes (seed, epoch) and (seed, epoch, 0) for the same.
+    """
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence((*numbers, len(numbers)))))
 
 
 def train_rows(step, *, n, batch_size, seed):
@@ -94,7 +100,7 @@ class Stream:
             mark_flags_parsed()
             dataset = dataset.mp_prefetch(
                 grain.MultiprocessingOptions(num_workers=self.workers, per_worker_buffer_size=2),
-                worker_init_fn=_ignore_signals,
+                worker_init_fn=_start_worker,
             )
         iterator = iter(dataset)
         try:
@@ -120,16 +126,24 @@ class _Load:
             return error
 
 
-def _ignore_signals(*_):
-    """Ctrl-C and SIGTERM often go to all processes of a group; the training process alone answers them."""
+def _start_worker(*_):
+    """Sets up a reading process: it answers no signal, and ends with the process that started it.
+
+    Ctrl-C and SIGTERM often go to all processes of a group, but the training process alone answers them. If that one
+    is killed, Grain's workers would wait for it for ever.
+    """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+
+    def end_with_parent():
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 def default_threads():
     """Reading threads: as many as cores, at most 16."""
-    import os
-
     return min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 

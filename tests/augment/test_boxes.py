@@ -18,8 +18,8 @@ SIDES = st.integers(1, 600)
 @given(UNIFORM, SIDES, SIDES, st.sampled_from([(0.08, 1.0), (0.9, 1.0), (0.001, 0.01)]))
 def test_a_box_lies_inside_and_has_the_asked_area_and_ratio_up_to_rounding(uniform, height, width, scale):
     top, left, h, w = crop_box(uniform, height, width, scale=scale)
-    assert 0 <= top and 1 <= h and top + h <= height
-    assert 0 <= left and 1 <= w and left + w <= width
+    assert top >= 0 and h >= 1 and top + h <= height
+    assert left >= 0 and w >= 1 and left + w <= width
     candidates_fit = _first_fit(uniform, height, width, scale)
     if candidates_fit is None:  # the largest central box of an allowed ratio
         assert abs((height - h) / 2 - top) <= 0.5 and abs((width - w) / 2 - left) <= 0.5

@@ -80,7 +80,7 @@ def test_resize_equals_pillow_to_a_level(photograph, shape):
     out = np.asarray(device.resize(*shape)(None, image[None]))[0]
     assert np.abs(out - expected).max() <= 1
     assert np.mean(out != expected) < 0.25  # Pillow rounds between its two passes, too
-    assert device.resize(20)(None, image[None]).shape == (1, 20, 20, 3)
+    assert device.resize(20)(None, image[None]).shape == (1, 20, 26, 3)  # as on the host: int(20 * 64 / 48)
 
 
 def test_resize_equals_torchvision_to_a_level():

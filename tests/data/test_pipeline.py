@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -62,13 +62,11 @@ def assert_batches_equal(a, b):
 def test_an_epoch_is_a_permutation_without_its_tail(sizes, seed, epoch):
     n, batch_size = sizes
     steps = n // batch_size
-    rows = [
-        pipeline.train_rows(epoch * steps + s, n=n, batch_size=batch_size, seed=seed) for s in range(steps)
-    ]
+    rows = [pipeline.train_rows(epoch * steps + s, n=n, batch_size=batch_size, seed=seed) for s in range(steps)]
     index = np.concatenate([row["index"] for row in rows])
     np.testing.assert_array_equal(index, pipeline.order(seed, epoch, n)[: steps * batch_size])
     assert len(set(index.tolist())) == len(index) == steps * batch_size
-    assert 0 <= index.min() and index.max() < n
+    assert index.min() >= 0 and index.max() < n
     assert all(np.all(row["epoch"] == epoch) for row in rows)
     np.testing.assert_array_equal(np.concatenate([row["draw"] for row in rows]), np.arange(steps * batch_size))
     assert {row[k].dtype for row in rows for k in row} == {np.dtype(np.int32)}
@@ -103,6 +101,8 @@ def test_evaluation_counts_each_example_once(n, batch_size):
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 2**40), min_size=1, max_size=3), st.lists(st.integers(0, 2**40), min_size=1, max_size=3))
+@example([1], [1, 0])
+@example([3, 0], [3, 0, 0])  # the order of an epoch, and the crop of its first draw
 def test_generators_of_different_numbers_differ(a, b):
     same = pipeline.generator(*a).random(2) == pipeline.generator(*b).random(2)
     assert np.all(same) if a == b else not np.any(same)
