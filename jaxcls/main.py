@@ -100,9 +100,10 @@ def read_config(args):
 def set_up_jax(args):
     """Compilation cache and processes, before anything touches the devices."""
     import jax
+    from absl import logging as absl_logging
 
     # Orbax tells of every file it renames, and its threads print a traceback each before it raises.
-    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    absl_logging.set_verbosity(absl_logging.FATAL)
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     if not jax.config.jax_compilation_cache_dir:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxcls" / "xla"
