@@ -40,7 +40,7 @@ def describe(figures):
     text = f"{figures['accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%}), {figures['count']} examples"
     if "top5" in figures:
         text += f", top-5 {figures['top5']:.2%}"
-    return f"{text}, loss {figures['loss']:.4f}"
+    return f"{text}, loss {figures['loss']:.4g}"
 
 
 def final_split(run):

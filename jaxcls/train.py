@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import optax
 
 from jaxcls import build, metrics, parallel, preflight
 from jaxcls.checkpoint import Checkpoints
@@ -18,13 +19,12 @@ from jaxcls.signals import Signals, Stopped
 IN_FLIGHT = 2  # calls that may be under way on the devices before the loop waits for one
 
 
-def run(config, workdir, *, command="the same command"):
+def run(config, workdir):
     """Trains, or goes on from the workdir's newest good checkpoint, and evaluates at the end.
 
     Args:
       config: a config (defaults.py).
       workdir: folder for everything that is written.
-      command: what was typed, for messages.
 
     Returns:
       dict split -> figures of the final evaluation (metrics.of_logits).
@@ -35,10 +35,10 @@ def run(config, workdir, *, command="the same command"):
     """
     if jax.process_index() == 0:
         print(f"opening {config.data.name} ...", flush=True)  # a big folder or a set to decode takes a while
-    return fit(build.build(config), workdir, command=command)
+    return fit(build.build(config), workdir)
 
 
-def fit(job, workdir, *, command="the same command"):
+def fit(job, workdir):
     """`run` with objects that are built already (build.Run)."""
     workdir, main_process = Path(workdir), jax.process_index() == 0
     preflight.check(job, workdir, note=print if main_process else lambda _: None)
@@ -66,7 +66,7 @@ def fit(job, workdir, *, command="the same command"):
             checkpoints.close()
         results = finish(job, workdir, checkpoints, state, log)
         if main_process:
-            summarise(job, workdir, results, log, command)
+            summarise(job, workdir, results, log)
     return results
 
 
@@ -94,6 +94,7 @@ class Loop:
         self.window = []  # (steps done before, metrics on the devices, number of steps) since the last log line
         self.since, self.timed = time.monotonic(), 0  # for the speed: a moment, and the steps done since
         self.shown = {}
+        self.norm = jax.jit(optax.tree.norm)
 
     def train(self, state, step):
         """Steps until the end of the run. Returns the final state."""
@@ -128,6 +129,8 @@ class Loop:
             self._log(step)
         elif self.shown:
             self.log.progress(step, self.shown, self._speed())
+        if saving and not np.isfinite(self.norm(state.params)):  # a finite loss can still end in an infinite update
+            self._stop_at("a parameter", step)
         score, figures = None, {}
         if evaluating:
             state, score, figures = self._evaluate(state, step)
@@ -174,12 +177,15 @@ class Loop:
         for name in ("loss", "grad_norm"):
             bad = np.flatnonzero(~np.isfinite(np.atleast_1d(fetched[name][0])[:n]))
             if bad.size:
-                saved = self.memory.get("saved")
-                kept = f"the checkpoint of step {saved} is intact" if saved else "no checkpoint was written yet"
-                raise UserError(
-                    f"{name.replace('_', ' ')} is not finite at step {before + int(bad[0]) + 1}; {kept}. "
-                    "Lower config.schedule.peak, lengthen config.schedule.warmup, or set config.optim.clip_norm=1.0"
-                )
+                self._stop_at(name.replace("_", " "), before + int(bad[0]) + 1)
+
+    def _stop_at(self, what, step):
+        saved = self.memory.get("saved")
+        kept = f"the checkpoint of step {saved} is intact" if saved else "no checkpoint was written yet"
+        raise UserError(
+            f"{what} is not finite at step {step}; {kept}. "
+            "Lower config.schedule.peak, lengthen config.schedule.warmup, or set config.optim.clip_norm=1.0"
+        )
 
     def _evaluate(self, state, step):
         """Evaluates on validation; returns (state with new controls, score, figures)."""
@@ -245,7 +251,7 @@ def finish(job, workdir, checkpoints, state, log):
     return results
 
 
-def summarise(job, workdir, results, log, command):
+def summarise(job, workdir, results, log):
     """What was found, where it lies, what to type next."""
     from jaxcls.report.curves import write_curves
 
@@ -269,4 +275,3 @@ def summarise(job, workdir, results, log, command):
             ("watch the curves", f"tensorboard --logdir={workdir}/events"),
         ],
     )
-    del command

@@ -17,7 +17,7 @@ SOURCES = {"memory": [], "stream": ["--config.data.device_memory=0"]}
 
 
 def interrupted(workdir, arguments, kills, number=signal.SIGKILL):
-    """Runs to the end, killed `kills` times at random moments after the first step. Returns the number of kills that hit."""
+    """Runs to the end, killed `kills` times at random moments after the first step. Returns how many kills hit."""
     chance, hits = random.Random(str(workdir)), 0
     for _ in range(kills):
         before = len(read_lines(workdir))
