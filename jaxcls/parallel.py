@@ -132,6 +132,8 @@ class Parallel:
         """
         if self.mode == "jit":
             sharding = self._split(axis)
+            if jax.process_count() == 1:
+                return jax.device_put(tree, sharding)
             return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), tree)
         devices = [d for d in self.devices if d.process_index == jax.process_index()]
         mesh = Mesh(np.array(devices), (AXIS,))

@@ -1,6 +1,7 @@
 """What can be checked in seconds before anything is compiled, so that a mistake never costs minutes."""
 
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -214,6 +215,7 @@ def to_json(config):
     return json.loads(json.dumps(config.to_dict()))
 
 
+@functools.cache
 def versions():
     """Versions of what a result depends on."""
     from importlib.metadata import version

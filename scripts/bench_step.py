@@ -11,8 +11,8 @@ alike; ratios are medians over rounds. --loop compares the compiled step, called
 same steps: without evaluation and checkpoints, and with one of each at the end of the round, written to the end. It
 draws the progress bar of a terminal.
 --peer torch trains the same ResNet (18 or 50) in PyTorch: channels_last, autocast below float32, torch.compile on
-a GPU; uint8 pictures on its device, normalised in the step, but no random crop, flip or EMA. On a CPU that other jobs
-use too its threads (OpenMP) lose most of their time in waiting for each other: compare on one core (taskset -c 0) there.
+a GPU; uint8 pictures on its device, normalised in the step, but no random crop, flip or EMA. On a CPU that other
+jobs use too, its threads (OpenMP) mostly wait for each other: compare on one core there (taskset -c 0).
 """
 
 import argparse

@@ -420,7 +420,9 @@ def test_a_loss_that_is_not_finite(cli, config, tmp_path):
     ]
     status, _, lines = cli(f"--config={config}", f"--workdir={tmp_path / 'w'}", *arguments)
     assert status == 2 and len(lines) == 1
-    found = re.search(r"(loss|grad norm|a parameter) is not finite at step (\d+); the checkpoint of step (\d+) is intact", lines[0])
+    found = re.search(
+        r"(loss|grad norm|a parameter) is not finite at step (\d+); the checkpoint of step (\d+) is intact", lines[0]
+    )
     assert "Lower config.schedule.peak" in lines[0] and int(found[3]) == int(found[2]) - 1
     last = [step for step in checkpoint_view.list_steps(tmp_path / "w") if step.finished][-1]
     assert last.number == int(found[3]) and not checkpoint_view.verify(last.path)
