@@ -3,7 +3,6 @@
 import ast
 import re
 from pathlib import Path
-from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -13,6 +12,7 @@ from PIL import Image
 from jaxcls import build, config_file, main, train
 from jaxcls.defaults import default_config, flatten
 from jaxcls.errors import UserError
+from jaxcls.parallel import Parallel
 from jaxcls.records import read_metrics
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -66,7 +66,7 @@ def test_schedule_fits_the_real_set(name, arg, devices):
     config = load(name, arg)
     size = {**PUBLISHED, "digits": 1259, "folder/pictures": 1000, "synthetic/64x48x3x10": 64}[config.data.name]
     reader = build.Reader(config)
-    steps_per_epoch, durations = build.build_durations(reader, size, SimpleNamespace(size=devices))
+    steps_per_epoch, durations = build.build_durations(reader, size, Parallel("jit", devices))
     rate, _ = build.build_optimiser(reader, durations["total_steps"], steps_per_epoch)
     rates = [float(rate(t)) for t in np.linspace(0, durations["total_steps"] - 1, 1001).round()]
     assert 0.99 * config.schedule.peak < max(rates) <= 1.001 * config.schedule.peak

@@ -17,12 +17,12 @@ SOURCES = {"memory": [], "stream": ["--config.data.device_memory=0"]}
 
 
 def interrupted(workdir, arguments, kills, number=signal.SIGKILL):
-    """Runs to the end, killed `kills` times at random moments after the first step. Returns how many kills hit."""
+    """Runs to the end, killed `kills` times, each at a random moment after a new checkpoint. Returns how many hit."""
     chance, hits = random.Random(str(workdir)), 0
     for _ in range(kills):
-        before = len(read_lines(workdir))
+        before = newest(workdir)
         process = runs.start(workdir, *arguments)
-        while process.poll() is None and len(read_lines(workdir)) <= before:
+        while process.poll() is None and newest(workdir) <= before:
             time.sleep(0.02)
         time.sleep(chance.uniform(0, 0.8))
         if process.poll() is None:
@@ -31,6 +31,11 @@ def interrupted(workdir, arguments, kills, number=signal.SIGKILL):
         process.wait(60)
     runs.finish(runs.start(workdir, *arguments), workdir)
     return hits
+
+
+def newest(workdir):
+    """The newest finished checkpoint's step; 0 where there is none."""
+    return max((int(path.stem) for path in (Path(workdir) / "manifests").glob("*.json")), default=0)
 
 
 def read_lines(workdir):
