@@ -203,10 +203,8 @@ def format_value(name: str, value: Any) -> str:
 
 
 def _time_left(seconds: float, steps_done: int, steps_left: int) -> str:
-    if steps_left <= 0:
+    if steps_left <= 0 or steps_done <= 0:  # done, or no pace known yet
         return ""
-    if steps_done <= 0:
-        return "? left"
     minutes, seconds = divmod(round(seconds / steps_done * steps_left), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02} left" if hours else f"{minutes}:{seconds:02} left"

@@ -225,8 +225,7 @@ def in_memory(name, n, size, channels, rounds, batch=128, steps=100):
 
     from jaxcls.parallel import Parallel
 
-    parallel = Parallel()
-    batch *= parallel.size
+    parallel = Parallel(devices=1)  # independent calls in flight on several virtual devices can block each other
     data = {"image": np.zeros((n, size, size, channels), np.uint8), "label": np.zeros(n, np.int32)}
     data = parallel.replicate(data)
     look_up = parallel.compile(pipeline.lookup, (None, 0))

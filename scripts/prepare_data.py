@@ -139,7 +139,7 @@ def _run(name: str, work) -> None:
     except ImportError as error:
         if "tensorflow" in str(error).lower():
             raise UserError(
-                f"preparing {name} needs TensorFlow (reading it will not): pip install 'jaxcls[tf]'"
+                f"preparing {name} needs TensorFlow (reading it will not): pip install -e '.[tf]'"
             ) from error
         raise UserError(f"preparing {name} needs the package {error.name}: pip install {error.name}") from error
     except (requests.exceptions.ConnectionError, requests.exceptions.Timeout) as error:

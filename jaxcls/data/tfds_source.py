@@ -145,7 +145,7 @@ def builder(name: str, data_dir: str | Path | None = None):
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         raise UserError(f"tfds/{name}: tensorflow-datasets has no set of this name{hint}") from error
     except ModuleNotFoundError as error:
-        remedy = "pip install 'jaxcls[tf]'" if "tensorflow" in str(error) else "install what is missing"
+        remedy = "pip install -e '.[tf]'" if "tensorflow" in str(error) else "install what is missing"
         raise UserError(f"tfds/{name}: {' '.join(str(error).split())}; {remedy}") from error
     except (ValueError, AssertionError) as error:
         raise UserError(f"tfds/{name}: {' '.join(str(error).split())}") from error

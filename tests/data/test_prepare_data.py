@@ -95,7 +95,7 @@ def test_tensorflow_needed_but_missing(script, tf_flowers, tmp_path, capsys, mon
     monkeypatch.setitem(__import__("sys").modules, "tensorflow", None)  # as if it were not installed
     monkeypatch.setattr(tf_flowers, "_split_generators", arrays)
     assert script.main(["tf_flowers", f"--data_dir={tmp_path}"]) == 2
-    assert "pip install 'jaxcls[tf]'" in capsys.readouterr().err.strip().splitlines()[-1]
+    assert "pip install -e '.[tf]'" in capsys.readouterr().err.strip().splitlines()[-1]
 
 
 def test_tfrecord_is_converted_which_needs_tensorflow(script, tf_flowers, tmp_path, capsys, monkeypatch):
@@ -110,7 +110,7 @@ def test_tfrecord_is_converted_which_needs_tensorflow(script, tf_flowers, tmp_pa
     assert script.main(["tf_flowers", f"--data_dir={tmp_path}"]) == 2
     out, error = capsys.readouterr()
     assert "as tfrecord; an ArrayRecord copy goes beside it" in out
-    assert "pip install 'jaxcls[tf]'" in error.strip().splitlines()[-1]
+    assert "pip install -e '.[tf]'" in error.strip().splitlines()[-1]
 
 
 def test_unknown_name_and_no_name(script, tmp_path, capsys):
