@@ -193,10 +193,9 @@ class Loop:
             figures, predictions = evaluate(self.validation, state)
         save_predictions(self.workdir, "validation", step, predictions)
         self.log.scalars(step, figures, split="validation")
-        score = figures.get("accuracy")  # a task without logits has no best checkpoint
-        if score is not None and score >= self.memory.get(
-            "best_score", -1.0
-        ):  # of equal ones the newest, as Orbax keeps it
+        score = figures.get("accuracy")  # None for a task without logits: it has no best checkpoint
+        best = self.memory.get("best_score", -1.0)
+        if score is not None and score >= best:  # of equal ones the newest, as Orbax keeps it
             self.memory |= {"best_score": score, "best_step": step}
         if self.job.control is not None:
             controls = self.job.control(self.memory, figures)

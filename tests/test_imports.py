@@ -16,6 +16,7 @@ LEAVES = {"errors", "pytree", "losses", "metrics", "parallel", "state", "schedul
 MAY = {
     **{leaf: set() for leaf in LEAVES},
     "config_file": {"defaults"},
+    "reader": {"defaults"},
     "signals": {"parallel"},
     "models": set(),
     "data": set(),
@@ -29,7 +30,7 @@ MAY = {
     "report": {"records", "metrics", "checkpoint_view"},
     "preflight": {"checkpoint_view", "data", "defaults"},
     "build": {"tasks", "models", "data", "augment", "optim", "schedules", "parallel", "step", "state", "feed",
-              "defaults"},
+              "reader"},
     "evaluate": {"build", "checkpoint", "metrics", "parallel"},
     "train": {"build", "step", "evaluate", "checkpoint", "logs", "report", "metrics", "parallel", "preflight",
               "signals", "records"},
