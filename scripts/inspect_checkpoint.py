@@ -15,7 +15,6 @@ import json
 import math
 import os
 import re
-import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -274,8 +273,13 @@ def strict(value: Any) -> Any:
 
 if __name__ == "__main__":
     os.environ["JAX_PLATFORMS"] = "cpu"  # a look at a checkpoint must not take the memory of a GPU that is training
-    if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `... | head` ends quietly
     # After a failed read TensorStore's own threads report that their loop is gone; the error was told in one line.
     sys.unraisablehook = lambda _: None
-    sys.exit(main())
+    # `... | head` ends quietly. Not by SIGPIPE's default action: threads of TensorStore write to closed pipes, too.
+    try:
+        status = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    sys.exit(status)
