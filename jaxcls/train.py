@@ -86,14 +86,14 @@ def restore(job, checkpoints):
 
 
 class Loop:
-    """The loop of one run. `memory` is what it saves of its own: the best score so far, a controller's patience."""
+    """The loop of one run. `memory` is what it saves of its own: the last save, a controller's patience."""
 
     def __init__(self, job, workdir, checkpoints, log, memory):
         self.job, self.workdir, self.checkpoints, self.log, self.memory = job, workdir, checkpoints, log, memory
         self.validation = job.eval_feed("validation") if job.selects else None
         self.window = []  # (steps done before, metrics on the devices, number of steps) since the last log line
         self.since, self.timed = time.monotonic(), 0  # for the speed: a moment, and the steps done since
-        self.shown = {}
+        self.shown, self.evaluated = {}, False
         self.norm = jax.jit(optax.tree.norm)
 
     def train(self, state, step):
@@ -189,14 +189,12 @@ class Loop:
 
     def _evaluate(self, state, step):
         """Evaluates on validation; returns (state with new controls, score, figures)."""
-        with self.log.waiting("evaluating") if not self.memory else contextlib.nullcontext():
+        with contextlib.nullcontext() if self.evaluated else self.log.waiting("evaluating"):  # the first one compiles
             figures, predictions = evaluate(self.validation, state)
+        self.evaluated = True
         save_predictions(self.workdir, "validation", step, predictions)
         self.log.scalars(step, figures, split="validation")
         score = figures.get("accuracy")  # None for a task without logits: it has no best checkpoint
-        best = self.memory.get("best_score", -1.0)
-        if score is not None and score >= best:  # of equal ones the newest, as Orbax keeps it
-            self.memory |= {"best_score": score, "best_step": step}
         if self.job.control is not None:
             controls = self.job.control(self.memory, figures)
             controls = self.job.parallel.replicate({k: np.float32(v) for k, v in controls.items()})
