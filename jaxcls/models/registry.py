@@ -40,8 +40,8 @@ def create(name: str, *, num_classes: int = 1000, **fields) -> nn.Module:
     """
     if name not in _MODELS:
         raise UserError(f"there is no model {name!r}; {_nearest(name, list_models())}")
-    if not isinstance(num_classes, int) or num_classes < 1:
-        raise UserError(f"num_classes must be a whole number from 1 up, not {num_classes!r}")
+    if not isinstance(num_classes, int) or num_classes < 0:
+        raise UserError(f"num_classes must be a whole number (0: no classifier), not {num_classes!r}")
     known = {f.name for f in dataclasses.fields(_MODELS[name]())} - {"parent", "name"}
     for field in fields:
         if field not in known:

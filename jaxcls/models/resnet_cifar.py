@@ -5,13 +5,14 @@ those of akamaster/pytorch_resnet_cifar10, whose published weights load.
 """
 
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxcls.errors import UserError
 from jaxcls.models import layers
+from jaxcls.models.base import Classifier
 from jaxcls.models.registry import register
 
 SHORTCUTS = ("A", "B")
@@ -29,6 +30,7 @@ class CifarBlock(nn.Module):
     norm: Any
     act: Any = nn.relu
     zero_init: bool = False
+    drop: Any = lambda y: y  # stochastic depth of the residual branch
 
     @nn.compact
     def __call__(self, x):
@@ -41,20 +43,17 @@ class CifarBlock(nn.Module):
             x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (new // 2, new - new // 2)))
         elif new or self.stride > 1:
             x = self.norm(name="shortcut.1")(self.conv(self.features, 1, self.stride, name="shortcut.0")(x))
-        return self.act(y + x)
+        return self.act(self.drop(y) + x)
 
 
-class ResNetCifar(nn.Module):
+class ResNetCifar(Classifier):
     """The net of section 4.2 with `depth` layers (6n + 2). Raises UserError for another depth or shortcut."""
 
     depth: int
-    num_classes: int = 1000
     shortcut: str = "A"
     zero_init_residual: bool = False
-    dtype: Any = jnp.float32
-    param_dtype: Any = jnp.float32
-    axis_name: str | None = None
-    remat: bool = False
+    stochastic_depth: float = 0.0
+    head: ClassVar = ("linear",)
 
     def __post_init__(self):
         if self.depth < 8 or self.depth % 6 != 2:
@@ -65,21 +64,21 @@ class ResNetCifar(nn.Module):
 
     @nn.compact
     def __call__(self, images, *, train: bool = False):
-        kinds = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        conv = partial(layers.conv, **kinds)
-        norm = layers.batch_norm(train=train, axis_name=self.axis_name, **kinds)
-        block = nn.remat(CifarBlock) if self.remat else CifarBlock
+        conv = partial(layers.conv, **self.kinds)
+        norm = layers.batch_norm(train=train, axis_name=self.axis_name, **self.kinds)
+        block = self.rematerialised(CifarBlock)
+        rates = iter(layers.rising(self.stochastic_depth, (self.depth - 2) // 2))
         x = nn.relu(norm(name="bn1")(conv(16, 3, name="conv1")(images)))
         out = {"stem": x}
         for i, features in enumerate((16, 32, 64)):
             for j in range((self.depth - 2) // 6):
                 stride = 2 if i > 0 and j == 0 else 1
                 x = block(features, stride, self.shortcut, conv, norm, zero_init=self.zero_init_residual,
+                          drop=partial(layers.stochastic_depth, rate=next(rates), train=train),
                           name=f"layer{i + 1}.{j}")(x)  # fmt: skip
             out[f"stage{i + 1}"] = x
         out["pre_logits"] = layers.global_mean(x)
-        logits = layers.logits_layer(out["pre_logits"], self.num_classes, param_dtype=self.param_dtype, name="linear")
-        return logits, out
+        return self.classify(out["pre_logits"], "linear", train=train), out
 
 
 for _depth in (20, 32, 44, 56, 110):

@@ -1,17 +1,18 @@
 """The two-convolution nets that introductory articles start from."""
 
 from functools import partial
-from typing import Any
+from typing import ClassVar
 
 import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxcls.errors import UserError
 from jaxcls.models import layers
+from jaxcls.models.base import Classifier
 from jaxcls.models.registry import register
 
 
-class SimpleCNN(nn.Module):
+class SimpleCNN(Classifier):
     """(3x3 convolution, ReLU, 2x2 max pool) twice, a hidden dense layer with ReLU, a dense layer.
 
     Most of its parameters sit in `fc1`, whose size follows the picture's: it takes one size, the one that it was
@@ -21,29 +22,23 @@ class SimpleCNN(nn.Module):
 
     channels: tuple[int, int]
     hidden: int
-    num_classes: int = 1000
-    dtype: Any = jnp.float32
-    param_dtype: Any = jnp.float32
-    axis_name: str | None = None  # there is no BatchNorm to synchronise; every model has the field
-    remat: bool = False  # two convolutions: nothing to gain, the field is ignored
+    head: ClassVar = ("fc2",)
 
     @nn.compact
     def __call__(self, images, *, train: bool = False):
         if min(images.shape[1:3]) < 4:
             raise UserError(f"SimpleCNN halves pictures twice: they must be 4x4 or larger, not {images.shape[1:3]}")
-        kinds = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         out, x = {}, images
         for i, features in enumerate(self.channels, 1):
             bias_init = layers.torch_uniform(9 * x.shape[-1])
             conv = layers.conv(features, 3, use_bias=True, kernel_init=layers.torch_kernel, bias_init=bias_init,
-                               name=f"conv{i}", **kinds)  # fmt: skip
+                               name=f"conv{i}", **self.kinds)  # fmt: skip
             x = nn.relu(conv(x))
             out.setdefault("stem", x)
             out[f"stage{i}"] = x = layers.max_pool(x, 2)
-        x = nn.relu(layers.dense(layers.flatten(x), self.hidden, name="fc1", **kinds))
+        x = nn.relu(layers.dense(layers.flatten(x), self.hidden, name="fc1", **self.kinds))
         out["pre_logits"] = x.astype(jnp.float32)
-        logits = layers.logits_layer(out["pre_logits"], self.num_classes, param_dtype=self.param_dtype, name="fc2")
-        return logits, out
+        return self.classify(out["pre_logits"], "fc2", train=train), out
 
 
 # With 10 classes at 224x224: 51,402,442 and 12,851,562 parameters.

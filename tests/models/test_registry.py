@@ -92,7 +92,7 @@ def test_list_models_by_pattern():
         ("resnet18", {"stemm": "cifar"}, "no field 'stemm'; did you mean stem"),
         ("lenet5", {"parent": None}, "no field 'parent'"),
         ("resnet18", {"stem": "mnist"}, "stem must be one of imagenet, cifar"),
-        ("resnet18", {"num_classes": 0}, "num_classes .* not 0"),
+        ("resnet18", {"num_classes": -1}, "num_classes .* not -1"),
         ("resnet18", {"num_classes": 2.5}, "num_classes .* not 2.5"),
         ("resnet18", {"dtype": "int8"}, "dtype must be a floating type .* not 'int8'"),
         ("resnet18", {"param_dtype": "float33"}, "param_dtype must be a floating type"),

@@ -6,19 +6,22 @@ from flax import linen as nn
 from jaxcls.models.layers.init import kaiming_normal
 
 
-def conv(features: int, kernel_size: int, stride: int = 1, *, groups: int = 1, padding: int | None = None,
-         use_bias: bool = False, kernel_init=kaiming_normal, bias_init=nn.initializers.zeros,
-         dtype=None, param_dtype=jnp.float32, name: str | None = None) -> nn.Conv:  # fmt: skip
-    """A square convolution of `[b, h, w, c]`, with the same padding on every side: half the kernel unless given.
+def conv(features: int, kernel_size: int | tuple[int, int], stride: int = 1, *, groups: int = 1,
+         padding: int | tuple[int, int] | None = None, use_bias: bool = False, kernel_init=kaiming_normal,
+         bias_init=nn.initializers.zeros, dtype=None, param_dtype=jnp.float32, name: str | None = None) -> nn.Conv:  # fmt: skip
+    """A convolution of `[b, h, w, c]`, with the same padding on opposite sides: half the kernel unless given.
 
-    (Flax's SAME pads the far side more where the stride is 2, PyTorch does not.)
+    One number stands for height and width. (Flax's SAME pads the far side more where the stride is 2, PyTorch does
+    not.)
     """
-    pad = kernel_size // 2 if padding is None else padding
+    size = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
+    pad = tuple(k // 2 for k in size) if padding is None else padding
+    pad = (pad, pad) if isinstance(pad, int) else pad
     return nn.Conv(
         features,
-        (kernel_size, kernel_size),
+        size,
         strides=(stride, stride),
-        padding=((pad, pad), (pad, pad)),
+        padding=tuple((p, p) for p in pad),
         feature_group_count=groups,
         use_bias=use_bias,
         kernel_init=kernel_init,

@@ -21,3 +21,8 @@ def batch_norm(*, train: bool, dtype, param_dtype, axis_name: str | None = None,
         param_dtype=param_dtype,
         axis_name=axis_name,
     )
+
+
+def layer_norm(*, dtype, param_dtype, epsilon: float = 1e-6) -> partial:
+    """A constructor of LayerNorm layers over the last axis, to be called with a name; statistics in float32."""
+    return partial(nn.LayerNorm, epsilon=epsilon, dtype=dtype, param_dtype=param_dtype, use_fast_variance=False)

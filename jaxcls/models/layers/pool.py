@@ -1,19 +1,58 @@
 """Pooling."""
 
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 
-def max_pool(x, window: int, stride: int | None = None, padding: int = 0):
+def max_pool(x, window: int, stride: int | None = None, padding: int = 0, *, ceil: bool = False):
     """Max pooling of `[b, h, w, c]` with the same padding on every side; the stride is the window unless given.
 
-    The padding is zeros, which are neutral only for what comes out of a ReLU (x >= 0). It is a separate operation
-    since the converter to ONNX drops the padding of pools, and zeros since -inf would wreck the ranges of int8.
+    `ceil`: a last window that hangs over the border counts, too (PyTorch's ceil_mode). The padding is zeros, which are
+    neutral only for what comes out of a ReLU (x >= 0). It is a separate operation since the converter to ONNX drops the
+    padding of pools, and zeros since -inf would wreck the ranges of int8.
     """
-    if padding:
-        x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     stride = stride or window
+    over = _overhang(x.shape[1:3], window, stride, padding) if ceil else (0, 0)
+    if padding or any(over):
+        x = jnp.pad(x, ((0, 0), *((padding, padding + more) for more in over), (0, 0)))
     return nn.max_pool(x, window_shape=(window, window), strides=(stride, stride))
+
+
+def avg_pool(x, window: int, stride: int | None = None, padding: int = 0, *, ceil: bool = False,
+             count_padding: bool = True):  # fmt: skip
+    """Average pooling; arguments as in `max_pool`.
+
+    With `count_padding` the zeros around the picture count in the mean, as in PyTorch unless told otherwise; what
+    hangs over because of `ceil` never does.
+    """
+    stride = stride or window
+    over = _overhang(x.shape[1:3], window, stride, padding) if ceil else (0, 0)
+    pads = tuple((padding, padding + more) for more in over)
+    if not padding and not any(over):
+        return nn.avg_pool(x, window_shape=(window, window), strides=(stride, stride))
+    total = nn.avg_pool(jnp.pad(x, ((0, 0), *pads, (0, 0))), window_shape=(window, window), strides=(stride, stride))
+    shares = [_counted(size, window, stride, *pad, padding if count_padding else 0)
+              for size, pad in zip(x.shape[1:3], pads, strict=True)]  # fmt: skip
+    return total * jnp.asarray(window**2 / np.outer(*shares)[..., None], x.dtype)
+
+
+def _overhang(sizes, window, stride, padding):
+    """How far the last window of ceil mode hangs over; PyTorch leaves it away if it would begin in the far padding."""
+    over = []
+    for size in sizes:
+        n = -(-(size + 2 * padding - window) // stride) + 1
+        n -= (n - 1) * stride >= size + padding
+        over.append(max(0, (n - 1) * stride + window - size - 2 * padding))
+    return tuple(over)
+
+
+def _counted(size, window, stride, before, after, counts):
+    """For each window along an axis, how many of its places count: the picture and `counts` of padding around it."""
+    places = np.arange(-before, size + after)
+    inside = (places >= -counts) & (places < size + counts)
+    starts = range(0, len(places) - window + 1, stride)
+    return np.array([inside[start : start + window].sum() for start in starts])
 
 
 def global_mean(x):
