@@ -14,6 +14,7 @@ from jaxcls import state as train_state
 from jaxcls.data import pipeline, sources
 from jaxcls.errors import Problems, UserError
 from jaxcls.feed import MemoryEvalFeed, MemoryTrainFeed, StreamEvalFeed, StreamTrainFeed
+from jaxcls.models import pretrained, weight_files
 from jaxcls.parallel import Parallel
 from jaxcls.reader import Reader, resolve
 from jaxcls.step import make_eval_step, make_train_step
@@ -83,19 +84,38 @@ class Run:
         """Whether a validation split chooses the best checkpoint."""
         return "validation" in self.sources
 
-    def init_state(self):
-        """The state of step 0 as host arrays; made by one compiled call."""
-        return jax.device_get(jax.jit(self._create)(jax.random.PRNGKey(self.config.seed)))
+    def init_state(self, weights=None):
+        """The state of step 0 as host arrays, with published weights where given; made by one compiled call."""
+        return jax.device_get(jax.jit(self._create)(jax.random.PRNGKey(self.config.seed), weights))
+
+    def first_state(self):
+        """(the state a fresh run starts with, report on the weights of config.model.pretrained; None where empty)."""
+        weights, report = self.pretrained
+        del self.pretrained  # they may be gigabytes, and are needed once
+        return self.init_state(weights), report
+
+    @functools.cached_property
+    def pretrained(self):
+        """(weights, report) of config.model.pretrained (`models.pretrained.match`); (None, None) where it is empty.
+
+        A run that goes on from a checkpoint never looks at it: the file may be gone.
+        """
+        if not self.config.model.pretrained:
+            return None, None
+        file, shapes = weight_files.read(self.config.model.pretrained), self.state_shapes
+        return pretrained.match(self.model, {"params": shapes.params, **shapes.model_state}, file)
 
     @functools.cached_property
     def state_shapes(self):
         """The state of step 0 as shapes: nothing is computed."""
         return jax.eval_shape(self._create, jax.ShapeDtypeStruct((2,), np.uint32))
 
-    def _create(self, rng):
+    def _create(self, rng, weights=None):
         zeros = np.zeros(2, np.int32)
         batch = {"image": np.zeros((2, *self.batch_shape()), np.uint8), "label": zeros, "epoch": zeros, "draw": zeros}
-        return train_state.create(self.task, self.tx, rng, batch, controls=self.controls, loss_scale=self.loss_scale)
+        return train_state.create(
+            self.task, self.tx, rng, batch, controls=self.controls, loss_scale=self.loss_scale, weights=weights
+        )
 
     def batch_shape(self):
         """(height, width, channels) of evaluation pictures as they reach the device."""
@@ -172,6 +192,7 @@ def build(config):
         loss_scale=INITIAL_LOSS_SCALE if config.precision == "float16" else None, **durations,
     )  # fmt: skip
     config.data.workers, config.data.device_memory, config.eval.batch_size, config.checkpoint.keep  # noqa: B018  read later
+    config.model.pretrained  # noqa: B018
     config.refuse_unread()
     return run
 
@@ -191,8 +212,8 @@ def build_model(config, num_classes, parallel):
         raise UserError(f"config.precision is {config.precision!r}; it can be {', '.join(PRECISIONS)}.")
     sync = config.parallel.sync_batchnorm and parallel.axis_name
     return models.create(
-        config.model.name, num_classes=num_classes, dtype=config.precision, axis_name=sync or None,
-        **config.model.fields.to_dict(),
+        config.model.name, num_classes=num_classes, neck=config.model.neck, dtype=config.precision,
+        axis_name=sync or None, **config.model.fields.to_dict(),
     )  # fmt: skip
 
 
@@ -222,7 +243,8 @@ def build_transforms(config, source, normalize):
 
 def build_task(config, model, transforms):
     """The Task with its wrappers."""
-    task = Supervised(model, label_smoothing=config.loss.label_smoothing)
+    aux_weight = config.loss.aux_weight if getattr(model, "aux_logits", False) else 0.0
+    task = Supervised(model, label_smoothing=config.loss.label_smoothing, aux_weight=aux_weight)
     evaluate = functools.partial(transforms["eval_device"], None)
     task = Transformed(task, transforms["train_device"], evaluate, seed=config.seed)
     if config.ema_decay:

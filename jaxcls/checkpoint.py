@@ -88,7 +88,8 @@ class Checkpoints:
         the best. Unfinished and damaged steps are named, moved to `damaged/` (unless read_only) and passed over.
 
         Args:
-          state: the state the run would start with; gives names, shapes and the transient parts.
+          state: the state the run would start with, or a function that returns it and is called only where there is
+            a checkpoint; gives names, shapes and the transient parts.
           note: called with one line for each step that is passed over.
           step: only this step, instead of the newest.
 
@@ -102,7 +103,7 @@ class Checkpoints:
         if number is None:
             return None
         folder = self.workdir / "checkpoints" / str(number)
-        return self._load(folder, state), checkpoint_view.read_meta(folder)
+        return self._load(folder, state() if callable(state) else state), checkpoint_view.read_meta(folder)
 
     def best(self):
         """The step with the highest score among the finished ones; None where no step has a score."""

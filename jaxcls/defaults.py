@@ -26,6 +26,7 @@ RANGES = {
     "data.device_memory": "[0, inf)",
     "data.workers": "[0, inf)",
     "loss.label_smoothing": "[0, 1)",
+    "loss.aux_weight": "[0, inf)",
     "optim.momentum": "[0, 1)",
     "optim.weight_decay": "[0, inf)",
     "optim.clip_norm": "[0, inf)",
@@ -66,9 +67,12 @@ def default_config():
     model.name = "lenet5"
     model.fields = ConfigDict()  # further fields of the model, e.g. {"stem": "cifar"}
     model.fields.unlock()
+    model.neck = ""  # fpn: a feature pyramid between the model and its classifier
+    model.pretrained = ""  # weights to start from: a file of safetensors or PyTorch, or hf-hub:ORG/NAME
 
     config.loss = loss = ConfigDict()
     loss.label_smoothing = 0.0
+    loss.aux_weight = 0.3  # of the loss of each auxiliary classifier, where the model has any
 
     config.optim = optim = ConfigDict()
     optim.name = "sgd"

@@ -41,6 +41,7 @@ def check(run, workdir, note):
             check_pictures(source, f"{split} of {run.config.data.name}")
     problems.refuse()
     shapes = check_model(run)
+    report = check_weights(run, workdir)
     check_disk(shapes, run.config, workdir)
     sizes = ", ".join(f"{split} {len(source):,}" for split, source in run.sources.items())
     note(f"data {run.config.data.name}: {len(run.classes)} classes; {sizes} pictures")
@@ -49,6 +50,8 @@ def check(run, workdir, note):
         f"{run.total_steps:,} steps of {run.config.batch_size} pictures, {run.steps_per_epoch:,} an epoch, "
         f"on {run.parallel.size} x {run.parallel.devices[0].device_kind} ({run.parallel.mode})"
     )
+    if report is not None:
+        note(str(report))
     if not run.selects:
         note("there is no validation split: no best checkpoint is chosen, the last state is the result")
 
@@ -165,6 +168,18 @@ def _fits(run, key):
         raise UserError(
             f"{what} don't fit: {type(error).__name__}: {reason} (JAXCLS_TRACEBACK=1 shows where)."
         ) from error
+
+
+def check_weights(run, workdir):
+    """The file of config.model.pretrained has what the model needs. Returns the report on it; None where none is used:
+    no file is named, or the run goes on from a checkpoint.
+
+    Raises:
+      UserError: if the file is missing or damaged, or does not fit.
+    """
+    if (Path(workdir) / "checkpoints").is_dir() and any(s.finished for s in checkpoint_view.list_steps(workdir)):
+        return None
+    return run.pretrained[1]
 
 
 def check_disk(shapes, config, workdir):

@@ -52,7 +52,7 @@ class Aux:
     carry: Any = None
 
 
-def create(task, tx, rng, batch, *, controls=None, loss_scale=None) -> TrainState:
+def create(task, tx, rng, batch, *, controls=None, loss_scale=None, weights=None) -> TrainState:
     """The state of step 0: parameters and extras from `task.init`, the optimiser's state from `tx`.
 
     Args:
@@ -62,9 +62,11 @@ def create(task, tx, rng, batch, *, controls=None, loss_scale=None) -> TrainStat
       batch: one batch with the shapes of training; only shapes matter.
       controls: initial values of the controls.
       loss_scale: initial loss scale (float16), or None.
+      weights: leaves of the model's variables to start from in place of fresh ones, as nested dicts; None for none.
     """
     init_rng, run_rng = jax.random.split(rng)
-    params, model_state, extra = task.init(init_rng, batch)
+    given = {} if weights is None else {"weights": weights}
+    params, model_state, extra = task.init(init_rng, batch, **given)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,

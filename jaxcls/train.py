@@ -72,10 +72,14 @@ def fit(job, workdir):
 
 def restore(job, checkpoints):
     """(state as host arrays, the loop's memory): the newest good checkpoint, or a fresh start."""
-    state = job.init_state()
-    found = checkpoints.restore(state, note=lambda text: print(f"warning: {text}"))
+    found = checkpoints.restore(job.init_state, note=lambda text: print(f"warning: {text}"))
     if found is None:
-        return state, {}
+        state, report = job.first_state()
+        if report is None:
+            return state, {}
+        if jax.process_index() == 0:
+            write_json(checkpoints.workdir / "pretrained.json", report.to_dict())
+        return state, {"pretrained": report.source}
     state, meta = found
     if meta["data"]["fingerprint"] != job.sources["train"].fingerprint:
         raise UserError(
@@ -213,6 +217,7 @@ class Loop:
             "classes": list(job.classes),
             "normalize": {"mean": list(job.normalize[0]), "std": list(job.normalize[1])},
             "metrics": {f"validation_{k}": v for k, v in figures.items()},
+            "pretrained": self.memory.get("pretrained"),
             "data": {"name": job.config.data.name, "fingerprint": job.sources["train"].fingerprint},
             "versions": preflight.versions(),
             "loop": json.loads(json.dumps(self.memory)),

@@ -10,9 +10,13 @@ What is compared runs in turns within one process, the order reversed every roun
 alike; ratios are medians over rounds. --loop compares the compiled step, called back to back, with train.Loop over the
 same steps: without evaluation and checkpoints, and with one of each at the end of the round, written to the end. It
 draws the progress bar of a terminal.
---peer torch trains the same ResNet (18 or 50) in PyTorch: channels_last, autocast below float32, torch.compile on
-a GPU; uint8 pictures on its device, normalised in the step, but no random crop, flip or EMA. On a CPU that other
+--forward measures the evaluation of a batch as well, logits fetched.
+--peer torch runs the same net in PyTorch: torchvision's or timm's, channels_last, autocast below float32, torch.compile
+on a GPU; uint8 pictures on its device, normalised in the step, but no random crop, flip or EMA. On a CPU that other
 jobs use too, its threads (OpenMP) mostly wait for each other: compare on one core there (taskset -c 0).
+Several models, each in a process of its own, give a table in Markdown:
+
+    taskset -c 0 python scripts/bench_step.py --model resnet50 swin_t --batch 4 --steps 1 --forward --peer torch
 """
 
 import argparse
@@ -22,6 +26,7 @@ import io
 import json
 import os
 import resource
+import subprocess
 import sys
 import tempfile
 import time
@@ -39,6 +44,9 @@ from jaxcls.errors import UserError
 from jaxcls.logs import Logger
 from jaxcls.signals import Stopped
 
+sys.path.insert(0, str(Path(__file__).parent))
+from torch_peer import TorchPeer
+
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
@@ -47,6 +55,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.peer:  # read when JAX opens the device: leave memory to the other one
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     try:
+        if args.model and len(args.model) > 1:
+            return table(args.model, sys.argv[1:] if argv is None else argv)
         result = run(args)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -61,7 +71,7 @@ def parse(argv):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--config", metavar="FILE[:ARG]", help="a config of a run")
-    what.add_argument("--model", help="a model by name, on random pictures")
+    what.add_argument("--model", nargs="+", metavar="NAME", help="models by name, on random pictures")
     parser.add_argument("--data", metavar="NAME", help="another set for --config, e.g. synthetic/2048x32x3x10")
     parser.add_argument("--size", type=int, default=224, help="side of the pictures of --model (default %(default)s)")
     parser.add_argument("--classes", type=int, default=1000, help="of --model (default %(default)s)")
@@ -72,13 +82,16 @@ def parse(argv):
     parser.add_argument("--steps", type=int, default=20, help="steps of a round (default %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="default %(default)s, after one to warm up")
     parser.add_argument("--loop", action="store_true", help="measure the training loop too (with --config)")
-    parser.add_argument("--peer", choices=("torch",), help="measure the same net in PyTorch too (ResNet-18 and -50)")
+    parser.add_argument("--forward", action="store_true", help="measure evaluation too (with --model)")
+    parser.add_argument("--peer", choices=("torch",), help="measure the same net in PyTorch too")
     parser.add_argument("--json", action="store_true", help="everything as one JSON object")
     args = parser.parse_args(argv)
     if min(args.steps, args.rounds) < 1:
         parser.error("--steps and --rounds must be at least 1")
     if args.loop and not args.config:
         parser.error("--loop needs --config: evaluation and checkpoints follow a config")
+    if args.forward and not args.model:
+        parser.error("--forward needs --model: it takes the random batch")
     return args
 
 
@@ -92,9 +105,16 @@ def run(args):
     first = step.compile()
     step.round(args.steps)
     memory = peak_memory(job.parallel.devices)
+    if args.forward:
+        contenders["forward"] = step.forward
+        step.forward(1)
     if args.peer:
-        contenders["peer"] = TorchStep(job, step.pictures()).round
+        peer = TorchPeer(job, step.pictures())
+        contenders["peer"] = peer.step
         contenders["peer"](max(2, args.steps // 4))
+        if args.forward:
+            contenders["peer_forward"] = peer.forward
+            peer.forward(2)
     with tempfile.TemporaryDirectory() as folder:
         if args.loop:
             loop = Loop(job, step, folder)
@@ -112,13 +132,44 @@ def run(args):
     }  # fmt: skip
     result |= first | memory | summary(times["step"], args.steps, batch)
     result["flops_per_second"] = first["flops_per_step"] / result["step_ms"] * 1e3
-    if args.peer:
-        result["peer"] = summary(times["peer"], args.steps, batch)
-        result["times_as_fast_as_peer"] = ratio(times["peer"], times["step"])
-        result["times_as_fast_as_peer_cpu"] = ratio(times["peer"], times["step"], "cpu")
+    if args.forward:
+        result["forward"] = summary(times["forward"], args.steps, batch)
+    for ours, theirs in (("step", "peer"), ("forward", "peer_forward")):
+        if theirs in times:
+            result[theirs] = summary(times[theirs], args.steps, batch) | {
+                "our_time": ratio(times[ours], times[theirs]),
+                "our_time_cpu": ratio(times[ours], times[theirs], "cpu"),
+            }
     if args.loop:
         result["loop"] = compare_loop(job, times, args.steps, batch)
     return result
+
+
+def table(names, argv):
+    """Each model with the other flags in a process of its own; prints a row of a Markdown table for each."""
+    others = [word for word in argv if word not in {"--model", "--json", *names}]
+    print("| model | our forward, CPU ms a picture | of PyTorch's | our step, CPU ms a picture | of PyTorch's | wall |")
+    print("|---|---|---|---|---|---|", flush=True)
+    failed = 0
+    for name in names:
+        command = [sys.executable, __file__, "--model", name, *others, "--json"]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+        if done.returncode:
+            failed = done.returncode
+            continue
+        print(row(json.loads(done.stdout)), flush=True)
+    return failed
+
+
+def row(r):
+    """A result as a row of the table of `table`."""
+
+    def cells(ours, peer):
+        of_peer = f"{r[peer]['our_time_cpu']:.2f}" if peer in r else "-"
+        return f"{ours['step_cpu_ms'] / r['batch']:.1f} | {of_peer}" if ours else "- | -"
+
+    wall = f"{r['peer']['our_time']:.2f}" if "peer" in r else "-"
+    return f"| {r['model']} | {cells(r.get('forward'), 'peer_forward')} | {cells(r, 'peer')} | {wall} |"
 
 
 def read_config(args):
@@ -133,7 +184,7 @@ def read_config(args):
         config = module.get_config(arg)
     else:
         config = default_config()
-        config.model.name, config.batch_size, config.data.validation = args.model, 32, 0.0
+        config.model.name, config.batch_size, config.data.validation = args.model[0], 32, 0.0
         config.data.normalize, config.data.device_memory = "imagenet" if args.channels == 3 else "mnist", 2**40
     config.data.name = args.data or config.data.name
     config.batch_size = args.batch or config.batch_size
@@ -157,6 +208,7 @@ class Step:
     def __init__(self, job):
         self.job, self.feed, self.done = job, job.train_feed(), 0
         self.state = job.parallel.replicate(job.init_state())
+        self.evaluation = None
 
     def compile(self):
         """Compiles and runs the first step.
@@ -188,6 +240,12 @@ class Step:
             self.state, values, n = self.feed(self.state, self.done, end)
             self.done += n
         jax.block_until_ready((self.state, values))
+
+    def forward(self, steps):
+        """That many evaluations of the batch, with the logits fetched."""
+        self.evaluation = self.evaluation or self.job.eval_feed("train")
+        for _ in range(steps):
+            self.evaluation(self.state)
 
     def pictures(self):
         """A batch of training pictures and labels, as host arrays."""
@@ -319,10 +377,13 @@ def lines(r):
     yield f"peak memory        {r['peak_memory_bytes'] / 2**20:,.0f} MiB ({r['peak_memory']}){temporary}"
     flops, rate = r["flops_per_step"] / 1e9, r["flops_per_second"] / 1e12
     yield f"FLOPs a step       {flops:,.2f} G by XLA's count, {rate:,.3f} T a second"
-    if "peer" in r:
-        yield speed("PyTorch", r["peer"])
-        wall, cpu = r["times_as_fast_as_peer"], r["times_as_fast_as_peer_cpu"]
-        yield f"against PyTorch    {wall:.2f} times as fast by wall time, {cpu:.2f} by CPU time"
+    for kind, theirs in (("forward", "peer_forward"), ("step", "peer")):
+        if kind == "forward" and kind in r:
+            yield speed(kind, r[kind])
+        if theirs in r:
+            yield speed("PyTorch", r[theirs])
+            wall, cpu = r[theirs]["our_time"], r[theirs]["our_time_cpu"]
+            yield f"of PyTorch's time  {wall:.2f} of its wall time, {cpu:.2f} of its CPU time for a {kind}"
     if "loop" in r:
         loop = r["loop"]
         both = "evaluation and checkpoint" if loop["evaluates"] else "checkpoint"
@@ -339,92 +400,6 @@ def speed(name, r):
         f"{name:<18} {r['step_ms']:.2f} ms (min {r['step_ms_min']:.2f}, CPU {r['step_cpu_ms']:.2f}), "
         f"{r['pictures_per_second']:,.0f} pictures/s"
     )
-
-
-class TorchStep:
-    """The same net, batch and SGD in PyTorch, on its GPU or on CPU.
-
-    Raises UserError without PyTorch, or for another model than ResNet-18 and -50.
-    """
-
-    def __init__(self, job, batch):
-        try:
-            import torch
-        except ImportError:
-            raise UserError("--peer torch needs PyTorch; install it with `pip install torch`.") from None
-        config, self.torch = job.config, torch
-        self.device = torch.device("cuda" if torch.cuda.is_available() and jax.default_backend() != "cpu" else "cpu")
-        self.dtype = getattr(torch, config.precision)
-        torch.set_float32_matmul_precision("high")  # TF32, as JAX has it on a GPU
-        channels = batch[0].shape[-1]
-        model = torch_resnet(config.model.name, config.model.fields.to_dict(), channels, len(job.classes))
-        self.model = model.to(self.device, memory_format=torch.channels_last)
-        self.optimizer = torch.optim.SGD(
-            self.model.parameters(), lr=1e-3, momentum=0.9, nesterov=config.optim.nesterov,
-            weight_decay=config.optim.weight_decay,
-        )  # fmt: skip
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "float16")
-        self.images = torch.from_numpy(batch[0]).to(self.device).permute(0, 3, 1, 2)  # NHWC in memory: channels_last
-        self.labels = torch.from_numpy(batch[1]).long().to(self.device)
-        mean, std = (torch.tensor(x, device=self.device).view(1, -1, 1, 1) for x in job.normalize)
-        self.mean, self.std = mean, std
-        self.loss = torch.compile(self._loss) if self.device.type == "cuda" else self._loss
-
-    def _loss(self):
-        torch = self.torch
-        images = (self.images.float() / 255 - self.mean) / self.std
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            logits = self.model(images)
-        return torch.nn.functional.cross_entropy(logits.float(), self.labels)
-
-    def round(self, steps):
-        """That many steps; waits for the last one."""
-        for _ in range(steps):
-            self.optimizer.zero_grad(set_to_none=True)
-            loss = self.loss()
-            self.scaler.scale(loss).backward()
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-        loss.item()
-        if self.device.type == "cuda":
-            self.torch.cuda.synchronize()
-
-
-def torch_resnet(name, fields, channels, classes):
-    """torchvision's ResNet-18 or -50 in PyTorch, with the fields `stem` and `width` of ours."""
-    from torch import nn
-
-    depths = {"resnet18": (2, 2, 2, 2), "resnet50": (3, 4, 6, 3)}
-    if name not in depths or set(fields) - {"stem", "width"}:
-        raise UserError(f"--peer torch knows resnet18 and resnet50 with stem and width, not {name} with {fields}.")
-    stem, width, deep = fields.get("stem", "imagenet"), fields.get("width", 64), name == "resnet50"
-
-    def conv(a, b, k, stride=1):
-        return [nn.Conv2d(a, b, k, stride, k // 2, bias=False), nn.BatchNorm2d(b)]
-
-    class Block(nn.Module):
-        def __init__(self, a, b, stride):
-            super().__init__()
-            out = b * 4 if deep else b
-            if deep:
-                layers = [*conv(a, b, 1), nn.ReLU(True), *conv(b, b, 3, stride), nn.ReLU(True), *conv(b, out, 1)]
-            else:
-                layers = [*conv(a, b, 3, stride), nn.ReLU(True), *conv(b, b, 3)]
-            self.body = nn.Sequential(*layers)
-            self.shortcut = nn.Sequential(*(conv(a, out, 1, stride) if stride > 1 or a != out else []))
-
-        def forward(self, x):
-            return nn.functional.relu(self.body(x) + self.shortcut(x))
-
-    layers = [*conv(channels, width, *((7, 2) if stem == "imagenet" else (3, 1))), nn.ReLU(True)]
-    layers += [nn.MaxPool2d(3, 2, 1)] if stem == "imagenet" else []
-    a = width
-    for i, depth in enumerate(depths[name]):
-        for j in range(depth):
-            b = width * 2**i
-            layers.append(Block(a, b, 2 if i > 0 and j == 0 else 1))
-            a = b * 4 if deep else b
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(a, classes))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ def load(name):
 
 
 bench_step, bench_input, bench_import = load("bench_step"), load("bench_input"), load("bench_import")
+torch_peer = load("torch_peer")
 
 
 def run(script, capsys, arguments):
@@ -61,18 +62,27 @@ def test_step_says_what_is_wrong(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     small = ["--model", "resnet18", "--size", "32", "--classes", "2", "--batch", "8"]
     with pytest.raises(bench_step.UserError, match="pip install torch"):
-        bench_step.TorchStep(bench_step.build.build(bench_step.read_config(bench_step.parse(small))), (None, None))
+        bench_step.TorchPeer(bench_step.build.build(bench_step.read_config(bench_step.parse(small))), (None, None))
 
 
 @pytest.mark.parametrize(
     ("name", "fields", "classes", "parameters"),
-    [("resnet18", {"stem": "cifar"}, 10, 11_173_962), ("resnet50", {}, 1000, 25_557_032)],
+    [("resnet18", {"stem": "cifar"}, 10, 11_173_962), ("mobilenet_v3_large", {}, 1000, 5_483_032)],
 )
 def test_the_peer_is_the_same_net(name, fields, classes, parameters):
     torch = pytest.importorskip("torch")
-    net = bench_step.torch_resnet(name, fields, 3, classes)
+    pytest.importorskip("torchvision")
+    net = torch_peer.build(name, fields, 3, classes)
     assert sum(p.numel() for p in net.parameters()) == parameters
     assert net(torch.zeros(2, 3, 32, 32)).shape == (2, classes)
+
+
+def test_several_models_give_a_table(capfd):
+    arguments = "--size 28 --classes 10 --channels 1 --batch 16 --steps 1 --rounds 1 --forward"
+    assert bench_step.main(["--model", "lenet5", "lenet5_1998", *arguments.split()]) == 0
+    head, _, *rows = capfd.readouterr().out.splitlines()
+    assert [row.split(" | ")[0] for row in rows] == ["| lenet5", "| lenet5_1998"]
+    assert all(row.count("|") == head.count("|") for row in rows)
 
 
 def test_input(capsys):

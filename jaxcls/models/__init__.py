@@ -14,7 +14,31 @@ Fields of every model: `num_classes`; `dtype`, of the computation; `param_dtype`
 which `pmap` synchronises BatchNorm (None: not); `remat`, recompute blocks in the backward pass to save memory.
 """
 
-from jaxcls.models import lenet, resnet, resnet_cifar, simple_cnn  # noqa: F401  each registers its variants
+from jaxcls.models import (  # noqa: F401  each registers its variants
+    alexnet,
+    convnext,
+    densenet,
+    efficientnet,
+    googlenet,
+    inception,
+    lenet,
+    mixer,
+    mnasnet,
+    mobilenet_v2,
+    mobilenet_v3,
+    pyramidnet,
+    regnet,
+    resnet,
+    resnet_cifar,
+    resnetv2,
+    shufflenet,
+    simple_cnn,
+    squeezenet,
+    swin,
+    vgg,
+    vit,
+    wide_resnet,
+)
 from jaxcls.models.registry import create, list_models, register
 
 __all__ = ["create", "list_models", "register"]

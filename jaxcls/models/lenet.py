@@ -4,7 +4,7 @@
 28x28 (MNIST), which are padded by two zeros on each side. (In the paper the background is -0.1 and the ink 1.175.)
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +13,7 @@ from jax import lax
 
 from jaxcls.errors import UserError
 from jaxcls.models import layers
+from jaxcls.models.base import Classifier
 from jaxcls.models.registry import register
 
 # Table I: which of the six maps of S2 each of the sixteen maps of C3 sees; 60 pairs.
@@ -62,34 +63,32 @@ def pad_to_32(images):
     raise UserError(f"LeNet-5 takes pictures of 28x28 or 32x32, not {height}x{width}: resize them")
 
 
-class LeNet5(nn.Module):
+class LeNet5(Classifier):
     """Two 5x5 convolutions, each with a 2x2 average pool, and three dense layers, tanh throughout.
 
     61,706 parameters for one channel and 10 classes: all maps of C3 see all of S2, the pools have no parameters.
-    `out`: `stem` is C1, `stage1` and `stage2` are S2 and S4, `stage3` is C5.
+    `out`: `stem` is C1, `stage1` and `stage2` are S2 and S4, `stage3` is C5, `pre_logits` F6. Without classes F6 is
+    left away, too: `pre_logits` is then C5.
     """
 
-    num_classes: int = 1000
-    dtype: Any = jnp.float32
-    param_dtype: Any = jnp.float32
-    axis_name: str | None = None  # no BatchNorm; every model has the field
-    remat: bool = False  # too small to gain: ignored
+    head: ClassVar = ("fc3",)
+    unused: ClassVar = (r"fc2\.",)
 
     @nn.compact
     def __call__(self, images, *, train: bool = False):
-        kinds = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         out, x = {}, pad_to_32(images)
         for i, features in enumerate((6, 16), 1):
             bias_init = layers.torch_uniform(25 * x.shape[-1])
             conv = layers.conv(features, 5, padding=0, use_bias=True, kernel_init=layers.torch_kernel,
-                               bias_init=bias_init, name=f"conv{i}", **kinds)  # fmt: skip
+                               bias_init=bias_init, name=f"conv{i}", **self.kinds)  # fmt: skip
             x = jnp.tanh(conv(x))
             out.setdefault("stem", x)
             out[f"stage{i}"] = x = nn.avg_pool(x, window_shape=(2, 2), strides=(2, 2))
-        out["stage3"] = x = jnp.tanh(layers.dense(layers.flatten(x), 120, name="fc1", **kinds))
-        out["pre_logits"] = jnp.tanh(layers.dense(x, 84, name="fc2", **kinds)).astype(jnp.float32)
-        logits = layers.logits_layer(out["pre_logits"], self.num_classes, param_dtype=self.param_dtype, name="fc3")
-        return logits, out
+        out["stage3"] = x = jnp.tanh(layers.dense(layers.flatten(x), 120, name="fc1", **self.kinds))
+        if self.num_classes:
+            x = jnp.tanh(layers.dense(x, 84, name="fc2", **self.kinds))
+        out["pre_logits"] = x.astype(jnp.float32)
+        return self.classify(out["pre_logits"], "fc3", train=train), out
 
 
 def uniform_by_fan_in(fan_in):
@@ -132,20 +131,17 @@ class SparseConv(nn.Module):
         return x + bias.astype(self.dtype)
 
 
-class LeNet51998(nn.Module):
+class LeNet51998(Classifier):
     """The published net: 60,000 trainable parameters for one channel.
 
     Trainable subsampling, the sparse C3, the scaled tanh after every layer, and output units that measure the squared
     distance of F6 to a fixed picture of each digit. Logits are minus these distances, so the nearest digit wins and a
     softmax over them is a likelihood under unit Gaussians (up to a factor of two in the exponent).
-    The outputs are digits: at most 10 classes, UserError for more. `out` as in `LeNet5`.
+    The outputs are digits: at most 10 classes, UserError for more. `out` as in `LeNet5`, without classes, too.
     """
 
     num_classes: int = 10
-    dtype: Any = jnp.float32
-    param_dtype: Any = jnp.float32
-    axis_name: str | None = None  # no BatchNorm; every model has the field
-    remat: bool = False  # too small to gain: ignored
+    unused: ClassVar = (r"f6\.",)
 
     def __post_init__(self):
         if self.num_classes > 10:
@@ -154,20 +150,22 @@ class LeNet51998(nn.Module):
 
     @nn.compact
     def __call__(self, images, *, train: bool = False):
-        kinds = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         x, out = pad_to_32(images).astype(self.dtype), {}
         init = uniform_by_fan_in(25 * x.shape[-1])
-        c1 = layers.conv(6, 5, padding=0, use_bias=True, kernel_init=init, bias_init=init, name="c1", **kinds)
+        c1 = layers.conv(6, 5, padding=0, use_bias=True, kernel_init=init, bias_init=init, name="c1", **self.kinds)
         out["stem"] = x = scaled_tanh(c1(x))
-        out["stage1"] = x = scaled_tanh(Subsample(name="s2", **kinds)(x))
-        x = scaled_tanh(SparseConv(name="c3", **kinds)(x))
-        out["stage2"] = x = scaled_tanh(Subsample(name="s4", **kinds)(x))
+        out["stage1"] = x = scaled_tanh(Subsample(name="s2", **self.kinds)(x))
+        x = scaled_tanh(SparseConv(name="c3", **self.kinds)(x))
+        out["stage2"] = x = scaled_tanh(Subsample(name="s4", **self.kinds)(x))
         x = layers.flatten(x)
-        for layer, features in (("c5", 120), ("f6", 84)):
+        for layer, features in (("c5", 120), ("f6", 84))[: 2 if self.num_classes else 1]:
             init = uniform_by_fan_in(x.shape[-1])
-            x = scaled_tanh(nn.Dense(features, kernel_init=init, bias_init=init, name=layer, **kinds)(x))
-            out["stage3" if layer == "c5" else "pre_logits"] = x
+            x = scaled_tanh(layers.dense(x, features, kernel_init=init, bias_init=init, name=layer, **self.kinds))
+            out.setdefault("stage3", x)
         out["pre_logits"] = x = x.astype(jnp.float32)
+        if not self.num_classes:
+            return x, out
+        x = layers.dropout(x, self.dropout, train=train)
         distances = jnp.sum((x[:, None, :] - prototypes()[: self.num_classes]) ** 2, axis=-1)
         return -distances, out
 

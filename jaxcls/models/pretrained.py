@@ -1,71 +1,240 @@
-"""State dicts of PyTorch to variables and back.
+"""Published weights into a model that need not be quite the published one: other classes, channels or sizes.
 
-Modules bear the reference's names, so the path of a parameter joined with dots is its key, with the leaf renamed
-(kernel and scale to weight, mean to running_mean, ...) and the axes of kernels reordered. No table is needed.
+What differs is explained by a rule and reported, or refused: no tensor is left out silently.
 """
+
+import dataclasses
+import re
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
 from jaxcls.errors import UserError
+from jaxcls.models import state_dict
+from jaxcls.models.state_dict import Slot, from_state_dict, merge, to_state_dict
+from jaxcls.models.weight_files import WeightFile
 
-_LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "mean": "running_mean", "var": "running_var"}
-_COLLECTIONS = ("params", "batch_stats")
-_LISTED = 50  # keys in an error: another architecture differs in hundreds
+__all__ = ["Report", "from_state_dict", "load", "match", "merge", "to_state_dict"]
+
+SHOWN = 4  # names of a group in a report's text
 
 
-def from_state_dict(state: dict, variables: dict) -> dict:
-    """`variables` with the values of a PyTorch state dict, in its own shapes and dtypes.
+@dataclasses.dataclass
+class Report:
+    """What became of every tensor. `str` of it is a few lines.
 
-    `variables` may be abstract (`jax.eval_shape` of an init); collections other than `params` and `batch_stats` come
-    back as they are. A prefix `module.` on every key and the counters `num_batches_tracked` are passed over.
-    Raises UserError, which lists them (the first 50), for keys that are missing, left over or of another shape.
+    Attributes:
+      file, sha256, container: whence the weights came; container is the key the file keeps them under, "" for none.
+      loaded: the model's tensors that have the file's values, the resized ones included.
+      resized: of these, name -> {"from", "to", "how"}.
+      kept: the model's tensors that stay as they were initialised -> why.
+      skipped: the file's tensors that were left out -> why.
     """
-    state = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
-    if state and all(key.startswith("module.") for key in state):
-        state = {key.removeprefix("module."): value for key, value in state.items()}
-    ours = {_key(path): (path, leaf) for path, leaf in _leaves(variables)}
-    wrong = [f"missing {key}" for key in sorted(ours.keys() - state.keys())]
-    wrong += [f"unexpected {key}" for key in sorted(state.keys() - ours.keys())]
-    new = {}
-    for key in sorted(ours.keys() & state.keys()):
-        path, leaf = ours[key]
-        value = _from_torch_layout(path[-1], np.asarray(state[key]))
-        if value.shape != leaf.shape:
-            wanted = _torch_shape(path[-1], leaf.shape)
-            wrong.append(f"{key} has shape {np.shape(state[key])} where the model has {wanted}")
+
+    file: str = ""
+    sha256: str = ""
+    container: str = ""
+    loaded: list[str] = dataclasses.field(default_factory=list)
+    resized: dict[str, dict] = dataclasses.field(default_factory=dict)
+    kept: dict[str, str] = dataclasses.field(default_factory=dict)
+    skipped: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def source(self) -> dict[str, str]:
+        """Name and SHA-256 of the file."""
+        return {"file": self.file, "sha256": self.sha256}
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return dataclasses.asdict(self)
+
+    def __str__(self):
+        under, count = f" (its {self.container!r})" if self.container else "", len(self.loaded)
+        lines = [f"weights {self.file}{under}: {count} of {count + len(self.kept)} tensors loaded"]
+        for title, group in (("as initialised", self.kept), ("left out of the file", self.skipped)):
+            for reason in dict.fromkeys(group.values()):
+                names = state_dict.abbreviated([name for name in group if group[name] == reason], SHOWN)
+                lines.append(f"  {title}: {names} ({reason})")
+        changes = [
+            f"{name} {state_dict.text(x['from'])} to {state_dict.text(x['to'])} ({x['how']})"
+            for name, x in self.resized.items()
+        ]
+        if changes:
+            lines.append(f"  resized: {state_dict.abbreviated(changes, SHOWN)}")
+        return "\n".join(lines)
+
+
+def load(model, variables: dict, file: WeightFile | dict) -> tuple[dict, Report]:
+    """`variables` with the weights of a file where it has any, and what became of each tensor.
+
+    Args:
+      model: whose class attributes say what may differ (`models.base.Classifier`).
+      variables: the model's, initialised.
+      file: what `weight_files.read` returned, or a bare state dict.
+
+    Raises:
+      UserError: where something differs that no rule explains.
+    """
+    weights, report = match(model, variables, file)
+    return merge(variables, weights), report
+
+
+def match(model, variables: dict, file: WeightFile | dict) -> tuple[dict, Report]:
+    """As `load`, with only the loaded leaves, as NumPy arrays; `variables` may be abstract (`jax.eval_shape`)."""
+    if isinstance(file, WeightFile):
+        report = Report(file.name, file.sha256, file.container)
+        tensors = file.tensors
+    else:
+        report, tensors = Report(), file
+    try:
+        return _Matching(model, state_dict.slots(variables), tensors, report).run(), report
+    except UserError as error:
+        raise UserError(f"weights {report.file}: {error}" if report.file else str(error)) from error
+
+
+class _Matching:
+    """One attempt to fit the tensors of a file into the slots of a model."""
+
+    def __init__(self, model, slots: dict[str, Slot], tensors: dict, report: Report):
+        self.model, self.slots, self.report = model, slots, report
+        self.names = _names(model, tensors, slots)
+        self.values = {name: np.asarray(tensors[key]) for key, name in self.names.items()}
+        self.weights: dict[tuple[str, ...], np.ndarray] = {}
+        self.wrong: list[str] = []
+        self.other_channels: list[str] = []
+
+    def run(self) -> dict:
+        """The loaded leaves as nested dicts."""
+        both = sorted(self.slots.keys() & self.values.keys())
+        other_classes = self._other_classes(both)
+        for name in both:
+            if other_classes and self._in_head(name):
+                self.report.kept[name] = other_classes
+            else:
+                self._place(name)
+        self._first_kernel()
+        missing = [name for name in sorted(self.slots.keys() - self.values.keys()) if not self._may_miss(name)]
+        extra = {key: name for key, name in self.names.items() if name not in self.slots}
+        unexpected = [key for key, name in extra.items() if not self._may_skip(key, name)]
+        state_dict.refuse(missing, unexpected, self.wrong)
+        self.report.loaded.sort()
+        return traverse_util.unflatten_dict(self.weights)
+
+    def _place(self, name):
+        """Loads a tensor whose shape is right, or can be made right by a rule."""
+        value, slot = self.values[name], self.slots[name]
+        if not jnp.issubdtype(value.dtype, jnp.floating):
+            self.wrong.append(f"{name} is of type {value.dtype}")
+        elif (fitting := state_dict.fit_ones(value, slot.shape)) is not None:
+            self._set(name, fitting)
+        elif (resized := self._resized(name, value, slot.shape)) is not None:
+            self._set(name, resized, "as the model's table")
+        elif _for_channels(value, slot.shape) is not None:
+            self.other_channels.append(name)
         else:
-            new[path] = jnp.asarray(value, leaf.dtype)
-    if wrong:
-        listed = "; ".join(wrong[:_LISTED] + [f"and {len(wrong) - _LISTED} more"] * (len(wrong) > _LISTED))
-        raise UserError(f"these weights are not this model's, {len(wrong)} keys differ: {listed}")
-    kept = {name: tree for name, tree in variables.items() if name not in _COLLECTIONS}
-    return {**kept, **traverse_util.unflatten_dict(new)}
+            self.wrong.append(state_dict.misshapen(name, value, slot))
+
+    def _set(self, name, value, how=""):
+        new = self.slots[name].value(value)
+        if not np.isfinite(new.astype(np.float32)).all():
+            self.wrong.append(f"{name} holds values that are not finite")
+            return
+        self.weights[self.slots[name].path] = new
+        self.report.loaded.append(name)
+        before = self.values[name].shape
+        if before != value.shape:
+            how = how or "axes of length one"
+            self.report.resized[name] = {"from": list(before), "to": list(value.shape), "how": how}
+
+    def _resized(self, name, value, shape):
+        """The value after the model's own function for it, if there is one that makes it fit."""
+        for pattern, function in self.model.resized.items():
+            if re.search(pattern, self._inner(name)):
+                try:
+                    new = np.asarray(function(value, shape))
+                except (ValueError, TypeError):  # what a function does with shapes it was not made for
+                    return None
+                return new if new.shape == tuple(shape) else None
+        return None
+
+    def _first_kernel(self):
+        """Only one kernel can be the first: two that differ like this mean another architecture."""
+        if len(self.other_channels) == 1:
+            (name,) = self.other_channels
+            value, shape = self.values[name], self.slots[name].shape
+            self._set(name, _for_channels(value, shape), f"{value.shape[1]} to {shape[1]} channels")
+        else:
+            self.wrong += [state_dict.misshapen(x, self.values[x], self.slots[x]) for x in self.other_channels]
+
+    def _in_head(self, name):
+        return any(name.startswith(f"{layer}.") for layer in self.model.head)
+
+    def _other_classes(self, both):
+        """Why the last layer stays as initialised (it differs by the number of classes); "" where it is loaded."""
+        for name in filter(self._in_head, both):
+            theirs, ours = self.values[name].shape, self.slots[name].shape
+            if theirs[:1] != ours[:1] and _without_ones(theirs[1:]) == _without_ones(ours[1:]):
+                return f"the file has {theirs[0]:,} classes, the model {ours[0]:,}"
+        return ""
+
+    def _may_miss(self, name):
+        """Whether a tensor that the file lacks may stay as initialised; noted in the report if so."""
+        if self.prefix and not name.startswith(self.prefix):
+            self.report.kept[name] = "no part of the backbone"
+        elif self._in_head(name) and not any(self._in_head(other) for other in self.values):
+            self.report.kept[name] = "the file has no last layer"
+        return name in self.report.kept
+
+    def _may_skip(self, key, name):
+        """Whether a tensor that the model has no place for may be left out; noted in the report if so."""
+        if not self.model.num_classes and self._in_head(name):
+            self.report.skipped[key] = "the model has no classifier"
+        elif any(re.search(pattern, self._inner(name)) for pattern in self.model.unused):
+            self.report.skipped[key] = "not used by the model"
+        return key in self.report.skipped
+
+    @property
+    def prefix(self):
+        return getattr(self.model, "prefix", "")
+
+    def _inner(self, name):
+        return name.removeprefix(self.prefix)
 
 
-def to_state_dict(variables: dict) -> dict[str, np.ndarray]:
-    """The PyTorch state dict of `variables`, without the counters `num_batches_tracked` (PyTorch fills them in)."""
-    return {_key(path): _to_torch_layout(path[-1], np.asarray(leaf)) for path, leaf in _leaves(variables)}
+def _names(model, keys, ours) -> dict[str, str]:
+    """Key of the file -> the name it has in the model: without wrappers, renamed, below the prefix of a backbone."""
+    names, prefix = state_dict.own_names(keys, ours), getattr(model, "prefix", "")
+    if any(name.startswith(prefix) for name in names.values()):  # also where there is no prefix
+        prefix = ""
+    for key, name in names.items():
+        if prefix + name not in ours:
+            for pattern, replacement in model.renames:
+                name = re.sub(pattern, replacement, name)
+        names[key] = prefix + name
+    taken = {}
+    for key, name in names.items():
+        if (other := taken.setdefault(name, key)) != key:
+            raise UserError(f"{other} and {key} would both be {name}")
+    return names
 
 
-def _leaves(variables: dict) -> list[tuple[tuple[str, ...], object]]:
-    return [(path, leaf) for path, leaf in traverse_util.flatten_dict(variables).items() if path[0] in _COLLECTIONS]
+def _for_channels(value, shape):
+    """The kernel of a first convolution for another number of channels; None if that is not how they differ.
+
+    Grey is the sum of red, green and blue; any number of channels repeats the kernel's own in turn, scaled so that
+    channels of equal values give what they gave before.
+    """
+    if value.ndim != 4 or len(shape) != 4 or value.shape[1] not in (1, 3) or value.shape[1] == shape[1]:
+        return None
+    if (value.shape[0], *value.shape[2:]) != (shape[0], *shape[2:]):
+        return None
+    value, (old, new) = np.asarray(value, np.float32), (value.shape[1], shape[1])
+    if new == 1:
+        return value.sum(axis=1, keepdims=True)
+    return np.take(value, np.arange(new) % old, axis=1) * np.float32(old / new)
 
 
-def _key(path: tuple[str, ...]) -> str:
-    """("params", "layer1.0", "conv1", "kernel") to "layer1.0.conv1.weight"."""
-    return ".".join((*path[1:-1], _LEAVES.get(path[-1], path[-1])))
-
-
-def _to_torch_layout(leaf: str, value: np.ndarray) -> np.ndarray:
-    """Kernels end in (in, out) here and begin with (out, in) there, whatever the number of spatial axes between."""
-    return np.moveaxis(value, (-1, -2), (0, 1)) if leaf == "kernel" else value
-
-
-def _from_torch_layout(leaf: str, value: np.ndarray) -> np.ndarray:
-    return np.moveaxis(value, (0, 1), (-1, -2)) if leaf == "kernel" and value.ndim > 1 else value
-
-
-def _torch_shape(leaf: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-    return (shape[-1], shape[-2], *shape[:-2]) if leaf == "kernel" else tuple(shape)
+def _without_ones(shape):
+    return [n for n in shape if n != 1]

@@ -9,8 +9,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxcls.errors import UserError
+from jaxcls.models.fpn import FPN
 
 Constructor = Callable[..., nn.Module]
+NECKS = ("", "fpn")
 
 _MODELS: dict[str, Constructor] = {}
 
@@ -33,10 +35,12 @@ def list_models(pattern: str = "*") -> list[str]:
     return sorted(fnmatch.filter(_MODELS, pattern))
 
 
-def create(name: str, *, num_classes: int = 1000, **fields) -> nn.Module:
+def create(name: str, *, num_classes: int = 1000, neck: str = "", **fields) -> nn.Module:
     """The model called `name`, not yet initialised. `dtype` and `param_dtype` may be names, as in "bfloat16".
 
-    Raises UserError for an unknown model, a field that it does not have, or a value that cannot be one.
+    `neck="fpn"` puts a feature pyramid between the model and its classifier (`jaxcls.models.fpn`); the fields are then
+    the model's, whose dropout the new classifier takes over.
+    Raises UserError for an unknown model or neck, a field that it does not have, or a value that cannot be one.
     """
     if name not in _MODELS:
         raise UserError(f"there is no model {name!r}; {_nearest(name, list_models())}")
@@ -48,7 +52,13 @@ def create(name: str, *, num_classes: int = 1000, **fields) -> nn.Module:
             raise UserError(f"model {name!r} has no field {field!r}; {_nearest(field, sorted(known))}")
     for field in {"dtype", "param_dtype"} & fields.keys():
         fields[field] = _float_dtype(field, fields[field])
-    return _MODELS[name](num_classes=num_classes, **fields)
+    if neck not in NECKS:
+        raise UserError(f"neck must be {' or '.join(map(repr, NECKS))}, not {neck!r}")
+    if not neck:
+        return _MODELS[name](num_classes=num_classes, **fields)
+    backbone = _MODELS[name](num_classes=0, **fields)
+    return FPN(backbone=backbone, num_classes=num_classes, dropout=backbone.dropout, dtype=backbone.dtype,
+               param_dtype=backbone.param_dtype)  # fmt: skip
 
 
 def _nearest(word: str, known: list[str]) -> str:

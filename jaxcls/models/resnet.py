@@ -1,20 +1,30 @@
 """Residual networks: He et al. 2015, "Deep Residual Learning for Image Recognition" (arXiv 1512.03385), table 1.
 
 As torchvision builds them: version 1.5, the bottleneck strides in its 3x3 convolution (in the paper: the first 1x1).
-`stem="cifar"` is the usual change for pictures of 32x32: a 3x3 convolution of stride 1 and no pool.
+`stem="cifar"` is the usual change for pictures of 32x32: a 3x3 convolution of stride 1 and no pool. Variants:
+
+* ResNeXt, Xie et al. 2016 (arXiv 1611.05431): the 3x3 convolution of a bottleneck works in groups (`groups`,
+  `base_width`); wide ResNets, Zagoruyko and Komodakis 2016 (arXiv 1605.07146): it has more features (`base_width`).
+  torchvision's.
+* ResNet-D, He et al. 2018, "Bag of Tricks" (arXiv 1812.01187), section 4.2: three 3x3 convolutions as the stem, and a
+  mean over 2x2 before the 1x1 projection (`stem="deep"`, `avg_down`). timm's.
+* `attention` in every block, before the sum: "se" (Hu et al. 2017, arXiv 1709.01507), "eca" (Wang et al. 2019, arXiv
+  1910.03151) or "cbam" (Woo et al. 2018, arXiv 1807.06521). timm's; the SE-ResNets have names of their own.
+
+The nets that are timm's begin with `zero_init_residual`, as they do there.
 """
 
 from functools import partial
 from typing import Any, ClassVar
 
-import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxcls.errors import UserError
 from jaxcls.models import layers
+from jaxcls.models.base import Classifier
 from jaxcls.models.registry import register
 
-STEMS = ("imagenet", "cifar")
+STEMS = ("imagenet", "cifar", "deep")
 
 
 class BasicBlock(nn.Module):
@@ -26,17 +36,23 @@ class BasicBlock(nn.Module):
     norm: Any
     act: Any = nn.relu
     zero_init: bool = False  # the last scale starts at zero, so the block starts as its shortcut
+    avg_down: bool = False
+    attention: Any = lambda y, name: y
+    drop: Any = lambda y: y  # stochastic depth of the residual branch
     expansion: ClassVar[int] = 1
 
     @nn.compact
     def __call__(self, x):
         y = self.act(self.norm(name="bn1")(self.conv(self.features, 3, self.stride, name="conv1")(x)))
         y = last_norm(self, "bn2")(self.conv(self.features, 3, name="conv2")(y))
-        return self.act(y + shortcut(self, x))
+        return self.act(self.drop(self.attention(y, name="se")) + shortcut(self, x))
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions and a shortcut: to `[b, h/stride, w/stride, 4 * features]`."""
+    """1x1, 3x3 and 1x1 convolutions and a shortcut: to `[b, h/stride, w/stride, 4 * features]`.
+
+    The 3x3 convolution has `groups` groups, with `features * base_width / 64` (rounded down) features each.
+    """
 
     features: int
     stride: int
@@ -44,14 +60,20 @@ class Bottleneck(nn.Module):
     norm: Any
     act: Any = nn.relu
     zero_init: bool = False
+    avg_down: bool = False
+    attention: Any = lambda y, name: y
+    drop: Any = lambda y: y
+    groups: int = 1
+    base_width: int = 64
     expansion: ClassVar[int] = 4
 
     @nn.compact
     def __call__(self, x):
-        y = self.act(self.norm(name="bn1")(self.conv(self.features, 1, name="conv1")(x)))
-        y = self.act(self.norm(name="bn2")(self.conv(self.features, 3, self.stride, name="conv2")(y)))
+        width = self.features * self.base_width // 64 * self.groups
+        y = self.act(self.norm(name="bn1")(self.conv(width, 1, name="conv1")(x)))
+        y = self.act(self.norm(name="bn2")(self.conv(width, 3, self.stride, groups=self.groups, name="conv2")(y)))
         y = last_norm(self, "bn3")(self.conv(self.features * self.expansion, 1, name="conv3")(y))
-        return self.act(y + shortcut(self, x))
+        return self.act(self.drop(self.attention(y, name="se")) + shortcut(self, x))
 
 
 def last_norm(block, name: str):
@@ -62,58 +84,96 @@ def last_norm(block, name: str):
 
 def shortcut(block, x):
     """`x` itself, or its 1x1 projection where the block changes the shape. Called inside the block."""
-    features = block.features * block.expansion
-    if block.stride == 1 and x.shape[-1] == features:
+    features, stride = block.features * block.expansion, block.stride
+    if stride == 1 and x.shape[-1] == features:
         return x
-    return block.norm(name="downsample.1")(block.conv(features, 1, block.stride, name="downsample.0")(x))
+    if not block.avg_down:
+        return block.norm(name="downsample.1")(block.conv(features, 1, stride, name="downsample.0")(x))
+    x = layers.avg_pool(x, stride, ceil=True) if stride > 1 else x
+    return block.norm(name="downsample.2")(block.conv(features, 1, name="downsample.1")(x))
 
 
-class ResNet(nn.Module):
+class ResNet(Classifier):
     """A stem, stages of blocks (each later stage halves the picture and doubles the features), mean, dense.
 
-    `out`: `stem` is what the first stage sees. Raises UserError for an unknown `stem`.
+    Fields: `groups` and `base_width` of the bottlenecks; `avg_down`, shortcuts with a mean before the projection;
+    `attention`, "se", "eca" or "cbam" in every block; `zero_init_residual`, blocks start as their shortcuts;
+    `stochastic_depth`, the rate of the last block, rising linearly from 0.
+    `out`: `stem` is what the first stage sees. Raises UserError for a value that a field cannot have.
     """
 
     stage_sizes: tuple[int, ...]
     block: Any
-    num_classes: int = 1000
     width: int = 64
     stem: str = "imagenet"
+    groups: int = 1
+    base_width: int = 64
+    avg_down: bool = False
+    attention: str = ""
     zero_init_residual: bool = False
-    dtype: Any = jnp.float32
-    param_dtype: Any = jnp.float32
-    axis_name: str | None = None
-    remat: bool = False
+    stochastic_depth: float = 0.0
+    head: ClassVar = ("fc",)
 
     def __post_init__(self):
         if self.stem not in STEMS:
             raise UserError(f"stem must be one of {', '.join(STEMS)}, not {self.stem!r}")
+        layers.check_attention(self.attention)
+        if self.block.expansion == 1 and (self.groups, self.base_width) != (1, 64):
+            raise UserError("groups and base_width are for nets of bottlenecks (50 layers and more): leave them away")
+        if self.groups < 1 or self.width * self.base_width < 64:
+            raise UserError(f"groups={self.groups} and base_width={self.base_width} leave no features for a group")
         super().__post_init__()
 
     @nn.compact
     def __call__(self, images, *, train: bool = False):
-        kinds = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        conv = partial(layers.conv, **kinds)
-        norm = layers.batch_norm(train=train, axis_name=self.axis_name, **kinds)
-        block = nn.remat(self.block) if self.remat else self.block
-        kernel, stride = (7, 2) if self.stem == "imagenet" else (3, 1)
-        x = nn.relu(norm(name="bn1")(conv(self.width, kernel, stride, name="conv1")(images)))
-        if self.stem == "imagenet":
-            x = layers.max_pool(x, 3, 2, padding=1)
+        conv = partial(layers.conv, **self.kinds)
+        norm = layers.batch_norm(train=train, axis_name=self.axis_name, **self.kinds)
+        x = self.stem_features(images, conv, norm)
         out = {"stem": x}
+        rates = iter(layers.rising(self.stochastic_depth, sum(self.stage_sizes)))
+        block = partial(self.rematerialised(self.block), conv=conv, norm=norm, avg_down=self.avg_down,
+                        attention=partial(layers.attention, kind=self.attention, conv=conv, norm=norm, **self.kinds),
+                        zero_init=self.zero_init_residual)  # fmt: skip
+        if self.block.expansion > 1:
+            block = partial(block, groups=self.groups, base_width=self.base_width)
         for i, size in enumerate(self.stage_sizes):
             for j in range(size):
+                drop = partial(layers.stochastic_depth, rate=next(rates), train=train)
                 stride = 2 if i > 0 and j == 0 else 1
-                x = block(self.width * 2**i, stride, conv, norm, zero_init=self.zero_init_residual,
-                          name=f"layer{i + 1}.{j}")(x)  # fmt: skip
+                x = block(self.width * 2**i, stride, drop=drop, name=f"layer{i + 1}.{j}")(x)
             out[f"stage{i + 1}"] = x
         out["pre_logits"] = layers.global_mean(x)
-        logits = layers.logits_layer(out["pre_logits"], self.num_classes, param_dtype=self.param_dtype, name="fc")
-        return logits, out
+        return self.classify(out["pre_logits"], "fc", train=train), out
+
+    def stem_features(self, images, conv, norm):
+        """What the first stage sees."""
+        if self.stem == "cifar":
+            return nn.relu(norm(name="bn1")(conv(self.width, 3, name="conv1")(images)))
+        if self.stem == "imagenet":
+            x = conv(self.width, 7, 2, name="conv1")(images)
+        else:
+            x = nn.relu(norm(name="conv1.1")(conv(self.width // 2, 3, 2, name="conv1.0")(images)))
+            x = nn.relu(norm(name="conv1.4")(conv(self.width // 2, 3, name="conv1.3")(x)))
+            x = conv(self.width, 3, name="conv1.6")(x)
+        return layers.max_pool(nn.relu(norm(name="bn1")(x)), 3, 2, padding=1)
 
 
-register(partial(ResNet, stage_sizes=(2, 2, 2, 2), block=BasicBlock), "resnet18")
-register(partial(ResNet, stage_sizes=(3, 4, 6, 3), block=BasicBlock), "resnet34")
-register(partial(ResNet, stage_sizes=(3, 4, 6, 3), block=Bottleneck), "resnet50")
-register(partial(ResNet, stage_sizes=(3, 4, 23, 3), block=Bottleneck), "resnet101")
-register(partial(ResNet, stage_sizes=(3, 8, 36, 3), block=Bottleneck), "resnet152")
+NETS = {
+    18: partial(ResNet, stage_sizes=(2, 2, 2, 2), block=BasicBlock),
+    34: partial(ResNet, stage_sizes=(3, 4, 6, 3), block=BasicBlock),
+    50: partial(ResNet, stage_sizes=(3, 4, 6, 3), block=Bottleneck),
+    101: partial(ResNet, stage_sizes=(3, 4, 23, 3), block=Bottleneck),
+    152: partial(ResNet, stage_sizes=(3, 8, 36, 3), block=Bottleneck),
+}
+for _depth, _net in NETS.items():
+    register(_net, f"resnet{_depth}")
+    register(partial(_net, stem="deep", avg_down=True, zero_init_residual=True), f"resnet{_depth}d")
+    register(partial(_net, attention="se", zero_init_residual=True), f"seresnet{_depth}")
+register(partial(NETS[50], base_width=128), "wide_resnet50_2")
+register(partial(NETS[101], base_width=128), "wide_resnet101_2")
+register(partial(NETS[50], groups=32, base_width=4), "resnext50_32x4d")
+register(partial(NETS[101], groups=32, base_width=8), "resnext101_32x8d")
+register(partial(NETS[101], groups=64, base_width=4), "resnext101_64x4d")
+_SE = {"attention": "se", "zero_init_residual": True}
+register(partial(NETS[50], groups=32, base_width=4, **_SE), "seresnext50_32x4d")
+register(partial(NETS[101], groups=32, base_width=8, **_SE), "seresnext101_32x8d")

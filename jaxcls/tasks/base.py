@@ -12,8 +12,13 @@ class Task:
 
     transient: tuple[str, ...] = ()
 
-    def init(self, rng, batch):
-        """Parameters, model state and extra (dicts of arrays) for batches of these shapes."""
+    def init(self, rng, batch, weights=None):
+        """Parameters, model state and extra (dicts of arrays) for batches of these shapes.
+
+        `weights`, which is given only where there are any: leaves of the model's variables to start from in place of
+        fresh ones, as nested dicts. What is copied from the parameters (averages, momentum encoders) is copied from
+        these.
+        """
         raise NotImplementedError
 
     def loss(self, params, state, batch, rng):
@@ -41,9 +46,9 @@ class Wrapper(Task):
         self.inner = inner
         self.transient = inner.transient
 
-    def init(self, rng, batch):
+    def init(self, rng, batch, **weights):
         """As the inner task."""
-        return self.inner.init(rng, batch)
+        return self.inner.init(rng, batch, **weights)
 
     def loss(self, params, state, batch, rng):
         """As the inner task."""

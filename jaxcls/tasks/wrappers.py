@@ -23,9 +23,9 @@ class Transformed(Wrapper):
         self.evaluate = evaluate
         self.seed = seed
 
-    def init(self, rng, batch):
+    def init(self, rng, batch, **weights):
         """The inner task's, on an evaluation batch."""
-        return self.inner.init(rng, self.evaluate(batch))
+        return self.inner.init(rng, self.evaluate(batch), **weights)
 
     def loss(self, params, state, batch, rng):
         """The inner task's, on a transformed batch."""
@@ -57,9 +57,9 @@ class Ema(Wrapper):
         super().__init__(inner)
         self.decay = decay
 
-    def init(self, rng, batch):
+    def init(self, rng, batch, **weights):
         """The inner task's, with a copy as the first average (a copy: a buffer cannot be donated twice)."""
-        params, model_state, extra = self.inner.init(rng, batch)
+        params, model_state, extra = self.inner.init(rng, batch, **weights)
         average = jax.tree.map(jnp.copy, {"params": params, "model_state": model_state})
         return params, model_state, {**extra, "ema": average}
 

@@ -1,7 +1,11 @@
+import json
+
 import jax
 import numpy as np
 import pytest
 import references
+
+from jaxcls.models.pretrained import to_state_dict
 
 
 @pytest.fixture
@@ -25,3 +29,51 @@ def abstract():
         return jax.eval_shape(lambda key, x: model.init(key, x, train=False), jax.random.key(0), image)
 
     return variables
+
+
+@pytest.fixture
+def drawn(abstract):
+    """`drawn(model, *image_shape)`: variables with values from NumPy, since Flax's init would compile for seconds."""
+    rng = np.random.default_rng(0)
+
+    def draw(path, leaf):
+        noise = rng.normal(size=leaf.shape)
+        values = {"kernel": noise / np.sqrt(np.prod(leaf.shape[:-1])), "scale": 1 + noise / 9, "var": 1 + noise**2}
+        return np.asarray(values.get(path[-1].key, noise / 9), leaf.dtype)
+
+    return lambda model, *shape: jax.tree_util.tree_map_with_path(draw, abstract(model, *shape))
+
+
+@pytest.fixture
+def shapes(abstract):
+    """`shapes(model, *image_shape)`: those of the logits and of each entry of `out`, without the batch, by name."""
+
+    def of(model, *shape, train=False):
+        image = jax.ShapeDtypeStruct((2, *shape), np.float32)
+        call = lambda v, x: model.apply(v, x, train=train, mutable=["batch_stats"], rngs={"dropout": jax.random.key(0)})  # noqa: E731
+        (logits, out), _ = jax.eval_shape(call, abstract(model, *shape), image)
+        return jax.tree.map(lambda leaf: leaf.shape[1:], {"logits": logits, **out})
+
+    return of
+
+
+@pytest.fixture
+def check_init(shared):
+    """`check_init(name, model, *image_shape)`: what `model` is initialised with is distributed as in PyTorch's `name`.
+
+    The model may be smaller: parameters of the same name and shape are compared. Returns how many.
+    """
+
+    def check(name, model, *shape):
+        table = json.loads((shared / "reference/functions/init_stats.json").read_text())[name]
+        variables = jax.jit(model.init)(jax.random.key(0), np.zeros((1, *shape), np.float32))
+        ours = to_state_dict({"params": variables["params"]})
+        same = [key for key, value in ours.items() if table[key][0] == list(value.shape)]
+        for key in same:
+            _, mean, std = table[key]
+            error = 5 / np.sqrt(ours[key].size)  # of either sample, in units of its deviation
+            assert abs(ours[key].mean() - mean) <= error * std, key
+            assert abs(ours[key].std() - std) <= error * std, key
+        return len(same)
+
+    return check

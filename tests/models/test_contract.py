@@ -6,26 +6,43 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
+from jaxcls import models
+from jaxcls.models.alexnet import AlexNet, AlexNet2012
+from jaxcls.models.densenet import DenseNet
+from jaxcls.models.googlenet import GoogLeNet
+from jaxcls.models.inception import InceptionV3, alone, chain, fork
 from jaxcls.models.lenet import LeNet5, LeNet51998
 from jaxcls.models.resnet import BasicBlock, Bottleneck, ResNet
 from jaxcls.models.resnet_cifar import ResNetCifar
+from jaxcls.models.shufflenet import ShuffleNetV2
 from jaxcls.models.simple_cnn import SimpleCNN
+from jaxcls.models.squeezenet import SqueezeNet
+from jaxcls.models.vgg import VGG
 
 TINY = {
     "simple_cnn": (SimpleCNN, {"channels": (3, 4), "hidden": 5}, (8, 12, 2)),
     "lenet5": (LeNet5, {}, (28, 28, 1)),
     "lenet5_1998": (LeNet51998, {}, (28, 28, 1)),
-    "resnet_basic": (ResNet, {"stage_sizes": (1, 1), "block": BasicBlock, "width": 4}, (16, 24, 3)),
-    "resnet_bottleneck": (
-        ResNet,
-        {"stage_sizes": (1, 1), "block": Bottleneck, "width": 4, "stem": "cifar"},
-        (8, 8, 3),
-    ),
+    "alexnet": (AlexNet, {"channels": (4, 6, 5, 4, 4), "hidden": 9, "dropout": 0.0}, (95, 67, 3)),
+    "alexnet_2012": (AlexNet2012, {"channels": (4, 6, 4, 6, 4), "hidden": 9, "dropout": 0.0}, (95, 67, 3)),
+    "vgg": (VGG, {"stage_sizes": (1, 2), "width": 4, "hidden": 9, "batch_norm": True, "dropout": 0.0}, (20, 17, 3)),
+    "shufflenet": (ShuffleNetV2, {"channels": (4, 6, 9), "stage_sizes": (2,)}, (33, 32, 3)),
+    "squeezenet": (SqueezeNet, {"features": 8, "kernel_size": 3, "least": 17, "dropout": 0.0,
+                                "stages": (((5, 6),), ((3, 8),))}, (33, 32, 3)),
+    "googlenet": (GoogLeNet, {"stages": ((("3a", (4, 3, 4, 3, 4, 4)),),), "dropout": 0.0}, (32, 31, 3)),
+    "inception": (InceptionV3, {"stages": ((("5b", (alone("branch1x1", 4, 1), fork("branch3x3_2", 4), 4)),
+                                            ("6a", (chain("branch3x3", (4, 3)), 0))),), "dropout": 0.0}, (75, 75, 3)),
+    "fpn": (models.create, {"name": "resnet20_cifar", "neck": "fpn", "depth": 8}, (13, 12, 3)),
+    "resnet_basic": (ResNet, {"stage_sizes": (1, 1), "block": BasicBlock, "width": 4, "attention": "eca"}, (16, 24, 3)),
+    "resnet_bottleneck": (ResNet, {"stage_sizes": (1, 1), "block": Bottleneck, "width": 4, "stem": "deep", "groups": 2,
+                                   "base_width": 32, "avg_down": True, "attention": "cbam"}, (14, 12, 3)),
+    "densenet": (DenseNet, {"growth_rate": 4, "block_config": (2, 1), "num_init_features": 6, "attention": "se"},
+                 (13, 16, 3)),
     "resnet_cifar_a": (ResNetCifar, {"depth": 8, "shortcut": "A"}, (8, 8, 3)),
     "resnet_cifar_b": (ResNetCifar, {"depth": 8, "shortcut": "B"}, (8, 8, 3)),
-}
-REMATERIALISED = ["resnet_bottleneck", "resnet_cifar_b"]
-NORMALISED = ["resnet_basic", "resnet_cifar_a"]
+}  # fmt: skip
+REMATERIALISED = ["densenet", "vgg", "resnet_bottleneck", "resnet_cifar_b"]
+NORMALISED = ["densenet", "vgg", "resnet_basic", "resnet_cifar_a"]
 
 
 def build(name, **fields):

@@ -1,28 +1,47 @@
 """What the families share: layers with PyTorch's padding, initialisation and order of axes."""
 
-from jaxcls.models.layers.attention import SqueezeExcite
+from jaxcls.models.layers.attention import SqueezeExcite, attention, check_attention
+from jaxcls.models.layers.basic_conv import BasicConv
 from jaxcls.models.layers.conv import conv
+from jaxcls.models.layers.conv_norm import conv_norm
 from jaxcls.models.layers.dense import dense, flatten, logits_layer
 from jaxcls.models.layers.drop import dropout, rising, stochastic_depth
 from jaxcls.models.layers.init import kaiming_normal, torch_kernel, torch_uniform, uniform_within
+from jaxcls.models.layers.inverted import InvertedResidual, make_divisible
 from jaxcls.models.layers.norm import batch_norm, layer_norm
-from jaxcls.models.layers.pool import avg_pool, global_mean, max_pool
+from jaxcls.models.layers.pool import adaptive_avg_pool, avg_pool, global_mean, max_pool
+from jaxcls.models.layers.position import loaded_table, table_for
+from jaxcls.models.layers.size import check_size
+from jaxcls.models.layers.transformer import attend, embed_patches, mlp
 
 __all__ = [
+    "BasicConv",
+    "InvertedResidual",
     "SqueezeExcite",
+    "adaptive_avg_pool",
+    "attend",
+    "attention",
     "avg_pool",
     "batch_norm",
+    "check_attention",
+    "check_size",
     "conv",
+    "conv_norm",
     "dense",
     "dropout",
+    "embed_patches",
     "flatten",
     "global_mean",
     "kaiming_normal",
     "layer_norm",
+    "loaded_table",
     "logits_layer",
+    "make_divisible",
     "max_pool",
+    "mlp",
     "rising",
     "stochastic_depth",
+    "table_for",
     "torch_kernel",
     "torch_uniform",
     "uniform_within",

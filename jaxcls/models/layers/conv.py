@@ -3,12 +3,14 @@
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxcls.models.layers.convolve import convolve
 from jaxcls.models.layers.init import kaiming_normal
 
 
 def conv(features: int, kernel_size: int | tuple[int, int], stride: int = 1, *, groups: int = 1,
          padding: int | tuple[int, int] | None = None, use_bias: bool = False, kernel_init=kaiming_normal,
-         bias_init=nn.initializers.zeros, dtype=None, param_dtype=jnp.float32, name: str | None = None) -> nn.Conv:  # fmt: skip
+         bias_init=nn.initializers.zeros, dtype=None, param_dtype=jnp.float32,
+         name: str | None = None) -> nn.Conv:  # fmt: skip
     """A convolution of `[b, h, w, c]`, with the same padding on opposite sides: half the kernel unless given.
 
     One number stands for height and width. (Flax's SAME pads the far side more where the stride is 2, PyTorch does
@@ -28,5 +30,6 @@ def conv(features: int, kernel_size: int | tuple[int, int], stride: int = 1, *, 
         bias_init=bias_init,
         dtype=dtype,
         param_dtype=param_dtype,
+        conv_general_dilated=convolve,
         name=name,
     )

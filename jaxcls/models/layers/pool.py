@@ -58,3 +58,24 @@ def _counted(size, window, stride, before, after, counts):
 def global_mean(x):
     """The mean over height and width: `[b, h, w, c]` of any float type to float32 `[b, c]`."""
     return jnp.mean(x, axis=(1, 2), dtype=jnp.float32)
+
+
+def adaptive_avg_pool(x, size: int):
+    """Average pooling of `[b, h, w, c]` to `[b, size, size, c]`, whatever the picture's size, as PyTorch does it.
+
+    Window i of n along an axis of m reaches from floor(i m / n) to ceil((i + 1) m / n): windows overlap where n does
+    not divide m, and repeat pixels where m < n. Means are taken in float32.
+    """
+    if x.shape[1:3] == (size, size):
+        return x
+    rows, columns = (_windows(length, size) for length in x.shape[1:3])
+    total = jnp.einsum("bhwc,ih,jw->bijc", x.astype(jnp.float32), rows, columns, precision="highest")
+    return (total / np.outer(rows.sum(1), columns.sum(1))[..., None]).astype(x.dtype)
+
+
+def _windows(length: int, size: int) -> np.ndarray:
+    """`[size, length]`, one where a place lies inside a window of adaptive pooling, else zero."""
+    starts = np.arange(size) * length // size
+    ends = -(-np.arange(1, size + 1) * length // size)
+    places = np.arange(length)
+    return ((places >= starts[:, None]) & (places < ends[:, None])).astype(np.float32)

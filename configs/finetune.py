@@ -1,0 +1,27 @@
+"""Published weights fine-tuned on a folder of one's own pictures: SqueezeNet 1.1 from ImageNet, 224 pixels.
+
+    python -m jaxcls.main --config=configs/finetune.py --config.data.name=folder/PATH \
+        --config.model.pretrained=squeezenet1_1.safetensors --workdir=runs/finetune
+"""
+
+from jaxcls.defaults import default_config, parse_tiny
+
+
+def get_config(arg=""):
+    """`:tiny` trains a net of an eighth of the width at 32 pixels for 4 steps."""
+    tiny = parse_tiny(arg)
+    size = 32 if tiny else 224
+    config = default_config()
+    config.duration = "4 steps" if tiny else "20 epochs"
+    config.batch_size = 32
+    config.data.name = "folder/pictures"
+    config.data.augment = (f"random_resized_crop({size}, scale=(0.25, 1.0))", "flip")
+    config.data.eval_transform = (f"resize({size * 8 // 7})", f"center_crop({size})")
+    config.data.normalize = "imagenet"
+    config.model.name = "resnet18" if tiny else "squeezenet1_1"
+    config.model.fields = {"width": 8} if tiny else {}
+    config.schedule.peak = 0.01
+    config.schedule.warmup = "" if tiny else "5%"
+    config.optim.nesterov = True
+    config.optim.weight_decay = 1e-4
+    return config

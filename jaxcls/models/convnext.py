@@ -1,0 +1,104 @@
+"""ConvNeXt: Liu et al. 2022, "A ConvNet for the 2020s" (arXiv 2201.03545), section 2 and appendix A, as in torchvision.
+
+A residual network whose blocks follow a transformer's: a 7x7 depthwise convolution that mixes places, a LayerNorm, and
+a hidden layer of four times the width that mixes channels. Weights with timm's or the authors' names load too.
+"""
+
+from functools import partial
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxcls.errors import UserError
+from jaxcls.models import layers
+from jaxcls.models.base import Classifier
+from jaxcls.models.registry import register
+
+# The reference truncates at +-2, a hundred deviations out: a plain normal distribution.
+_init = nn.initializers.normal(0.02)
+_gelu = partial(nn.gelu, approximate=False)
+
+
+class ConvNeXtBlock(nn.Module):
+    """Depthwise 7x7, LayerNorm, dense, GELU, dense, each channel scaled, and `x` itself: `[b, h, w, c]` to the same."""
+
+    layer_scale: float
+    conv: Any
+    norm: Any
+    dense: Any
+    param_dtype: Any
+    act: Any = _gelu
+    drop: Any = lambda y: y  # stochastic depth of the residual branch
+
+    @nn.compact
+    def __call__(self, x):
+        c = x.shape[-1]
+        y = self.norm(name="block.2")(self.conv(c, 7, groups=c, name="block.0")(x))
+        y = self.dense(self.act(self.dense(y, 4 * c, name="block.3")), c, name="block.5")
+        init = nn.initializers.constant(self.layer_scale)
+        scale = self.param("layer_scale", init, (c, 1, 1), self.param_dtype)
+        return x + self.drop(y * scale.reshape(c).astype(y.dtype))
+
+
+class ConvNeXt(Classifier):
+    """Stages of `depths` blocks and `widths` channels at a 4th, 8th, 16th and 32nd of the picture; mean, LayerNorm,
+    dense.
+
+    `out`: `stem` is the 4x4 convolution with its LayerNorm, `pre_logits` what the last LayerNorm gives. That one is
+    there with `num_classes=0`, too: it ends the features, although the reference counts it as the classifier's. Sides
+    that are no multiple of 32 lose their far edge. Raises UserError for pictures below 32x32.
+    """
+
+    depths: tuple[int, ...]
+    widths: tuple[int, ...]
+    stochastic_depth: float = 0.0
+    layer_scale: float = 1e-6
+    head: ClassVar = ("classifier.2",)
+    renames: ClassVar = (
+        (r"^(stem|downsample_layers\.0)\.", "features.0."),
+        *((rf"^(stages\.{i}\.downsample|downsample_layers\.{i})\.", f"features.{2 * i}.") for i in range(1, 4)),
+        *((rf"^stages\.{i}\.(blocks\.)?(\d+)\.", rf"features.{2 * i + 1}.\2.") for i in range(4)),
+        (r"^(head\.)?norm\.", "classifier.0."),
+        (r"^head\.(fc\.)?", "classifier.2."),
+        (r"\.(conv_dw|dwconv)\.", ".block.0."),
+        (r"\.norm\.", ".block.2."),
+        (r"\.(mlp\.fc|pwconv)1\.", ".block.3."),
+        (r"\.(mlp\.fc|pwconv)2\.", ".block.5."),
+        (r"\.gamma$", ".layer_scale"),
+    )
+
+    @nn.compact
+    def __call__(self, images, *, train: bool = False):
+        if min(images.shape[1:3]) < 32:
+            raise UserError(f"ConvNeXt takes pictures of 32x32 or larger, not {images.shape[1]}x{images.shape[2]}: "
+                            "resize them")  # fmt: skip
+        inits = {"kernel_init": _init, "bias_init": nn.initializers.zeros}
+        conv = partial(layers.conv, use_bias=True, **inits, **self.kinds)
+        dense = partial(layers.dense, **inits, **self.kinds)
+        norm = layers.layer_norm(epsilon=1e-6, **self.kinds)
+        block = self.rematerialised(ConvNeXtBlock)
+        rates = iter(layers.rising(self.stochastic_depth, sum(self.depths)))
+        x = norm(name="features.0.1")(conv(self.widths[0], 4, 4, padding=0, name="features.0.0")(images))
+        out = {"stem": x}
+        for i, (depth, width) in enumerate(zip(self.depths, self.widths, strict=True)):
+            if i:
+                x = norm(name=f"features.{2 * i}.0")(x)
+                x = conv(width, 2, 2, padding=0, name=f"features.{2 * i}.1")(x)
+            for j in range(depth):
+                x = block(self.layer_scale, conv, norm, dense, self.param_dtype,
+                          drop=partial(layers.stochastic_depth, rate=next(rates), train=train),
+                          name=f"features.{2 * i + 1}.{j}")(x)  # fmt: skip
+            out[f"stage{i + 1}"] = x
+        last_norm = layers.layer_norm(epsilon=1e-6, dtype=jnp.float32, param_dtype=self.param_dtype)
+        out["pre_logits"] = last_norm(name="classifier.0")(layers.global_mean(x))
+        return self.classify(out["pre_logits"], "classifier.2", train=train, **inits), out
+
+
+for _name, _depths, _widths, _rate in (
+    ("tiny", (3, 3, 9, 3), (96, 192, 384, 768), 0.1),
+    ("small", (3, 3, 27, 3), (96, 192, 384, 768), 0.4),
+    ("base", (3, 3, 27, 3), (128, 256, 512, 1024), 0.5),
+    ("large", (3, 3, 27, 3), (192, 384, 768, 1536), 0.5),
+):
+    register(partial(ConvNeXt, depths=_depths, widths=_widths, stochastic_depth=_rate), f"convnext_{_name}")

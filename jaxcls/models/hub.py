@@ -1,0 +1,34 @@
+"""Weights on the Hugging Face hub, through its own client, which keeps what it has downloaded."""
+
+from pathlib import Path
+
+from jaxcls.errors import UserError
+
+PREFIX = "hf-hub:"
+FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+def fetch(name: str) -> Path:
+    """The local path of the weights of `hf-hub:ORG/NAME[@revision]`; downloads them if they are not here yet.
+
+    Raises:
+      UserError: where the client is not installed, there is no network, or the hub has no such weights.
+    """
+    repo, _, revision = name.removeprefix(PREFIX).partition("@")
+    try:
+        from huggingface_hub import hf_hub_download
+    except ImportError as error:
+        raise UserError(
+            f"{name} needs the client of the Hugging Face hub; install it with: pip install 'jaxcls[hub]', "
+            "or download the file by hand and give its path."
+        ) from error
+    problems = []
+    for file in FILES:
+        try:
+            return Path(hf_hub_download(repo, file, revision=revision or None))
+        except Exception as error:  # of a dozen types, by the version of the client and of what it uses
+            problems.append(" ".join(str(error).split())[:200] or type(error).__name__)
+    raise UserError(
+        f"{name} can't be downloaded: {problems[0]}; look whether https://huggingface.co/{repo} has one of "
+        f"{', '.join(FILES)} and there is a network, or download the file by hand and give its path."
+    )

@@ -1,0 +1,135 @@
+"""What `torch.save` writes, read and written without PyTorch: its zip format (since 1.6) and the one before."""
+
+import functools
+import math
+import mmap
+import struct
+import zipfile
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from jaxcls.errors import UserError
+from jaxcls.models.torch_pickle import STORAGES, Machine, Tensor
+
+# The older format is a row of pickles: this number, the protocol, sizes of the system, the object, the keys of the
+# storages; then for each of these its count and its numbers. The first pickle of all is the same in every file.
+MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
+BEGINS = b"\x8a\n" + MAGIC.to_bytes(10, "little")  # after the two bytes of the pickle's protocol
+
+
+def read(file: BinaryIO) -> tuple[Any, Callable[[Tensor], np.ndarray]]:
+    """The object in a file, with a `Tensor` for each tensor, and a function that gets the (read-only) array of one.
+
+    Raises UserError, without the name of the file, for what is refused; for damaged files exceptions of any type.
+    """
+    begins = file.read(2)
+    file.seek(0)
+    return _read_zip(file) if begins == b"PK" else _read_old(file)
+
+
+def _read_zip(file):
+    archive = zipfile.ZipFile(file)
+    sizes = {info.filename: info.file_size for info in archive.infolist()}
+    roots = [name.removesuffix("data.pkl") for name in sizes if name.count("/") == 1 and name.endswith("/data.pkl")]
+    if len(roots) != 1:
+        raise UserError(f"is a zip archive without weights ({', '.join(map(ascii, [*sizes][:3])) or 'empty'})")
+    (root,) = roots
+    if f"{root}constants.pkl" in sizes:
+        raise UserError("is a TorchScript program; save its weights alone, with torch.save(model.state_dict(), ...)")
+    if sum(sizes.values()) > file.seek(0, 2):
+        raise UserError("is compressed, which torch.save's archives never are; unpack and save it again")
+    if f"{root}byteorder" in sizes:
+        _require_little_endian(archive.read(f"{root}byteorder") == b"little")
+    found = Machine(archive.read(f"{root}data.pkl")).run()
+    raw = functools.cache(lambda key: archive.read(f"{root}data/{key}"))
+    return found, lambda tensor: _view(tensor, raw(tensor.storage.key))
+
+
+def _read_old(file):
+    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    if Machine(mapped).run() != MAGIC or Machine(mapped).run() != PROTOCOL:
+        raise UserError("is of a protocol that no torch.save wrote")
+    _require_little_endian(Machine(mapped).run()["little_endian"] is True)
+    machine = Machine(mapped)
+    found, keys = machine.run(), Machine(mapped).run()
+    raw, start = {}, mapped.tell()
+    for key in keys:
+        if not isinstance(key, str):  # a nest of tuples could take for ever to hash
+            raise ValueError("a storage has no key")
+        storage = machine.storages[key]
+        (count,) = struct.unpack_from("<q", mapped, start)
+        start, end = start + 8, start + 8 + count * storage.dtype.itemsize
+        if count != storage.count or end > len(mapped):
+            raise ValueError("a storage is cut off")
+        raw[key], start = memoryview(mapped)[start:end], end
+    return found, lambda tensor: _view(tensor, raw[tensor.storage.key])
+
+
+def _require_little_endian(little):
+    if not little:
+        raise UserError("was written on a big-endian machine, which can't be read here; save it on another one")
+
+
+def _view(tensor, raw):
+    """The array of a tensor on the bytes of its storage, which it may neither reach beyond nor be larger than."""
+    (_, kind, count), dtype, size = tensor.storage, tensor.dtype, tensor.size
+    if count * kind.itemsize > len(raw):
+        raise ValueError("a storage is shorter than it claims")
+    if math.prod(size) == 0:
+        return np.zeros(size, dtype)
+    available = count * kind.itemsize // dtype.itemsize
+    last = tensor.offset + sum((n - 1) * step for n, step in zip(size, tensor.stride, strict=True))
+    if last >= available or math.prod(size) > available:
+        raise ValueError("a tensor reaches beyond its storage")
+    strides = tuple(step * dtype.itemsize for step in tensor.stride)
+    array = np.ndarray(size, dtype, raw, tensor.offset * dtype.itemsize, strides)
+    array.flags.writeable = False
+    return array
+
+
+def write(file: BinaryIO, tensors: dict[str, np.ndarray]) -> None:
+    """Writes a state dict in the zip format, for `torch.load(..., weights_only=True)`.
+
+    Raises UserError for a type that PyTorch has no storage for.
+    """
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr("archive/data.pkl", _pickled(tensors))
+        archive.writestr("archive/byteorder", "little")
+        for i, array in enumerate(tensors.values()):
+            archive.writestr(f"archive/data/{i}", np.ascontiguousarray(array).tobytes())
+        archive.writestr("archive/version", "3\n")
+
+
+def _pickled(tensors):
+    """The pickle (protocol 2) of an OrderedDict from names to tensors, the i-th on the storage "i"."""
+    kinds = {np.dtype(kind): name for name, kind in STORAGES.items()}
+    empty = _global("collections", "OrderedDict") + b")R"
+    parts = [b"\x80\x02", empty, b"("]
+    for i, (name, array) in enumerate(tensors.items()):
+        if array.dtype not in kinds:
+            raise UserError(f"{name} is of type {array.dtype}, for which torch.save has no storage")
+        storage = b"(" + _text("storage") + _global("torch", f"{kinds[array.dtype]}Storage")
+        storage += _text(str(i)) + _text("cpu") + _number(array.size) + b"tQ"
+        strides = [math.prod(array.shape[axis + 1 :]) for axis in range(array.ndim)]
+        parts += [_text(name), _global("torch._utils", "_rebuild_tensor_v2"), b"(", storage, _number(0)]
+        parts += [_numbers(array.shape), _numbers(strides), b"\x89", empty, b"tR"]
+    return b"".join([*parts, b"u."])
+
+
+def _global(module, name):
+    return f"c{module}\n{name}\n".encode()
+
+
+def _text(text):
+    encoded = text.encode()
+    return b"X" + struct.pack("<I", len(encoded)) + encoded
+
+
+def _number(n):
+    return b"\x8a\x08" + struct.pack("<q", n)
+
+
+def _numbers(values):
+    return b"(" + b"".join(map(_number, values)) + b"t"

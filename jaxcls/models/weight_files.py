@@ -1,0 +1,215 @@
+"""Files of published weights: safetensors and what `torch.save` writes, told apart by their content, not their name.
+
+Nothing of a file is executed, and PyTorch is not needed. Files are mapped into memory, so that only what is used is
+read (zip archives of PyTorch are read once, which checks their sums).
+"""
+
+import contextlib
+import difflib
+import hashlib
+import json
+import math
+import mmap
+import os
+import re
+import struct
+from pathlib import Path
+from typing import NamedTuple
+
+import ml_dtypes
+import numpy as np
+
+from jaxcls.errors import UserError
+from jaxcls.models import hub, torch_files
+from jaxcls.models.torch_pickle import Tensor
+
+# Where training scripts keep the state dict, in order of preference: the averaged weights are the published ones.
+CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model", "model_state")
+SUFFIXES = (".safetensors", ".pth", ".pt")
+_LONGEST_HEADER = 100_000_000  # of safetensors, by its definition
+_DTYPES = {
+    "F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16,
+    "F8_E4M3": ml_dtypes.float8_e4m3fn, "F8_E5M2": ml_dtypes.float8_e5m2, "C64": np.complex64,
+    "I64": np.int64, "I32": np.int32, "I16": np.int16, "I8": np.int8,
+    "U64": np.uint64, "U32": np.uint32, "U16": np.uint16, "U8": np.uint8, "BOOL": np.bool_,
+}  # fmt: skip
+_STRANGERS = {
+    b"version https://git-lfs": "is a pointer of Git LFS, not the file itself; get that with 'git lfs pull'",
+    b"<": "is a web page, not weights; the download went wrong",
+    b"\x89HDF": "is an HDF5 file (of Keras?); only safetensors and files of PyTorch can be read",
+}
+
+
+class WeightFile(NamedTuple):
+    """Named arrays of a file.
+
+    Attributes:
+      name: what it was asked for by.
+      path: where it lies.
+      tensors: name -> array, read-only.
+      container: the key of the file under which the state dict was found; "" where the file is one.
+    """
+
+    name: str
+    path: Path
+    tensors: dict[str, np.ndarray]
+    container: str = ""
+
+    @property
+    def sha256(self) -> str:
+        """Of the whole file."""
+        with open(self.path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read(name: str | Path) -> WeightFile:
+    """The tensors of a file, or of one on the Hugging Face hub (`hf-hub:ORG/NAME[@revision]`).
+
+    Raises:
+      UserError: one line, for a file that is missing, damaged or something else, or wants to execute code.
+    """
+    path = hub.fetch(str(name)) if str(name).startswith(hub.PREFIX) else Path(name).expanduser()
+    with _reading(path):
+        if not path.is_file():
+            raise UserError(_missing(path))
+        with open(path, "rb") as file:
+            begins = file.read(64)
+            file.seek(0)
+            if begins[:4] == b"PK\x03\x04" or begins[2:14] == torch_files.BEGINS:
+                found, array = torch_files.read(file)
+                tensors, container = _state_dict(found)
+                tensors = {key: array(tensor) for key, tensor in tensors.items()}
+            elif begins[8:9] == b"{":
+                tensors, container = _read_safetensors(file), ""
+            else:
+                raise UserError(_stranger(begins))
+        if bad := [key for key in tensors if not key.isprintable()]:
+            raise ValueError(f"a tensor is called {bad[0]!a}")
+        if not tensors:
+            raise UserError("holds no tensors")
+    return WeightFile(str(name), path, tensors, container)
+
+
+def write(path: str | Path, tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
+    """Writes a state dict: as safetensors, or in PyTorch's zip format (without the metadata) for .pth and .pt.
+
+    Raises:
+      UserError: for another suffix, a type that the format does not know, or a file that cannot be written.
+    """
+    path = Path(path)
+    if path.suffix not in SUFFIXES:
+        raise UserError(f"{path} must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with open(temporary, "wb") as file:
+            if path.suffix == ".safetensors":
+                _write_safetensors(file, tensors, metadata)
+            else:
+                torch_files.write(file, tensors)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"{path} can't be written: {error.strerror or error}; choose another place") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _reading(path):
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"weights {path}: {error}") from error
+    except Exception as error:  # json, zipfile, pickletools and NumPy raise a dozen types for damaged files
+        reason = error.strerror if isinstance(error, OSError) else None
+        if reason:
+            raise UserError(f"weights {path}: can't be read: {reason}") from error
+        text = str(error) if isinstance(error, ValueError) else f"{type(error).__name__} {error}"
+        detail = ascii(" ".join(text.split()))[1:-1][:100]
+        raise UserError(f"weights {path}: is damaged or cut off ({detail}); get it again") from error
+
+
+def _missing(path):
+    if path.is_dir():
+        return "is a folder; give a file"
+    near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*") if p.is_file()], 1)
+    hint = f"; did you mean {path.parent / near[0]}?" if near else ""
+    if not near and path.suffix not in (*SUFFIXES, ".th", ".bin") and re.fullmatch(r"[\w-]+/[\w.@-]+", str(path)):
+        hint = f"; for the Hugging Face hub write {hub.PREFIX}{path}"
+    return f"there is no such file{hint}"
+
+
+def _stranger(begins):
+    if not begins:
+        return "is empty"
+    for start, what in _STRANGERS.items():
+        if begins.startswith(start):
+            return what
+    return f"is neither safetensors nor a file of torch.save (it begins with {begins[:8]!r})"
+
+
+def _state_dict(found):
+    """(name -> Tensor, the key it was found under) of the object in a file of PyTorch; other values are left out."""
+    if not isinstance(found, dict):
+        raise UserError(f"holds a {type(found).__name__.lower()}, not a state dict")
+    places = [(found.get(key), key) for key in CONTAINERS] + [(found, "")]
+    for place, container in places:
+        if isinstance(place, dict):
+            tensors = {key: x for key, x in place.items() if isinstance(key, str) and isinstance(x, Tensor)}
+            if tensors:
+                return tensors, container
+    keys = ", ".join(ascii(key) for key in list(found)[:5]) or "none"
+    raise UserError(f"is no state dict and holds none under {', '.join(CONTAINERS)}; its keys are {keys}")
+
+
+def _read_safetensors(file):
+    """Name -> array. The format: 8 bytes with the length of a JSON header, the header, the numbers without gaps."""
+    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    (length,) = struct.unpack_from("<Q", mapped)
+    if length > min(_LONGEST_HEADER, len(mapped) - 8):
+        raise ValueError("its header is longer than the file")
+    header = _parse(mapped[8 : 8 + length])
+    header.pop("__metadata__", None)
+    data, tensors, end = memoryview(mapped)[8 + length :], {}, 0
+    for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+        dtype, shape, (start, stop) = np.dtype(_DTYPES[entry["dtype"]]), entry["shape"], entry["data_offsets"]
+        if not all(type(n) is int and n >= 0 for n in (start, stop, *shape)) or start != end:
+            raise ValueError("its tensors leave gaps or overlap")
+        if stop > len(data) or stop - start != math.prod(shape) * dtype.itemsize:
+            raise ValueError("a tensor is longer than its data")
+        tensors[name] = np.ndarray(shape, dtype, data[start:stop]) if stop > start else np.zeros(shape, dtype)
+        end = stop
+    if end != len(data):
+        raise ValueError("there is more in it than its header says")
+    return tensors
+
+
+def _parse(text):
+    """A JSON object; names that stand in it twice are refused."""
+
+    def unique(pairs):
+        if len(dict(pairs)) < len(pairs):
+            raise ValueError("a name stands twice in its header")
+        return dict(pairs)
+
+    header = json.loads(text.decode(), object_pairs_hook=unique)
+    if not isinstance(header, dict):
+        raise ValueError("its header is no JSON object")
+    return header
+
+
+def _write_safetensors(file, tensors, metadata):
+    names = {np.dtype(kind): name for name, kind in _DTYPES.items()}
+    header, start = {"__metadata__": metadata}, 0
+    order = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))  # so that all are aligned
+    for name in order:
+        array = tensors[name]
+        if array.dtype not in names:
+            raise UserError(f"{name} is of type {array.dtype}, which safetensors does not know")
+        entry = {"dtype": names[array.dtype], "shape": array.shape, "data_offsets": [start, start + array.nbytes]}
+        header[name], start = entry, start + array.nbytes
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    file.write(struct.pack("<Q", len(text)) + text)
+    for name in order:
+        file.write(np.ascontiguousarray(tensors[name]).tobytes())

@@ -1,0 +1,94 @@
+"""The forms of layers.convolve against XLA's own convolution, values and gradients."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax import lax
+
+from jaxcls.models.layers import convolve as forms
+from jaxcls.models.layers.convolve import convolve, plain
+
+LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+
+def native(x, kernel, strides, padding, groups):
+    return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=LAYOUT, feature_group_count=groups)
+
+
+def ours(x, kernel, strides, padding, groups):
+    numbers = lax.conv_dimension_numbers(x.shape, kernel.shape, LAYOUT)
+    return convolve(x, kernel, strides, padding, (1, 1), (1, 1), dimension_numbers=numbers, feature_group_count=groups)
+
+
+def compare(size, channels, features, window, strides, padding, groups):
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(2, *size, channels)), jnp.float32)
+    kernel = jnp.asarray(rng.normal(size=(*window, channels // groups, features)), jnp.float32)
+    want, transpose = jax.vjp(lambda x, k: native(x, k, strides, padding, groups), x, kernel)
+    got, ours_transpose = jax.vjp(lambda x, k: ours(x, k, strides, padding, groups), x, kernel)
+    assert got.shape == want.shape
+    grad = jnp.asarray(rng.normal(size=want.shape), jnp.float32)
+    for a, b in zip((got, *ours_transpose(grad)), (want, *transpose(grad)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(b).max())
+
+
+def primitives(function, *args):
+    return {equation.primitive.name for equation in jax.make_jaxpr(function)(*args).eqns}
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    st.tuples(st.integers(5, 9), st.integers(5, 9)),
+    st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    st.tuples(st.integers(0, 2), st.integers(0, 2)),
+    st.tuples(st.integers(0, 2), st.integers(0, 2)),
+)
+def test_depthwise(size, window, strides, vertical, horizontal):
+    compare(size, 5, 5, window, strides, (vertical, horizontal), groups=5)
+
+
+@pytest.mark.parametrize(
+    "size, window, stride",
+    [((6, 5), 1, 1), ((6, 5), 1, 2), ((9, 8), 2, 2), ((9, 10), 4, 4)],
+    ids=["1x1", "1x1 every second pixel", "patches of 2", "patches of 4 and some pixels over"],
+)
+def test_patches(size, window, stride):
+    compare(size, 3, 4, (window, window), (stride, stride), ((0, 0), (0, 0)), groups=1)
+
+
+@pytest.mark.parametrize(
+    "channels, features, groups, stride",
+    [(8, 16, 4, 1), (96, 48, 12, 2), (64, 64, 16, 1), (66, 44, 22, 1), (6, 12, 6, 1)],
+)
+def test_grouped(channels, features, groups, stride):
+    compare((5, 6), channels, features, (3, 3), (stride, stride), ((1, 1), (1, 1)), groups)
+
+
+def test_half_precision_sums_the_gradient_of_a_depthwise_kernel_in_float32():
+    x = jnp.ones((3, 40, 40, 2), jnp.bfloat16)
+    kernel = jnp.zeros((1, 3, 1, 2), jnp.bfloat16)
+    total = lambda k: ours(x, k, (1, 1), ((0, 0), (1, 1)), 2).astype(jnp.float32).sum()  # noqa: E731
+    got = jax.grad(total)(kernel)
+    assert got.dtype == jnp.bfloat16
+    np.testing.assert_allclose(got[0, 1].astype(jnp.float32), 3 * 40 * 40, rtol=0.004)  # bfloat16 would stop at 256
+
+
+def test_plain_uses_one_convolution():
+    def used():
+        call = lambda x, k: ours(x, k, (1, 1), ((1, 1), (1, 1)), 4)  # noqa: E731  new each time: traces are cached
+        return primitives(call, jnp.ones((1, 5, 5, 4)), jnp.ones((3, 3, 1, 4)))
+
+    assert "conv_general_dilated" not in used()
+    with plain():
+        assert used() == {"conv_general_dilated"}
+    assert "conv_general_dilated" not in used()
+
+
+def test_accelerators_use_one_convolution(monkeypatch):
+    monkeypatch.setattr(forms.jax, "default_backend", lambda: "gpu")
+    x, kernel = jnp.ones((1, 5, 5, 4)), jnp.ones((1, 1, 4, 6))
+    assert primitives(lambda x, k: ours(x, k, (1, 1), ((0, 0), (0, 0)), 1), x, kernel) == {"conv_general_dilated"}
