@@ -10,14 +10,12 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxcls.errors import UserError
 from jaxcls.models import layers
 from jaxcls.models.base import Classifier
 from jaxcls.models.registry import register
 
 # The reference truncates at +-2, a hundred deviations out: a plain normal distribution.
 _init = nn.initializers.normal(0.02)
-_gelu = partial(nn.gelu, approximate=False)
 
 
 class ConvNeXtBlock(nn.Module):
@@ -28,14 +26,13 @@ class ConvNeXtBlock(nn.Module):
     norm: Any
     dense: Any
     param_dtype: Any
-    act: Any = _gelu
     drop: Any = lambda y: y  # stochastic depth of the residual branch
 
     @nn.compact
     def __call__(self, x):
         c = x.shape[-1]
         y = self.norm(name="block.2")(self.conv(c, 7, groups=c, name="block.0")(x))
-        y = self.dense(self.act(self.dense(y, 4 * c, name="block.3")), c, name="block.5")
+        y = layers.mlp(y, 4 * c, self.dense, names=("block.3", "block.5"))
         init = nn.initializers.constant(self.layer_scale)
         scale = self.param("layer_scale", init, (c, 1, 1), self.param_dtype)
         return x + self.drop(y * scale.reshape(c).astype(y.dtype))
@@ -70,9 +67,7 @@ class ConvNeXt(Classifier):
 
     @nn.compact
     def __call__(self, images, *, train: bool = False):
-        if min(images.shape[1:3]) < 32:
-            raise UserError(f"ConvNeXt takes pictures of 32x32 or larger, not {images.shape[1]}x{images.shape[2]}: "
-                            "resize them")  # fmt: skip
+        layers.check_size(images, 32, "ConvNeXt")
         inits = {"kernel_init": _init, "bias_init": nn.initializers.zeros}
         conv = partial(layers.conv, use_bias=True, **inits, **self.kinds)
         dense = partial(layers.dense, **inits, **self.kinds)

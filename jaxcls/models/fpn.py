@@ -47,7 +47,7 @@ class FPN(Classifier, kw_only=True):
     @property
     def unused(self):
         """What the backbone has no place for, its own last layer included."""
-        return (*self.backbone.unused, *(re.escape(f"{layer}.") for layer in self.backbone.head))
+        return (*self.backbone.unused, *(f"^{re.escape(layer)}\\." for layer in self.backbone.head))
 
     @property
     def renames(self):

@@ -49,8 +49,8 @@ class MobileNetV2(Classifier):
     """A 3x3 convolution, inverted residuals by `rows`, a 1x1 convolution, mean, dense.
 
     Fields: `width_mult` multiplies all widths (that of the last 1x1 convolution only above 1), rounded to multiples of
-    8; `stem="cifar"` leaves away the first two halvings, for pictures of 32x32 (as kuangliu's port does, which has
-    projections in its shortcuts besides); `stochastic_depth`: rate of the last block, rising from 0 in the first.
+    8; `stem="cifar"` leaves away the first two halvings, for pictures of 32x32 (as kuangliu's port does, whose
+    blocks have further convolutions); `stochastic_depth`: rate of the last block, rising from 0 in the first.
 
     `out`: a stage begins where the picture is halved, `stem` is what stage1 sees. With `stem="cifar"` the same blocks
     make a stage, and stage1 keeps the size. Raises UserError for another `stem` or a width that is not positive.

@@ -1,7 +1,7 @@
 """Deep pyramidal residual networks: Han et al. 2016 (arXiv 1610.02915), additive: every block is a little wider.
 
 From the stem's width the features grow in even steps by `alpha` in all (equation 2). Blocks have a norm before each
-convolution and one at the end, but no activation before the first convolution (section 2.4, figure 6d); shortcuts have
+convolution and one at the end, but no activation before the first convolution (figure 6d); shortcuts have
 no parameters. Names and initialisation are those of dyhan0920/PyramidNet-PyTorch, by the authors.
 """
 

@@ -28,19 +28,15 @@ class SwinBlock(nn.Module):
     norm: Any
     dense: Any
     version: int
-    act: Any = partial(nn.gelu, approximate=False)
     drop: Any = lambda y: y  # stochastic depth of the residual branches
 
     @nn.compact
     def __call__(self, x):
-        for norm, branch in (("norm1", self.attention(name="attn")), ("norm2", self.mlp)):
+        mlp = partial(layers.mlp, hidden=4 * x.shape[-1], dense=self.dense, names=("mlp.0", "mlp.3"))
+        for norm, branch in (("norm1", self.attention(name="attn")), ("norm2", mlp)):
             norm = self.norm(name=norm)
             x = x + self.drop(branch(norm(x)) if self.version == 1 else norm(branch(x)))
         return x
-
-    def mlp(self, x):
-        y = self.act(self.dense(x, 4 * x.shape[-1], name="mlp.0"))
-        return self.dense(y, x.shape[-1], name="mlp.3")
 
 
 class PatchMerging(nn.Module):
@@ -76,7 +72,7 @@ class Swin(Classifier):
     window_size: int = 7
     version: int = 1
     trained_window: int | None = None
-    stochastic_depth: float = 0.1
+    stochastic_depth: float = 0.0
     head: ClassVar = ("head",)
     unused: ClassVar = (r"\.(relative_position_index|relative_coords_table|attn_mask)$",)
     renames: ClassVar = (
@@ -97,9 +93,7 @@ class Swin(Classifier):
 
     @nn.compact
     def __call__(self, images, *, train: bool = False):
-        if min(images.shape[1:3]) < 4:
-            height, width = images.shape[1:3]
-            raise UserError(f"Swin takes pictures of 4x4 or larger, not {height}x{width}: resize them")
+        layers.check_size(images, 4, "Swin")
         inits = {"kernel_init": _init, "bias_init": nn.initializers.zeros}
         dense = partial(layers.dense, **inits, **self.kinds)
         norm = layers.layer_norm(epsilon=1e-5, **self.kinds)

@@ -5,7 +5,7 @@ inside a block, too. So the rules follow from what blocks a variant has.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -27,7 +27,7 @@ def inside(ours: tuple[str, ...], theirs: tuple[str, ...] = ()) -> Pairs:
     return tuple(zip(theirs, ours, strict=True))
 
 
-def renames(blocks: Iterable[tuple[str, str, Pairs]], ends: tuple[str, str, str, str, str]) -> Pairs:
+def renames(blocks: Sequence[tuple[str, str, Pairs]], ends: tuple[str, str, str, str, str]) -> Pairs:
     """The rules of a whole net, for `Classifier.renames`. Names that are ours already stay as they are.
 
     `blocks`: for each of them (or for several at once) a pattern of what timm has after "blocks.", our name (it may

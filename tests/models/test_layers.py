@@ -1,3 +1,6 @@
+import itertools
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,3 +41,22 @@ def test_global_mean_of_half_precision_is_taken_in_float32():
 def test_flatten_runs_over_channels_first():
     x = jnp.arange(12).reshape(1, 2, 3, 2)  # [b, h, w, c], the value is the position
     assert layers.flatten(x)[0].tolist() == [0, 2, 4, 6, 8, 10, 1, 3, 5, 7, 9, 11]
+
+
+@pytest.mark.parametrize("height, width", [(13, 9), (14, 7), (3, 1), (7, 7)])
+def test_adaptive_average_pool(height, width):
+    """Window i of 7 reaches from floor(i n / 7) to ceil((i + 1) n / 7)."""
+    x = np.random.default_rng(0).normal(size=(2, height, width, 3)).astype(np.float32)
+    got = layers.adaptive_avg_pool(jnp.asarray(x), 7)
+    assert got.shape == (2, 7, 7, 3)
+    for i, j in itertools.product(range(7), range(7)):
+        rows = slice(math.floor(i * height / 7), math.ceil((i + 1) * height / 7))
+        columns = slice(math.floor(j * width / 7), math.ceil((j + 1) * width / 7))
+        np.testing.assert_allclose(got[:, i, j], x[:, rows, columns].mean((1, 2)), rtol=1e-5, atol=1e-6)
+
+
+def test_adaptive_average_pool_of_half_precision_is_taken_in_float32():
+    x = jnp.ones((1, 32, 32, 1), jnp.bfloat16)
+    got = layers.adaptive_avg_pool(x, 3)
+    assert got.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(got.astype(jnp.float32), np.ones((1, 3, 3, 1)))

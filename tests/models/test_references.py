@@ -22,7 +22,7 @@ CALLED = {
     "resnet50_cbam": ("resnet50", {"attention": "cbam"}),
     "resnet18_eca": ("resnet18", {"attention": "eca"}),
     "resnet50_eca": ("resnet50", {"attention": "eca"}),
-    "googlenet": ("googlenet", {"aux_logits": True}),
+    "googlenet": ("googlenet", {"aux_logits": True, "aux_dropout": 0.0}),
     "inception_v3": ("inception_v3", {"aux_logits": True}),
 }
 

@@ -1,10 +1,10 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxcls import models
 from jaxcls.errors import UserError
-from jaxcls.models.pretrained import from_state_dict, to_state_dict
 from jaxcls.models.squeezenet import SqueezeNet
 
 TINY = {"features": 4, "kernel_size": 3, "least": 17, "stages": (((3, 4),), ((3, 4),))}
@@ -34,8 +34,6 @@ def test_the_last_convolution_is_rectified_before_the_mean(drawn):
 
 
 def test_dropout_acts_in_training_only(drawn):
-    import jax
-
     model = SqueezeNet(num_classes=3, **TINY)
     variables, x = drawn(model, 20, 20, 3), jnp.ones((1, 20, 20, 3))
     call = lambda seed, train: model.apply(variables, x, train=train, rngs={"dropout": jax.random.key(seed)})[0]  # noqa: E731
@@ -56,12 +54,8 @@ def test_without_classes_the_mean_of_the_last_stage_is_left(shapes):
 
 def test_names_are_the_positions_in_torchvisions_list(abstract):
     params = abstract(models.create("squeezenet1_1"), 64, 64, 3)["params"]
-    assert {name for name in params if "squeeze" in params[name]} == {
-        f"features.{i}" for i in (3, 4, 6, 7, 9, 10, 11, 12)
-    }
-    state = {key: np.zeros(value.shape) for key, value in to_state_dict({"params": params}).items()}
-    assert state["classifier.1.weight"].shape == (1000, 512, 1, 1)
-    from_state_dict(state, {"params": params})
+    fires = {name for name in params if "squeeze" in params[name]}
+    assert fires == {f"features.{i}" for i in (3, 4, 6, 7, 9, 10, 11, 12)}
 
 
 def test_initialisation(check_init):

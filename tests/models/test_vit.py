@@ -53,8 +53,8 @@ def test_a_block_is_what_the_paper_writes(drawn):
 def test_out_holds_tokens_of_a_depth_cut_in_four():
     model = models.create("vit_tiny_patch16_224", num_classes=10)
     assert not model.return_attention
-    shapes = jax.eval_shape(lambda x: model.init_with_output(jax.random.key(0), x), np.zeros((2, 96, 160, 1), np.float32))
-    (logits, out), variables = shapes
+    images = jax.ShapeDtypeStruct((2, 96, 160, 1), np.float32)
+    (_, out), variables = jax.eval_shape(lambda x: model.init_with_output(jax.random.key(0), x), images)
     assert {key: x.shape[1:] for key, x in out.items()} == {
         "stem": (61, 192), "stage1": (61, 192), "stage2": (61, 192), "stage3": (61, 192), "stage4": (61, 192),
         "pre_logits": (192,)}  # fmt: skip
@@ -90,9 +90,8 @@ def test_weights_of_the_other_library_load_and_give_the_same_logits(ours, drawn)
     loaded, report = pretrained.load(model, drawn(model, 8, 8, 3), state)
     assert set(NAMES if ours == "timm" else NAMES.values()) <= set(report.loaded)
     assert not report.kept and not report.skipped
-    np.testing.assert_allclose(
-        logits_of(model, loaded, image), logits_of(published, variables, image), rtol=1e-4, atol=1e-6
-    )
+    want = logits_of(published, variables, image)
+    np.testing.assert_allclose(logits_of(model, loaded, image), want, rtol=1e-4, atol=1e-6)
 
 
 def test_the_older_names_in_torchvisions_files_load(drawn):
@@ -157,7 +156,7 @@ def test_a_checkpoint_of_another_size_loads(drawn):
     loaded, report = pretrained.load(model, drawn(model, 8, 8, 3), state)
     assert list(report.resized) == ["pos_embed"]
     np.testing.assert_array_equal(loaded["params"]["pos_embed"][:, :2], state["pos_embed"][:, :2])
-    with pytest.raises(UserError, match="pos_embed has shape"):
+    with pytest.raises(UserError, match="pos_embed .*1x11x8"):
         pretrained.load(model, drawn(model, 8, 12, 3), state)
 
 
@@ -167,8 +166,8 @@ def test_the_distilled_net_averages_two_classifiers(train, drawn):
     variables, image = drawn(model, 8, 8, 3), picture(2, 8, 8, 3)
     logits, out = jax.jit(partial(model.apply, train=train))(variables, image)
     tokens, params = np.asarray(out["stage4"]), variables["params"]
-    np.testing.assert_allclose(out["class_logits"], dense(tokens[:, 0], params["head"]), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(out["distillation_logits"], dense(tokens[:, 1], params["head_dist"]), rtol=1e-4, atol=1e-5)
+    for i, (key, layer) in enumerate({"class_logits": "head", "distillation_logits": "head_dist"}.items()):
+        np.testing.assert_allclose(out[key], dense(tokens[:, i], params[layer]), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(logits, (out["class_logits"] + out["distillation_logits"]) / 2, rtol=1e-6)
     np.testing.assert_allclose(out["pre_logits"], tokens[:, :2].mean(1), rtol=1e-4, atol=1e-6)
     assert model.head == ("head", "head_dist")

@@ -85,7 +85,9 @@ class QueryKeyValue(nn.Module):
         c = x.shape[-1]
         kernel = self.param("kernel", _init, (c, 3 * c), self.param_dtype)
         bias = self.param("bias", nn.initializers.zeros, (3 * c,), self.param_dtype)
-        return x @ kernel.astype(self.dtype) + bias.at[c : 2 * c].set(0).astype(self.dtype)
+        bias = jnp.where(np.arange(3 * c) // c == 1, 0, bias)
+        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+        return x @ kernel + bias
 
 
 class WindowAttention(nn.Module):
@@ -164,7 +166,7 @@ class WindowAttention(nn.Module):
 
 def spread(table, window):
     """Rows of a bias table to the pairs of places: `[offsets, heads]` to `[heads, places, places]`."""
-    return table.at[position_index(window)].get(mode="promise_in_bounds").transpose(2, 0, 1)
+    return jnp.asarray(table).at[position_index(window)].get(mode="promise_in_bounds").transpose(2, 0, 1)
 
 
 def inverse_norm(x):
