@@ -34,6 +34,31 @@ def test_supervised_loss_is_a_sum_and_the_accuracy_leaves_weights_out():
     assert aux.count == 5.5 and aux.metrics["accuracy"][1] == 4
 
 
+class WithAuxiliaries(nn.Module):
+    """Two classifiers beside the last one, in training."""
+
+    @nn.compact
+    def __call__(self, images, *, train):
+        x = images.reshape(images.shape[0], -1)
+        logits, *auxiliary = (nn.Dense(3, name=name)(x) for name in ("fc", "aux1", "aux2"))
+        return logits, {"aux_logits": auxiliary} if train else {}
+
+
+def test_auxiliary_classifiers_add_their_weighted_losses():
+    batch = make_batch(6)
+    task = Supervised(WithAuxiliaries(), label_smoothing=0.1, aux_weight=0.3)
+    state = train_state.create(task, sgd(), RNG, batch)
+    x, weight = batch["image"].reshape(6, -1), np.array([3, 1, 0.5, 1, 1, 2], np.float32)
+    target = 0.9 * np.eye(3)[batch["label"]] + 0.1 / 3
+    losses = {
+        name: -(target * jax.nn.log_softmax(x @ layer["kernel"] + layer["bias"])).sum(1) @ weight
+        for name, layer in state.params.items()
+    }
+    loss, aux = task.loss(state.params, state, {**batch, "weight": weight}, RNG)
+    assert loss == pytest.approx(float(losses["fc"] + 0.3 * (losses["aux1"] + losses["aux2"])), rel=1e-5)
+    assert aux.count == 8.5
+
+
 def test_supervised_takes_mixed_labels():
     task, batch = Supervised(Linear()), make_batch(6)
     state = train_state.create(task, sgd(), RNG, batch)

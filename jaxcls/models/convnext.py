@@ -42,9 +42,8 @@ class ConvNeXt(Classifier):
     """Stages of `depths` blocks and `widths` channels at a 4th, 8th, 16th and 32nd of the picture; mean, LayerNorm,
     dense.
 
-    `out`: `stem` is the 4x4 convolution with its LayerNorm, `pre_logits` what the last LayerNorm gives. That one is
-    there with `num_classes=0`, too: it ends the features, although the reference counts it as the classifier's. Sides
-    that are no multiple of 32 lose their far edge. Raises UserError for pictures below 32x32.
+    `out`: `stem` is the 4x4 convolution with its LayerNorm, `pre_logits` what the last LayerNorm gives, which is
+    the classifier's. Sides that are no multiple of 32 lose their far edge. Raises UserError for pictures below 32x32.
     """
 
     depths: tuple[int, ...]
@@ -85,8 +84,10 @@ class ConvNeXt(Classifier):
                           drop=partial(layers.stochastic_depth, rate=next(rates), train=train),
                           name=f"features.{2 * i + 1}.{j}")(x)  # fmt: skip
             out[f"stage{i + 1}"] = x
-        last_norm = layers.layer_norm(epsilon=1e-6, dtype=jnp.float32, param_dtype=self.param_dtype)
-        out["pre_logits"] = last_norm(name="classifier.0")(layers.global_mean(x))
+        out["pre_logits"] = layers.global_mean(x)
+        if self.num_classes:
+            last_norm = layers.layer_norm(epsilon=1e-6, dtype=jnp.float32, param_dtype=self.param_dtype)
+            out["pre_logits"] = last_norm(name="classifier.0")(out["pre_logits"])
         return self.classify(out["pre_logits"], "classifier.2", train=train, **inits), out
 
 

@@ -154,7 +154,7 @@ class _Matching:
             if re.search(pattern, self._inner(name)):
                 try:
                     new = np.asarray(function(value, shape))
-                except (ValueError, TypeError):  # what a function does with shapes it was not made for
+                except (ArithmeticError, LookupError, TypeError, ValueError):  # it was not made for such shapes
                     return None
                 return new if new.shape == tuple(shape) else None
         return None
@@ -173,11 +173,13 @@ class _Matching:
 
     def _other_classes(self, both):
         """Why the last layer stays as initialised (it differs by the number of classes); "" where it is loaded."""
-        for name in filter(self._in_head, both):
-            theirs, ours = self.values[name].shape, self.slots[name].shape
-            if theirs[:1] != ours[:1] and _without_ones(theirs[1:]) == _without_ones(ours[1:]):
-                return f"the file has {theirs[0]:,} classes, the model {ours[0]:,}"
-        return ""
+        shapes = [(self.values[name].shape, self.slots[name].shape) for name in both if self._in_head(name)]
+        if any(_without_ones(theirs[1:]) != _without_ones(ours[1:]) for theirs, ours in shapes):
+            return ""
+        counts = {(*theirs[:1], *ours[:1]) for theirs, ours in shapes if theirs[:1] != ours[:1]}
+        if len(counts) != 1 or len(count := counts.pop()) != 2:
+            return ""
+        return f"the file has {count[0]:,} classes, the model {count[1]:,}"
 
     def _may_miss(self, name):
         """Whether a tensor that the file lacks may stay as initialised; noted in the report if so."""
@@ -223,8 +225,8 @@ def _names(model, keys, ours) -> dict[str, str]:
 def _for_channels(value, shape):
     """The kernel of a first convolution for another number of channels; None if that is not how they differ.
 
-    Grey is the sum of red, green and blue; any number of channels repeats the kernel's own in turn, scaled so that
-    channels of equal values give what they gave before.
+    Grey gets the sum of red, green and blue. Otherwise the kernel's channels are repeated in turn and scaled by their
+    number, old over new, so that what comes out is about as large as before (timm does the same).
     """
     if value.ndim != 4 or len(shape) != 4 or value.shape[1] not in (1, 3) or value.shape[1] == shape[1]:
         return None

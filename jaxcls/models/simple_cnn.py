@@ -17,7 +17,7 @@ class SimpleCNN(Classifier):
 
     Most of its parameters sit in `fc1`, whose size follows the picture's: it takes one size, the one that it was
     initialised with, from 4x4 up (UserError below). `out`: `stem` is the first convolution after its ReLU, `stage1`
-    and `stage2` the two pools.
+    and `stage2` the two pools. Without classes `pre_logits` is the mean of the latter.
     """
 
     channels: tuple[int, int]
@@ -36,8 +36,9 @@ class SimpleCNN(Classifier):
             x = nn.relu(conv(x))
             out.setdefault("stem", x)
             out[f"stage{i}"] = x = layers.max_pool(x, 2)
-        x = nn.relu(layers.dense(layers.flatten(x), self.hidden, name="fc1", **self.kinds))
-        out["pre_logits"] = x.astype(jnp.float32)
+        if self.num_classes:
+            x = nn.relu(layers.dense(layers.flatten(x), self.hidden, name="fc1", **self.kinds))
+        out["pre_logits"] = x.astype(jnp.float32) if self.num_classes else layers.global_mean(x)
         return self.classify(out["pre_logits"], "fc2", train=train), out
 
 

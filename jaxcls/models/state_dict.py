@@ -31,7 +31,8 @@ class Slot(NamedTuple):
     def value(self, array: np.ndarray) -> np.ndarray:
         """A copy of an array of this shape in our layout and dtype."""
         moved = np.moveaxis(array, (0, 1), (-1, -2)) if self.path[-1] == "kernel" else array
-        return np.array(moved, self.dtype, order="C")
+        with np.errstate(over="ignore"):
+            return np.array(moved, self.dtype, order="C")
 
 
 def from_state_dict(state: dict, variables: dict) -> dict:

@@ -6,7 +6,7 @@ from flax import traverse_util
 
 from jaxcls import models
 from jaxcls.errors import UserError
-from jaxcls.models import pretrained
+from jaxcls.models import layers, pretrained
 from jaxcls.models.inception import InceptionV3, Mixed, alone, chain, fork
 from jaxcls.models.pretrained import to_state_dict
 
@@ -41,13 +41,11 @@ def test_long_kernels(abstract):
     assert kernels["branch3x3_2b"] == kernels["branch3x3dbl_3b"] == (3, 1, 384, 384)
 
 
-def mixed(branches, pooled, x, value=1.0):
+def mixed(branches, pooled, x):
     """A block whose unit is a convolution with one-valued kernels, without a norm."""
 
     def unit(features, kernel, stride=1, padding=None, name=None):
-        from jaxcls.models import layers
-
-        ones = jax.nn.initializers.constant(value)
+        ones = jax.nn.initializers.ones
         return layers.conv(features, kernel, stride, padding=padding, kernel_init=ones, name=name)
 
     return np.asarray(Mixed(branches, pooled, unit).init_with_output(jax.random.key(0), x)[0])

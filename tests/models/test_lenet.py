@@ -100,3 +100,24 @@ def test_published_initialisation_stays_within_its_bounds():
     c3 = np.abs(params["c3"]["kernel"])
     assert c3[..., :18].max() <= 2.4 / 75  # the first six maps have three inputs, the last has six
     assert 0.9 * 2.4 / 150 < c3[..., -6:].max() <= 2.4 / 150
+
+
+@pytest.mark.parametrize(
+    "name, left", [("lenet5", {"conv1", "conv2", "fc1"}), ("lenet5_1998", {"c1", "s2", "c3", "s4", "c5"})]
+)
+def test_without_classes_c5_is_left(name, left, abstract, shapes):
+    model = models.create(name, num_classes=0)
+    assert abstract(model, 32, 32, 1)["params"].keys() == left
+    got = shapes(model, 32, 32, 1)
+    assert got["logits"] == got["pre_logits"] == got["stage3"] == (120,)
+
+
+@pytest.mark.parametrize("name", ["lenet5", "lenet5_1998"])
+def test_dropout_acts_in_training_only(name, drawn):
+    model, x = models.create(name, num_classes=10, dropout=0.5), jnp.ones((1, 32, 32, 1))
+    variables = drawn(model, 32, 32, 1)
+    call = lambda seed, train: model.apply(variables, x, train=train, rngs={"dropout": jax.random.key(seed)})  # noqa: E731
+    (a, out), (b, again) = call(0, True), call(1, True)
+    assert (a != b).any()
+    np.testing.assert_array_equal(out["pre_logits"], again["pre_logits"])
+    np.testing.assert_array_equal(call(0, False)[0], call(1, False)[0])

@@ -1,13 +1,10 @@
-import pickle
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxcls import models
-from jaxcls.models import layers
-from jaxcls.models.pretrained import from_state_dict
+from jaxcls.models import layers, pretrained, weight_files
 from jaxcls.models.resnet_cifar import CifarBlock
 
 
@@ -29,35 +26,12 @@ def test_option_a_takes_every_second_pixel_between_zeros():
     assert not got[..., :2].any() and not got[..., 6:].any()
 
 
-def read_th(path):
-    """The state dict of a file that torch.save wrote before version 1.6, float32 only: {name: array}."""
-
-    class Unpickler(pickle.Unpickler):
-        def find_class(self, module, name):
-            known = {("collections", "OrderedDict"): dict, ("torch", "FloatStorage"): "float32"}
-            known["torch._utils", "_rebuild_tensor"] = lambda storage, offset, size, stride: (storage[2], size)
-            return known[module, name]
-
-        def persistent_load(self, saved_id):
-            return saved_id
-
-    with path.open("rb") as file:
-        for _ in range(3):  # magic number, protocol, sizes of the system
-            pickle.load(file)
-        state = Unpickler(file).load()["state_dict"]
-        storages = {}
-        for key in pickle.load(file):
-            (size,) = np.fromfile(file, "<i8", 1)
-            storages[key] = np.fromfile(file, "<f4", size)
-    return {name: storages[key].reshape(size) for name, (key, size) in state.items()}
-
-
 def test_published_weights_classify_cifar10(shared, abstract):
     """akamaster's ResNet-20: right on 9,173 of the 10,000 test pictures, as published, 915 of the first thousand."""
     images, labels = first_thousand(shared / "data/cifar10")
     model = models.create("resnet20_cifar", num_classes=10)
-    state = read_th(shared / "data/weights/resnet20_cifar10.th")
-    variables = from_state_dict(state, abstract(model, 32, 32, 3))
+    file = weight_files.read(shared / "data/weights/resnet20_cifar10.th")
+    variables, _ = pretrained.load(model, abstract(model, 32, 32, 3), file)
     mean, std = np.array([0.485, 0.456, 0.406], np.float32), np.array([0.229, 0.224, 0.225], np.float32)
     logits, _ = jax.jit(model.apply)(variables, (images / np.float32(255) - mean) / std)
     assert abs((np.argmax(logits, -1) == labels).sum() - 915) <= 2

@@ -1,0 +1,105 @@
+"""The page about all registered models, docs/models.md, for scripts/summarize_model.py."""
+
+import json
+import sys
+from pathlib import Path
+
+from jaxcls import models
+from jaxcls.errors import UserError
+from jaxcls.models import summary
+from jaxcls.models.published import PUBLISHED, Published
+
+ROOT = Path(__file__).resolve().parents[1]
+REFERENCES = (ROOT / "tests/models/fixtures/models.json", ROOT.parent / "shared/reference/models.json")
+
+INTRODUCTION = """\
+# Models
+
+Written by `python scripts/summarize_model.py --all`; a single model by stage or layer, other sizes and fields, and its
+speed: `python scripts/summarize_model.py resnet50 --batch 16`.
+
+* **picture**: the side for which the figures of the row are, channels and classes where they are not 3 and 1000.
+* **GMACs**: thousand millions of multiply-adds of convolutions and matrix products (attention and mixing of tokens
+  included) for one picture; nothing for norms, activations, biases and pooling. That is how torchvision's table counts:
+  of the {counted} models here that it has, no figure differs in the digits it prints. Other tables count otherwise:
+  timm's adds two for each value of a BatchNorm (ResNet-50 4.11, ResNet-50-D 4.35), and counters that miss fused
+  attention give 16.87 for ViT-B/16.
+* **activations**: millions of output values of the same operations, for one picture.
+* **names**: whose names the parameters bear; published weights with these names load, for many models also those with
+  names of another library.
+* **logits**: relative L2 distance of the logits from those of the published implementation in float64, with the same
+  weights; "tested" where a test holds it below 1e-5.
+* **top-1**: published accuracy on ImageNet-1k of weights for this net, in percent, not ours. TV: metadata of
+  torchvision's weights (first / newer recipe); TIMM: timm's results; MM: mmpretrain; gluon: GluonCV; RM: the README of
+  the authors or of the named repository.
+"""
+
+HEADER = """\
+| model | picture | parameters | GMACs | activations | names | logits | top-1 |
+|---|---|---|---|---|---|---|---|
+"""
+
+
+def write(path: Path, errors_file: str | None) -> None:
+    """Writes the page. Raises UserError for a file of errors that cannot be read or a folder that is not there."""
+    errors = read_errors(errors_file)
+    references = set(errors)
+    for file in REFERENCES:
+        references |= json.loads(file.read_text()).keys() if file.exists() else set()
+    if not path.parent.is_dir():
+        raise UserError(f"there is no folder {path.parent} for {path.name}; make it first")
+    families: dict[str, list[str]] = {}
+    order = {name: i for i, name in enumerate(PUBLISHED)}
+    for name in sorted(models.list_models(), key=lambda name: order.get(name, len(order))):
+        model, known = build(name)
+        heading = sys.modules[type(model).__module__].__doc__.strip().splitlines()[0]
+        families.setdefault(heading, []).append(row(name, model, known, references, errors))
+    counted = sum(known.library == "torchvision" and bool(known.gmacs) for known in PUBLISHED.values())
+    page = [INTRODUCTION.format(counted=counted)]
+    for heading, rows in families.items():
+        page.append("\n".join([f"## {title(heading)}\n", source(heading), HEADER + "\n".join(rows) + "\n"]))
+    variants = [f"{name} {errors.get(name, 0):.1e}" if name in errors else name
+                for name in sorted(references - set(models.list_models()))]  # fmt: skip
+    if variants:
+        page.append(f"Also held against a reference, as fields of a model: {', '.join(variants)}.\n")
+    path.write_text("\n".join(page))
+
+
+def read_errors(file: str | None) -> dict[str, float]:
+    if not file:
+        return {}
+    try:
+        return {name: float(error) for name, error in json.loads(Path(file).read_text()).items()}
+    except OSError as error:
+        raise UserError(f"--errors: {file}: {error.strerror or error}") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UserError(f'--errors: {file} must hold {{"name": number, ..}}: {error}') from error
+
+
+def build(name):
+    known = PUBLISHED.get(name, Published("own"))
+    return models.create(name, num_classes=known.classes), known
+
+
+def row(name, model, known, references, errors) -> str:
+    total = summary.summarize(model, known.shape).total
+    picture = str(known.size)
+    if known.channels != 3:
+        picture += f", {known.channels} channel{'s' * (known.channels > 1)}"
+    if known.classes != 1000:
+        picture += f", {known.classes} classes"
+    logits = f"{errors[name]:.1e}" if name in errors else "tested" if name in references else ""
+    cells = (f"`{name}`", picture, f"{total.parameters:,}", f"{total.macs / 1e9:.4g}", f"{total.activations / 1e6:.4g}",
+             known.library, logits, known.top1)  # fmt: skip
+    return f"| {' | '.join(cells)} |"
+
+
+def title(heading: str) -> str:
+    """What a module's first line says before its source: "ConvNeXt" of "ConvNeXt: Liu et al. 2022, ..."."""
+    return heading.partition(":")[0].rstrip(".")
+
+
+def source(heading: str) -> str:
+    """And after that; "" where there is none."""
+    text = heading.partition(": ")[2].strip()
+    return f"{text}\n" if text else ""
