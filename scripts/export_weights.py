@@ -2,7 +2,7 @@
 
     python scripts/export_weights.py runs/mine mine.safetensors                  # the best step, else the newest
     python scripts/export_weights.py runs/mine mine.pth --step 500 --dtype float16
-    python scripts/export_weights.py published.th renamed.safetensors --model resnet20_cifar --num_classes 10
+    python scripts/export_weights.py published.th renamed.safetensors --model resnet20_cifar
 
 Names, layouts and order of axes are those of the library that the model's names are from (torchvision, else timm), so
 its model takes the file with `load_state_dict`; with `strict=False` where that library keeps tables in the state that
@@ -48,12 +48,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--raw", action="store_true", help="the weights themselves, where there is an average of them")
     parser.add_argument("--dtype", choices=DTYPES, help="of all floating-point values; default: as they are")
     parser.add_argument("--model", metavar="NAME", help="a registered model for the weights of a file")
-    parser.add_argument("--num_classes", type=int, default=1000, help="of --model (1000)")
-    parser.add_argument("--size", type=int, default=224, help="of the pictures of --model (224)")
-    parser.add_argument("--channels", type=int, default=3, help="of the pictures of --model (3)")
-    parser.add_argument(
-        "--field", action="append", default=[], metavar="KEY=VALUE", help="a further field of --model, as stem=cifar"
-    )
+    parser.add_argument("--classes", type=int, help="of --model; default: the published number")
+    parser.add_argument("--size", type=int, help="side of the pictures of --model; default: the published one")
+    parser.add_argument("--channels", type=int, help="of the pictures of --model; default: the published number")
+    parser.add_argument("--field", action="append", default=[], metavar="NAME=VALUE", help="of --model; repeatable")
     return parser.parse_args(argv)
 
 
@@ -110,27 +108,30 @@ def from_file(args):
 
     from jaxcls import models
     from jaxcls.models import pretrained, weight_files
+    from jaxcls.models.published import PUBLISHED, Published
 
+    known = PUBLISHED.get(args.model, Published(""))
     fields = dict(field(text) for text in args.field)
-    model = models.create(args.model, num_classes=args.num_classes, **fields)
-    image = jax.ShapeDtypeStruct((1, args.size, args.size, args.channels), np.float32)
+    model = models.create(args.model, num_classes=args.classes or known.classes, **fields)
+    size, channels = args.size or known.size, args.channels or known.channels
+    image = jax.ShapeDtypeStruct((1, size, size, channels), np.float32)
     shapes = jax.eval_shape(lambda key, x: model.init(key, x, train=False), jax.random.key(0), image)
     weights, report = pretrained.match(model, shapes, weight_files.read(args.source))
     if report.kept:
         name, reason = next(iter(report.kept.items()))
-        raise UserError(f"{args.source} has no {name} for {args.model} ({reason}); see --num_classes, --field")
+        raise UserError(f"{args.source} has no {name} for {args.model} ({reason}); see --classes, --field")
     return pretrained.to_state_dict(weights), {"model": args.model}, f"{args.model} from {args.source}"
 
 
 def field(text):
-    """("stem", "cifar") of "stem=cifar"; numbers, tuples and True are what they look like."""
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise UserError(f"--field {text!r}: write it as KEY=VALUE")
+    """The name and value of `--field`; a value that is no Python literal is text."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise UserError(f"--field takes NAME=VALUE, as in stem=cifar, not {text!r}")
     try:
-        return key, ast.literal_eval(value)
+        return name, ast.literal_eval(value)
     except (ValueError, SyntaxError):
-        return key, value
+        return name, value
 
 
 def convert(name, value, dtype):

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcls import build, checkpoint_view, models, train
+from jaxcls import build, models, train
+from jaxcls.checkpoint_view import find_step, list_steps, read_arrays, read_meta
 from jaxcls.defaults import default_config
 from jaxcls.models import weight_files
 from jaxcls.models.pretrained import to_state_dict
@@ -62,7 +63,7 @@ def test_a_checkpoint_in_pytorchs_names_and_layouts(export, workdir, tmp_path, s
     kind = "averaged (EMA)" if start else "raw"
     assert status == 0 and f"{kind} weights of step 4" in out
     got = weight_files.read(path).tensors
-    arrays = checkpoint_view.read_arrays(checkpoint_view.find_step(workdir, 4))
+    arrays = read_arrays(find_step(workdir, 4))
     kernel = arrays[f"{start}params/layer2.0/conv1/kernel"]
     np.testing.assert_array_equal(got["layer2.0.conv1.weight"], kernel.transpose(3, 2, 0, 1))
     np.testing.assert_array_equal(got["linear.weight"], arrays[f"{start}params/linear/kernel"].T)
@@ -75,12 +76,10 @@ def test_a_checkpoint_in_pytorchs_names_and_layouts(export, workdir, tmp_path, s
 def test_the_metadata_of_safetensors_and_the_best_step(export, workdir, tmp_path):
     path = tmp_path / "w.safetensors"
     assert export(workdir, path)[0] == 0
-    (best,) = [step.number for step in checkpoint_view.list_steps(workdir) if step.best]
+    (best,) = [step.number for step in list_steps(workdir) if step.best]
     told = metadata(path)
     assert told["format"] == "pt" and told["model"] == "resnet20_cifar_b" and told["step"] == str(best)
-    assert json.loads(told["classes"]) == [
-        str(name) for name in checkpoint_view.read_meta(checkpoint_view.find_step(workdir))["classes"]
-    ]
+    assert json.loads(told["classes"]) == read_meta(find_step(workdir))["classes"]
     assert json.loads(told["normalize"])["mean"] == [0.0]
     _, out = export(workdir / "checkpoints" / "4", path)
     assert "of step 4" in out
@@ -109,20 +108,20 @@ def published(path, **changes):
 
 def test_a_published_file_in_another_format(export, tmp_path):
     state = published(tmp_path / "a.pth")
-    arguments = ["--model", "resnet20_cifar", "--size", 32]
-    status, out = export(tmp_path / "a.pth", tmp_path / "b.safetensors", *arguments, "--num_classes", 10)
+    arguments = ["--model", "resnet20_cifar"]
+    status, out = export(tmp_path / "a.pth", tmp_path / "b.safetensors", *arguments)
     assert status == 0 and "resnet20_cifar from" in out
     got = weight_files.read(tmp_path / "b.safetensors").tensors
     assert got.keys() == state.keys() and all(np.array_equal(got[name], state[name]) for name in state)
-    status, error = export(tmp_path / "a.pth", tmp_path / "c.pth", *arguments, "--num_classes", 9)
-    assert status == 2 and "(the file has 10 classes, the model 9); see --num_classes, --field" in error
+    status, error = export(tmp_path / "a.pth", tmp_path / "c.pth", *arguments, "--classes", 9)
+    assert status == 2 and "(the file has 10 classes, the model 9); see --classes, --field" in error
     status, error = export(tmp_path / "a.pth", tmp_path / "c.pth", *arguments, "--field", "shortcut=B")
     assert status == 2 and "missing: layer2.0.shortcut.0.weight" in error and not (tmp_path / "c.pth").exists()
 
 
 def test_what_does_not_work_is_one_line(export, workdir, tmp_path):
     published(tmp_path / "a.pth", **{"bn1.running_var": np.full(16, 1e5, np.float32)})
-    model = ["--model", "resnet20_cifar", "--num_classes", 10]
+    model = ["--model", "resnet20_cifar"]
     for arguments, message in (
         ([workdir, tmp_path / "x.h5"], "x.h5 must end in .safetensors, .pth or .pt"),
         ([workdir, tmp_path / "no" / "x.pth"], "can't be written"),
@@ -130,7 +129,7 @@ def test_what_does_not_work_is_one_line(export, workdir, tmp_path):
         ([tmp_path / "no", tmp_path / "x.pth"], "is no folder"),
         ([tmp_path / "no.pth", tmp_path / "x.pth", *model], "no.pth: there is no such file"),
         ([tmp_path / "a.pth", tmp_path / "x.pth", "--model", "resnet20"], "there is no model 'resnet20'; did you mean"),
-        ([tmp_path / "a.pth", tmp_path / "x.pth", *model, "--field", "shortcut"], "write it as KEY=VALUE"),
+        ([tmp_path / "a.pth", tmp_path / "x.pth", *model, "--field", "shortcut"], "--field takes NAME=VALUE"),
         ([tmp_path / "a.pth", tmp_path / "x.pth", *model, "--dtype", "float16"],
          "bn1.running_var has values up to 1e+05, too large for float16; use bfloat16"),
     ):  # fmt: skip
@@ -139,7 +138,7 @@ def test_what_does_not_work_is_one_line(export, workdir, tmp_path):
     assert not (tmp_path / "x.pth").exists()
 
 
-@pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1", "mobilenet_v2", "vit_b_16"])
+@pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1", "mobilenet_v2"])
 def test_torchvision_takes_it_strictly_and_agrees(tmp_path, name):
     torchvision, torch = pytest.importorskip("torchvision"), pytest.importorskip("torch")
     model, rng = models.create(name), np.random.default_rng(0)
@@ -151,7 +150,7 @@ def test_torchvision_takes_it_strictly_and_agrees(tmp_path, name):
     with torch.no_grad():
         expected = theirs(torch.from_numpy(image).permute(0, 3, 1, 2)).numpy()
     got, _ = jax.jit(model.apply)(variables, image)
-    assert np.linalg.norm(got - expected) <= 1e-4 * np.linalg.norm(expected)
+    assert np.linalg.norm(got - expected) <= 1e-5 * np.linalg.norm(expected)
 
 
 def draw(shapes, rng):

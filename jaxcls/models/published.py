@@ -181,7 +181,7 @@ wrn_40_4                         -
 alexnet_2012                     -
 
 [own, 32, 1, 10]
-lenet5                           .0004
+lenet5                           0.0004
 lenet5_1998                      -
 
 [own, 224, 3, 10]

@@ -11,8 +11,8 @@ The conventions, for one picture:
   section 3.3) count of convolutions, and timm and fvcore of matrix products too, those of attention included.
 * **kept**: the bytes that automatic differentiation keeps between the forward and the backward pass of a training step,
   parameters and the picture itself apart. The compiler may compute some of them again and needs room for others: what a
-  compiled step of ResNet-18 or ViT-Ti takes a picture is within a fifth of it on the CPU. With `remat` the blocks' insides
-  are computed again and not kept.
+  compiled step of ResNet-18 or ViT-Ti takes a picture is within a fifth of it on the CPU. With `remat` the insides of
+  blocks are computed again and not kept.
 
 Convolutions are counted as such, also where the CPU uses another form of them (`layers.convolve`).
 """

@@ -160,9 +160,41 @@ def count(variables):
 
 
 @pytest.mark.parametrize("name", GOLDEN)
-def test_parameter_count(name, abstract):
+def test_parameter_count_and_contract(name):
     parameters, classes, shape = GOLDEN[name]
-    assert count(abstract(models.create(name, num_classes=classes), *shape)) == parameters
+    fields = {"dtype": "bfloat16", "param_dtype": "float32", "axis_name": None, "remat": True, "dropout": 0.1}
+    model = models.create(name, num_classes=classes, **fields)
+    images = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    init = lambda key, x: model.init_with_output(key, x, train=False)  # noqa: E731
+    (logits, out), variables = jax.eval_shape(init, jax.random.key(0), images)
+    assert count(variables) == parameters
+    assert (logits.shape, logits.dtype) == ((1, classes), jnp.float32)
+    assert out.keys() >= {"stem", "stage1", "stage2", "pre_logits"}
+    assert out["stem"].dtype == out["stage2"].dtype == jnp.bfloat16
+    assert out["pre_logits"].dtype == jnp.float32 and out["pre_logits"].ndim == 2
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", GOLDEN)
+def test_every_parameter_of_every_model_reaches_the_logits(name, abstract):
+    """In training, by the graph alone; test_contract computes the gradients of one model a family."""
+    _, classes, shape = GOLDEN[name]
+    model = models.create(name, num_classes=classes)
+    variables = abstract(model, *shape)
+
+    def logits(params, images):
+        rest = {**variables, "params": params, "batch_stats": statistics}
+        return model.apply(rest, images, train=True, mutable=["batch_stats"], rngs={"dropout": jax.random.key(0)})[0][0]
+
+    statistics = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), variables.get("batch_stats", {}))
+    params, _ = jax.tree_util.tree_flatten_with_path(variables["params"])
+    graph = jax.make_jaxpr(logits)(variables["params"], jax.ShapeDtypeStruct((2, *shape), jnp.float32)).jaxpr
+    used = {graph.outvars[0]}
+    for equation in reversed(graph.eqns):
+        if used & set(equation.outvars):
+            used |= {x for x in equation.invars if not hasattr(x, "val")}  # less the literals
+    assert [path for (path, _), x in zip(params, graph.invars[:-1], strict=True) if x not in used] == []
 
 
 def test_every_model_has_a_golden_count():
@@ -182,20 +214,6 @@ def test_every_model_has_a_golden_count():
 )
 def test_parameter_count_with_the_stem_for_cifar(name, classes, parameters, abstract):
     assert count(abstract(models.create(name, num_classes=classes, stem="cifar"), *CIFAR)) == parameters
-
-
-@pytest.mark.parametrize("name", GOLDEN)
-def test_every_model_takes_the_common_fields(name, abstract):
-    _, classes, shape = GOLDEN[name]
-    fields = {"dtype": "bfloat16", "param_dtype": "float32", "axis_name": None, "remat": True}
-    model = models.create(name, num_classes=classes, **fields)
-    variables = abstract(model, *shape)
-    image = jax.ShapeDtypeStruct((3, *shape), jnp.float32)
-    logits, out = jax.eval_shape(lambda v, x: model.apply(v, x, train=False), variables, image)
-    assert (logits.shape, logits.dtype) == ((3, classes), jnp.float32)
-    assert out.keys() >= {"stem", "stage1", "stage2", "pre_logits"}
-    assert out["stem"].dtype == out["stage2"].dtype == jnp.bfloat16
-    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
 
 
 def test_list_models_by_pattern():
