@@ -4,6 +4,9 @@ import json
 import sys
 from pathlib import Path
 
+from rich.console import Console
+from rich.progress import track
+
 from jaxcls import models
 from jaxcls.errors import UserError
 from jaxcls.models import summary
@@ -28,7 +31,8 @@ speed: `python scripts/summarize_model.py resnet50 --batch 16`.
 * **names**: whose names the parameters bear; published weights with these names load, for many models also those with
   names of another library.
 * **logits**: relative L2 distance of the logits from those of the published implementation in float64, with the same
-  weights; "tested" where a test holds it below 1e-5.
+  weights; "tested" where a test holds it below 1e-5. Empty: no outputs of the published one are stored; tests hold the
+  number of parameters and the structure.
 * **top-1**: published accuracy on ImageNet-1k of weights for this net, in percent, not ours. TV: metadata of
   torchvision's weights (first / newer recipe); TIMM: timm's results; MM: mmpretrain; gluon: GluonCV; RM: the README of
   the authors or of the named repository.
@@ -50,7 +54,9 @@ def write(path: Path, errors_file: str | None) -> None:
         raise UserError(f"there is no folder {path.parent} for {path.name}; make it first")
     families: dict[str, list[str]] = {}
     order = {name: i for i, name in enumerate(PUBLISHED)}
-    for name in sorted(models.list_models(), key=lambda name: order.get(name, len(order))):
+    names = sorted(models.list_models(), key=lambda name: order.get(name, len(order)))
+    console = Console(stderr=True)
+    for name in track(names, "counting", console=console, transient=True, disable=not console.is_terminal):
         model, known = build(name)
         heading = sys.modules[type(model).__module__].__doc__.strip().splitlines()[0]
         families.setdefault(heading, []).append(row(name, model, known, references, errors))
@@ -89,8 +95,9 @@ def row(name, model, known, references, errors) -> str:
     if known.classes != 1000:
         picture += f", {known.classes} classes"
     logits = f"{errors[name]:.1e}" if name in errors else "tested" if name in references else ""
-    cells = (f"`{name}`", picture, f"{total.parameters:,}", f"{total.macs / 1e9:.4g}", f"{total.activations / 1e6:.4g}",
-             known.library, logits, known.top1)  # fmt: skip
+    gmacs, activations = total.macs / 1e9, total.activations / 1e6
+    cells = (f"`{name}`", picture, f"{total.parameters:,}", f"{gmacs:#.4g}", f"{activations:#.4g}", known.library,
+             logits, known.top1)  # fmt: skip
     return f"| {' | '.join(cells)} |"
 
 

@@ -196,9 +196,10 @@ def show(report):
     total = ("total", *[""] * (len(columns) - len(COUNTS) - 1), *counts(report))
     console.print(table(columns, rows, total))
     published = f" (published: {report['published_gmacs']} G)" if "published_gmacs" in report else ""
-    console.print(f"multiply-adds   {report['multiply_adds'] / 1e9:,.4g} G{published}\n"
-                  f"parameters      {size_text(report['parameter_bytes'])}, "
-                  f"running statistics {size_text(report['statistics_bytes'])}\n"
+    statistics = report["statistics_bytes"]
+    console.print(f"multiply-adds   {report['multiply_adds'] / 1e9:#.4g} G{published}\n"
+                  f"parameters      {size_text(report['parameter_bytes'])}"
+                  f"{', running statistics ' + size_text(statistics) if statistics else ''}\n"
                   f"training keeps  {size_text(report['kept_bytes_per_picture'])} a picture for the backward pass",
                   markup=False)  # fmt: skip
     if "measured" in report:

@@ -22,12 +22,14 @@ def fetch(name: str) -> Path:
             f"{name} needs the client of the Hugging Face hub; install it with: pip install 'jaxcls[hub]', "
             "or download the file by hand and give its path."
         ) from error
-    problems = []
+    problems, offline = [], False
     for file in FILES:
         try:
-            return Path(hf_hub_download(repo, file, revision=revision or None))
+            return Path(hf_hub_download(repo, file, revision=revision or None, local_files_only=offline))
         except Exception as error:  # of a dozen types, by the version of the client and of what it uses
             problems.append(" ".join(str(error).split())[:200] or type(error).__name__)
+            # The client waits half a minute for a network, file by file; the second may be here already.
+            offline = offline or type(error).__name__ == "LocalEntryNotFoundError"
     raise UserError(
         f"{name} can't be downloaded: {problems[0]}; look whether https://huggingface.co/{repo} has one of "
         f"{', '.join(FILES)} and there is a network, or download the file by hand and give its path."

@@ -19,7 +19,7 @@ SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 # One for each kind of operation: 3x3, depthwise with squeeze and excitation, grouped, attention, windows, tokens.
 COUNTED = ["resnet50", "efficientnet_b0", "resnext50_32x4d", "vit_b_16", "swin_t", "swin_v2_t", "convnext_tiny",
-           "mobilenet_v3_small", "shufflenet_v2_x0_5", "squeezenet1_1", "vgg11", "googlenet"]  # fmt: skip
+           "mobilenet_v3_small", "squeezenet1_1"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", [name if name in COUNTED else pytest.param(name, marks=pytest.mark.slow)
@@ -172,14 +172,18 @@ def test_rematerialised_blocks_keep_less():
 
 def test_nothing_is_compiled():
     """A net of 2.6 GB whose first compilation would take a minute."""
-    compiled = []
-    jax.monitoring.register_event_duration_secs_listener(lambda event, *_, **__: compiled.append(event))
+    events = []
+
+    def note(event, duration, **_):
+        events.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
     try:
         total = summary.summarize(models.create("regnet_y_128gf"), (224, 224, 3)).total
     finally:
-        jax.monitoring.clear_event_listeners()
+        jax.monitoring.unregister_event_duration_listener(note)
     assert total.parameters == 644_812_894
-    assert any("trace" in event for event in compiled) and not any("backend_compile" in event for event in compiled)
+    assert any("trace" in event for event in events) and not any("backend_compile" in event for event in events)
 
 
 def test_pictures_that_are_too_small():

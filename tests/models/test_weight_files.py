@@ -358,14 +358,20 @@ def test_any_damage_is_a_line_or_goes_unnoticed(tmp_path_factory, name, data):
 # The hub
 
 
+class LocalEntryNotFoundError(Exception):
+    """What the client raises, after half a minute, where there is no network and no copy of a file."""
+
+
 class FakeHub:
     """Stands in for huggingface_hub: `files` are those of the one repository it has."""
 
-    def __init__(self, folder, files):
-        self.folder, self.files, self.asked = folder, files, []
+    def __init__(self, folder, files, offline=False):
+        self.folder, self.files, self.offline, self.asked = folder, files, offline, []
 
-    def hf_hub_download(self, repo, file, revision=None):
+    def hf_hub_download(self, repo, file, revision=None, local_files_only=False):
         self.asked.append((repo, file, revision))
+        if self.offline and not local_files_only:
+            raise LocalEntryNotFoundError("An error happened while trying to locate the file on the Hub")
         if file not in self.files:
             raise FileNotFoundError(f"404 Client Error.\n\nEntry Not Found for url: .../{file}")
         return str(self.folder / self.files[file])
@@ -380,6 +386,15 @@ def test_weights_of_the_hub(tmp_path, monkeypatch, files):
     found = weight_files.read("hf-hub:timm/resnet50.a1_in1k@v1")
     assert found.path == tmp_path / [*files.values()][0] and found.name == "hf-hub:timm/resnet50.a1_in1k@v1"
     assert fake.asked[0] == ("timm/resnet50.a1_in1k", "model.safetensors", "v1")
+
+
+def test_without_a_network_the_second_file_is_looked_for_at_once(tmp_path, monkeypatch):
+    fake = FakeHub(tmp_path, {"pytorch_model.bin": "zip.pth"}, offline=True)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", fake)
+    assert hub.fetch("hf-hub:timm/resnet50.a1_in1k") == tmp_path / "zip.pth"
+    fake.files = {}
+    with pytest.raises(UserError, match="can't be downloaded: An error happened while trying to locate the file"):
+        hub.fetch("hf-hub:timm/resnet50.a1_in1k")
 
 
 def test_the_hub_out_of_reach(tmp_path, monkeypatch):
