@@ -138,7 +138,7 @@ class _Matching:
 
     def _set(self, name, value, how=""):
         new = self.slots[name].value(value)
-        if not np.isfinite(new.astype(np.float32)).all():
+        if not np.isfinite(new.astype(np.float32, copy=False)).all():
             self.wrong.append(f"{name} holds values that are not finite")
             return
         self.weights[self.slots[name].path] = new
