@@ -51,6 +51,7 @@ class ConvNeXt(Classifier):
     stochastic_depth: float = 0.0
     layer_scale: float = 1e-6
     head: ClassVar = ("classifier.2",)
+    unused: ClassVar = (r"^classifier\.0\.",)
     renames: ClassVar = (
         (r"^(stem|downsample_layers\.0)\.", "features.0."),
         *((rf"^(stages\.{i}\.downsample|downsample_layers\.{i})\.", f"features.{2 * i}.") for i in range(1, 4)),

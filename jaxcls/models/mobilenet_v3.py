@@ -78,6 +78,7 @@ class MobileNetV3(Classifier, kw_only=True):
     dropout: float = 0.2
     stochastic_depth: float = 0.0
     head: ClassVar = ("classifier.3",)
+    unused: ClassVar = (r"^classifier\.0\.",)
 
     def __post_init__(self):
         if not self.width_mult > 0:

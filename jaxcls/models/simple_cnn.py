@@ -23,6 +23,7 @@ class SimpleCNN(Classifier):
     channels: tuple[int, int]
     hidden: int
     head: ClassVar = ("fc2",)
+    unused: ClassVar = (r"^fc1\.",)
 
     @nn.compact
     def __call__(self, images, *, train: bool = False):

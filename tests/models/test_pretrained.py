@@ -341,3 +341,19 @@ def test_published_weights_name_pictures_of_imagenet(shared, abstract):
     best = np.argsort(-np.concatenate(logits), axis=1)[:, :5]
     assert abs((best[:, 0] == labels).sum() - 65) <= 1
     assert abs((best == labels[:, None]).any(1).sum() - 87) <= 1
+
+
+NAMES = ["vgg11", "mobilenet_v2", "mobilenet_v3_small", "mnasnet0_5", "shufflenet_v2_x0_5", "efficientnet_b0",
+         "regnet_y_400mf", "convnext_tiny", "swin_t", "densenet121", "resnet18", "resnetv2_50", "wrn_16_8",
+         "simple_cnn_16_32"]  # fmt: skip
+SMALL = {**dict.fromkeys(NAMES, 32), "alexnet": 64, "squeezenet1_1": 64}  # sides of pictures
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_weights_with_a_classifier_load_into_a_model_without_one(name, abstract):
+    shape = (SMALL[name], SMALL[name], 3)
+    full, bare = (abstract(models.create(name, num_classes=classes), *shape) for classes in (7, 0))
+    state = to_state_dict(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), full))
+    _, report = match(models.create(name, num_classes=0), bare, state)
+    assert report.skipped and not report.kept
+    assert len(report.loaded) == len(jax.tree.leaves(bare)) == len(state) - len(report.skipped)
