@@ -4,8 +4,8 @@
         --config.model.pretrained=squeezenet1_1.safetensors --workdir=runs/finetune
 
 The file is torchvision's squeezenet1_1, or any other in its names. All layers are trained, the last one afresh.
-Measured on 244 training pictures of ants and bees: 91.5 % of 153 validation pictures, which chose the step; 54 % from
-scratch at twice the rate (one seed each; docs/results.md). 10 minutes on two busy CPU cores.
+Measured on 244 training pictures of ants and bees: 91.5 % of 153 validation pictures, which chose the step (one seed;
+docs/results.md). 10 minutes on two busy CPU cores.
 """
 
 from jaxcls.defaults import default_config, parse_tiny
