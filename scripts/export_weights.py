@@ -15,7 +15,6 @@ Exit status: 0; 2 where something is missing or cannot be read or written.
 """
 
 import argparse
-import ast
 import json
 import os
 import sys
@@ -111,7 +110,7 @@ def from_file(args):
     from jaxcls.models.published import PUBLISHED, Published
 
     known = PUBLISHED.get(args.model, Published(""))
-    fields = dict(field(text) for text in args.field)
+    fields = dict(map(models.parse_field, args.field))
     model = models.create(args.model, num_classes=args.classes or known.classes, **fields)
     size, channels = args.size or known.size, args.channels or known.channels
     image = jax.ShapeDtypeStruct((1, size, size, channels), np.float32)
@@ -121,17 +120,6 @@ def from_file(args):
         name, reason = next(iter(report.kept.items()))
         raise UserError(f"{args.source} has no {name} for {args.model} ({reason}); see --classes, --field")
     return pretrained.to_state_dict(weights), {"model": args.model}, f"{args.model} from {args.source}"
-
-
-def field(text):
-    """The name and value of `--field`; a value that is no Python literal is text."""
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise UserError(f"--field takes NAME=VALUE, as in stem=cifar, not {text!r}")
-    try:
-        return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return name, value
 
 
 def convert(name, value, dtype):

@@ -11,7 +11,6 @@ Exit status: 0; 2 where a model, a field or a size of picture is not possible.
 """
 
 import argparse
-import ast
 import json
 import os
 import re
@@ -33,6 +32,7 @@ from jaxcls.models.published import PUBLISHED, Published
 PRECISIONS = ("float32", "bfloat16", "float16")
 RUNS = 20  # at most, of each batch size; and at most SECONDS, but no fewer than LEAST
 LEAST, SECONDS = 5, 10
+ERRORS = str(Path(__file__).parents[1] / "docs/reference_errors.json")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -69,7 +69,12 @@ def parse(argv):
     parser.add_argument("--batch", type=positive, nargs="+", metavar="N", help="measure with these batch sizes")
     parser.add_argument("--json", action="store_true", help="everything as one JSON object")
     parser.add_argument("--all", nargs="?", const="docs/models.md", metavar="FILE", help="write the page (%(const)s)")
-    parser.add_argument("--errors", metavar="FILE", help="for --all: JSON, name of a reference -> relative error")
+    parser.add_argument(
+        "--errors",
+        metavar="FILE",
+        default=str(Path(__file__).parents[1] / "docs/reference_errors.json"),
+        help="for --all: JSON, name of a reference -> relative error; default: what the docs have",
+    )
     args = parser.parse_args(argv)
     if bool(args.model) == bool(args.all):
         parser.error("give the name of a model, or --all")
@@ -94,7 +99,7 @@ def describe(args) -> dict:
     known = PUBLISHED.get(args.model, Published(""))
     classes = known.classes if args.classes is None else args.classes
     shape = (*(args.size or known.shape[:2]), args.channels or known.channels)
-    fields = dict(map(field, args.field))
+    fields = dict(map(models.parse_field, args.field))
     model = create(args.model, classes, args.precision, fields)
     counted = summary.summarize(model, shape)
     report = {
@@ -116,17 +121,6 @@ def describe(args) -> dict:
         report |= {"device": device.device_kind, "platform": device.platform, "cpus": os.cpu_count(),
                    "measured": [measure(model, shape, batch) for batch in args.batch]}  # fmt: skip
     return report
-
-
-def field(text: str) -> tuple[str, object]:
-    """The name and value of `--field`; a value that is no Python literal is text."""
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise UserError(f"--field takes NAME=VALUE, as in stem=cifar, not {text!r}")
-    try:
-        return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return name, value
 
 
 def create(name, classes, precision, fields):

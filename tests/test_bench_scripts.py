@@ -24,7 +24,7 @@ def load(name):
 
 
 bench_step, bench_input, bench_import = load("bench_step"), load("bench_input"), load("bench_import")
-torch_peer = load("torch_peer")
+torch_peer, bench_convolve = load("torch_peer"), load("bench_convolve")
 
 
 def run(script, capsys, arguments):
@@ -83,6 +83,13 @@ def test_several_models_give_a_table(capfd):
     head, _, *rows = capfd.readouterr().out.splitlines()
     assert [row.split(" | ")[0] for row in rows] == ["| lenet5", "| lenet5_1998"]
     assert all(row.count("|") == head.count("|") for row in rows)
+
+
+def test_convolve(capsys):
+    assert bench_convolve.main(["--rounds", "1", "--case", "1x1, 64 to 256"]) == 0
+    *_, head, _, row = capsys.readouterr().out.splitlines()
+    assert row.startswith("| 56, 1x1, 64 to 256 |") and row.count("|") == head.count("|")
+    assert all(float(cell) > 0 for cell in row.split("|")[2:-1])
 
 
 def test_input(capsys):

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from draws import draw
 
 from jaxcls import build, models, train
 from jaxcls.checkpoint_view import find_step, list_steps, read_arrays, read_meta
@@ -143,7 +144,7 @@ def test_torchvision_takes_it_strictly_and_agrees(tmp_path, name):
     torchvision, torch = pytest.importorskip("torchvision"), pytest.importorskip("torch")
     model, rng = models.create(name), np.random.default_rng(0)
     image = rng.normal(size=(1, 224, 224, 3)).astype(np.float32)
-    variables = jax.tree.map(jnp.asarray, draw(jax.eval_shape(model.init, jax.random.key(0), image), rng))
+    variables = jax.tree.map(jnp.asarray, draw(jax.eval_shape(model.init, jax.random.key(0), image)))
     weight_files.write(tmp_path / "x.pth", to_state_dict(variables), {})
     theirs = torchvision.models.get_model(name, weights=None).eval()
     theirs.load_state_dict(torch.load(tmp_path / "x.pth", weights_only=True), strict=True)
@@ -151,12 +152,3 @@ def test_torchvision_takes_it_strictly_and_agrees(tmp_path, name):
         expected = theirs(torch.from_numpy(image).permute(0, 3, 1, 2)).numpy()
     got, _ = jax.jit(model.apply)(variables, image)
     assert np.linalg.norm(got - expected) <= 1e-5 * np.linalg.norm(expected)
-
-
-def draw(shapes, rng):
-    def one(path, leaf):
-        noise = rng.normal(size=leaf.shape)
-        values = {"kernel": noise / np.sqrt(np.prod(leaf.shape[:-1])), "scale": 1 + noise / 9, "var": 1 + noise**2}
-        return np.asarray(values.get(path[-1].key, noise / 9), leaf.dtype)
-
-    return jax.tree_util.tree_map_with_path(one, shapes)

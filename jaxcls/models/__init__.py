@@ -39,6 +39,6 @@ from jaxcls.models import (  # noqa: F401  each registers its variants
     vit,
     wide_resnet,
 )
-from jaxcls.models.registry import create, list_models, register
+from jaxcls.models.registry import create, list_models, parse_field, register
 
-__all__ = ["create", "list_models", "register"]
+__all__ = ["create", "list_models", "parse_field", "register"]

@@ -16,7 +16,6 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxcls.errors import UserError
 from jaxcls.models import layers
 from jaxcls.models.base import Classifier
 from jaxcls.models.registry import register
@@ -82,8 +81,7 @@ class DenseNet(Classifier):
     renames: ClassVar = ((r"(denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2"),)  # torchvision's files
 
     def __post_init__(self):
-        if self.stem not in STEMS:
-            raise UserError(f"stem must be one of {', '.join(STEMS)}, not {self.stem!r}")
+        layers.check_choice("stem", self.stem, STEMS)
         layers.check_attention(self.attention)
         super().__post_init__()
 

@@ -11,7 +11,6 @@ from typing import Any, ClassVar, NamedTuple
 
 from flax import linen as nn
 
-from jaxcls.errors import UserError
 from jaxcls.models import layers, timm_names
 from jaxcls.models.base import Classifier
 from jaxcls.models.registry import register
@@ -113,8 +112,7 @@ class EfficientNet(Classifier):
 
     def __post_init__(self):
         for field in ("width_mult", "depth_mult"):
-            if not getattr(self, field) > 0:
-                raise UserError(f"{field} must be positive, not {getattr(self, field)!r}")
+            layers.check_positive(field, getattr(self, field))
         super().__post_init__()
 
     def scaled(self, features: int) -> int:

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 from flax import linen as nn
 
-from jaxcls.errors import UserError
 from jaxcls.models import layers, timm_names
 from jaxcls.models.base import Classifier
 from jaxcls.models.registry import register
@@ -60,8 +59,7 @@ class MNASNet(Classifier):
     head: ClassVar = ("classifier.1",)
 
     def __post_init__(self):
-        if not self.width_mult > 0:
-            raise UserError(f"width_mult must be positive, not {self.width_mult!r}")
+        layers.check_positive("width_mult", self.width_mult)
         super().__post_init__()
 
     def scaled(self, features: int) -> int:

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 from flax import linen as nn
 
-from jaxcls.errors import UserError
 from jaxcls.models import layers, timm_names
 from jaxcls.models.base import Classifier
 from jaxcls.models.registry import register
@@ -64,10 +63,8 @@ class MobileNetV2(Classifier):
     head: ClassVar = ("classifier.1",)
 
     def __post_init__(self):
-        if self.stem not in STEMS:
-            raise UserError(f"stem must be one of {', '.join(STEMS)}, not {self.stem!r}")
-        if not self.width_mult > 0:
-            raise UserError(f"width_mult must be positive, not {self.width_mult!r}")
+        layers.check_choice("stem", self.stem, STEMS)
+        layers.check_positive("width_mult", self.width_mult)
         super().__post_init__()
 
     @property

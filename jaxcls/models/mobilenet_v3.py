@@ -11,7 +11,6 @@ from typing import ClassVar, NamedTuple
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxcls.errors import UserError
 from jaxcls.models import layers, timm_names
 from jaxcls.models.base import Classifier
 from jaxcls.models.registry import register
@@ -81,8 +80,7 @@ class MobileNetV3(Classifier, kw_only=True):
     unused: ClassVar = (r"^classifier\.0\.",)
 
     def __post_init__(self):
-        if not self.width_mult > 0:
-            raise UserError(f"width_mult must be positive, not {self.width_mult!r}")
+        layers.check_positive("width_mult", self.width_mult)
         super().__post_init__()
 
     def scaled(self, features: int) -> int:

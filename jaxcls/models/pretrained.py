@@ -174,7 +174,7 @@ class _Matching:
     def _other_classes(self, both):
         """Why the last layer stays as initialised (it differs by the number of classes); "" where it is loaded."""
         shapes = [(self.values[name].shape, self.slots[name].shape) for name in both if self._in_head(name)]
-        if any(_without_ones(theirs[1:]) != _without_ones(ours[1:]) for theirs, ours in shapes):
+        if any(state_dict.without_ones(theirs[1:]) != state_dict.without_ones(ours[1:]) for theirs, ours in shapes):
             return ""
         counts = {(*theirs[:1], *ours[:1]) for theirs, ours in shapes if theirs[:1] != ours[:1]}
         if len(counts) != 1 or len(count := counts.pop()) != 2:
@@ -236,7 +236,3 @@ def _for_channels(value, shape):
     if new == 1:
         return value.sum(axis=1, keepdims=True)
     return np.take(value, np.arange(new) % old, axis=1) * np.float32(old / new)
-
-
-def _without_ones(shape):
-    return [n for n in shape if n != 1]

@@ -70,8 +70,7 @@ class PyramidNet(Classifier):
     head: ClassVar = ("fc",)
 
     def __post_init__(self):
-        if self.stem not in STEMS:
-            raise UserError(f"stem must be one of {', '.join(STEMS)}, not {self.stem!r}")
+        layers.check_choice("stem", self.stem, STEMS)
         if self.alpha < 0:
             raise UserError(f"alpha, the features that the blocks add, must not be negative: {self.alpha}")
         super().__post_init__()

@@ -1,5 +1,6 @@
 """Names of models and the constructors behind them."""
 
+import ast
 import dataclasses
 import difflib
 import fnmatch
@@ -59,6 +60,20 @@ def create(name: str, *, num_classes: int = 1000, neck: str = "", **fields) -> n
     backbone = _MODELS[name](num_classes=0, **fields)
     return FPN(backbone=backbone, num_classes=num_classes, dropout=backbone.dropout, dtype=backbone.dtype,
                param_dtype=backbone.param_dtype)  # fmt: skip
+
+
+def parse_field(text: str) -> tuple[str, object]:
+    """Name and value of a field from "NAME=VALUE" on a command line; a value that is no Python literal is text.
+
+    Raises UserError for a text without a name or "=".
+    """
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise UserError(f"--field takes NAME=VALUE, as in stem=cifar, not {text!r}")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value
 
 
 def _nearest(word: str, known: list[str]) -> str:

@@ -20,6 +20,8 @@ from jaxcls.models.registry import register
 
 
 class Stage(NamedTuple):
+    """Its number of blocks, their features, and how many of these a group of the 3x3 convolution has."""
+
     blocks: int
     width: int
     group_width: int

@@ -115,8 +115,7 @@ class ResNet(Classifier):
     head: ClassVar = ("fc",)
 
     def __post_init__(self):
-        if self.stem not in STEMS:
-            raise UserError(f"stem must be one of {', '.join(STEMS)}, not {self.stem!r}")
+        layers.check_choice("stem", self.stem, STEMS)
         layers.check_attention(self.attention)
         if self.block.expansion == 1 and (self.groups, self.base_width) != (1, 64):
             raise UserError("groups and base_width are for nets of bottlenecks (50 layers and more): leave them away")

@@ -58,8 +58,7 @@ class ResNetCifar(Classifier):
     def __post_init__(self):
         if self.depth < 8 or self.depth % 6 != 2:
             raise UserError(f"a CIFAR ResNet has 6n + 2 layers (8, 14, 20, ...), not {self.depth}")
-        if self.shortcut not in SHORTCUTS:
-            raise UserError(f"shortcut must be one of {', '.join(SHORTCUTS)}, not {self.shortcut!r}")
+        layers.check_choice("shortcut", self.shortcut, SHORTCUTS)
         super().__post_init__()
 
     @nn.compact

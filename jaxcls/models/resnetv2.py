@@ -18,7 +18,6 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxcls.errors import UserError
 from jaxcls.models import layers
 from jaxcls.models.base import Classifier
 from jaxcls.models.registry import register
@@ -110,10 +109,8 @@ class ResNetV2(Classifier):
     stochastic_depth: float = 0.0
 
     def __post_init__(self):
-        if self.stem not in STEMS:
-            raise UserError(f"stem must be one of {', '.join(STEMS)}, not {self.stem!r}")
-        if self.spelling not in SPELLINGS:
-            raise UserError(f"spelling must be one of {', '.join(SPELLINGS)}, not {self.spelling!r}")
+        layers.check_choice("stem", self.stem, STEMS)
+        layers.check_choice("spelling", self.spelling, SPELLINGS)
         super().__post_init__()
 
     @property

@@ -98,9 +98,12 @@ def own_names(keys: Iterable[str], ours: Iterable[str]) -> dict[str, str]:
 
 def fit_ones(value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
     """The value in this shape, if they differ by axes of length one at most; else None."""
-    if [n for n in value.shape if n != 1] != [n for n in shape if n != 1]:
-        return None
-    return value.reshape(shape)
+    return value.reshape(shape) if without_ones(value.shape) == without_ones(shape) else None
+
+
+def without_ones(shape: tuple[int, ...]) -> list[int]:
+    """A shape less its axes of length one."""
+    return [n for n in shape if n != 1]
 
 
 def merge(variables: dict, weights: dict) -> dict:
@@ -110,6 +113,7 @@ def merge(variables: dict, weights: dict) -> dict:
 
 
 def misshapen(key: str, value: np.ndarray, slot: Slot) -> str:
+    """What is wrong with a tensor whose shape differs from the model's."""
     return f"{key} is {text(value.shape)} where the model has {text(slot.shape)}"
 
 

@@ -103,8 +103,7 @@ class ViT(Classifier):
     return_attention: bool = False
 
     def __post_init__(self):
-        if self.spelling not in SPELLINGS:
-            raise UserError(f"spelling must be one of {', '.join(SPELLINGS)}, not {self.spelling!r}")
+        layers.check_choice("spelling", self.spelling, SPELLINGS)
         if self.width % self.heads:
             raise UserError(f"width {self.width} must be a multiple of the number of heads, {self.heads}")
         super().__post_init__()

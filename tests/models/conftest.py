@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 import references
+from draws import draw
 
 from jaxcls.models.pretrained import to_state_dict
 
@@ -33,15 +34,8 @@ def abstract():
 
 @pytest.fixture
 def drawn(abstract):
-    """`drawn(model, *image_shape)`: variables with values from NumPy, since Flax's init would compile for seconds."""
-    rng = np.random.default_rng(0)
-
-    def draw(path, leaf):
-        noise = rng.normal(size=leaf.shape)
-        values = {"kernel": noise / np.sqrt(np.prod(leaf.shape[:-1])), "scale": 1 + noise / 9, "var": 1 + noise**2}
-        return np.asarray(values.get(path[-1].key, noise / 9), leaf.dtype)
-
-    return lambda model, *shape: jax.tree_util.tree_map_with_path(draw, abstract(model, *shape))
+    """`drawn(model, *image_shape)`: variables with values (draws.draw)."""
+    return lambda model, *shape: draw(abstract(model, *shape))
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from draws import draw
 from flax import traverse_util
 
 from jaxcls import models
@@ -73,7 +74,7 @@ TINY = {
                                                           efficientnet.Row(2, 3, 2, 8, 2),
                                                           efficientnet.Row(2, 5, 1, 16, 1, fused=True)), "first": 8,
                                                  "last": 12, "dropout": 0.0, "stochastic_depth": 0.0}, (16, 16, 3)),
-    "regnet": (RegNet, {"depth": 3, "initial": 8, "slope": 4, "step": 2.0, "group_width": 4, "squeeze": 0.25},
+    "regnet": (RegNet, {"depth": 3, "initial": 8, "slope": 4, "step": 2.0, "group_width": 4, "squeeze": 1.0},
                (16, 16, 3)),
 }  # fmt: skip
 REMATERIALISED = ["efficientnet", "regnet", "densenet", "vgg", "resnet_bottleneck", "resnet_cifar_b", "resnetv2", "vit"]
@@ -81,19 +82,12 @@ NORMALISED = ["efficientnet", "densenet", "vgg", "resnet_basic", "resnet_cifar_a
 
 
 def build(name, **fields):
-    """The tiny model, variables drawn in NumPy (Flax's init would compile for seconds) and four pictures."""
+    """The tiny model, variables with values and four pictures."""
     kind, given, shape = TINY[name]
     model = kind(num_classes=3, **given, **fields)
-    rng = np.random.default_rng(0)
-    images = jnp.asarray(rng.normal(size=(4, *shape)), jnp.float32)
-
-    def draw(path, leaf):
-        noise = rng.normal(size=leaf.shape)
-        values = {"kernel": noise / np.sqrt(np.prod(leaf.shape[:-1])), "scale": 1 + noise / 9, "var": 1 + noise**2}
-        return jnp.asarray(values.get(path[-1].key, noise / 9), leaf.dtype)
-
-    abstract = jax.eval_shape(model.init, jax.random.key(0), images)
-    return model, jax.tree_util.tree_map_with_path(draw, abstract), images
+    images = jnp.asarray(np.random.default_rng(0).normal(size=(4, *shape)), jnp.float32)
+    variables = draw(jax.eval_shape(model.init, jax.random.key(0), images), seed=1)
+    return model, jax.tree.map(jnp.asarray, variables), images
 
 
 def apply(model, variables, images, train):

@@ -92,3 +92,22 @@ def test_accelerators_use_one_convolution(monkeypatch):
     monkeypatch.setattr(forms.jax, "default_backend", lambda: "gpu")
     x, kernel = jnp.ones((1, 5, 5, 4)), jnp.ones((1, 1, 4, 6))
     assert primitives(lambda x, k: ours(x, k, (1, 1), ((0, 0), (0, 0)), 1), x, kernel) == {"conv_general_dilated"}
+
+
+@pytest.mark.parametrize(
+    "channels, window, groups", [(4, 3, 4), (64, 3, 16), (4, 1, 1)], ids=["depthwise", "grouped", "1x1"]
+)
+def test_a_batch_over_several_devices_gives_the_same(channels, window, groups):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(8, 6, 5, channels)).astype(np.float32)
+    kernel = rng.normal(size=(window, window, channels // groups, channels)).astype(np.float32)
+    pad = window // 2
+
+    def gradients(x, kernel):
+        loss = lambda x, k: jnp.sum(ours(x, k, (1, 1), ((pad, pad), (pad, pad)), groups) ** 3)  # noqa: E731
+        return jax.grad(loss, (0, 1))(x, kernel)
+
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:4]), ("data",))
+    spread = jax.device_put(x, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data")))
+    for a, b in zip(jax.jit(gradients)(spread, kernel), jax.jit(gradients)(x, kernel), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(b).max())

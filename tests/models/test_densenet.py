@@ -14,17 +14,6 @@ from jaxcls.models.densenet import DenseNet
 TINY = {"growth_rate": 2, "block_config": (2, 1), "num_init_features": 4, "bn_size": 3, "num_classes": 3}
 
 
-def drawn(variables):
-    """Values for abstract variables, drawn in NumPy: Flax's own would compile for seconds."""
-    rng = np.random.default_rng(0)
-
-    def draw(path, leaf):
-        values = rng.normal(size=leaf.shape) / 3
-        return jnp.asarray(abs(values) + 0.5 if path[-1].key == "var" else values, leaf.dtype)
-
-    return jax.tree_util.tree_map_with_path(draw, variables)
-
-
 @pytest.mark.parametrize("name, depth", [("densenet121", 121), ("densenet161", 161), ("densenet169", 169),
                                          ("densenet201", 201)])  # fmt: skip
 def test_the_name_counts_the_layers(name, depth, abstract):
@@ -53,9 +42,9 @@ def test_shapes_of_the_stages(stem, sides, abstract):
     assert [out[f"stage{i}"].shape[-1] for i in (1, 2, 3, 4)] == [256, 512, 1024, 1024]
 
 
-def test_a_block_keeps_what_it_saw_and_adds_to_it(abstract):
+def test_a_block_keeps_what_it_saw_and_adds_to_it(drawn):
     model = DenseNet(**TINY, stem="cifar")
-    variables = drawn(abstract(model, 7, 6, 3))
+    variables = drawn(model, 7, 6, 3)
     x = jax.random.normal(jax.random.key(1), (2, 7, 6, 3))
     _, out = jax.jit(model.apply)(variables, x)
     assert out["stage1"].shape == (2, 7, 6, 4 + 2 * 2)
@@ -64,9 +53,9 @@ def test_a_block_keeps_what_it_saw_and_adds_to_it(abstract):
     np.testing.assert_allclose(out["pre_logits"], out["stage2"].mean((1, 2)), rtol=1e-5)
 
 
-def test_drop_rate_zeroes_new_features_in_training_only(abstract):
+def test_drop_rate_zeroes_new_features_in_training_only(drawn):
     model = DenseNet(**TINY, stem="cifar", drop_rate=0.5)
-    variables = drawn(abstract(model, 6, 6, 3))
+    variables = drawn(model, 6, 6, 3)
     x = jax.random.normal(jax.random.key(1), (4, 6, 6, 3))
     run = jax.jit(partial(model.apply, train=True, mutable=["batch_stats"]))
     new = run(variables, x, rngs={"dropout": jax.random.key(2)})[0][1]["stage1"][..., 4:]
@@ -85,20 +74,20 @@ def test_attention_stands_behind_each_block_and_each_transition(abstract):
     assert params.keys() - gates.keys() == plain.keys()
 
 
-def test_attention_scales_what_a_block_gives(abstract):
+def test_attention_scales_what_a_block_gives(drawn):
     model = DenseNet(**TINY, stem="cifar", attention="se")
     x = jax.random.normal(jax.random.key(1), (2, 6, 6, 3))
-    _, out = jax.jit(model.apply)(drawn(abstract(model, 6, 6, 3)), x)
+    _, out = jax.jit(model.apply)(drawn(model, 6, 6, 3), x)
     seen, gated = np.asarray(out["stem"]), np.asarray(out["stage1"][..., :4])
     gates = gated.sum((1, 2)) / seen.sum((1, 2))
     assert (gates > 0).all() and (gates < 1).all() and np.ptp(gates) > 0.01
     np.testing.assert_allclose(gated, seen * gates[:, None, None], rtol=1e-5, atol=1e-6)
 
 
-def test_the_names_in_torchvisions_files_load(abstract):
+def test_the_names_in_torchvisions_files_load(drawn):
     """Their norms and convolutions have a dot more, as in densenet121-a639ec97.pth."""
     model = DenseNet(**TINY)
-    variables = drawn(abstract(model, 32, 32, 3))
+    variables = drawn(model, 32, 32, 3)
     state = pretrained.to_state_dict(variables)
     layer = "features.denseblock1.denselayer2"
     for part in ("norm1", "conv1", "norm2", "conv2"):

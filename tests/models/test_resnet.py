@@ -13,17 +13,6 @@ from jaxcls.models import layers, resnet
 from jaxcls.models.pretrained import to_state_dict
 
 
-def drawn(variables):
-    """Values for abstract variables, drawn in NumPy: Flax's own would compile for seconds."""
-    rng = np.random.default_rng(0)
-
-    def draw(path, leaf):
-        values = rng.normal(size=leaf.shape)
-        return jnp.asarray(abs(values) + 0.5 if path[-1].key == "var" else values, leaf.dtype)
-
-    return jax.tree_util.tree_map_with_path(draw, variables)
-
-
 @pytest.mark.parametrize(
     "name, kernel, norm, projected",
     [
@@ -156,11 +145,11 @@ def test_timms_nets_start_as_their_shortcuts_and_torchvisions_do_not():
     assert not zero & {"resnet18", "resnet152", "resnext50_32x4d", "resnext101_64x4d", "wide_resnet50_2"}
 
 
-def test_stochastic_depth_drops_the_last_block_most_and_in_training_only(abstract):
+def test_stochastic_depth_drops_the_last_block_most_and_in_training_only(drawn):
     tiny = partial(resnet.ResNet, block=resnet.BasicBlock, num_classes=2, width=4, stem="cifar")
     two, one = tiny(stage_sizes=(2,), stochastic_depth=1.0), tiny(stage_sizes=(1,))
     x = jax.random.normal(jax.random.key(1), (3, 8, 8, 3))
-    variables = drawn(abstract(two, 8, 8, 3))
+    variables = drawn(two, 8, 8, 3)
     first = {kind: {k: v for k, v in tree.items() if k != "layer1.1"} for kind, tree in variables.items()}
 
     def stage(model, variables, train):
@@ -174,10 +163,10 @@ def test_stochastic_depth_drops_the_last_block_most_and_in_training_only(abstrac
     assert np.abs(with_both - stage(one, first, False)).max() > 0.1
 
 
-def test_without_classes_the_logits_are_the_mean_of_the_last_stage(abstract):
+def test_without_classes_the_logits_are_the_mean_of_the_last_stage(drawn):
     model = resnet.ResNet((1, 1), resnet.BasicBlock, num_classes=0, width=4)
     x = jax.random.normal(jax.random.key(1), (2, 17, 24, 3))
-    variables = drawn(abstract(model, 17, 24, 3))
+    variables = drawn(model, 17, 24, 3)
     assert "fc" not in variables["params"]
     logits, out = jax.jit(model.apply)(variables, x)
     assert logits.shape == (2, 8)

@@ -2,6 +2,7 @@
 
 from jaxcls.models.layers.attention import SqueezeExcite, attention, check_attention
 from jaxcls.models.layers.basic_conv import BasicConv
+from jaxcls.models.layers.check import check_choice, check_positive, check_size
 from jaxcls.models.layers.conv import conv
 from jaxcls.models.layers.conv_norm import conv_norm
 from jaxcls.models.layers.dense import dense, flatten, logits_layer
@@ -11,7 +12,6 @@ from jaxcls.models.layers.inverted import InvertedResidual, make_divisible
 from jaxcls.models.layers.norm import batch_norm, layer_norm
 from jaxcls.models.layers.pool import adaptive_avg_pool, avg_pool, global_mean, max_pool
 from jaxcls.models.layers.position import loaded_table, table_for
-from jaxcls.models.layers.size import check_size
 from jaxcls.models.layers.transformer import attend, embed_patches, mlp
 
 __all__ = [
@@ -24,6 +24,8 @@ __all__ = [
     "avg_pool",
     "batch_norm",
     "check_attention",
+    "check_choice",
+    "check_positive",
     "check_size",
     "conv",
     "conv_norm",

@@ -1,0 +1,118 @@
+"""Measures the forms of convolutions that jaxcls takes on the CPU, XLA's own, and PyTorch's where it is installed.
+
+    taskset -c 0 python scripts/bench_convolve.py
+
+For each case the forward pass, the gradient of the pictures and that of the kernel, one after the other, in ms of
+processor time: the least of --rounds, the contenders in turns. The forms are those of jaxcls/models/layers/convolve.py.
+"""
+
+import argparse
+import time
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxcls.models.layers.convolve import DIMENSIONS, convolve
+
+# Name: batch, side, channels, features, kernel, stride, groups.
+CASES = {
+    "1x1, 64 to 256": (8, 56, 64, 256, 1, 1, 1),
+    "1x1 of stride 2, 256 to 512": (8, 56, 256, 512, 1, 2, 1),
+    "3x3, 64": (8, 56, 64, 64, 3, 1, 1),
+    "3x3 in 32 groups, 128": (8, 56, 128, 128, 3, 1, 32),
+    "3x3 depthwise of stride 2, 96": (8, 112, 96, 96, 3, 2, 96),
+    "5x5 depthwise, 240": (8, 28, 240, 240, 5, 1, 240),
+    "7x7 depthwise, 96": (8, 56, 96, 96, 7, 1, 96),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5, help="default %(default)s, after one to warm up")
+    parser.add_argument("--case", choices=CASES, nargs="+", default=list(CASES), help="default: all")
+    args = parser.parse_args(argv)
+    contenders = {"XLA": jax_calls(lax.conv_general_dilated), "jaxcls": jax_calls(convolve)}
+    try:
+        contenders["PyTorch"] = torch_calls()
+    except ImportError:
+        print("PyTorch is not installed: no comparison with it\n")
+    names = [f"{name} {part}" for part in ("forward", "pictures", "kernel") for name in contenders]
+    print(f"| picture of side, case | {' | '.join(names)} |\n|{'---|' * (len(names) + 1)}", flush=True)
+    for name in args.case:
+        times = measure(contenders, CASES[name], args.rounds)
+        print(f"| {CASES[name][1]}, {name} | {' | '.join(f'{t:.1f}' for t in times)} |", flush=True)
+    return 0
+
+
+def measure(contenders, case, rounds):
+    """ms of forward, gradient of the pictures, gradient of the kernel; each of all contenders in order."""
+    batch, side, channels, features, size, stride, groups = case
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(batch, side, side, channels)).astype(np.float32)
+    kernel = rng.normal(size=(size, size, channels // groups, features)).astype(np.float32)
+    made = [make(x, kernel, stride, size // 2, groups) for make in contenders.values()]
+    calls = [parts[i] for i in range(3) for parts in made]
+    least = [float("inf")] * len(calls)
+    for i in range(rounds + 1):
+        for j, call in enumerate(calls):
+            start = time.process_time()
+            call()
+            if i:
+                least[j] = min(least[j], (time.process_time() - start) * 1e3)
+    return least
+
+
+def jax_calls(function):
+    """A maker of the three calls, of JAX arrays and a convolution with the arguments that `nn.Conv` gives."""
+
+    def make(x, kernel, stride, pad, groups):
+        x, kernel = jnp.asarray(x), jnp.asarray(kernel)
+        layout = lax.conv_dimension_numbers(x.shape, kernel.shape, DIMENSIONS)
+        conv = partial(function, dimension_numbers=layout, feature_group_count=groups)
+
+        def forward(x, kernel):
+            return conv(x, kernel, (stride, stride), ((pad, pad), (pad, pad)))
+
+        grad = jnp.ones(jax.eval_shape(forward, x, kernel).shape)
+        of_x = jax.jit(lambda x, kernel, grad: jax.vjp(lambda x: forward(x, kernel), x)[1](grad))
+        of_kernel = jax.jit(lambda x, kernel, grad: jax.vjp(lambda kernel: forward(x, kernel), kernel)[1](grad))
+        calls = (
+            partial(jax.jit(forward), x, kernel),
+            partial(of_x, x, kernel, grad),
+            partial(of_kernel, x, kernel, grad),
+        )
+        return [lambda call=call: jax.block_until_ready(call()) for call in calls]
+
+    return make
+
+
+def torch_calls():
+    """The same in PyTorch, channels_last. ImportError where it is not installed."""
+    import torch
+
+    def make(x, kernel, stride, pad, groups):
+        last = {"memory_format": torch.channels_last}
+        x = torch.from_numpy(x.transpose(0, 3, 1, 2)).contiguous(**last).requires_grad_()
+        kernel = torch.from_numpy(kernel.transpose(3, 2, 0, 1).copy()).contiguous(**last).requires_grad_()
+        forward = partial(torch.nn.functional.conv2d, x, kernel, stride=stride, padding=pad, groups=groups)
+        y = forward()
+        grad = torch.ones_like(y)
+
+        def without_graph():
+            with torch.no_grad():
+                forward()
+
+        return [
+            without_graph,
+            *(partial(torch.autograd.grad, y, what, grad, retain_graph=True) for what in (x, kernel)),
+        ]
+
+    return make
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
