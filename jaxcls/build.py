@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxcls import augment, models, optim, schedules
 from jaxcls import state as train_state
+from jaxcls.augment.base import Context
 from jaxcls.data import pipeline, sources
 from jaxcls.errors import Problems, UserError
 from jaxcls.feed import MemoryEvalFeed, MemoryTrainFeed, StreamEvalFeed, StreamTrainFeed
@@ -230,14 +231,14 @@ def build_normalize(config):
 def build_transforms(config, source, normalize):
     """Host and device transforms of training and evaluation: train_host, train_device, eval_host, eval_device."""
     encoded = not hasattr(source, "images")
+    mean, std = normalize
+    context = Context(len(source.classes), mean, std, seed=config.seed, batch_size=config.batch_size)
     made = {}
     for kind, key in (("train", "augment"), ("eval", "eval_transform")):
         what = f"config.data.{key}"
         host, device = augment.split_list(getattr(config.data, key), encoded=encoded, what=what)
         made[f"{kind}_host"] = augment.host_transform(host, channels=config.data.channels or 3, what=what)
-        mean, std = normalize
-        random = kind == "train"
-        made[f"{kind}_device"] = augment.device_transform(device, random=random, mean=mean, std=std, what=what)
+        made[f"{kind}_device"] = augment.device_transform(device, random=kind == "train", context=context, what=what)
     return made
 
 

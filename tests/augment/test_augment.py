@@ -5,8 +5,6 @@ import numpy as np
 import pytest
 
 from jaxcls import augment
-from jaxcls.augment.device import DEVICE
-from jaxcls.augment.host import HOST
 from jaxcls.errors import UserError
 
 
@@ -19,6 +17,9 @@ from jaxcls.errors import UserError
         ("random_resized_crop(224, scale=(0.3, 1), ratio=(1, 1.5))",
          ("random_resized_crop", (224,), {"scale": (0.3, 1), "ratio": (1, 1.5)})),
         ("crop(8, mode='reflect')", ("crop", (8,), {"mode": "reflect"})),
+        ("flip | crop(8)", (augment.ONE_OF, (("flip", (), {}), ("crop", (8,), {})), {"weights": (1, 1)})),
+        ("flip(1) | 2.5 * hsv | 3*flip",
+         (augment.ONE_OF, (("flip", (1,), {}), ("hsv", (), {}), ("flip", (), {})), {"weights": (1, 2.5, 3)})),
     ],
 )  # fmt: skip
 def test_a_call_is_read(spec, expected):
@@ -26,7 +27,26 @@ def test_a_call_is_read(spec, expected):
 
 
 @pytest.mark.parametrize(
-    "spec", ["", "crop(32", "crop 32", "crop(size)", "crop(32)(4)", "a.b(3)", "crop(2+x)", "[1]", "crop(*x)", 32, None]
+    "spec",
+    [
+        "",
+        "crop(32",
+        "crop 32",
+        "crop(size)",
+        "crop(32)(4)",
+        "a.b(3)",
+        "crop(2+x)",
+        "[1]",
+        "crop(*x)",
+        32,
+        None,
+        "flip | ",
+        "flip | 2",
+        "0 * flip | flip",
+        "-1 * flip | flip",
+        "flip * 2 | flip",
+        "True * flip | flip",
+    ],
 )
 def test_what_is_no_call_is_an_error(spec):
     with pytest.raises(UserError, match="config.data.augment: .* can't be read; write it like"):
@@ -42,18 +62,19 @@ def test_nothing_is_executed(tmp_path):
 def test_an_unknown_transform_names_the_nearest():
     with pytest.raises(UserError, match="config.data.eval_transform: .* 'center_crp'; did you mean 'center_crop'"):
         augment.parse("center_crp(3)", "config.data.eval_transform")
-    with pytest.raises(UserError, match="there are center_crop, crop, flip"):
+    with pytest.raises(UserError, match="there are .*center_crop, crop, "):
         augment.parse("xyzzy")
 
 
-@pytest.mark.parametrize("registry", [DEVICE, HOST])
+@pytest.mark.parametrize("where", ["host", "device"])
 @pytest.mark.parametrize(
     "spec", ["resize()", "resize('a')", "resize(0)", "resize(8, 8, 8, 8)", "center_crop(1.5)", "center_crop(size=-1)",
              "random_resized_crop(0)", "resize(8, wdth=3)"],
 )  # fmt: skip
-def test_arguments_that_do_not_fit_are_an_error(registry, spec):
+def test_arguments_that_do_not_fit_are_an_error(where, spec):
+    needs = {"host": {"channels": 3}, "device": {"random": True}}[where]
     with pytest.raises(UserError, match="^config.data.augment: the arguments of '.*' don't fit"):
-        augment.build(registry, augment.parse(spec), "config.data.augment")
+        getattr(augment, f"{where}_transform")([augment.parse(spec)], **needs)
 
 
 @pytest.mark.parametrize("spec", ["crop(8, pad=-1)", "crop(8, mode='odd')", "flip(2)", "flip('x')", "grey(2)", "crop"])
