@@ -41,7 +41,7 @@ def main(argv):
     else:
         from jaxcls import build, preflight
 
-        preflight.check(build.build(config), workdir, note=print)
+        preflight.check(build.build(config), workdir, note=print, full=True)
         print("ready: nothing stands against this run")
 
 
@@ -70,7 +70,7 @@ def parse(argv):
     parser.add_argument("--coordinator_address", metavar="HOST:PORT", help="several processes by hand: process 0")
     parser.add_argument("--num_processes", type=_count, help="several processes by hand: how many")
     parser.add_argument("--process_id", type=_count, help="several processes by hand: which one this is, from 0")
-    settings, rest = _settings(argv)
+    settings, rest = take_settings(argv)
     args, unknown = parser.parse_known_args(rest)
     if unknown:
         raise UserError(_unknown(unknown[0], parser))
@@ -163,8 +163,12 @@ def _count(text):
 _count.__name__ = "whole number"  # argparse puts it into its message
 
 
-def _settings(argv):
-    """Takes `--config.key=text` and `--config.key text` out of the arguments: (pairs, the rest)."""
+def take_settings(argv):
+    """Takes `--config.key=text` and `--config.key text` out of arguments: (pairs for `config_file.override`, the rest).
+
+    Raises:
+      UserError: for a key without a value.
+    """
     settings, rest, argv = [], [], list(argv)
     while argv:
         arg = argv.pop(0)
