@@ -1,0 +1,217 @@
+"""A classical baseline from a config's data to `results.json`, in the form in which a training run leaves its own."""
+
+import contextlib
+import functools
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxcls import build, evaluate, metrics, preflight
+from jaxcls.classical import classifier, hog, pictures, sift
+from jaxcls.classical.options import Options
+from jaxcls.data import sources, splits
+from jaxcls.errors import Problems, UserError
+from jaxcls.logs import Logger
+
+USED = ("data.name", "data.dir", "data.validation", "data.split_ratios", "data.channels", "seed")  # of a config
+SIDES = {"hog": 128, "sift": 128, "pixels": 32}  # of pictures whose sizes differ
+LEAST = {"hog": hog.LEAST, "sift": sift.LEAST, "pixels": 1}  # of pictures of one size, which are enlarged to it
+STEP = 0  # there are no steps: of every file and figure that names one
+TOLD_SECONDS = 10.0
+
+
+def run(config: Any, options: Options, workdir: str | Path) -> dict[str, dict[str, Any]]:
+    """Describes, fits, chooses C on validation, and evaluates on test, which is looked at once, at the end.
+
+    Writes into the workdir: `config.json` (the data and the options), `results.json` and `eval/<split>-0.npz` as a
+    training run does, `metrics.jsonl`, and `classical.json` (C, its scores, seconds, versions, classes).
+
+    Args:
+      config: a config (jaxcls.defaults); only the keys in `USED` count.
+      options: of the baseline.
+      workdir: folder for everything that is written.
+
+    Returns:
+      split -> figures of the final evaluation, as in `results.json`.
+
+    Raises:
+      UserError: bad options or data, unreadable pictures, a missing package, a workdir of another run.
+    """
+    options, workdir = options.checked(), Path(workdir)
+    stored = to_store(config, options)
+    preflight.check_workdir(stored, workdir)
+    print(f"opening {config.data.name} ...", flush=True)
+    found = open_checked(config, options)
+    grid = options.C or (classifier.GRID if "validation" in found else (classifier.DEFAULT_C,))
+    if "validation" not in found and len(grid) > 1:
+        raise UserError("there is no validation split to choose C on; give one value, such as --C 0.01.")
+    with Logger(workdir, total_steps=STEP, steps_per_epoch=1) as log:
+        sizes = ", ".join(f"{split} {len(source):,}" for split, source in found.items())
+        log.note(f"data {config.data.name}: {len(found['train'].classes)} classes; {sizes} pictures")
+        results, told = _run(found, config, options, grid, workdir, log)
+        # Last, so that a run which fails keeps nobody from trying other options in the same workdir.
+        evaluate.write_json(workdir / "config.json", preflight.to_json(stored))
+        evaluate.write_json(workdir / "classical.json", told)
+        evaluate.write_json(workdir / "results.json", results)
+        _summarise(results, told, stored, workdir, log)
+    return results
+
+
+def _run(found, config, options, grid, workdir, log):
+    """(results, what `classical.json` holds)."""
+    seconds, table = {}, {}
+    with _timed(seconds, "vocabulary"):
+        describe, size, channels = describer(found["train"], config, options, log)
+    if options.features != "sift":
+        del seconds["vocabulary"]  # there is none
+
+    def features(name):
+        with _timed(seconds, f"features of {name}"):
+            images = pictures.read(found[name], range(len(found[name])), size=size, channels=channels)
+            table[name] = (_stack(map(describe, images), len(found[name]), f"{name} features", log), found[name].labels)
+        log.note(f"{name}: {table[name][0].shape[1]:,} features of a picture, {seconds[f'features of {name}']:.1f} s")
+
+    for name in ("train", "validation"):
+        if name in found:
+            features(name)
+    with _timed(seconds, "fits"), log.waiting(f"fitting {options.classifier} for {len(grid)} value(s) of C"):
+        model, C, scores = classifier.choose(
+            table["train"], table.get("validation"), grid=grid, note=log.note, classes=len(found["train"].classes),
+            kind=options.classifier, seed=config.seed, balanced=options.balanced, smote=options.smote,
+        )  # fmt: skip
+    if "test" in found:
+        features("test")
+    for name in ("validation", "test"):
+        if name in found:
+            figures, predictions = predict(model, *table[name])
+            evaluate.save_predictions(workdir, name, STEP, predictions)
+            log.scalars(STEP, figures, split=name)
+            interval = metrics.wilson_interval(figures["correct"], figures["count"])
+            results = {name: {**figures, "step": STEP, "interval": interval}}  # the last one: test where there is one
+    return results, {
+        "features": table["train"][0].shape[1], "side": size, "C": C, "validation_accuracy_by_C": scores,
+        "seconds": {name: round(took, 2) for name, took in seconds.items()}, "classes": list(found["train"].classes),
+        "data": {"name": config.data.name, "fingerprint": found["train"].fingerprint}, "versions": versions(),
+    }  # fmt: skip
+
+
+def predict(model: classifier.Linear, features: np.ndarray, labels: np.ndarray) -> tuple[dict, dict]:
+    """(figures, predictions) of a split, as `evaluate.evaluate` gives them."""
+    logits, labels = model.logits(features), np.asarray(labels, np.int32)
+    predictions = {"logits": logits, "label": labels, "index": np.arange(len(labels), dtype=np.int32)}
+    return metrics.of_logits(logits, labels), predictions
+
+
+def to_store(config: Any, options: Options) -> Any:
+    """A ConfigDict of what counts: data and seed of the config, the options as fields of a model.
+
+    With it `preflight.check_workdir` keeps baselines and training runs, or baselines of other options, apart.
+    """
+    from ml_collections import ConfigDict
+
+    data = {path.removeprefix("data."): config.data[path.removeprefix("data.")] for path in USED if path != "seed"}
+    name = f"{options.features}+{options.classifier}"
+    return ConfigDict({"seed": config.seed, "data": data, "model": {"name": name, "fields": options.__dict__}})
+
+
+def open_checked(config: Any, options: Options) -> dict[str, Any]:
+    """The same splits as a training run of this config has, looked through for unreadable pictures.
+
+    Raises:
+      UserError: with a line for each thing that cannot work.
+    """
+    found, problems = build.open_sources(config), Problems()
+    if options.train_limit and options.train_limit < len(found["train"]):
+        rest = len(found["train"]) - options.train_limit
+        rows, _ = splits.stratified(found["train"].labels, (options.train_limit, rest), config.seed)
+        found["train"] = sources.subset(found["train"], rows)
+    with problems.noted():
+        preflight.check_labels(found)
+    for split, source in found.items():
+        with problems.noted():
+            preflight.check_pictures(source, f"{split} of {config.data.name}")
+    with problems.noted():
+        if len(found) == 1:
+            raise UserError("there is neither a test nor a validation split to evaluate on.")
+    problems.refuse()
+    return found
+
+
+def describer(
+    source: Any, config: Any, options: Options, log: Any
+) -> tuple[Callable[[np.ndarray], np.ndarray], int | None, int]:
+    """(picture -> feature vector, side of the pictures, their channels); whatever is learned, from training alone.
+
+    Args:
+      source: the training split.
+      config, options: as in `run`.
+      log: a Logger.
+
+    Raises:
+      UserError: where pictures are too small for a descriptor.
+    """
+    kind = options.features
+    size = pictures.side(source, options.size, default=SIDES[kind], least=LEAST[kind])
+    own = source.images.shape[-1] if hasattr(source, "images") else config.data.channels or 3
+    channels = 1 if options.colour == "grey" else own
+    if kind == "pixels":
+        return pictures.pixels, size, channels
+    if kind == "hog":
+        hog.cell_side(source.images.shape[1:] if size is None else (size, size), options.cell)
+        colour = options.colour if channels == 3 else "grey"
+        return functools.partial(hog.describe, cell=options.cell, colour=colour), size, channels
+    rows = sift.sample_rows(len(source), config.seed)
+    with log.waiting(f"learning {options.words} words from {len(rows):,} training pictures"):
+        images = pictures.read(source, rows, size=size, channels=channels)
+        vocabulary = sift.learn(images, words=options.words, seed=config.seed, keypoints=options.keypoints)
+    settings = {"keypoints": options.keypoints, "pyramid": options.pyramid, "weighting": options.weighting}
+    return functools.partial(sift.describe, vocabulary=vocabulary, **settings), size, channels
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on, as far as installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for name in ("jaxcls", "numpy", "pillow", "scikit-learn", "scikit-image", "opencv-python-headless"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _stack(vectors: Iterable[np.ndarray], n: int, what: str, log: Any) -> np.ndarray:
+    """The n vectors as one float32 array, with a line of progress now and then."""
+    table, told = None, time.monotonic()
+    for row, vector in enumerate(vectors):
+        if table is None:
+            table = np.empty((n, len(vector)), np.float32)
+        table[row] = vector
+        if time.monotonic() - told > TOLD_SECONDS:
+            told = time.monotonic()
+            log.note(f"{what}: {row + 1:,} of {n:,} pictures")
+    return table
+
+
+@contextlib.contextmanager
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    """Notes the wall time of a block in a dict."""
+    began = time.monotonic()
+    yield
+    seconds[name] = time.monotonic() - began
+
+
+def _summarise(results, told, stored, workdir, log):
+    rows, scores = [], told["validation_accuracy_by_C"]
+    for split, figures in results.items():
+        chosen = " (it chose C, so this is optimistic)" if split == "validation" and len(scores) > 1 else ""
+        rows.append((f"{split} accuracy", evaluate.describe(figures) + chosen))
+    how = "chosen on validation" if len(scores) > 1 else "not chosen"
+    rows.append(("classifier", f"{told['features']:,} features of a picture, C={told['C']:g}, {how}"))
+    rows.append(("seconds", ", ".join(f"{name} {took:.1f}" for name, took in told["seconds"].items())))
+    rows.append(("figures", f"{workdir}/results.json, {workdir}/classical.json, {workdir}/eval/"))
+    log.summary(f"{stored.model.name} on {stored.data.name}", rows, [])
