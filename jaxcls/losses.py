@@ -1,6 +1,7 @@
-"""Losses of single examples: pure functions `(logits [n, classes], target) -> [n]`, in float32.
+"""Losses of single examples: pure functions `(logits [n, classes], label) -> [n]`, in float32.
 
-The task multiplies by masks and weights and sums; nothing is averaged here.
+A label is a class (int [n]) or a distribution (float [n, classes], as MixUp makes them). The task multiplies by masks
+and weights and sums; nothing is averaged over examples here. `jensen_shannon` and `distillation` compare logits.
 """
 
 import jax
@@ -27,3 +28,120 @@ def cross_entropy(logits, label, *, label_smoothing=0.0):
     if not label_smoothing:
         return -picked
     return -(1 - label_smoothing) * picked - label_smoothing * jnp.mean(log_p, axis=-1)
+
+
+def targets(label, classes, *, label_smoothing=0.0):
+    """Labels as float32 [n, classes]: one-hot where they are classes, then smoothed.
+
+    `label_smoothing` mixes with the uniform distribution: (1 - s) * label + s / classes, for soft labels as well.
+    """
+    label = jax.nn.one_hot(label, classes) if label.ndim == 1 else label.astype(jnp.float32)
+    return (1 - label_smoothing) * label + label_smoothing / classes if label_smoothing else label
+
+
+def focal(logits, label, *, gamma=2.0, alpha=1.0, label_smoothing=0.0):
+    """Focal loss of several classes: sum over k of label_k * alpha_k * (1 - p_k)^gamma * -log p_k, with p the softmax.
+
+    Lin et al., Focal Loss for Dense Object Detection, eq. 5, with softmax in place of their sigmoid; a soft label
+    weighs the terms of its classes. With gamma 0 and alpha 1 it is the cross entropy.
+
+    Args:
+      logits: [n, classes].
+      label: int [n] or float [n, classes].
+      gamma: >= 0, how much easy examples are played down.
+      alpha: weight of all classes or [classes], one each.
+      label_smoothing: see `targets`.
+
+    Returns:
+      float32 [n].
+    """
+    log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
+    # 1 - p without cancellation; never quite 0, where the slope of a power below one is infinite
+    rest = jnp.maximum(-jnp.expm1(log_p), jnp.finfo(jnp.float32).tiny)
+    weight = jnp.asarray(alpha, jnp.float32) * targets(label, logits.shape[-1], label_smoothing=label_smoothing)
+    return -jnp.sum(weight * rest**gamma * log_p, axis=-1)
+
+
+def binary_cross_entropy(logits, label, *, label_smoothing=0.0, threshold=None, sum_classes=False):
+    """Every class a yes-or-no question of its own: cross entropy of sigmoid(logits), averaged over the classes.
+
+    Wightman et al., ResNet strikes back, use it so that a picture mixed of two classes may show both in full. Equal to
+    timm's `BinaryCrossEntropy`, but that smoothing applies to soft labels, too.
+
+    Args:
+      logits: [n, classes].
+      label: int [n] or float [n, classes]; rows need not sum to one (several labels).
+      label_smoothing: see `targets`.
+      threshold: labels above it become 1 and the others 0, after the smoothing; None leaves them.
+      sum_classes: sum over the classes in place of the mean; larger by the number of classes.
+
+    Returns:
+      float32 [n].
+    """
+    logits = logits.astype(jnp.float32)
+    target = targets(label, logits.shape[-1], label_smoothing=label_smoothing)
+    if threshold is not None:
+        target = (target > threshold).astype(jnp.float32)
+    loss = -target * jax.nn.log_sigmoid(logits) - (1 - target) * jax.nn.log_sigmoid(-logits)
+    return jnp.sum(loss, axis=-1) if sum_classes else jnp.mean(loss, axis=-1)
+
+
+def poly1(logits, label, *, epsilon=1.0, label_smoothing=0.0):
+    """Poly-1: cross entropy + epsilon * (1 - p of the label), p the softmax (Leng et al., PolyLoss).
+
+    For soft and smoothed labels, p of the label is the mean of p under the label.
+
+    Args:
+      logits: [n, classes].
+      label: int [n] or float [n, classes].
+      epsilon: weight of the first term of the cross entropy's Taylor series at p = 1; >= -1.
+      label_smoothing: see `targets`.
+
+    Returns:
+      float32 [n].
+    """
+    log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
+    target = targets(label, logits.shape[-1], label_smoothing=label_smoothing)
+    return jnp.sum(target * (epsilon * -jnp.expm1(log_p) - log_p), axis=-1)
+
+
+def jensen_shannon(*views):
+    """Jensen-Shannon divergence between the predictions for several views of each picture, in nats.
+
+    The mean over the views of KL(p_view || mean of p): Hendrycks et al., AugMix, section 3, there for the clean picture
+    and two augmented ones, and with a factor of 12 that belongs to the caller. Their code clips the mean at 1e-7; this
+    one works on logarithms and needs no clip.
+
+    Args:
+      *views: logits [n, classes], at least two.
+
+    Returns:
+      float32 [n], between 0 and log(number of views).
+    """
+    log_p = jax.nn.log_softmax(jnp.stack(views).astype(jnp.float32))
+    log_mean = jax.nn.logsumexp(log_p, axis=0) - jnp.log(float(len(views)))
+    return jnp.mean(jnp.sum(jnp.exp(log_p) * (log_p - log_mean), axis=-1), axis=0)
+
+
+def distillation(student, teacher, temperature=1.0):
+    """T^2 * KL(softmax(teacher / T) || softmax(student / T)), the soft part of distillation.
+
+    Hinton et al., Distilling the Knowledge in a Neural Network, section 2: the factor keeps the size of the gradients
+    when T changes. Nothing is cut off from differentiation: hand in constant logits of the teacher.
+
+    Args:
+      student, teacher: logits [n, classes].
+      temperature: T > 0.
+
+    Returns:
+      float32 [n].
+    """
+    log_q = jax.nn.log_softmax(student.astype(jnp.float32) / temperature)
+    log_p = jax.nn.log_softmax(teacher.astype(jnp.float32) / temperature)
+    return temperature**2 * jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1)
+
+
+def distilled(student, teacher, label, *, alpha=0.5, temperature=1.0, loss=cross_entropy):
+    """alpha * T^2 * KL(teacher || student) + (1 - alpha) * loss(student, label); see `distillation`. float32 [n]."""
+    soft = distillation(student, teacher, temperature)
+    return alpha * soft + (1 - alpha) * loss(student, label)

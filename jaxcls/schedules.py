@@ -1,4 +1,5 @@
-"""Durations in any unit as steps, and schedules: pure functions of the step number, traced inside the optimiser.
+"""Durations in any unit as steps; schedules, pure functions of the step number that are traced inside the optimiser;
+and state machines that follow a validation figure (`plateau`, `early_stopping`).
 
 `schedule(t)` is what is in force at update t, counted from 0, as in PyTorch where `scheduler.step()` follows each
 update.
@@ -8,6 +9,7 @@ import math
 import re
 
 import jax.numpy as jnp
+import numpy as np
 
 from jaxcls.errors import UserError
 
@@ -46,61 +48,218 @@ def steps(duration, *, steps_per_epoch, total=None, what="duration"):
     return n
 
 
+def scaled_rate(rate, batch_size, *, per=256):
+    """The learning rate for a batch, given the one for a batch of `per`: in proportion to it (Goyal et al., Accurate,
+    Large Minibatch SGD, section 2.1)."""
+    return rate * batch_size / per
+
+
+# Schedules
+
+
 def constant(value):
     """The same value for ever."""
     return lambda t: jnp.full((), value, jnp.float32)
 
 
+def step(peak, every, *, factor=0.1):
+    """`peak`, multiplied by `factor` after every `every` steps (PyTorch's `StepLR`)."""
+    return lambda t: peak * jnp.power(factor, t // every)
+
+
+def multi_step(peak, milestones, *, factor=0.1):
+    """`peak`, multiplied by `factor` at each of the steps `milestones` (PyTorch's `MultiStepLR`)."""
+    return lambda t: peak * jnp.power(factor, jnp.sum(t >= np.asarray(milestones, np.int32)))
+
+
+def exponential(peak, every, *, factor):
+    """`peak * factor ** (t / every)`, a smooth decay (PyTorch's `ExponentialLR` with every = 1)."""
+    return lambda t: peak * jnp.power(factor, t / every)
+
+
+def linear(start, end, total):
+    """A straight line from `start` at 0 to `end` at `total`, and `end` from then on (PyTorch's `LinearLR`)."""
+    return _through([(0, start), (total, end)], "linear")
+
+
+def polynomial(peak, total, *, power=2.0, final=0.0):
+    """From `peak` at 0 down to `final` at `total`: final + (peak - final) * (1 - t / total) ** power."""
+    return lambda t: final + (peak - final) * (1 - jnp.clip(t / total, 0, 1)) ** power
+
+
 def cosine(peak, total, *, final=0.0):
     """Half a cosine from `peak` at 0 to `final` at `total` (Loshchilov & Hutter, SGDR, eq. 5, without restarts)."""
+    return _through([(0, peak), (total, final)], "cosine")
+
+
+def sgdr(peak, first, *, mult=1, final=0.0):
+    """Cosines from `peak` towards `final`, each followed by a restart at `peak` (Loshchilov & Hutter, SGDR, eq. 5).
+
+    Args:
+      peak: value at the start of each cycle.
+      first: steps of the first cycle, T_0.
+      mult: whole number >= 1; each cycle is that many times as long as the one before, T_mult. A run ends at the end
+        of a cycle if it has first * (mult^n - 1) / (mult - 1) steps, or n * first where mult is 1.
+      final: value that a cycle would reach with its last step + 1.
+    """
+    cycle = cosine(peak, 1, final=final)
+    if mult == 1:
+        return lambda t: cycle((t % first) / first)
+    starts = [0]
+    while starts[-1] < 2**31 // mult - first:  # every step that fits int32
+        starts.append(starts[-1] * mult + first)
+    starts = np.array(starts, np.int32)
 
     def schedule(t):
-        share = jnp.clip(t / total, 0, 1)
-        return final + (peak - final) * 0.5 * (1 + jnp.cos(jnp.pi * share))
+        k = jnp.searchsorted(starts, t, side="right") - 1
+        return cycle((t - jnp.asarray(starts)[k]) / (first * float(mult) ** k))
 
     return schedule
 
 
-def with_warmup(schedule, peak, warmup, *, start=0.0):
-    """`schedule`, delayed by `warmup` steps in which the value climbs in a straight line to `peak`.
+def trapezoid(peak, total, cooldown, *, final=0.0):
+    """`peak`, held until `cooldown` steps before `total`, then a straight line to `final` at `total`.
+
+    With `with_warmup` in front the trapezoid of Zhai et al., Scaling Vision Transformers, section 3.5 (there with an
+    inverse root in place of the hold), today called warm-up, stable, decay.
+    """
+    return _through([(0, peak), (total - cooldown, peak), (total, final)], "linear")
+
+
+def with_warmup(schedule, peak, warmup, *, start=0.0, inclusive=False, delay=True):
+    """`schedule`, after `warmup` steps in which the value climbs in a straight line to `peak`.
 
     The first update has `start + (peak - start) / warmup`, not zero: an update that does nothing is a wasted one.
+
+    Args:
+      schedule: what follows.
+      peak: the value it starts with.
+      warmup: steps; 0 for none.
+      start: value of the step before the first.
+      inclusive: the first update has `start` itself and the first after the warm-up `peak`, as with PyTorch's
+        `LinearLR` (start = factor * peak) and timm's schedulers.
+      delay: the schedule begins after the warm-up; else it has run below it from step 0, as with timm's schedulers
+        without `warmup_prefix`.
     """
     if not warmup:
         return schedule
 
     def warmed(t):
-        return jnp.where(t < warmup, start + (peak - start) * (t + 1) / warmup, schedule(t - warmup))
+        climbed = t if inclusive else t + 1
+        return jnp.where(
+            t < warmup, start + (peak - start) * climbed / warmup, schedule(jnp.maximum(t - warmup, 0) if delay else t)
+        )
 
     return warmed
 
 
-def one_cycle(peak, total, *, pct_start=0.3, div_factor=25.0, final_div_factor=1e4):
-    """OneCycle (Smith & Topin, Super-Convergence), equal to PyTorch's `OneCycleLR` with cosine annealing.
+def one_cycle(peak, total, *, pct_start=0.3, anneal="cosine", div_factor=25.0, final_div_factor=1e4, three_phase=False):
+    """OneCycle (Smith & Topin, Super-Convergence), equal to PyTorch's `OneCycleLR`.
 
     From peak / div_factor up to `peak` in the first `pct_start` of the run and down to
     peak / div_factor / final_div_factor at its last step. optax's `cosine_onecycle_schedule` peaks one step later and
     ends elsewhere (docs/design.md).
+
+    Args:
+      peak: highest rate.
+      total: steps of the run.
+      pct_start: share of the run before the peak, at most 0.5 with three phases.
+      anneal: "cosine" or "linear", the form of the pieces.
+      div_factor: peak / rate at step 0.
+      final_div_factor: rate at step 0 / rate at the last step.
+      three_phase: down to the rate of step 0 as fast as it went up, and to the last rate in the rest of the run.
     """
     start = peak / div_factor
-    return _two_phases(start, peak, start / final_div_factor, total, pct_start)
+    turns = _turns(total, pct_start, three_phase)
+    down = [start] * (len(turns) - 3)
+    return _through(list(zip(turns, [start, peak, *down, start / final_div_factor], strict=True)), anneal)
 
 
-def one_cycle_momentum(base, highest, total, *, pct_start=0.3):
+def one_cycle_momentum(base, highest, total, *, pct_start=0.3, anneal="cosine", three_phase=False):
     """The momentum that goes with `one_cycle`: from `highest` down to `base` where the rate peaks, and back up."""
-    return _two_phases(highest, base, highest, total, pct_start)
+    turns = _turns(total, pct_start, three_phase)
+    return _through(list(zip(turns, [highest, base, *[highest] * (len(turns) - 2)], strict=True)), anneal)
 
 
-def _two_phases(start, middle, end, total, pct_start):
-    turn = max(pct_start * total - 1, 1e-8)  # PyTorch's step numbers: the peak is at pct_start * total - 1
-    last = total - 1
+def _turns(total, pct_start, three_phase):
+    """Steps where the pieces of one-cycle meet: PyTorch's numbers, with the peak at pct_start * total - 1."""
+    turn = max(pct_start * total - 1, 1e-8)
+    return [0, turn, *([2 * turn] if three_phase else []), total - 1]
 
-    def between(a, b, share):
-        return b + (a - b) / 2 * (1 + jnp.cos(jnp.pi * jnp.clip(share, 0, 1)))
+
+def _through(points, anneal):
+    """A curve through (step, value) points in order, constant outside of them; pieces are lines or half cosines."""
+    if anneal not in ("cosine", "linear"):
+        raise ValueError(f"anneal is {anneal!r}; it can be 'cosine' or 'linear'")
 
     def schedule(t):
-        return jnp.where(
-            t <= turn, between(start, middle, t / turn), between(middle, end, (t - turn) / max(last - turn, 1e-8))
-        )
+        value = points[0][1]
+        for (t0, a), (t1, b) in zip(points, points[1:], strict=False):
+            share = jnp.clip((t - t0) / max(t1 - t0, 1e-8), 0, 1)
+            left = (1 + jnp.cos(jnp.pi * share)) / 2 if anneal == "cosine" else 1 - share
+            value = jnp.where(t > t0, b + (a - b) * left, value)  # exact at the end of a piece, where rates are small
+        return jnp.asarray(value, jnp.result_type(float))
 
     return schedule
+
+
+# What follows a validation figure. The memory is a dict of numbers that JSON can hold, {} at first; each call returns a
+# new one, so a run that was stopped goes on as if it had not been.
+
+
+def plateau(
+    memory, figure, *, mode="min", factor=0.1, patience=10, threshold=1e-4, relative=True, cooldown=0, min_scale=0.0
+):
+    """Lowers a scale of the learning rate when a figure stops improving (PyTorch's `ReduceLROnPlateau`).
+
+    Args:
+      memory: what the last call returned; {} at first.
+      figure: the newest value. One that is not finite is no improvement.
+      mode: "min" if less is better, or "max".
+      factor: what the scale is multiplied by.
+      patience: evaluations without improvement that are tolerated; the next one lowers the scale.
+      threshold: how much better than the best a figure must be.
+      relative: the threshold is a share of the best figure, not a difference.
+      cooldown: evaluations after a reduction in which nothing is counted.
+      min_scale: lowest scale.
+
+    Returns:
+      The new memory: "best" (None before a first finite figure), "bad" (evaluations without improvement), "cooldown"
+      (evaluations left) and "scale", by which the rate is to be multiplied.
+    """
+    best, bad, left = memory.get("best"), memory.get("bad", 0), memory.get("cooldown", 0)
+    scale = memory.get("scale", 1.0)
+    if _better(figure, best, mode, threshold, relative):
+        best, bad = float(figure), 0
+    else:
+        bad += 1
+    if left > 0:
+        left, bad = left - 1, 0
+    if bad > patience:
+        scale, bad, left = max(scale * factor, min_scale), 0, cooldown
+    return {"best": best, "bad": bad, "cooldown": left, "scale": scale}
+
+
+def early_stopping(memory, figure, *, mode="min", patience=10, threshold=0.0, relative=False):
+    """Tells when a figure has not improved for more than `patience` evaluations.
+
+    Arguments as for `plateau`. Returns the new memory: "best", "bad" and "stop", True once training should end.
+    """
+    best, bad = memory.get("best"), memory.get("bad", 0)
+    if _better(figure, best, mode, threshold, relative):
+        best, bad = float(figure), 0
+    else:
+        bad += 1
+    return {"best": best, "bad": bad, "stop": bool(memory.get("stop")) or bad > patience}
+
+
+def _better(figure, best, mode, threshold, relative):
+    if mode not in ("min", "max"):
+        raise ValueError(f"mode is {mode!r}; it can be 'min' or 'max'")
+    if not math.isfinite(figure):
+        return False
+    if best is None:
+        return True
+    sign = 1 if mode == "max" else -1
+    bar = best * (1 + sign * threshold) if relative else best + sign * threshold
+    return sign * figure > sign * bar
