@@ -1,0 +1,97 @@
+"""Classes of different size: weights for the loss, and long-tailed versions of a set for experiments."""
+
+import re
+
+import numpy as np
+
+from jaxcls.data import pipeline, sources
+from jaxcls.errors import UserError
+
+BETA = 0.999  # of "effective"
+
+
+def count(source):
+    """Examples of each class, int64 [classes]. Labels that are no class are left to `preflight.check_labels`."""
+    labels = np.asarray(source.labels)
+    return np.bincount(labels[(labels >= 0) & (labels < len(source.classes))], minlength=len(source.classes))
+
+
+def class_weights(rule, counts, what="config.loss.class_weight"):
+    """The weight of every class, float32 [classes], or None for "".
+
+    Args:
+      rule: "auto": n / (classes * count), so the mean over the n examples is 1; "effective" or "effective(0.999)":
+        (1 - beta) / (1 - beta^count), scaled to a mean of 1 over the classes (Cui et al., Class-Balanced Loss Based on
+        Effective Number of Samples, section 4); or numbers, one for each class, such as "1, 2.5, 0.5".
+      counts: training examples of each class.
+      what: the setting's name in messages.
+
+    Raises:
+      UserError: if it is none of these, or a class has no examples to weigh by.
+    """
+    text, counts = str(rule).strip(), np.asarray(counts, np.float64)
+    if not text:
+        return None
+    effective = re.fullmatch(r"effective(?:\(([^()]*)\))?", text)
+    if effective or text == "auto":
+        if not counts.all():
+            raise UserError(f"{what} is {text!r}, but class {int(np.argmin(counts))} has no training examples.")
+        if text == "auto":
+            return np.float32(counts.sum() / (len(counts) * counts))
+        beta = _number(effective[1] if effective[1] is not None else BETA)
+        if beta is None or not 0 <= beta < 1:
+            raise UserError(f"{what} is {text!r}; beta must be at least 0 and below 1, as in 'effective(0.999)'.")
+        with np.errstate(divide="ignore"):  # beta = 0 gives 1 example each: log(0) is meant
+            weights = 1 / -np.expm1(counts * np.log(beta))
+        return np.float32(weights / weights.mean())
+    numbers = [_number(part) for part in text.strip("()[]").rstrip(", ").split(",")]
+    if None in numbers:
+        raise UserError(f"{what} is {text!r}; it can be 'auto', 'effective(0.999)' or numbers, such as '1, 2.5, 0.5'.")
+    if len(numbers) != len(counts):
+        raise UserError(f"{what} has {len(numbers)} numbers, but there are {len(counts)} classes.")
+    if min(numbers) < 0 or not max(numbers) > 0 or not np.all(np.isfinite(numbers)):
+        raise UserError(f"{what} is {text!r}; weights must be finite, not negative and not all 0.")
+    return np.float32(numbers)
+
+
+def _number(text):
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def long_tail_counts(counts, ratio):
+    """How many examples of each class a long-tailed version of a set keeps: n * ratio^(-i / (classes - 1)).
+
+    n is as large as the set allows: the size of a class where all have the same. Shares are rounded down, and no class
+    is left empty. Source: Cui et al., Class-Balanced Loss Based on Effective Number of Samples, section 5.1.
+    """
+    counts = np.asarray(counts)
+    profile = float(ratio) ** (-np.arange(len(counts)) / max(1, len(counts) - 1))
+    largest = np.min(counts / profile)
+    return np.maximum(1, np.floor(largest * profile + 1e-6)).astype(np.int64)  # 49.9999999 is meant to be 50
+
+
+def long_tailed(source, ratio, seed):
+    """A source with the classes of another, of which later ones have fewer and fewer examples.
+
+    Args:
+      source: any source (data.sources).
+      ratio: of the largest to the smallest class; 1 leaves the source as it is.
+      seed: of the choice of examples. A smaller ratio keeps all that a larger one keeps, if the first class is the
+        smallest of the set.
+
+    Raises:
+      UserError: if a class has no example.
+    """
+    if ratio <= 1:
+        return source
+    counts = count(source)
+    if not counts.all():
+        raise UserError(f"config.data.imbalance: class {source.classes[int(np.argmin(counts))]!r} has no examples.")
+    kept = []
+    for label, number in enumerate(long_tail_counts(counts, ratio)):
+        rows = np.flatnonzero(source.labels == label)
+        kept.append(pipeline.generator(seed, label, 0, 0, 0).permutation(rows)[:number])
+    return sources.subset(source, np.sort(np.concatenate(kept)))

@@ -1,0 +1,116 @@
+"""Which rows make up an epoch: a Sampler is a pure function of (seed, epoch).
+
+    uniform      every row once, in random order
+    oversample   every class as often as the largest; an epoch is longer than the set
+    balanced     every class equally often; an epoch is as long as the set
+    sqrt         a class in proportion to the square root of its frequency; an epoch is as long as the set
+
+Within a class the draws are whole repeats of its rows plus a random rest, so the numbers of times that two rows of a
+class are drawn differ by one at most. With `repeats` k a batch holds each of its pictures k times, each with a draw of
+its own, and so with an augmentation of its own.
+"""
+
+import difflib
+import functools
+
+import numpy as np
+
+from jaxcls.data import pipeline
+from jaxcls.errors import UserError
+
+RULES = ("uniform", "oversample", "balanced", "sqrt")
+
+
+class Sampler:
+    """The order of every epoch, `sampler(seed, epoch, len(sampler))`: rows of the source, int32 [len(sampler)].
+
+    It remembers nothing, so any step can be computed by itself (`pipeline.train_rows`), in any process.
+
+    Args:
+      labels: int [n], of the source.
+      rule: one of RULES.
+      repeats: k, how often a picture stands in its batch. Of an epoch of `uniform` with n draws that leaves n / k
+        different pictures, others in every epoch. Source: Hoffer et al., Augment Your Batch: Better Training With
+        Larger Batches, section 3; Berman et al., MultiGrain.
+      batch_size: of the global batch.
+
+    Raises:
+      UserError: for a rule that does not exist (the nearest is named), or repeats that do not fit the batch.
+    """
+
+    def __init__(self, labels, rule="uniform", *, repeats=1, batch_size=1):
+        if rule not in RULES:
+            near = difflib.get_close_matches(str(rule), RULES, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it can be {', '.join(RULES)}."
+            raise UserError(f"config.data.sampling is {rule!r}; {hint}")
+        if repeats > 1 and (batch_size % repeats or batch_size < 2 * repeats):
+            raise UserError(
+                f"config.data.repeats {repeats} needs a config.batch_size that is a multiple of {repeats} and holds at "
+                f"least two pictures, such as {repeats * max(2, round(batch_size / repeats))}, not {batch_size}."
+            )
+        self.rule, self.repeats, self.batch_size = rule, repeats, batch_size
+        self.n = len(labels)
+        if rule != "uniform":
+            counts = np.unique(labels, return_counts=True)[1]
+            self.rows = np.split(np.argsort(labels, kind="stable").astype(np.int32), np.cumsum(counts)[:-1])
+            if rule == "oversample":
+                self.n = len(self.rows) * int(counts.max())
+
+    def __len__(self):
+        return self.n
+
+    def __call__(self, seed, epoch, n):
+        """The order of an epoch. `n` is the sampler's length; it stands here so that `pipeline.order` is a sampler."""
+        return _order(self, seed, epoch)
+
+
+@functools.lru_cache(maxsize=4)
+def _order(sampler, seed, epoch):
+    if sampler.rule == "uniform":
+        order = pipeline.order(seed, epoch, sampler.n)
+    else:
+        random = pipeline.generator(seed, epoch, 0, 0)  # four numbers, as nothing else has
+        counts = class_counts(random, [len(rows) for rows in sampler.rows], sampler.n, sampler.rule)
+        drawn = [draw_rows(random, rows, count) for rows, count in zip(sampler.rows, counts, strict=True)]
+        order = random.permutation(np.concatenate(drawn))
+    return order if sampler.repeats == 1 else repeat(order, sampler.repeats, sampler.batch_size)
+
+
+def class_counts(random, sizes, n, rule):
+    """How often each class is drawn in an epoch: whole numbers whose sum is n.
+
+    Shares that are no whole numbers are rounded up or down at random, so that their mean over epochs is exact.
+
+    Args:
+      random: numpy generator.
+      sizes: number of rows of each class.
+      n: draws in an epoch.
+      rule: "oversample" or "balanced": equal shares; "sqrt": in proportion to the square root of the size.
+    """
+    shares = np.sqrt(sizes) if rule == "sqrt" else np.ones(len(sizes))
+    # Systematic sampling: the classes lie one after the other on [0, n], and every point u, u + 1, ... draws one.
+    order = random.permutation(len(sizes))
+    ends = n * np.cumsum(shares[order]) / shares.sum()
+    ends[-1] = n
+    points = np.floor(ends + random.random()).astype(np.int64)
+    points[-1] = n
+    counts = np.empty(len(sizes), np.int64)
+    counts[order] = np.diff(points, prepend=0)
+    return counts
+
+
+def draw_rows(random, rows, count):
+    """`count` of the rows: all of them as often as they fit in, and a random rest without repetition."""
+    whole, rest = divmod(count, len(rows))
+    return np.concatenate([np.tile(rows, whole), random.permutation(rows)[:rest]])
+
+
+def repeat(order, repeats, batch_size):
+    """Every batch of the order as `repeats` copies of the pictures that it begins with.
+
+    Copies follow one another as wholes (a b c a b c), so that the neighbours 2i and 2i+1, which MixUp and CutMix pair,
+    are different draws of the order. The first 1/repeats of the order is used, without the tail that fills no batch.
+    """
+    steps, different = len(order) // batch_size, batch_size // repeats
+    pictures = order[: steps * different].reshape(steps, 1, different)
+    return np.broadcast_to(pictures, (steps, repeats, different)).reshape(-1)
