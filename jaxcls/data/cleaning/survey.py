@@ -1,0 +1,173 @@
+"""One pass over all pictures of a set: what the searches for duplicates, outliers and wrong labels need of each."""
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from jaxcls.data import decode, folder, sources
+from jaxcls.errors import UserError
+
+GREY = 32  # side of the small grey copies
+CHUNK = 64  # pictures of a task, and of a batch of features
+
+
+class Collection:
+    """All splits of a set as one sequence. `ids`, `splits` (names; "" where there are none) and `labels` have one
+    entry for each picture; `root` is the folder that the ids start from, None for sets that are not folders.
+    """
+
+    def __init__(self, found: dict[str, sources.Source], root: Path | None = None):
+        self.root, self.parts = root, list(found.values())
+        self.classes = self.parts[0].classes
+        self.starts = np.cumsum([0, *map(len, self.parts)])
+        self.splits = ["" if name == "all" else name for name, part in found.items() for _ in range(len(part))]
+        self.labels = np.concatenate([part.labels for part in self.parts])
+        self.ids = [name for part in self.parts for name in _ids(part)]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def read(self, i: int) -> bytes | np.ndarray:
+        """The bytes of a file, or pixels where the source has pixels."""
+        part = int(np.searchsorted(self.starts, i, "right")) - 1
+        return self.parts[part][i - int(self.starts[part])]["image"]
+
+    def picture(self, i: int) -> np.ndarray:
+        """uint8 [h, w, 3]. Raises UserError where it cannot be read."""
+        return pixels(self.read(i), self.ids[i])
+
+
+def collect(name: str, data_dir: str | Path | None = None) -> Collection:
+    """Opens a folder (its path, or `folder/<path>` if there is none of that name) or another source by its name.
+
+    Unlike in `sources.load`, sets without splits stay whole.
+
+    Raises:
+      UserError: as `sources.load`.
+    """
+    path = Path(name).expanduser()
+    if not path.is_dir() and name.startswith("folder/"):
+        path = Path(data_dir or ".").expanduser() / Path(name.removeprefix("folder/")).expanduser()
+    elif not path.is_dir() and name.startswith("tfds/"):
+        from jaxcls.data import tfds_source
+
+        return Collection(tfds_source.load(name.removeprefix("tfds/"), data_dir))
+    elif not path.is_dir() and name.partition("/")[0] in ("digits", "synthetic"):
+        return Collection(sources.load(name, data_dir=data_dir))
+    return Collection(folder.scan(path), path.resolve())
+
+
+def _ids(source) -> Sequence[str]:
+    if hasattr(source, "ids"):
+        return source.ids
+    if hasattr(source, "items"):  # records, which are read in chunks
+        return [item["id"] for item in source.items()]
+    return [source[row]["id"] for row in range(len(source))]
+
+
+def pixels(image: bytes | np.ndarray, name: str = "") -> np.ndarray:
+    """uint8 [h, w, 3] of encoded bytes or of pixels with 1 or 3 channels."""
+    if not isinstance(image, np.ndarray):
+        return decode.decode(image, name=name)
+    return np.repeat(image, 3, axis=-1) if image.shape[-1] == 1 else image
+
+
+@dataclasses.dataclass
+class Survey:
+    """What a pass has found, one entry for each of n pictures; zeros where one cannot be read.
+
+    Attributes:
+      unreadable: row -> why.
+      files, pixels: uint64 [n, 2], hashes of the stored bytes and of size and pixels.
+      sides: int32 [n, 2], height and width. sizes: int64 [n], stored bytes.
+      greys: uint8 [n, 32, 32], small grey copies.
+      features: float32 [n, d], or None.
+    """
+
+    unreadable: dict[int, str]
+    files: np.ndarray
+    pixels: np.ndarray
+    sides: np.ndarray
+    sizes: np.ndarray
+    greys: np.ndarray
+    features: np.ndarray | None = None
+
+    @property
+    def readable(self) -> np.ndarray:
+        """Rows that can be read, int64, sorted."""
+        return np.setdiff1d(np.arange(len(self.sizes)), list(self.unreadable))
+
+
+def survey(
+    collection: Collection,
+    *,
+    features: Callable[[np.ndarray], np.ndarray] | None = None,
+    side: int = 64,
+    progress: Callable[[int, int], None] | None = None,
+) -> Survey:
+    """Reads and decodes every picture fully, once, in threads. Takes 1 KiB a picture of memory, and the features.
+
+    Args:
+      collection: the pictures.
+      features: uint8 [b, side, side, 3] -> float32 [b, d], b at most CHUNK; None: no features are computed.
+      side: each picture is resized to side x side for it (antialiased, without regard to its proportions: nothing
+        is cut off).
+      progress: called as progress(done, total) now and then.
+    """
+    n = len(collection)
+    digests = [np.zeros((n, 2), np.uint64) for _ in range(2)]
+    found = Survey({}, *digests, np.zeros((n, 2), np.int32), np.zeros(n, np.int64), np.zeros((n, GREY, GREY), np.uint8))
+
+    def look(chunk: range) -> np.ndarray | None:
+        batch = np.zeros((len(chunk), side, side, 3), np.uint8)
+        for k, i in enumerate(chunk):
+            try:
+                batch[k] = _look(found, collection, i, side)
+            except UserError as error:
+                found.unreadable[i] = str(error).removeprefix(f"{collection.ids[i]}: ")
+        return batch
+
+    chunks = [range(start, min(start + CHUNK, n)) for start in range(0, n, CHUNK)]
+    threads = min(16, 2 * (os.cpu_count() or 1))
+    with ThreadPoolExecutor(threads) as pool:
+        ahead = [pool.submit(look, chunk) for chunk in chunks[: 2 * threads]]
+        for k, chunk in enumerate(chunks):
+            batch = ahead.pop(0).result()
+            if k + 2 * threads < len(chunks):  # not all at once: batches wait in memory
+                ahead.append(pool.submit(look, chunks[k + 2 * threads]))
+            if features is not None:
+                values = np.asarray(features(batch), np.float32)
+                if found.features is None:
+                    found.features = np.zeros((n, values.shape[1]), np.float32)
+                found.features[chunk.start : chunk.stop] = values
+            if progress:
+                progress(chunk.stop, n)
+    found.unreadable = dict(sorted(found.unreadable.items()))
+    return found
+
+
+def _look(found: Survey, collection: Collection, i: int, side: int) -> np.ndarray:
+    """Fills row i and returns the picture at side x side."""
+    stored = collection.read(i)
+    found.sizes[i] = stored.nbytes if isinstance(stored, np.ndarray) else len(stored)
+    found.files[i] = _digest(stored)
+    image = pixels(stored, collection.ids[i])
+    found.sides[i] = image.shape[:2]
+    found.pixels[i] = _digest(repr(image.shape).encode(), image)
+    picture = Image.fromarray(image)
+    found.greys[i] = np.asarray(picture.convert("L").resize((GREY, GREY), Image.Resampling.BOX))
+    return np.asarray(picture.resize((side, side), Image.Resampling.BILINEAR))
+
+
+def _digest(*parts) -> np.ndarray:
+    """uint64 [2]: 128 bits of BLAKE2b."""
+    state = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        state.update(np.ascontiguousarray(part) if isinstance(part, np.ndarray) else part)
+    return np.frombuffer(state.digest(), np.uint64)
