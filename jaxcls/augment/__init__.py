@@ -98,6 +98,13 @@ def host_transform(calls, *, channels, what="config.data.augment"):
     return HostTransform([_fitting(call, what, lambda n, a, k: HOST[n](*a, **k)) for call in calls], channels)
 
 
+def smaller(size, *, channels):
+    """As `host_transform`, for packed files: the short side gets `size` pixels where it is longer."""
+    from jaxcls.augment import host
+
+    return host.smaller(size, channels)
+
+
 def device_transform(calls, *, random, context=None, what="config.data.augment"):
     """(keys [n], batch) -> batch: the calls in order, then uint8 to float32 `(x / 255 - mean) / std`.
 

@@ -181,13 +181,18 @@ def perspective(distortion=0.5, p=0.5, interpolation="bilinear", fill=0):
     return _spatial(matrices, interpolation, fill)
 
 
-def _spatial(matrices, interpolation, fill):
-    """The operation, its settings checked. Raises ValueError."""
+def check_warp(interpolation, fill):
+    """Raises ValueError unless both can be given to `geometry.resample`."""
     if interpolation not in INTERPOLATIONS:
         raise ValueError(f"interpolation can be {' or '.join(map(repr, INTERPOLATIONS))}, not {interpolation!r}")
     levels = fill if isinstance(fill, (tuple, list)) else (fill,)
     if not levels or not all(isinstance(v, int) and not isinstance(v, bool) and 0 <= v <= 255 for v in levels):
         raise ValueError(f"fill must be a whole number from 0 to 255, or one a channel, not {fill!r}")
+
+
+def _spatial(matrices, interpolation, fill):
+    """The operation, its settings checked. Raises ValueError."""
+    check_warp(interpolation, fill)
     return Spatial(matrices, interpolation, tuple(fill) if isinstance(fill, list) else fill)
 
 

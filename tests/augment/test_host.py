@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 from jaxcls import augment
 from jaxcls.augment import host
 from jaxcls.augment.boxes import TRIES, crop_box
+from jaxcls.data import decode
 from jaxcls.errors import UserError
 
 REFERENCE = np.load(Path(__file__).parents[1] / "fixtures" / "images.npz")
@@ -67,7 +69,7 @@ def test_a_random_resized_crop_is_pillows_resize_of_the_box(resample):
 
 
 def test_a_box_of_torchvision_gives_torchvisions_pixels(monkeypatch):
-    monkeypatch.setattr(host, "crop_box", lambda *_, **__: np.array([3, 5, 20, 24]))
+    monkeypatch.setattr(host, "first_box", lambda *_: (3, 5, 20, 24))
     out = host.RandomResizedCrop(16)(REFERENCE["in:c"], np.random.default_rng(0))
     np.testing.assert_array_equal(out, REFERENCE["pil:c:resized_crop_3_5_20_24_to16"])
 
@@ -93,3 +95,88 @@ def test_encoded_pictures_are_decoded_and_transforms_can_be_sent_to_workers():
 def test_what_is_random_has_no_place_in_evaluation():
     with pytest.raises(UserError, match="'random_resized_crop' is random"):
         host.RandomResizedCrop(8)(REFERENCE["in:c"], None)
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.integers(0, 2**32), st.integers(1, 5000), st.integers(1, 5000),
+    st.sampled_from([(0.08, 1.0), (0.9, 1.0), (1.0, 1.0)]), st.sampled_from([(3 / 4, 4 / 3), (1.0, 1.0), (0.2, 0.3)]),
+)  # fmt: skip
+def test_a_box_drawn_candidate_by_candidate_is_crop_box(seed, height, width, scale, ratio):
+    uniform = np.random.default_rng(seed).random((TRIES, 4))
+    expected = crop_box(uniform, height, width, scale=scale, ratio=ratio)
+    assert host.first_box(uniform, height, width, scale, ratio) == tuple(expected.tolist())
+
+
+def jpeg(image, quality=95, orientation=1):
+    exif, out = Image.Exif(), io.BytesIO()
+    exif[0x0112] = orientation
+    Image.fromarray(image).save(out, "JPEG", quality=quality, exif=exif)
+    return out.getvalue()
+
+
+def photograph(shared, name="n01440764_tench", size=(1200, 900)):
+    """A picture of the sample, enlarged."""
+    (path,) = (shared / "data" / "imagenet_sample").glob(f"{name}.jpg")
+    with Image.open(path) as file:
+        return np.asarray(file.convert("RGB").resize(size, Image.Resampling.BICUBIC))
+
+
+def whole_and_scaled(operation, encoded, seed=0):
+    """The operation on the picture decoded in full, and on one decoded no larger than needed; and their difference."""
+    channels, draw = 3, lambda: np.random.default_rng(seed)
+    whole = operation(decode.decode(encoded, channels=channels), draw())
+    scaled = host.HostTransform([operation], channels)(encoded, "x.jpg", draw())
+    assert whole.shape == scaled.shape
+    return np.abs(whole.astype(int) - scaled).mean()
+
+
+@pytest.mark.parametrize("operation", [host.RandomResizedCrop(224), host.Resize(256), host.Resize(200, 300)])
+def test_small_jpegs_are_decoded_in_full_and_do_not_change_by_a_bit(shared, operation):
+    encoded = jpeg(photograph(shared, size=(500, 375)))
+    assert all(whole_and_scaled(operation, encoded, seed) == 0 for seed in range(5))
+
+
+@pytest.mark.parametrize(
+    "operation, bound",
+    [  # measured on the sample enlarged to 12 megapixels: 0.35 on average, 0.6 at most; 0.17 and 0.21
+        (host.RandomResizedCrop(112), 1.5), (host.RandomResizedCrop(112, resample="bicubic"), 2.5),
+        (host.Resize(112), 1.0), (host.Resize(100, 120), 1.0),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_large_jpegs_decoded_at_a_smaller_scale_are_nearly_the_same(shared, operation, bound, orientation):
+    encoded = jpeg(photograph(shared), orientation=orientation)
+    differences = [whole_and_scaled(operation, encoded, seed) for seed in range(6)]
+    assert 0 < max(differences) < bound  # so a smaller scale was used, and is near
+
+
+def test_nearest_needs_every_pixel(shared):
+    encoded = jpeg(photograph(shared))
+    for operation in (host.Resize(64, resample="nearest"), host.RandomResizedCrop(64, resample="nearest")):
+        assert whole_and_scaled(operation, encoded) == 0
+
+
+def test_fast_resampling_is_near_pillows_and_antialiased(shared):
+    pytest.importorskip("cv2")
+    fast, exact = host.RandomResizedCrop(224, resample="fast"), host.RandomResizedCrop(224)
+    for size in ((500, 375), (1200, 900)):
+        image = photograph(shared, size=size)
+        pairs = [[f(image, np.random.default_rng(seed)).astype(int) for f in (fast, exact)] for seed in range(5)]
+        assert max(np.abs(a - b).mean() for a, b in pairs) < 3
+    stripes = np.zeros((800, 800, 1), np.uint8)
+    stripes[:, ::2] = 255  # far beyond what 64 pixels can show: an alias would be black or white
+    out = host.RandomResizedCrop(64, scale=(1, 1), ratio=(1, 1), resample="fast")(stripes, np.random.default_rng(0))
+    assert out.shape == (64, 64, 1) and np.abs(out.astype(int) - 127).max() < 20
+
+
+def test_fast_resampling_names_the_package_it_needs(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    host._cv2.cache_clear()
+    with pytest.raises(UserError, match=r"pip install 'jaxcls\[fast\]'"):
+        augment.host_transform([augment.parse("random_resized_crop(8, resample='fast')")], channels=3)
+    host._cv2.cache_clear()
+    with pytest.raises(UserError, match="nearest, bilinear, bicubic, fast, not 'quick'"):
+        augment.host_transform([augment.parse("random_resized_crop(8, resample='quick')")], channels=3)
+    with pytest.raises(UserError, match="nearest, bilinear, bicubic, not 'fast'"):
+        augment.host_transform([augment.parse("resize(8, resample='fast')")], channels=3)
