@@ -1,7 +1,6 @@
 """From a config to the objects of a run. The only reader of config keys."""
 
 import dataclasses
-import difflib
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -9,16 +8,19 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxcls import augment, models, optim, schedules
+from jaxcls import augment, distillation, models, optim, recipe, schedules
 from jaxcls import state as train_state
 from jaxcls.augment.base import Context
-from jaxcls.data import pipeline, sources
+from jaxcls.data import balance, crew, packed, pipeline, sources
+from jaxcls.data.sampling import Sampler
 from jaxcls.errors import Problems, UserError
 from jaxcls.feed import MemoryEvalFeed, MemoryTrainFeed, StreamEvalFeed, StreamTrainFeed
-from jaxcls.models import pretrained, weight_files
+from jaxcls.models import pretrained, stages, weight_files
 from jaxcls.parallel import Parallel
-from jaxcls.reader import Reader, resolve
+from jaxcls.reader import Reader, choose, resolve
 from jaxcls.step import make_eval_step, make_train_step
+from jaxcls.tasks.distill import without_hints
+from jaxcls.tasks.frozen import Frozen
 from jaxcls.tasks.supervised import Supervised
 from jaxcls.tasks.wrappers import Ema, Transformed
 
@@ -51,7 +53,9 @@ class Run:
       learning_rate: step -> rate, for the log.
       steps_per_epoch, total_steps, eval_every, checkpoint_every, log_every: ints, in steps.
       normalize: (mean, std).
+      sampler: which training rows make up an epoch.
       loss_scale: initial loss scale, or None.
+      distillation: distillation.Distillation, or None without a teacher.
       control: (memory dict, metrics of the validation split) -> controls; called after each evaluation. `memory` is
         saved with the checkpoints. None: the controls stay as they are.
       controls: their initial values.
@@ -62,8 +66,6 @@ class Run:
     parallel: Parallel
     model: Any
     task: Any
-    tx: Any
-    learning_rate: Callable
     steps_per_epoch: int
     total_steps: int
     eval_every: int
@@ -71,7 +73,11 @@ class Run:
     log_every: int
     normalize: tuple
     transforms: dict
+    sampler: Sampler
+    tx: Any = None
+    learning_rate: Callable | None = None
     loss_scale: float | None = None
+    distillation: Any = None
     control: Callable | None = None
     controls: dict = dataclasses.field(default_factory=lambda: {"lr_scale": 1.0})
 
@@ -104,12 +110,18 @@ class Run:
         if not self.config.model.pretrained:
             return None, None
         file, shapes = weight_files.read(self.config.model.pretrained), self.state_shapes
-        return pretrained.match(self.model, {"params": shapes.params, **shapes.model_state}, file)
+        return pretrained.match(self.model, {"params": without_hints(shapes.params), **shapes.model_state}, file)
 
     @functools.cached_property
     def state_shapes(self):
-        """The state of step 0 as shapes: nothing is computed."""
-        return jax.eval_shape(self._create, jax.ShapeDtypeStruct((2,), np.uint32))
+        """The state of step 0 as shapes, with a teacher if there is one: nothing is computed."""
+        state = jax.eval_shape(self._create, jax.ShapeDtypeStruct((2,), np.uint32))
+        more = {} if self.distillation is None else self.distillation.shapes()
+        return state.replace(extra={**state.extra, **more})
+
+    def complete(self, state, memory, workdir, log):
+        """A state of host arrays with what lies in no checkpoint: a teacher (Distillation.complete)."""
+        return state if self.distillation is None else self.distillation.complete(state, memory, workdir, log)
 
     def _create(self, rng, weights=None):
         zeros = np.zeros(2, np.int32)
@@ -126,6 +138,22 @@ class Run:
         item = source[0]
         return self.transforms["eval_host"](item["image"], item["id"], None).shape
 
+    @functools.cached_property
+    def picture(self):
+        """(height, width, channels) of evaluation pictures as the model sees them."""
+        zeros = jax.ShapeDtypeStruct((2,), np.int32)
+        batch = {"image": jax.ShapeDtypeStruct((2, *self.batch_shape()), np.uint8), "label": zeros}
+        return jax.eval_shape(functools.partial(self.transforms["eval_device"], None), batch)["image"].shape[1:]
+
+    def layers(self):
+        """Names of the model's parameters in the order in which a forward pass comes to them (optim.call_order)."""
+        return optim.call_order(self.model, jax.ShapeDtypeStruct((2, *self.picture), np.float32))
+
+    @functools.cached_property
+    def parts(self):
+        """Parameter name -> the part of the model it belongs to (stages.parts)."""
+        return stages.parts(self.model, jax.ShapeDtypeStruct((2, *self.picture), np.float32))
+
     def in_memory(self, source):
         """Whether a source is kept in device memory."""
         return hasattr(source, "images") and source.images.nbytes <= self.config.data.device_memory
@@ -137,14 +165,14 @@ class Run:
         numbers = {"batch_size": config.batch_size, "seed": config.seed}
         if self.in_memory(source):
             length = 1 if self.parallel.devices[0].platform == "cpu" else STEPS_PER_CALL
-            return MemoryTrainFeed(step, source, self.parallel, length=length, **numbers)
-        rows = functools.partial(pipeline.train_rows, n=len(source), **numbers)
+            return MemoryTrainFeed(step, source, self.parallel, length=length, sampler=self.sampler, **numbers)
+        rows = functools.partial(pipeline.train_rows, n=len(self.sampler), order=self.sampler, **numbers)
         return StreamTrainFeed(step, self._stream(source, "train_host", rows, config.batch_size), self.parallel)
 
-    def eval_feed(self, split):
-        """A split, feeding the compiled evaluation step (feed.py)."""
+    def eval_feed(self, split, task=None):
+        """A split, feeding the compiled evaluation step (feed.py) of the run's task or of another one."""
         source, batch_size = self.sources[split], self.eval_batch_size
-        step = make_eval_step(self.task, axis_name=self.parallel.axis_name)
+        step = make_eval_step(task or self.task, axis_name=self.parallel.axis_name)
         if self.in_memory(source):
             return MemoryEvalFeed(step, source, self.parallel, batch_size=batch_size)
         rows = functools.partial(pipeline.eval_rows, n=len(source), batch_size=batch_size)
@@ -158,10 +186,17 @@ class Run:
 
     def _stream(self, source, transform, rows, batch_size):
         share = self.parallel.local_rows(batch_size)
-        return pipeline.Stream(
-            source, self.transforms[transform], rows,
-            seed=self.config.seed, share=share, workers=self.config.data.workers,
-        )  # fmt: skip
+        workers = self.config.data.workers
+        stream = pipeline.Stream(
+            source, self.transforms[transform], rows, seed=self.config.seed, share=share, workers=max(0, workers)
+        )
+        if workers < 0:
+            batches = self.total_steps if transform == "train_host" else -(-len(source) // batch_size)
+            chosen = crew.of_stream(stream, batches * batch_size // jax.process_count())
+            stream.workers, stream.threads = chosen.workers, chosen.threads
+            if chosen.why:
+                say(chosen.why)
+        return stream
 
 
 def build(config):
@@ -183,15 +218,29 @@ def build(config):
     with problems.noted():
         transforms = build_transforms(config, splits["train"], normalize)
     with problems.noted():
-        steps_per_epoch, durations = build_durations(config, len(splits["train"]), parallel)
+        sampler = build_sampler(config, splits["train"])
+        steps_per_epoch, durations = build_durations(config, len(sampler), parallel)
+    with problems.noted():
+        class_weight = build_class_weight(config, splits["train"])
+    with problems.noted():
+        teaching = distillation.read(config, NORMALIZE)
+    with problems.noted():
+        control = recipe.control(config, splits)
     problems.refuse()
-    task = build_task(config, model, transforms)
-    learning_rate, tx = build_optimiser(config, durations["total_steps"], steps_per_epoch)
+    task = build_task(config, model, transforms, class_weight, teaching and teaching.wrapper(normalize))
     run = Run(
-        config=config.config, sources=splits, parallel=parallel, model=model, task=task, tx=tx,
-        learning_rate=learning_rate, steps_per_epoch=steps_per_epoch, normalize=normalize, transforms=transforms,
-        loss_scale=INITIAL_LOSS_SCALE if config.precision == "float16" else None, **durations,
+        config=config.config, sources=splits, parallel=parallel, model=model, task=task,
+        steps_per_epoch=steps_per_epoch, normalize=normalize, transforms=transforms,
+        sampler=sampler, loss_scale=INITIAL_LOSS_SCALE if config.precision == "float16" else None, **durations,
+        distillation=teaching, control=control,
     )  # fmt: skip
+    parts = lambda: run.parts  # noqa: E731  takes seconds, and most runs have no use for them
+    when = recipe.timing(config, run.total_steps, steps_per_epoch, parts)
+    run.learning_rate, run.tx = recipe.optimiser(config, run.total_steps, steps_per_epoch, run.layers, parts, when)
+    if when.still or when.starts:
+        run.task = Frozen(run.task, when)
+    if teaching:
+        teaching.run = run
     config.data.workers, config.data.device_memory, config.eval.batch_size, config.checkpoint.keep  # noqa: B018  read later
     config.model.pretrained  # noqa: B018
     config.refuse_unread()
@@ -201,10 +250,23 @@ def build(config):
 def open_sources(config):
     """split -> Source of the config's data."""
     data = config.data
-    return sources.load(
+    splits = sources.load(
         data.name, data_dir=data.dir or None, validation=data.validation or None,
         split_ratios=data.split_ratios, seed=config.seed, channels=data.channels or None,
     )  # fmt: skip
+    if data.imbalance > 1 and "train" in splits:
+        splits["train"] = balance.long_tailed(splits["train"], data.imbalance, config.seed)
+    if data.pack:
+        folder, channels = data.pack_dir or packed.default_folder(), data.channels or 3
+        made = augment.smaller(data.pack, channels=channels)
+        splits = packed.pack_all(splits, folder, made, data.pack, channels=channels, note=say)
+    return splits
+
+
+def say(line):
+    """Prints a line, if this is the main process."""
+    if jax.process_index() == 0:
+        print(line, flush=True)
 
 
 def build_model(config, num_classes, parallel):
@@ -242,10 +304,26 @@ def build_transforms(config, source, normalize):
     return made
 
 
-def build_task(config, model, transforms):
-    """The Task with its wrappers."""
+def build_sampler(config, source):
+    """Which rows of the training split make up an epoch."""
+    data = config.data
+    return Sampler(source.labels, data.sampling, repeats=data.repeats, batch_size=config.batch_size)
+
+
+def build_class_weight(config, source):
+    """float32 [classes] by the labels of the training split, or None."""
+    return balance.class_weights(config.loss.class_weight, balance.count(source))
+
+
+def build_task(config, model, transforms, class_weight=None, teach=None):
+    """The Task with its wrappers; `teach` puts one with a teacher around the innermost."""
     aux_weight = config.loss.aux_weight if getattr(model, "aux_logits", False) else 0.0
-    task = Supervised(model, label_smoothing=config.loss.label_smoothing, aux_weight=aux_weight)
+    task = Supervised(
+        model, loss=recipe.loss(config, class_weight), label_smoothing=config.loss.label_smoothing,
+        aux_weight=aux_weight, class_weight=class_weight,
+    )  # fmt: skip
+    if teach:
+        task = teach(task)
     evaluate = functools.partial(transforms["eval_device"], None)
     task = Transformed(task, transforms["train_device"], evaluate, seed=config.seed)
     if config.ema_decay:
@@ -283,45 +361,3 @@ def build_durations(config, n, parallel):
         key = "config.log_every" if name == "log_every" else f"config.{name.replace('_', '.')}"
         durations[name] = steps(value, total=total, what=key) or total
     return steps_per_epoch, durations
-
-
-def build_optimiser(config, total, steps_per_epoch):
-    """(learning rate as a function of the step, optax chain)."""
-    schedule, optimiser = config.schedule, config.optim
-    name = choose("config.schedule.name", schedule.name, ("constant", "cosine", "one_cycle"))
-    choose("config.optim.name", optimiser.name, ("sgd",))
-    peak = schedule.peak
-    momentum = None
-    if name == "one_cycle":
-        rate = schedules.one_cycle(peak, total, pct_start=schedule.pct_start)
-        if schedule.cycle_momentum:
-            momentum = schedules.one_cycle_momentum(0.85, 0.95, total, pct_start=schedule.pct_start)
-    else:
-        warmup = schedules.steps(
-            schedule.warmup, steps_per_epoch=steps_per_epoch, total=total, what="config.schedule.warmup"
-        )
-        if warmup >= total:
-            raise UserError(f"config.schedule.warmup is {warmup} steps, but the run has only {total}; make it shorter.")
-        rest = (
-            schedules.constant(peak)
-            if name == "constant"
-            else schedules.cosine(peak, total - warmup, final=schedule.final)
-        )
-        rate = schedules.with_warmup(rest, peak, warmup)
-    return rate, optim.sgd(
-        rate,
-        momentum=optimiser.momentum if momentum is None else momentum,
-        nesterov=optimiser.nesterov,
-        weight_decay=optimiser.weight_decay,
-        decay_mask=optimiser.decay_mask if optimiser.weight_decay else (),
-        clip_norm=optimiser.clip_norm,
-    )
-
-
-def choose(what, value, options):
-    """The value, if it is one of the options; else a UserError that names the nearest."""
-    if value in options:
-        return value
-    near = difflib.get_close_matches(str(value), list(options), n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"it can be {', '.join(options)}."
-    raise UserError(f"{what} is {value!r}; {hint}")

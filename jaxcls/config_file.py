@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from jaxcls.defaults import default_config, flatten, unknown_key
 from jaxcls.errors import UserError
 
+EXAMPLES = {"get_config": "configs/lenet5_digits.py", "get_ladder": "configs/ladders/fashion_small.py"}
 BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
@@ -23,33 +24,47 @@ def load(name):
     Raises:
       UserError: no such file (the nearest is named), a mistake in it (with its line), no `get_config`.
     """
-    file, colon, arg = str(name).partition(":")
-    path = Path(file)
-    if not file:
-        raise UserError("--config is empty; give a config file, such as --config=configs/lenet5_digits.py.")
-    if not path.is_file():
-        raise UserError(_missing(path))
-    try:
-        module = types.ModuleType("jaxcls_config")
-        module.__file__ = str(path)
-        exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
-        if not callable(get_config := getattr(module, "get_config", None)):
-            raise UserError(f"{path} has no function get_config; a config file defines get_config(arg='').")
-        args = (arg,) if colon else ()
-        try:
-            inspect.signature(get_config).bind(*args)
-        except TypeError:
-            takes = "needs an argument, as in" if not colon else "takes no argument; leave off"
-            raise UserError(f"{path} {takes} ':{arg or 'tiny'}'.") from None
-        config = get_config(*args)
-    except UserError as error:
-        raise UserError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
-    except Exception as error:  # whatever a file of Python can do wrong
-        raise UserError(_mistake(path, error)) from error
+    config, path = call(name, "get_config"), str(name).partition(":")[0]
     if not isinstance(config, ConfigDict):
         kind = type(config).__name__
         raise UserError(f"{path}: get_config must return a ConfigDict, not {kind}; is 'return' missing?")
     return config
+
+
+def call(name, function, flag="--config="):
+    """What a function of a file of Python returns: `x.py`, or `x.py:arg` for `function("arg")`.
+
+    Args:
+      name: the file.
+      function: its name.
+      flag: how a message shows that the file was given.
+
+    Raises:
+      UserError: no such file (the nearest is named), a mistake in it (with its line), no such function.
+    """
+    file, colon, arg = str(name).partition(":")
+    path = Path(file)
+    if not file:
+        raise UserError(f"{flag.rstrip('=') or 'the file'} is empty; give a file, such as {flag}{EXAMPLES[function]}.")
+    if not path.is_file():
+        raise UserError(_missing(path, flag))
+    try:
+        module = types.ModuleType("jaxcls_config")
+        module.__file__ = str(path)
+        exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
+        if not callable(called := getattr(module, function, None)):
+            raise UserError(f"{path} has no function {function}; such a file defines {function}(arg='').")
+        args = (arg,) if colon else ()
+        try:
+            inspect.signature(called).bind(*args)
+        except TypeError:
+            takes = "needs an argument, as in" if not colon else "takes no argument; leave off"
+            raise UserError(f"{path} {takes} ':{arg or 'tiny'}'.") from None
+        return called(*args)
+    except UserError as error:
+        raise UserError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+    except Exception as error:  # whatever a file of Python can do wrong
+        raise UserError(_mistake(path, error)) from error
 
 
 def override(config, settings):
@@ -132,13 +147,13 @@ def _set(config, path, value):
             config[key] = value
 
 
-def _missing(path):
+def _missing(path, flag):
     if path.is_dir():
-        return f"--config={path} is a folder; give one of its files, such as {next(path.glob('*.py'), path / 'x.py')}."
+        return f"{flag}{path} is a folder; give one of its files, such as {next(path.glob('*.py'), path / 'x.py')}."
     if not path.parent.is_dir():
-        return f"--config={path} does not exist: there is no folder {path.parent}."
+        return f"{flag}{path} does not exist: there is no folder {path.parent}."
     near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.py")], 1)
-    return f"--config={path} does not exist" + (f"; did you mean {path.parent / near[0]}?" if near else ".")
+    return f"{flag}{path} does not exist" + (f"; did you mean {path.parent / near[0]}?" if near else ".")
 
 
 def _mistake(path, error):

@@ -23,16 +23,50 @@ RANGES = {
     "batch_size": "[1, inf)",
     "accumulate": "[1, inf)",
     "data.validation": "[0, 1)",
+    "data.repeats": "[1, inf)",
+    "data.imbalance": "[1, inf)",
     "data.device_memory": "[0, inf)",
-    "data.workers": "[0, inf)",
+    "data.workers": "[-1, inf)",
+    "data.pack": "[0, inf)",
     "loss.label_smoothing": "[0, 1)",
+    "loss.gamma": "[0, inf)",
+    "loss.alpha": "(0, inf)",
+    "loss.epsilon": "[-1, inf)",
+    "loss.threshold": "[0, 1)",
     "loss.aux_weight": "[0, inf)",
+    "distill.alpha": "[0, 1]",
+    "distill.temperature": "(0, inf)",
+    "distill.hint_weight": "(0, inf)",
     "optim.momentum": "[0, 1)",
     "optim.weight_decay": "[0, inf)",
     "optim.clip_norm": "[0, inf)",
+    "optim.clip_adaptive": "[0, inf)",
+    "optim.b1": "[0, 1)",
+    "optim.b2": "[0, 1)",
+    "optim.eps": "[0, inf)",
+    "optim.trust": "(0, inf)",
+    "optim.adam_rate": "(0, inf)",
+    "optim.layer_decay": "(0, 1]",
+    "optim.lookahead": "[0, inf)",
+    "optim.lookahead_alpha": "(0, 1]",
+    "optim.sam": "[0, inf)",
     "schedule.peak": "(0, inf)",
     "schedule.final": "[0, inf)",
     "schedule.pct_start": "(0, 1)",
+    "schedule.per_batch": "[0, inf)",
+    "schedule.warmup_start": "[0, inf)",
+    "schedule.power": "(0, inf)",
+    "schedule.factor": "(0, 1]",
+    "schedule.mult": "[1, inf)",
+    "schedule.div_factor": "(0, inf)",
+    "schedule.final_div_factor": "(0, inf)",
+    "plateau.factor": "(0, 1)",
+    "plateau.patience": "[0, inf)",
+    "plateau.threshold": "[0, inf)",
+    "plateau.cooldown": "[0, inf)",
+    "plateau.min_scale": "[0, 1]",
+    "early_stopping.patience": "[0, inf)",
+    "early_stopping.threshold": "[0, inf)",
     "ema_decay": "[0, 1)",
     "parallel.devices": "[0, inf)",
     "eval.batch_size": "[0, inf)",
@@ -56,12 +90,17 @@ def default_config():
     data.split_ratios = (0.7, 0.15, 0.15)  # train, validation, test of a set that has no splits
     data.channels = 0  # 1 grey, 3 colour; 0: as they are in sets kept in memory, 3 for picture files
     data.augment = ()  # training, in order, e.g. ("random_resized_crop(224)", "flip")
+    data.sampling = "uniform"  # training: uniform, oversample, balanced, sqrt (data/sampling.py)
+    data.repeats = 1  # training: how often a picture stands in its batch, each time transformed by itself
+    data.imbalance = 1.0  # training: the set is thinned out to this ratio of the largest class to the smallest
     data.eval_transform = ()  # evaluation, e.g. ("resize(256)", "center_crop(224)")
     data.normalize = "unit"  # unit [0, 1], symmetric [-1, 1], imagenet, cifar10, cifar100, mnist, fashion_mnist
     data.mean = ()  # in place of normalize: one value, or one a channel, on the scale of [0, 1]
     data.std = ()
     data.device_memory = 2**30  # bytes up to which a set of pictures in memory is kept on the device; 0: always stream
-    data.workers = 0  # reading processes; 0: threads of this process
+    data.workers = -1  # reading processes; 0: threads of this process, -1: chosen by a measurement
+    data.pack = 0  # pixels of the short side at which picture files are kept decoded, for many epochs; 0: not at all
+    data.pack_dir = ""  # where; "" is jaxcls/packed in the user's cache
 
     config.model = model = ConfigDict()
     model.name = "lenet5"
@@ -71,24 +110,83 @@ def default_config():
     model.pretrained = ""  # weights to start from: a file of safetensors or PyTorch, or hf-hub:ORG/NAME
 
     config.loss = loss = ConfigDict()
+    loss.name = "cross_entropy"  # cross_entropy, focal, binary_cross_entropy, poly1
     loss.label_smoothing = 0.0
+    loss.class_weight = ""  # auto (1/frequency), effective(0.999), or numbers, one a class: "1, 2.5, 0.5"
+    loss.gamma = 2.0  # of focal
+    loss.alpha = 1.0  # of focal
+    loss.epsilon = 1.0  # of poly1
+    loss.threshold = 0.0  # of binary_cross_entropy: labels above it count in full; 0: as they are
+    loss.sum_classes = False  # of binary_cross_entropy: the sum over classes in place of the mean
     loss.aux_weight = 0.3  # of the loss of each auxiliary classifier, where the model has any
 
+    config.distill = distill = ConfigDict()
+    distill.teacher = ""  # a run's workdir, a file of weights, or "init" (untrained, for trials); "": no teacher
+    distill.model = ""  # of a file of weights or of "init"; that of a run is known
+    distill.fields = ()  # of that model, e.g. ("stem=cifar",)
+    distill.normalize = ""  # of that model's pictures, a name as of data.normalize; "": as the student's
+    distill.mode = "soft"  # soft: alpha * T^2 * KL + (1 - alpha) * loss; hard: half the loss, half the teacher's class
+    distill.alpha = 0.7
+    distill.temperature = 4.0
+    distill.hints = ()  # layers to be made alike, "stage3" or "stage4=stage3" (student's=teacher's)
+    distill.hint_weight = 1.0
+    distill.cache = False  # the teacher's logits are computed once, of pictures without augmentation
+
     config.optim = optim = ConfigDict()
-    optim.name = "sgd"
-    optim.momentum = 0.9
+    optim.name = "sgd"  # sgd, adam, adamw, rmsprop_tf, lars, lamb, lion, muon
+    optim.momentum = 0.9  # of sgd, rmsprop_tf, lars and muon
     optim.nesterov = False
-    optim.weight_decay = 0.0  # L2, added to the gradient before the momentum
-    optim.decay_mask = ("kernel$",)  # parameters that decay, by regular expressions on their names
-    optim.clip_norm = 0.0
+    optim.b1 = 0.9  # of adam, adamw, lamb, lion and muon
+    optim.b2 = 0.0  # of the same; 0: the optimiser's own
+    optim.eps = 0.0  # 0: the optimiser's own
+    optim.weight_decay = 0.0  # L2 in the gradient of sgd, adam, rmsprop_tf and lars; decoupled in the others
+    optim.decay_mask = ("kernel$|_weight$",)  # parameters that decay, by regular expressions on their names
+    optim.clip_norm = 0.0  # largest global norm of the gradient; 0: any
+    optim.clip_adaptive = 0.0  # largest norm of a unit's gradient by that of its weights (AGC); 0: any
+    optim.clip_adaptive_exclude = ()  # parameters that AGC leaves alone
+    optim.layer_decay = 1.0  # learning rate of a layer by that of the layer above it
+    optim.multipliers = ()  # of the learning rate, (pattern, factor) pairs; the first that matches counts
+    optim.freeze = ()  # what is not trained: stem, stage1 .., all (but the head), or regular expressions on names
+    optim.unfreeze = ()  # what is trained from a moment on, e.g. ("20%: stage4", "40%: all"); the first entry counts
+    optim.lookahead = 0  # steps between synchronisations with slow weights; 0: none
+    optim.lookahead_alpha = 0.5
+    optim.sam = 0.0  # radius of sharpness-aware minimisation; 0: none. It computes every gradient twice
+    optim.trust = 1e-3  # of lars
+    optim.adam_rate = 1.0  # of muon: rate of what AdamW steps by that of the matrices
+    optim.muon_exclude = ()  # matrices that AdamW steps, too
 
     config.schedule = schedule = ConfigDict()
-    schedule.name = "cosine"  # constant, cosine, one_cycle
+    schedule.name = "cosine"  # jaxcls/recipe.py, SHAPES: constant, step, cosine, one_cycle ...
     schedule.peak = 0.1  # learning rate
+    schedule.per_batch = 0  # the peak is for a batch of this size and grows in proportion; 0: it is as given
     schedule.warmup = ""  # duration of a linear warm-up (not for one_cycle)
-    schedule.final = 0.0  # learning rate at the end of cosine
+    schedule.warmup_start = 0.0  # learning rate before the warm-up
+    schedule.final = 0.0  # learning rate at the end of linear, polynomial, cosine, sgdr and trapezoid
+    schedule.every = ""  # duration between the steps of step and exponential; of the first cycle of sgdr
+    schedule.factor = 0.1  # of step, multi_step and exponential
+    schedule.milestones = ()  # durations, of multi_step
+    schedule.power = 2.0  # of polynomial
+    schedule.mult = 1  # of sgdr: length of a cycle by that of the one before
+    schedule.cooldown = "20%"  # of trapezoid: the way down
     schedule.pct_start = 0.3  # of one_cycle: share of the run before the peak
-    schedule.cycle_momentum = True  # of one_cycle: from 0.95 down to 0.85 and back, in place of optim.momentum
+    schedule.cycle_momentum = True  # of one_cycle: from 0.95 down to 0.85 and back, in place of optim.momentum (b1)
+    schedule.anneal = "cosine"  # of one_cycle; or linear
+    schedule.three_phase = False  # of one_cycle: up, down as long, then to the end
+    schedule.div_factor = 25.0  # of one_cycle: peak by the first rate
+    schedule.final_div_factor = 1e4  # of one_cycle: first rate by the last
+
+    config.plateau = plateau = ConfigDict()  # lowers the rate where a figure of validation gets no better
+    plateau.figure = ""  # accuracy or loss; "": never
+    plateau.factor = 0.1
+    plateau.patience = 10  # evaluations
+    plateau.threshold = 1e-4  # relative improvement that counts
+    plateau.cooldown = 0  # evaluations after a reduction that are not counted
+    plateau.min_scale = 0.0  # the least share of the schedule's rate
+
+    config.early_stopping = stopping = ConfigDict()  # ends the run where a figure of validation gets no better
+    stopping.figure = ""  # accuracy or loss; "": never
+    stopping.patience = 10  # evaluations
+    stopping.threshold = 0.0  # improvement that counts
 
     config.ema_decay = 0.0  # 0: no average
 

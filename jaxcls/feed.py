@@ -16,7 +16,10 @@ from jaxcls.step import make_multi_step
 
 
 class MemoryTrainFeed:
-    """Training from a set in device memory: rows are chosen on the host, pictures indexed inside the step.
+    """Training from a set in device memory: an epoch's rows are drawn on the host and lie on the device too.
+
+    Inside the step the batch is looked up by the step's number, so while an epoch lasts nothing goes from the host to
+    the device.
 
     Args:
       step: from `make_train_step`.
@@ -24,30 +27,49 @@ class MemoryTrainFeed:
       parallel: Parallel.
       batch_size: of the global batch.
       seed: of the order.
+      sampler: sampling.Sampler, which rows make up an epoch; None for a permutation of all.
       length: steps in one compiled call. Above 1 they run in a loop on the device; on a CPU that costs more than it
         saves, since XLA computes the weight gradients of convolutions inside a loop 40 times slower.
     """
 
-    def __init__(self, step, source, parallel, *, batch_size, seed, length):
+    def __init__(self, step, source, parallel, *, batch_size, seed, length, sampler=None):
         self.parallel, self.length = parallel, length
-        self.numbers = {"n": len(source), "batch_size": batch_size, "seed": seed}
+        self.numbers = {"n": len(source if sampler is None else sampler), "batch_size": batch_size, "seed": seed}
+        if sampler is not None:
+            self.numbers["order"] = sampler
+        self.steps = self.numbers["n"] // batch_size  # of an epoch
         self.data = parallel.replicate({"image": source.images, "label": source.labels})
+        self.epoch, self.rows, self.counts = None, None, {}
+
+        def batch(data, number):
+            pictures, rows = data
+            return pipeline.lookup(pictures, {k: v[number % self.steps] for k, v in rows.items()})
+
         if length == 1:
-            fn, axes = lambda state, data, row: step(state, pipeline.lookup(data, row)), (None, None, 0)
+            fn, axes = lambda state, data, rows: step(state, batch((data, rows), state.step)), (None, None, 1)
         else:
-            fn, axes = make_multi_step(step, pipeline.lookup, length), (None, None, 1, None)
+            run = make_multi_step(step, batch, length)
+            fn, axes = lambda state, data, rows, n: run(state, (data, rows), n), (None, None, 1, None)
         self.compiled = parallel.compile(fn, axes, donate=(0,))
 
     def __call__(self, state, step, stop):
-        """See the module's docstring."""
-        n = min(self.length, stop - step)
-        rows = [pipeline.train_rows(step + i, **self.numbers) for i in range(n)]
-        rows = [{k: v[self.parallel.local_rows(len(v))] for k, v in row.items()} for row in rows]
+        """See the module's docstring. A call does not go beyond the end of an epoch."""
+        epoch, position = divmod(step, self.steps)
+        if epoch != self.epoch:
+            self.epoch, self.rows = epoch, self._put(epoch)
         if self.length == 1:
-            return *self.compiled(state, self.data, self.parallel.split(rows[0])), 1
-        rows += [rows[-1]] * (self.length - n)
-        stacked = {k: np.stack([row[k] for row in rows]) for k in rows[0]}
-        return *self.compiled(state, self.data, self.parallel.split(stacked, axis=1), np.int32(n)), n
+            return *self.compiled(state, self.data, self.rows), 1
+        n = min(self.length, stop - step, self.steps - position)
+        if n not in self.counts:
+            self.counts[n] = self.parallel.replicate(np.int32(n))
+        return *self.compiled(state, self.data, self.rows, self.counts[n]), n
+
+    def _put(self, epoch):
+        """The rows of an epoch's batches on the devices, [steps, batch_size]: between epochs nothing is transferred."""
+        batches = [pipeline.train_rows(epoch * self.steps + i, **self.numbers) for i in range(self.steps)]
+        rows = {k: np.stack([batch[k] for batch in batches]) for k in batches[0]}
+        share = self.parallel.local_rows(self.numbers["batch_size"])
+        return self.parallel.split({k: v[:, share] for k, v in rows.items()}, axis=1)
 
     def close(self):
         """Nothing to stop."""

@@ -13,20 +13,31 @@ import numpy as np
 
 from jaxcls import checkpoint_view, pytree
 from jaxcls.data import decode, pipeline
+from jaxcls.data.packed import PackedSource
 from jaxcls.errors import Problems, UserError
 
 # What may differ between the runs that share a workdir: it has no influence on the result.
-FREE = ("parallel.", "checkpoint.", "data.dir", "data.workers", "data.device_memory", "eval.batch_size", "log_every")
+FREE = (
+    "parallel.",
+    "checkpoint.",
+    "data.dir",
+    "data.workers",
+    "data.pack_dir",
+    "data.device_memory",
+    "eval.batch_size",
+    "log_every",
+)
 SHOWN = 5  # unreadable pictures, or classes, named in a message
 
 
-def check(run, workdir, note):
+def check(run, workdir, note, full=False):
     """Checks workdir, data, model and disk of a built run. Writes nothing.
 
     Args:
       run: from `build.build`.
       workdir: folder of the run, which need not exist.
       note: where lines about what was found go.
+      full: whether all of a packed file is compared with its hashes (data/packed.py); else three parts of it were.
 
     Raises:
       UserError: with a line for each thing that cannot work.
@@ -36,13 +47,20 @@ def check(run, workdir, note):
         check_workdir(run.config, workdir)
     with problems.noted():
         check_labels(run.sources)
+    checked = set()
     for split, source in run.sources.items():
+        base = getattr(source, "source", source)  # of a Subset
         with problems.noted():
-            check_pictures(source, f"{split} of {run.config.data.name}")
+            if not isinstance(base, PackedSource):
+                check_pictures(source, f"{split} of {run.config.data.name}")
+            elif full and base not in checked:
+                checked.add(base)
+                base.check()
     problems.refuse()
+    about = [] if run.distillation is None else run.distillation.check(workdir)
     shapes = check_model(run)
     report = check_weights(run, workdir)
-    check_disk(shapes, run.config, workdir)
+    check_disk(shapes.replace(extra=_saved(shapes.extra, run.task.transient)), run.config, workdir)
     sizes = ", ".join(f"{split} {len(source):,}" for split, source in run.sources.items())
     note(f"data {run.config.data.name}: {len(run.classes)} classes; {sizes} pictures")
     note(
@@ -52,6 +70,8 @@ def check(run, workdir, note):
     )
     if report is not None:
         note(str(report))
+    for line in about:
+        note(line)
     if not run.selects:
         note("there is no validation split: no best checkpoint is chosen, the last state is the result")
 
@@ -196,6 +216,11 @@ def check_disk(shapes, config, workdir):
             f"the checkpoints of this run need {_gib(need)}, but {path} has {_gib(free)} free; "
             "free some space, choose another --workdir or lower config.checkpoint.keep."
         )
+
+
+def _saved(extra, transient):
+    """The entries of `extra` that go into checkpoints."""
+    return {key: value for key, value in extra.items() if key not in transient}
 
 
 def _existing(path):

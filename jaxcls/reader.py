@@ -1,5 +1,7 @@
 """A config held against the defaults: nothing misspelt, nothing of the wrong type, nothing without effect."""
 
+import difflib
+
 from jaxcls.defaults import default_config, flatten, out_of_range, unknown_key
 from jaxcls.errors import UserError
 
@@ -59,3 +61,12 @@ class Reader:
                 idle.append(f"config.{path}={value!r}")
         if idle:
             raise UserError(f"{', '.join(idle)} has no effect with the other settings of this run; remove it.")
+
+
+def choose(what, value, options):
+    """The value, if it is one of the options; else a UserError that names the nearest."""
+    if value in options:
+        return value
+    near = difflib.get_close_matches(str(value), list(options), n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"it can be {', '.join(options)}."
+    raise UserError(f"{what} is {value!r}; {hint}")

@@ -81,30 +81,27 @@ def make_train_step(task, tx, *, accumulate=1, axis_name=None):
 
 
 def make_multi_step(step, batch_fn, length):
-    """Returns `run(state, data, rows, n) -> (state, metrics)`: n <= length steps in one compiled call.
+    """Returns `run(state, data, n) -> (state, metrics)`: n <= length steps in one compiled call.
 
     The trip count n is an argument, not a constant: every chunk of a run, short or long, executes the same machine
     code, so where the chunks are cut has no influence on a single bit of the result (and there is one compilation).
 
     Args:
       step: what `make_train_step` returned.
-      batch_fn: (data, row) -> batch; `row` is `rows` at one position.
-      length: number of positions in `rows`.
+      batch_fn: (data, step number) -> batch.
+      length: the most steps of a call.
 
     Returns:
       run; its metrics have a leading axis [length], zero from n on.
     """
 
-    def run(state, data, rows, n):
-        def row_at(i):
-            return jax.tree.map(lambda x: x[i], rows)
-
-        _, shapes = jax.eval_shape(lambda: step(state, batch_fn(data, row_at(0))))
+    def run(state, data, n):
+        _, shapes = jax.eval_shape(lambda: step(state, batch_fn(data, state.step)))
         log = jax.tree.map(lambda s: jnp.zeros((length, *s.shape), s.dtype), shapes)
 
         def body(i, carry):
             state, log = carry
-            state, metrics = step(state, batch_fn(data, row_at(i)))
+            state, metrics = step(state, batch_fn(data, state.step))
             return state, jax.tree.map(lambda buffer, value: buffer.at[i].set(value), log, metrics)
 
         return jax.lax.fori_loop(0, n, body, (state, log))

@@ -56,11 +56,11 @@ def fit(job, workdir):
         writes=main_process,
     ) as log:
         if start:
-            going_on = f"going on from step {start} of {job.total_steps}"
-            log.note(going_on if start < job.total_steps else "all steps are done; evaluating again")
-        state = job.parallel.replicate(state)
+            done = "stopped early" if memory.get("stop") else "all steps are done" if start == job.total_steps else ""
+            log.note(f"{done}; evaluating again" if done else f"going on from step {start} of {job.total_steps}")
+        state = job.parallel.replicate(job.complete(state, memory, workdir, log))
         try:
-            if start < job.total_steps:
+            if start < job.total_steps and not memory.get("stop"):
                 state = Loop(job, workdir, checkpoints, log, memory).train(state, start)
         finally:
             checkpoints.close()
@@ -105,7 +105,7 @@ class Loop:
         job, feed, first = self.job, self.job.train_feed(), True
         periods = [job.log_every, job.checkpoint_every, job.eval_every, job.total_steps]
         with Signals() as signals, contextlib.closing(feed):
-            while step < job.total_steps:
+            while step < job.total_steps and not self.memory.get("stop"):
                 stop = min((step // every + 1) * every for every in periods)
                 waiting = self.log.waiting("compiling the training step") if first else contextlib.nullcontext()
                 with waiting:
@@ -120,6 +120,8 @@ class Loop:
                 if len(self.window) > IN_FLIGHT:
                     jax.block_until_ready(self.window[-1 - IN_FLIGHT][1])
                 state = self._between(state, step, signals)
+        if self.memory.get("stop"):
+            self.log.note(f"stopped early after step {step}: {job.config.early_stopping.figure} gets no better")
         return state
 
     def _between(self, state, step, signals):

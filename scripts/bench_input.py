@@ -1,15 +1,18 @@
-"""Measures the input alone: pictures per second of wall and of CPU time, without a model.
+"""Measures the input alone: pictures per second of CPU and of wall time, without a model, beside the usual pipelines.
 
-    python scripts/bench_input.py --folder FOLDER           # pictures of class folders, or of one flat folder
-    python scripts/bench_input.py                           # no pictures of your own: 64 made here, 256 x 341
-    python scripts/bench_input.py --folder FOLDER --threads 8 16 --workers 4 8 --reads 20000
+    python scripts/bench_input.py --folder FOLDER           # JPEGs at any depth; without it 64 are made here
+    taskset -c 0 python scripts/bench_input.py --folder FOLDER --rounds 5
+    python scripts/bench_input.py --folder FOLDER --sizes as-is --threads 8 --reads 20000
+    python scripts/bench_input.py --folder FOLDER --tf-python OTHER/bin/python    # an interpreter with TensorFlow
 
-Three jobs: `train` (decode, random_resized_crop), `eval` (decode, resize, center_crop) and `decode` alone, the floor.
-Each through jaxcls' stream in reading threads and in worker processes; the first two also through a loader as it is
-usual with PyTorch: Pillow, with torchvision's RandomResizedCrop, Resize and CenterCrop, in as many threads or processes
-(which send their batches through a pipe). All take turns, the order reversed every round; figures are medians over
-rounds. CPU time is that of this process and of its workers, without their start. The last lines are the other path,
-for sets that lie in device memory: rows are drawn on the host, pictures looked up on the device.
+The pictures are enlarged to ImageNet's usual size, 500 x 375, and to 12 megapixels (`as-is`: not), and each size goes
+through jaxcls and the pipelines of input_peers.py. Two jobs: `train` (decode, random_resized_crop) and `eval` (decode,
+resize, center_crop). `jaxcls` is the default, antialiased and equal to Pillow's pixels; `jaxcls-fast` has
+resample='fast'; `packed` reads a packed file (256 pixels on the short side) with the same crop, `packed-copy` takes the
+middle from it, as where all cropping is left to the device. Every pipeline is a process of its own; they take turns,
+the order reversed every round; figures are medians over rounds. CPU time is that of the process and its workers,
+without their start; "x floor" is how many times that of decoding alone it is. The last lines are sets in device memory:
+rows are drawn on the host, pictures looked up on the device.
 """
 
 import argparse
@@ -17,10 +20,8 @@ import contextlib
 import functools
 import json
 import math
-import multiprocessing
-import multiprocessing.pool
 import os
-import random
+import subprocess
 import sys
 import tempfile
 import time
@@ -28,18 +29,29 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parent))
+import input_peers as peers
+
 from jaxcls import augment
-from jaxcls.data import pipeline
-from jaxcls.data.folder import SUFFIXES, FolderSource
+from jaxcls.data import packed, pipeline
+from jaxcls.data.folder import FolderSource
 from jaxcls.errors import UserError
 
-JOBS = ("train", "eval", "decode")
-IN_FLIGHT = 8  # batches for each thread or process that exist beside those counted, so that none runs dry at the end
+SIZES = {"500x375": (500, 375), "12Mpx": (4032, 3024)}
+FEWER = 16  # times fewer reads and files of 12 megapixels
+PACK = 256
+TRAIN = (
+    "decode", "jaxcls", "jaxcls-fast", "pillow", "pillow-draft", "tf.data", "packed", "packed-fast", "packed-copy",
+)  # fmt: skip
+EVAL = ("jaxcls", "pillow", "tf.data", "packed")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     args = parse(argv)
+    if args.serve:
+        peers.serve(json.loads(args.serve), stream)
+        return 0
     try:
         with tempfile.TemporaryDirectory() as temporary:
             result = run(args, Path(temporary))
@@ -52,59 +64,55 @@ def main(argv: list[str] | None = None) -> int:
 
 def parse(argv):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, help="pictures: class folders, or one flat folder")
-    parser.add_argument("--jobs", nargs="+", choices=JOBS, default=JOBS, help="default all")
+    parser.add_argument("--folder", type=Path, help="JPEGs, at any depth")
+    parser.add_argument("--sizes", nargs="+", choices=[*SIZES, "as-is"], default=[*SIZES], help="default both")
+    parser.add_argument("--jobs", nargs="+", choices=["train", "eval"], default=["train", "eval"], help="default both")
     parser.add_argument("--size", type=int, default=224, help="side of the crops (default %(default)s)")
-    parser.add_argument("--batch", type=int, default=64, help="default %(default)s")
-    parser.add_argument("--reads", type=int, default=1024, help="pictures read in a round (default %(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, help="default %(default)s")
-    parser.add_argument("--threads", type=int, nargs="*", default=[1, 2], help="numbers of threads (default 1 2)")
-    parser.add_argument("--workers", type=int, nargs="*", default=[1, 2], help="numbers of processes (default 1 2)")
+    parser.add_argument("--batch", type=int, default=16, help="default %(default)s")
+    parser.add_argument("--reads", type=int, default=768, help=f"in a round, {FEWER} times fewer of 12 megapixels")
+    parser.add_argument("--rounds", type=int, default=5, help="default %(default)s")
+    parser.add_argument("--threads", type=int, default=1, help="reading threads of each pipeline (default %(default)s)")
+    parser.add_argument("--workers", type=int, default=0, help="in place of them processes (not of tf.data)")
+    parser.add_argument("--only", nargs="+", choices=TRAIN, default=TRAIN, help="pipelines (default all)")
+    parser.add_argument("--tf-python", default=sys.executable, help="an interpreter that has TensorFlow")
     parser.add_argument("--json", action="store_true", help="everything as one JSON object")
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
-    if min(args.size, args.batch, args.reads, args.rounds, *args.threads, *args.workers) < 1:
+    if min(args.size, args.batch, args.reads, args.rounds, args.threads, args.workers + 1) < 1:
         parser.error("numbers must be at least 1")
     return args
 
 
 def run(args, temporary):
     """All measurements of a command line, as one dict."""
-    crowds = [("threads", n) for n in args.threads] + [("workers", n) for n in args.workers]
-    steps = math.ceil(args.reads / args.batch)
-    most = steps + 1 + IN_FLIGHT * max([n for _, n in crowds], default=0)
-    source, files = open_pictures(args.folder or make_pictures(temporary), most * args.batch)
-    contenders = {}
-    for job in args.jobs:
-        for crowd in crowds:
-            contenders[job, *crowd, "jaxcls"] = functools.partial(stream, source, job, args, *crowd, most)
-            if job != "decode":
-                contenders[job, *crowd, "Pillow"] = functools.partial(pillow, source, job, args, *crowd, most)
-    times = {key: [] for key in contenders}
-    for i in range(args.rounds):
-        for key in list(contenders)[:: -1 if i % 2 else 1]:
-            with contextlib.closing(contenders[key]()) as batches:
-                times[key].append(measure(batches, steps))
-    found = [summary(key, times, steps * args.batch) for key in contenders]
-    return {
-        "cpus": os.cpu_count(), "files": files, "mean_bytes": mean_bytes(source, files), "size": args.size,
-        "batch": args.batch, "reads": steps * args.batch, "rounds": args.rounds, "streams": found,
-        "in_memory": [in_memory(*shape, args.rounds) for shape in (("mnist", 60000, 28, 1), ("cifar10", 50000, 32, 3))],
+    originals = jpegs(args.folder or make_pictures(temporary / "made"))
+    result = {
+        "cpus": len(os.sched_getaffinity(0)), "size": args.size, "batch": args.batch, "rounds": args.rounds,
+        "threads": args.threads, "workers": args.workers, "sets": [],
     }  # fmt: skip
+    for name in args.sizes:
+        fewer = FEWER if name == "12Mpx" else 1
+        paths = originals
+        if name in SIZES:
+            paths = enlarge(originals[: math.ceil(len(originals) / fewer)], SIZES[name], temporary / name)
+        result["sets"].append(measure_set(args, name, paths, math.ceil(args.reads / fewer), temporary))
+    result["in_memory"] = [in_memory(*a, args.rounds) for a in (("mnist", 60000, 28, 1), ("cifar10", 50000, 32, 3))]
+    return result
 
 
-def open_pictures(path, n):
-    """(FolderSource of the pictures of a folder at any depth, repeated to n rows at least; number of files)."""
-    ids = sorted(str(p.relative_to(path)) for p in Path(path).rglob("*") if p.suffix.lower() in SUFFIXES)
-    if not ids:
-        raise UserError(f"--folder: there are no pictures in {path}; name a folder of JPEG or PNG files.")
-    rows = ids * math.ceil(n / len(ids))
-    return FolderSource(str(path), rows, np.arange(len(rows)) % 2, ("a", "b")), len(ids)
+def jpegs(folder):
+    """Paths of the JPEGs of a folder."""
+    found = sorted(str(p) for p in Path(folder).rglob("*") if p.suffix.lower() in (".jpg", ".jpeg"))
+    if not found:
+        raise UserError(f"--folder: there are no JPEGs in {folder}; name a folder of .jpg files.")
+    return found
 
 
 def make_pictures(folder, n=64, size=(256, 341)):
     """JPEGs of smoothed noise, about as hard to decode as photographs of that size. Returns the folder."""
     from PIL import Image
 
+    folder.mkdir(parents=True, exist_ok=True)
     draw = np.random.default_rng(0)
     for i in range(n):
         coarse = Image.fromarray(draw.integers(0, 256, (size[0] // 8, size[1] // 8, 3), dtype=np.uint8))
@@ -114,108 +122,132 @@ def make_pictures(folder, n=64, size=(256, 341)):
     return folder
 
 
-def mean_bytes(source, files):
-    """Mean size of the files."""
-    return sum(os.path.getsize(os.path.join(source.root, name)) for name in source.ids[:files]) / files
-
-
-def stream(source, job, args, kind, n, steps):
-    """Batches through jaxcls."""
-    specs = {
-        "train": [f"random_resized_crop({args.size})"],
-        "eval": [f"resize({short_side(args.size)})", f"center_crop({args.size})"],
-        "decode": ["center_crop(1)"],  # a batch needs pictures of one size, and this costs nothing
-    }[job]
-    transform = augment.host_transform([augment.parse(spec) for spec in specs], channels=3)
-    rows = functools.partial(pipeline.eval_rows, n=len(source), batch_size=args.batch)
-    if job == "train":
-        rows = functools.partial(pipeline.train_rows, n=len(source), batch_size=args.batch, seed=0)
-    number = {"threads": n} if kind == "threads" else {"workers": n, "threads": 1}
-    return pipeline.Stream(source, transform, rows, **number).batches(0, steps)
-
-
-def pillow(source, job, args, kind, n, steps):
-    """Batches through Pillow, in threads or processes."""
-    paths = [os.path.join(source.root, name) for name in source.ids]
-    batches = [paths[i * args.batch : (i + 1) * args.batch] for i in range(steps)]
-    make = multiprocessing.pool.ThreadPool if kind == "threads" else multiprocessing.get_context("spawn").Pool
-    with make(n) as pool:
-        yield from pool.imap(functools.partial(pillow_batch, job, args.size), batches)
-
-
-def pillow_batch(job, size, paths):
-    """uint8 [n, size, size, 3] of some files, as torchvision's transforms make them from Pillow images."""
+def enlarge(paths, size, folder):
+    """Pictures brought to width x height (upright ones to height x width), as JPEGs of quality 95. Returns paths."""
     from PIL import Image
 
-    pictures = []
-    for path in paths:
+    folder.mkdir()
+    made = [str(folder / f"{i}.jpg") for i in range(len(paths))]
+    for path, new in zip(paths, made, strict=True):
         with Image.open(path) as file:
-            picture = file.convert("RGB")
-        if job == "train":
-            picture = picture.resize((size, size), Image.Resampling.BILINEAR, box=random_box(*picture.size))
+            wanted = size if file.width >= file.height else size[::-1]
+            file.convert("RGB").resize(wanted, Image.Resampling.BICUBIC).save(new, quality=95)
+    return made
+
+
+def measure_set(args, name, paths, reads, temporary):
+    """The figures of all pipelines on these files."""
+    steps, pack = math.ceil(reads / args.batch), ""
+    wanted = [(job, peer) for job in args.jobs for peer in (TRAIN if job == "train" else EVAL) if peer in args.only]
+    if any(peer.startswith("packed") for _, peer in wanted):
+        shrink = augment.smaller(PACK, channels=3)
+        pack = packed.pack(source_of(paths), temporary / "packed", shrink, PACK, note=lambda _: None).path
+    spec = {
+        "paths": paths, "pack": pack, "size": args.size, "batch": args.batch, "threads": args.threads,
+        "workers": args.workers, "steps": steps,
+    }  # fmt: skip
+    times, missing = {}, []
+    with contextlib.ExitStack() as stack:
+        crowd = {}
+        for job, peer in wanted:
+            crowd[job, peer] = stack.enter_context(Served({**spec, "job": job, "peer": peer}, args.tf_python))
+        for job, peer in wanted:
+            if crowd[job, peer].ready():
+                times[job, peer] = []
+            else:
+                missing.append(peer)
+                del crowd[job, peer]
+        for i in range(args.rounds):
+            for key in list(crowd)[:: -1 if i % 2 else 1]:
+                times[key].append(crowd[key].round())
+    return {
+        "set": name, "files": len(paths), "mean_bytes": sum(map(os.path.getsize, paths)) / len(paths),
+        "reads": steps * args.batch, "missing": sorted(set(missing)),
+        "pipelines": [summary(key, times, steps * args.batch) for key in times],
+    }  # fmt: skip
+
+
+class Served:
+    """A pipeline in a process of its own."""
+
+    def __init__(self, spec, tf_python):
+        if spec["peer"] in peers.PEERS:
+            python = tf_python if spec["peer"] == "tf.data" else sys.executable
+            command = [python, peers.__file__, json.dumps(spec)]
         else:
-            factor = short_side(size) / min(picture.size)
-            wide, high = (int(side * factor) for side in picture.size)
-            picture = picture.resize((wide, high), Image.Resampling.BILINEAR)
-            left, top = round((wide - size) / 2), round((high - size) / 2)
-            picture = picture.crop((left, top, left + size, top + size))
-        pictures.append(np.asarray(picture))
-    return np.stack(pictures)
+            command = [sys.executable, __file__, "--serve", json.dumps(spec)]
+        self.peer = spec["peer"]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ready(self):
+        """Waits for its start; False where it is not installed."""
+        if self.process.stdout.readline() == "ready\n":
+            return True
+        if self.process.wait() != 3:
+            raise RuntimeError(f"{self.peer} ended with status {self.process.returncode}")
+        return False
+
+    def round(self):
+        """The times of a round."""
+        self.process.stdin.write("round\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
 
 
-def random_box(width, height):
-    """The box of torchvision's RandomResizedCrop: (left, top, right, bottom)."""
-    for _ in range(10):
-        area = width * height * random.uniform(0.08, 1)
-        ratio = math.exp(random.uniform(math.log(3 / 4), math.log(4 / 3)))
-        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
-        if 0 < w <= width and 0 < h <= height:
-            left, top = random.randint(0, width - w), random.randint(0, height - h)
-            return left, top, left + w, top + h
-    side = min(width, height)
-    return (width - side) // 2, (height - side) // 2, (width + side) // 2, (height + side) // 2
+def source_of(paths, rows=None):
+    """A FolderSource of files, repeated to so many rows."""
+    root = os.path.dirname(paths[0]) if len({os.path.dirname(p) for p in paths}) == 1 else "/"
+    ids = [os.path.relpath(path, root) for path in paths]
+    ids = ids * math.ceil((rows or len(ids)) / len(ids))
+    return FolderSource(root, ids, np.arange(len(ids)) % 2, ("a", "b"))
 
 
-def short_side(size):
-    """256 for 224."""
-    return round(size * 256 / 224)
+def stream(spec):
+    """Batches through jaxcls; the order of an epoch is the same for every pipeline's first batch and any round."""
+    size, batch, most = spec["size"], spec["batch"], peers.total_batches(spec)
+    specs = [f"random_resized_crop({size}, resample='{'fast' if spec['peer'].endswith('fast') else 'bilinear'}')"]
+    if spec["job"] == "eval" or spec["peer"] == "packed-copy":
+        specs = [f"resize({peers.short_side(size)})", f"center_crop({size})"][spec["job"] == "train" :]
+    transform = augment.host_transform([augment.parse(s) for s in specs], channels=3)
+    if spec["peer"].startswith("packed"):
+        source = packed.PackedSource(spec["pack"])
+        rows = np.resize(np.arange(len(source)), batch * most)
+    else:
+        source = source_of(spec["paths"], batch * most)
+        rows = np.arange(batch * most)
+    return pipeline.Stream(
+        source, transform, functools.partial(rows_of, rows, batch, spec["job"] == "train"),
+        threads=spec["threads"] if not spec["workers"] else 1, workers=spec["workers"],
+    ).batches(0, most)  # fmt: skip
 
 
-def measure(batches, steps):
-    """{"start", "wall", "cpu"} in seconds: to the first batch, and of the `steps` batches after it."""
-    began = time.perf_counter()
-    next(batches)
-    wall, cpu = time.perf_counter(), cpu_seconds()
-    for _ in range(steps):
-        next(batches)
-    return {"start": wall - began, "wall": time.perf_counter() - wall, "cpu": cpu_seconds() - cpu}
-
-
-def cpu_seconds():
-    """CPU time of this process and of its living children."""
-    import psutil
-
-    total = time.process_time()
-    for child in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            total += sum(child.cpu_times()[:2])
-    return total
+def rows_of(rows, batch, random, step):
+    """Batch `step` of some rows in order; with an epoch and a draw for random transforms."""
+    draw = np.arange(step * batch, (step + 1) * batch, dtype=np.int32)
+    found = {"index": rows[draw]}
+    return {**found, "epoch": np.zeros(batch, np.int32), "draw": draw} if random else found
 
 
 def summary(key, times, reads):
-    """Medians of one contender; with a Pillow loader beside it, how many times as many pictures jaxcls reads."""
-    job, kind, n, loader = key
+    """Medians of one pipeline, and how its CPU time compares with others of the same job, as medians of the rounds."""
+    job, peer = key
     wall, cpu, start = (float(np.median([t[k] for t in times[key]])) for k in ("wall", "cpu", "start"))
     found = {
-        "job": job, "loader": loader, kind: n, "pictures_per_second": reads / wall,
-        "pictures_per_cpu_second": reads / cpu, "start_s": start,
+        "job": job, "peer": peer, "pictures_per_cpu_second": reads / cpu, "pictures_per_second": reads / wall,
+        "start_s": start,
     }  # fmt: skip
-    peer = times.get((job, kind, n, "Pillow"))
-    if peer and loader == "jaxcls":
-        for name in ("wall", "cpu"):
-            found[f"times_as_fast_{name}"] = float(
-                np.median([b[name] / a[name] for a, b in zip(times[key], peer, strict=True)])
-            )
+    for other, name in (((job, "pillow"), "times_pillow"), (("train", "decode"), "of_decode")):
+        if other in times and other != key:
+            ratios = [b["cpu"] / a["cpu"] for a, b in zip(times[key], times[other], strict=True)]
+            found[name] = float(np.median(ratios)) if name == "times_pillow" else 1 / float(np.median(ratios))
     return found
 
 
@@ -253,18 +285,19 @@ def in_memory(name, n, size, channels, rounds, batch=128, steps=100):
 
 def lines(result):
     """The result as lines of text."""
-    yield (
-        f"{result['cpus']} CPU cores; {result['files']} files of {result['mean_bytes'] / 1e3:.0f} kB, "
-        f"to {result['size']} pixels; {result['rounds']} rounds of {result['reads']} reads, batch {result['batch']}"
-    )
-    yield f"{'':<28} {'pictures/s':>10} {'per CPU s':>10} {'start s':>8}"
-    for s in result["streams"]:
-        crowd = f"{s['threads']} thread(s)" if "threads" in s else f"{s['workers']} worker(s)"
-        rates = f"{s['pictures_per_second']:10,.0f} {s['pictures_per_cpu_second']:10,.0f}"
-        line = f"{s['job']:<7}{s['loader']:<8}{crowd:<13} {rates} {s['start_s']:8.2f}"
-        if "times_as_fast_wall" in s:
-            line += f"  {s['times_as_fast_wall']:.2f} times as fast as Pillow (CPU {s['times_as_fast_cpu']:.2f})"
-        yield line
+    crowd = f"{result['workers']} process(es)" if result["workers"] else f"{result['threads']} thread(s)"
+    yield f"{result['cpus']} CPU core(s), {crowd} a pipeline; to {result['size']} pixels; {result['rounds']} rounds"
+    for s in result["sets"]:
+        yield ""
+        yield f"{s['set']}: {s['files']} files of {s['mean_bytes'] / 1e3:,.0f} kB; {s['reads']} reads a round"
+        yield f"{'':<21}{'per CPU s':>10} {'per s':>8} {'x Pillow':>9} {'x floor':>8}"
+        for p in s["pipelines"]:
+            ratios = (f"{p[k]:{w}.2f}" if k in p else " " * w for k, w in (("times_pillow", 9), ("of_decode", 8)))
+            rates = f"{p['pictures_per_cpu_second']:10,.0f} {p['pictures_per_second']:8,.0f}"
+            yield f"{p['job']:<6}{p['peer']:<15}{rates} {' '.join(ratios)}".rstrip()
+        for peer in s["missing"]:
+            yield f"{peer}: not installed, skipped (pip install -e '.[tf]', or --tf-python of another environment)"
+    yield ""
     for m in result["in_memory"]:
         yield (
             f"{m['set']} in device memory: rows and lookup {m['pictures_per_second']:,.0f} pictures/s at batch "

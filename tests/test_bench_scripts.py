@@ -93,34 +93,74 @@ def test_convolve(capsys):
 
 
 def test_input(capsys):
-    r = run(bench_input, capsys, "--reads 8 --batch 4 --size 32 --rounds 1 --threads 1 --workers")
-    assert [(s["job"], s["loader"]) for s in r["streams"]] == [
-        ("train", "jaxcls"), ("train", "Pillow"), ("eval", "jaxcls"), ("eval", "Pillow"), ("decode", "jaxcls")
+    options = "--reads 8 --batch 4 --size 32 --rounds 2 --sizes as-is --jobs train"
+    r = run(bench_input, capsys, f"{options} --only decode jaxcls pillow packed-copy")
+    (found,) = r["sets"]
+    assert [(p["job"], p["peer"]) for p in found["pipelines"]] == [
+        ("train", "decode"), ("train", "jaxcls"), ("train", "pillow"), ("train", "packed-copy")
     ]  # fmt: skip
-    assert all(s["pictures_per_second"] > 0 and s["pictures_per_cpu_second"] > 0 for s in r["streams"])
-    assert r["streams"][0]["times_as_fast_cpu"] > 0 and r["reads"] == 8
+    assert all(p["pictures_per_second"] > 0 and p["pictures_per_cpu_second"] > 0 for p in found["pipelines"])
+    assert all(("times_pillow" in p) == (p["peer"] != "pillow") for p in found["pipelines"])
+    assert found["reads"] == 8 and found["files"] == 64 and found["missing"] == []
     assert [m["set"] for m in r["in_memory"]] == ["mnist", "cifar10"]
+
+
+def test_input_says_which_peer_is_missing(capsys, tmp_path):
+    bench_input.make_pictures(tmp_path, n=1)
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexit 3\n")
+    python.chmod(0o755)
+    options = f"--folder {tmp_path} --reads 1 --batch 1 --rounds 1 --sizes as-is --jobs train --only tf.data"
+    r = run(bench_input, capsys, f"{options} --tf-python {python}")
+    assert r["sets"][0]["missing"] == ["tf.data"] and r["sets"][0]["pipelines"] == []
+    assert any(line.startswith("tf.data: not installed, skipped") for line in bench_input.lines(r))
 
 
 def test_input_needs_pictures(tmp_path, capsys):
     assert bench_input.main(["--folder", str(tmp_path)]) == 2
-    assert "there are no pictures" in capsys.readouterr().err
+    assert "there are no JPEGs" in capsys.readouterr().err
+
+
+def pipelines_spec(folder, **options):
+    paths = [str(path) for path in sorted(folder.glob("*.jpg"))]
+    return {"paths": paths, "pack": "", "size": 56, "batch": 3, "threads": 1, "workers": 0, "steps": 2, **options}
 
 
 @pytest.mark.parametrize("size", [(60, 80), (80, 60), (71, 50)])
 def test_both_loaders_do_the_same_work(tmp_path, size):
     bench_input.make_pictures(tmp_path, n=3, size=size)
-    source, files = bench_input.open_pictures(tmp_path, 9)
-    assert (files, len(source)) == (3, 9)
-    args = bench_input.parse(["--size", "56", "--batch", "3"])
-    ours, theirs = (f(source, "eval", args, "threads", 1, 3) for f in (bench_input.stream, bench_input.pillow))
-    for a, b in zip(ours, theirs, strict=True):
-        np.testing.assert_array_equal(a["image"], b)
+    spec = pipelines_spec(tmp_path, job="eval", peer="jaxcls")
+    ours, theirs = bench_input.stream(spec), bench_input.peers.pillow(spec)
+    for _ in range(3):
+        np.testing.assert_array_equal(next(ours)["image"], next(theirs))
+
+
+def test_draft_changes_little_and_tf_data_gives_such_pictures(tmp_path):
+    bench_input.make_pictures(tmp_path, n=3, size=(400, 600))
+    spec = pipelines_spec(tmp_path, job="eval", peer="pillow")
+    exact, draft = (next(bench_input.peers.pillow(spec, draft=d)) for d in (False, True))
+    assert exact.shape == draft.shape == (3, 56, 56, 3)
+    assert 0 < np.abs(exact.astype(int) - draft).mean() < 8
+    train = {**spec, "job": "train"}
+    assert next(bench_input.peers.pillow(train, draft=True)).shape == (3, 56, 56, 3)
+    pytest.importorskip("tensorflow")
+    assert next(bench_input.peers.tf_data(spec)).shape == next(bench_input.peers.tf_data(train)).shape == exact.shape
+
+
+def test_enlarged_pictures_keep_their_orientation(tmp_path):
+    for name, size in (("wide", (60, 80)), ("high", (80, 60))):
+        bench_input.make_pictures(tmp_path / name, n=1, size=size)
+    made = bench_input.enlarge(bench_input.jpegs(tmp_path), (500, 375), tmp_path / "made")
+    sizes = []
+    for path in made:
+        with Image.open(path) as picture:
+            sizes.append(picture.size)
+    assert sizes == [(375, 500), (500, 375)]
 
 
 @given(st.integers(1, 400), st.integers(1, 400))
 def test_random_box_lies_inside(width, height):
-    left, top, right, bottom = bench_input.random_box(width, height)
+    left, top, right, bottom = bench_input.peers.random_box(width, height)
     assert 0 <= left < right <= width and 0 <= top < bottom <= height
 
 

@@ -23,20 +23,24 @@ MAY = {
     "augment": {"data"},  # data.decode, for pictures that come encoded
     "optim": {"schedules"},
     "step": {"state", "parallel"},
+    "teachers": {"checkpoint_view", "models", "tasks"},
+    "distillation": {"teachers", "tasks", "models", "data", "metrics", "parallel"},
     "tasks": {"state", "parallel", "losses", "metrics", "augment", "models"},
     "feed": {"step", "data"},
     "checkpoint": {"checkpoint_view", "parallel"},
     "logs": {"records"},
     "report": {"records", "metrics", "checkpoint_view"},
     "preflight": {"checkpoint_view", "data", "defaults"},
-    "build": {"tasks", "models", "data", "augment", "optim", "schedules", "parallel", "step", "state", "feed",
-              "reader"},
+    "recipe": {"losses", "optim", "reader", "schedules", "transfer"},
+    "transfer": {"models"},
+    "build": {"tasks", "recipe", "models", "data", "augment", "optim", "schedules", "parallel", "step", "state", "feed",
+              "reader", "distillation"},
     "evaluate": {"build", "checkpoint", "metrics", "parallel"},
     "train": {"build", "step", "evaluate", "checkpoint", "logs", "report", "metrics", "parallel", "preflight",
               "signals", "records"},
     "main": {"train", "evaluate", "build", "preflight", "config_file", "defaults", "signals"},
 }  # fmt: skip
-APART = {"search", "compress", "export", "serve"}  # may use everything, nothing may use them
+APART = {"classical", "search", "compress", "export", "serve"}  # may use everything, nothing may use them
 HEAVY = {"matplotlib", "sklearn", "tensorflow_datasets", "grain", "tensorboard", "rich", "orbax", "jax", "flax"}
 
 

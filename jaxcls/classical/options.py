@@ -2,9 +2,9 @@
 
 import dataclasses
 
-from jaxcls import build
 from jaxcls.classical import classifier, hog, sift
 from jaxcls.errors import Problems, UserError
+from jaxcls.reader import choose
 
 FEATURES = ("hog", "sift", "pixels")
 COLOURS = {"hog": hog.COLOURS, "sift": ("grey",), "pixels": ("channels", "grey")}  # the first is the default
@@ -38,15 +38,15 @@ class Options:
         """
         problems = Problems()
         with problems.noted():
-            build.choose("--classifier", self.classifier, classifier.CLASSIFIERS)
+            choose("--classifier", self.classifier, classifier.CLASSIFIERS)
         with problems.noted():
-            build.choose("--features", self.features, FEATURES)
+            choose("--features", self.features, FEATURES)
             CHECKS[self.features]()
             self._refuse_idle()
-            build.choose(f"--colour of {self.features}", self._colour(), COLOURS[self.features])
+            choose(f"--colour of {self.features}", self._colour(), COLOURS[self.features])
         with problems.noted():
-            build.choose("--keypoints", self.keypoints, sift.KEYPOINTS)
-            build.choose("--weighting", self.weighting, sift.WEIGHTINGS)
+            choose("--keypoints", self.keypoints, sift.KEYPOINTS)
+            choose("--weighting", self.weighting, sift.WEIGHTINGS)
         with problems.noted():
             if wrong := [c for c in self.C if not 0 < c < float("inf")]:
                 raise UserError(f"--C {wrong[0]:g}: C must be above 0, and finite.")

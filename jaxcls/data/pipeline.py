@@ -4,6 +4,7 @@ The tail of each epoch's permutation that does not fill a batch is dropped, anot
 step number is needed to go on exactly where a run stopped, on any number of processes or workers.
 """
 
+import ctypes
 import functools
 import multiprocessing
 import os
@@ -29,8 +30,16 @@ def generator(*numbers):
     return np.random.Generator(np.random.Philox(np.random.SeedSequence((*numbers, len(numbers)))))
 
 
-def train_rows(step, *, n, batch_size, seed):
+def train_rows(step, *, n, batch_size, seed, order=order):
     """Which examples make up batch `step`.
+
+    Args:
+      step: from 0.
+      n: draws in an epoch: the rows of the source, or the length of a sampler.
+      batch_size: of the global batch.
+      seed: of the run.
+      order: (seed, epoch, n) -> int32 [>= n // batch_size * batch_size], the rows drawn in an epoch: a permutation, or
+        a `sampling.Sampler`.
 
     Returns:
       dict of int32 [batch_size]: `index` (row of the source), `epoch`, `draw` (position in the epoch's order).
@@ -74,16 +83,27 @@ class Stream:
 
     def __call__(self, step):
         """The batch of a step as host arrays: image uint8 [n, h, w, c], label int32 [n], and the rows."""
-        rows = {k: v[self.share] for k, v in self.rows(step).items()}
-        images, labels = zip(*(self._example(i, rows) for i in range(len(rows["index"]))), strict=True)
-        if len({x.shape for x in images}) > 1:
-            raise UserError(
-                "the pictures of a batch differ in size after config.data's transforms; let the list begin with "
-                "'random_resized_crop(224)', 'resize(224, 224)' or 'resize(256)', 'center_crop(224)'"
-            )
-        return {"image": np.stack(images), "label": np.array(labels, np.int32), **rows}
+        rows = self.share_of(step)
+        n, images = len(rows["index"]), None
+        labels = np.empty(n, np.int32)
+        for i in range(n):
+            image, labels[i] = self.example(i, rows)
+            if images is None:
+                images = np.empty((n, *image.shape), np.uint8)
+            elif image.shape != images.shape[1:]:
+                raise UserError(
+                    "the pictures of a batch differ in size after config.data's transforms; let the list begin with "
+                    "'random_resized_crop(224)', 'resize(224, 224)' or 'resize(256)', 'center_crop(224)'"
+                )
+            images[i] = image
+        return {"image": images, "label": labels, **rows}
 
-    def _example(self, i, rows):
+    def share_of(self, step):
+        """The rows of a step that this process provides."""
+        return {k: v[self.share] for k, v in self.rows(step).items()}
+
+    def example(self, i, rows):
+        """Picture and label of row i of `share_of(step)`."""
         item = self.source[int(rows["index"][i])]
         random = generator(self.seed, int(rows["epoch"][i]), int(rows["draw"][i])) if "draw" in rows else None
         return self.transform(item["image"], item["id"], random), item["label"]
@@ -92,6 +112,7 @@ class Stream:
         """Iterates over the batches of steps start..stop-1, read ahead by Grain."""
         import grain.python as grain
 
+        keep_freed_memory()
         dataset = grain.MapDataset.range(start, stop).map(_Load(self))
         # Each thread reads a whole batch, so a buffer of a few batches keeps all of them busy.
         ahead = max(2, self.threads)
@@ -132,6 +153,7 @@ def _start_worker(*_):
     Ctrl-C and SIGTERM often go to all processes of a group, but the training process alone answers them. If that one
     is killed, Grain's workers would wait for it for ever.
     """
+    keep_freed_memory()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
@@ -140,6 +162,23 @@ def _start_worker(*_):
         os._exit(1)
 
     threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+@functools.cache
+def keep_freed_memory():
+    """Lets glibc reuse the memory of decoded pictures in place of returning it to the system after each.
+
+    Getting it back costs a page fault every 4 KiB, as much as a third of the time of decoding and cropping. The limits
+    are those at which glibc's own rule arrives after the first large block was freed (mallopt(3), M_MMAP_THRESHOLD);
+    without them it depends on chance. Does nothing where the C library is another.
+    """
+    trim_threshold, mmap_threshold, limit = -1, -3, 32 * 2**20
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, TypeError, AttributeError):
+        return
+    mallopt(mmap_threshold, limit)
+    mallopt(trim_threshold, 2 * limit)
 
 
 def default_threads():

@@ -9,18 +9,27 @@ from jaxcls.tasks.base import Task
 
 
 class Supervised(Task):
-    """Minimises the cross entropy of a model that returns `(logits, out)`.
+    """Minimises the cross entropy, or another loss, of a model that returns `(logits, out)`.
 
     Args:
       model: a Linen module as `models.create` builds it.
-      label_smoothing: see `losses.cross_entropy`.
+      loss: (logits, target, label_smoothing=) -> [n], one of `losses`.
+      label_smoothing: of the loss.
       aux_weight: of the same loss of every auxiliary classifier, whose logits are in the model's `out["aux_logits"]`.
+      class_weight: float [classes], or None for equal ones. Each class's term of the cross entropy is multiplied by its
+        weight, those of smoothed and mixed labels too, and the sum is divided by the summed weights of the labels:
+        PyTorch's weighted `CrossEntropyLoss`, which for soft labels divides by their number instead. Only for losses
+        that are linear in the target.
     """
 
-    def __init__(self, model, *, label_smoothing=0.0, aux_weight=0.0):
+    def __init__(
+        self, model, *, loss=losses.cross_entropy, label_smoothing=0.0, aux_weight=0.0, class_weight=None
+    ):  # fmt: skip
         self.model = model
+        self.loss_of = loss
         self.label_smoothing = label_smoothing
         self.aux_weight = aux_weight
+        self.class_weight = class_weight
 
     def init(self, rng, batch, weights=None):
         """Parameters and model state, fresh but for the given weights; no extra."""
@@ -30,24 +39,46 @@ class Supervised(Task):
         return variables.pop("params"), variables, {}
 
     def loss(self, params, state, batch, rng):
-        """Summed weighted cross entropy; metrics: accuracy (unweighted, over the unmasked examples)."""
-        (logits, out), model_state = self.model.apply(
+        """Summed weighted loss; metrics: accuracy (unweighted, over the unmasked examples)."""
+        (logits, out), model_state = self.forward(params, state, batch, rng)
+        loss, own = self.example_loss(logits, out, batch["label"])
+        mask, weight = example_weights(batch)
+        hits = (jnp.sum(mask * metrics.correct(logits, batch["label"])), jnp.sum(mask))
+        return jnp.sum(weight * loss), Aux(model_state, jnp.sum(weight * own), {"accuracy": hits})
+
+    def forward(self, params, state, batch, rng):
+        """((logits, out), model state) of the model in training mode."""
+        return self.model.apply(
             {"params": params, **state.model_state},
             batch["image"],
             train=True,
             mutable=list(state.model_state),
             rngs={"dropout": rng},
         )
-        mask = batch.get("mask", jnp.ones(logits.shape[0]))
-        weight = mask * batch.get("weight", 1.0)
-        loss = losses.cross_entropy(logits, batch["label"], label_smoothing=self.label_smoothing)
+
+    def example_loss(self, logits, out, label):
+        """(loss [n], what each example counts by its label: 1, or [n] with class weights)."""
+        target, smoothing, own = self._target(label, logits.shape[-1])
+        loss = self.loss_of(logits, target, label_smoothing=smoothing)
         for auxiliary in out.get("aux_logits", ()):
-            more = losses.cross_entropy(auxiliary, batch["label"], label_smoothing=self.label_smoothing)
-            loss += self.aux_weight * more
-        hits = (jnp.sum(mask * metrics.correct(logits, batch["label"])), jnp.sum(mask))
-        return jnp.sum(weight * loss), Aux(model_state, jnp.sum(weight), {"accuracy": hits})
+            loss += self.aux_weight * self.loss_of(auxiliary, target, label_smoothing=smoothing)
+        return loss, own
+
+    def _target(self, label, classes):
+        """(target and smoothing for the loss, weight of each example by its label)."""
+        if self.class_weight is None:
+            return label, self.label_smoothing, 1.0
+        # A target whose entries carry the weights: the loss multiplies them with its terms as they are.
+        target = losses.targets(label, classes, label_smoothing=self.label_smoothing) * self.class_weight
+        return target, 0.0, losses.targets(label, classes) @ self.class_weight
 
     def predict(self, state, batch):
         """`{"logits"}` with BatchNorm and dropout in inference mode."""
         logits, _ = self.model.apply({"params": state.params, **state.model_state}, batch["image"], train=False)
         return {"logits": logits}
+
+
+def example_weights(batch):
+    """(mask, mask * weight), float32 [n]; 1 where a batch has none."""
+    mask = batch.get("mask", jnp.ones(batch["image"].shape[0]))
+    return mask, mask * batch.get("weight", 1.0)

@@ -130,6 +130,16 @@ def test_exif_orientation(orientation, kind):
     assert image.shape == ((64, 48, 3) if orientation > 4 else (48, 64, 3)) and image.flags.c_contiguous
 
 
+def test_orientation_is_found_after_fill_bytes_and_stray_ones_and_other_segments():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    encoded = encode(smooth(), exif=exif, comment=b"before", icc_profile=b"x" * 300)
+    app1 = encoded.index(b"\xff\xe1")
+    for between in (b"", b"\xff\xff", b"\x12\x34", b"\xff\xfe\0\x05abc"):
+        changed = encoded[:app1] + between + encoded[app1:]
+        assert decode.decode(changed).shape == (64, 48, 3) and decode.upright_size(changed) == (64, 48)
+
+
 def test_broken_exif_is_ignored():
     encoded = encode(smooth(), exif=b"Exif\0\0II*\0rubbish")
     np.testing.assert_array_equal(decode.decode(encoded), pillow(encode(smooth())))
@@ -137,11 +147,35 @@ def test_broken_exif_is_ignored():
 
 def test_scale_for():
     encoded = encode(smooth(400, 600), quality=95)
-    for wanted, height in ((100, 100), (101, 150), (390, 400), (2000, 400)):
-        assert decode.decode(encoded, scale_for=wanted).shape == (height, height * 3 // 2, 3)
+    for wanted, height in ((50, 50), (100, 100), (101, 200), (200, 200), (390, 400), (2000, 400), ((99, 151), 200)):
+        image = decode.decode(encoded, scale_for=wanted)
+        assert image.shape == (height, height * 3 // 2, 3) and decode.shrink_of(image, (400, 600)) == 400 // height
     small = decode.decode(encoded, scale_for=100).astype(int)
     mean = smooth(400, 600).reshape(100, 4, 150, 4, 3).mean((1, 3))
     assert np.abs(small - mean).max() < 6
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 70), st.integers(1, 70), st.integers(1, 80), st.integers(1, 80), st.integers(1, 8))
+def test_a_scaled_picture_has_what_is_asked_for_and_no_more_than_needed(height, width, wanted_h, wanted_w, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    encoded = encode(smooth(height, width), exif=exif)
+    full = decode.upright_size(encoded)
+    assert full == decode.decode(encoded).shape[:2]
+    image = decode.decode(encoded, scale_for=(wanted_h, wanted_w))
+    enough = [image.shape[0] >= wanted_h, image.shape[1] >= wanted_w]
+    assert all(enough) or image.shape[:2] == full
+    half = decode.shrunk(full, 2 * decode.shrink_of(image, full))
+    if decode.shrink_of(image, full) < 8 and half != image.shape[:2]:
+        assert half[0] < wanted_h or half[1] < wanted_w
+
+
+def test_fast_decoding_is_a_level_off_on_average(shared):
+    for path in sorted((shared / "data" / "imagenet_sample").glob("*.jpg"))[:20]:
+        encoded = path.read_bytes()
+        exact, fast = (decode.decode(encoded, fast=fast).astype(int) for fast in (False, True))
+        assert 0 < np.abs(exact - fast).mean() < 4
 
 
 @settings(max_examples=150, deadline=None)

@@ -6,6 +6,7 @@ import pickle
 import jax
 import numpy as np
 import pytest
+from fixtures.toys import Count
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -132,21 +133,21 @@ def test_feeds_from_memory_and_from_a_stream_see_the_rows_of_the_sampler(rule, r
     def step(state, batch):
         told = {k: ((1.0 + batch["index"]) * batch[k]).sum() for k in ("index", "draw", "label")}
         told["image"] = (batch["index"][:, None, None, None] * batch["image"].astype(np.float32)).sum() / 255
-        return {"step": state["step"] + 1}, told
+        return Count(state.step + 1), told
 
     sampler, over = Sampler(LABELS, rule, repeats=repeats, batch_size=8), Parallel("jit", 2)
     rows = functools.partial(pipeline.train_rows, n=len(sampler), batch_size=8, seed=7, order=sampler)
     stream = pipeline.Stream(source(), augment.host_transform([], channels=1), rows, seed=7, threads=2)
     memory = MemoryTrainFeed(step, source(), over, batch_size=8, seed=7, length=2, sampler=sampler)
     start = len(sampler) // 8 - 2  # across the end of an epoch
-    state = over.replicate({"step": np.int32(0)})
+    state = over.replicate(Count(np.int32(start)))
     told = {k: [] for k in ("index", "draw", "label", "image")}
     for s in (start, start + 2):
         state, metrics, n = memory(state, s, s + 2)
         assert n == 2
         for key, value in jax.device_get(metrics).items():
             told[key].extend(value)
-    streamed, state = StreamTrainFeed(step, stream, over), over.replicate({"step": np.int32(0)})
+    streamed, state = StreamTrainFeed(step, stream, over), over.replicate(Count(np.int32(0)))
     for i in range(4):
         state, metrics, _ = streamed(state, start + i, start + 4)
         row = rows(start + i)

@@ -1,0 +1,208 @@
+"""A packed cache: every picture of a source decoded, made smaller once, and kept as uint8 in one memory-mapped file.
+
+For training many epochs on few cores: what is left of reading is a crop. Pictures keep their shape; the short side gets
+`size` pixels (Pillow's antialiased bilinear filter), smaller pictures stay as they are.
+
+File, version 1, all numbers little-endian:
+
+    4096 bytes   magic, JSON header padded with spaces: version, fingerprint, size, channels, count, pixels, index,
+                 digest
+    pixels       uint8 [h, w, channels] of each picture in turn, `pixels` bytes
+    index        `index` bytes: offsets int64 [count], shapes int32 [count, 2], labels int32 [count], BLAKE2b (8 bytes)
+                 of each CHUNK of the pixels, JSON of ids and classes
+
+`digest` is the hash of the index, which has the hashes of all pixels, and of the header: it vouches for the whole file.
+Opening checks the header, the index, the length of the file and three chunks; `check` all of them. The file gets its
+name once it is whole, so a build that is killed leaves nothing that could be taken for one. The name has fingerprint,
+size and channels in it: when the source or the size changes another file is built. Old ones are the user's to delete.
+"""
+
+import contextlib
+import functools
+import hashlib
+import json
+import mmap
+import os
+from pathlib import Path
+
+import numpy as np
+
+from jaxcls.errors import UserError
+
+VERSION = 1
+MAGIC = b"JAXCLSPK"
+HEADER = 4096
+CHUNK = 2**24  # bytes of pixels that share a hash
+
+
+class PackedSource:
+    """The pictures of a packed file; see the module's docstring. Can be pickled: workers map the file themselves.
+
+    Raises:
+      UserError: where the file is damaged, with the remedy.
+    """
+
+    def __init__(self, path):
+        self.path = str(path)
+        self._open()
+        self.check(chunks=3)
+
+    def _open(self):
+        with open(self.path, "rb") as file:
+            head = file.read(HEADER)
+            try:
+                if head[: len(MAGIC)] != MAGIC:
+                    raise ValueError("it is no packed file")
+                header = json.loads(head[len(MAGIC) :])
+                if header["version"] != VERSION:
+                    raise ValueError(f"it has version {header['version']}, not {VERSION}")
+                length = HEADER + header["pixels"] + header["index"]
+                if os.fstat(file.fileno()).st_size != length:
+                    raise ValueError(f"it has {os.fstat(file.fileno()).st_size:,} bytes in place of {length:,}")
+                file.seek(HEADER + header["pixels"])
+                index = file.read(header["index"])
+                if voucher(header, index) != header["digest"]:
+                    raise ValueError("its header or index has changed")
+            except (ValueError, KeyError, TypeError) as error:
+                raise self._damaged(error) from error
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self.header = header
+        self._pixels = np.frombuffer(self._map, np.uint8, header["pixels"], HEADER)
+        count, chunks = header["count"], -(-header["pixels"] // CHUNK)
+        cut = functools.partial(np.frombuffer, index)
+        self._offsets, at = cut(np.dtype("<i8"), count), 8 * count
+        self._shapes, at = cut(np.dtype("<i4"), 2 * count, at).reshape(count, 2), at + 8 * count
+        self.labels, at = cut(np.dtype("<i4"), count, at).astype(np.int32), at + 4 * count
+        self._sums, at = [index[at + 8 * i : at + 8 * i + 8] for i in range(chunks)], at + 8 * chunks
+        names = json.loads(index[at:])
+        self.ids, self.classes = tuple(names["ids"]), tuple(names["classes"])
+        self.fingerprint = digest(json.dumps([header[k] for k in ("fingerprint", "size", "channels")]).encode())
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, row):
+        h, w = self._shapes[row].tolist()
+        start, channels = int(self._offsets[row]), self.header["channels"]
+        image = self._pixels[start : start + h * w * channels].reshape(h, w, channels)
+        return {"image": image, "label": int(self.labels[row]), "id": self.ids[row]}
+
+    def check(self, chunks=None):
+        """Compares the hashes of so many chunks of pixels, evenly spread, the first and the last among them; None: all.
+
+        Raises:
+          UserError: where one differs.
+        """
+        n = len(self._sums)
+        rows = range(n) if chunks is None else sorted({i * (n - 1) // max(1, chunks - 1) for i in range(chunks) if n})
+        for i in rows:
+            if hashed(self._pixels[i * CHUNK : (i + 1) * CHUNK]).digest() != self._sums[i]:
+                raise self._damaged(f"pixels {i * CHUNK:,} to {(i + 1) * CHUNK:,} have changed")
+
+    def _damaged(self, reason):
+        return UserError(f"packed pictures {self.path}: damaged, {reason}; delete the file, it will be built again")
+
+    def __getstate__(self):
+        return {"path": self.path}
+
+    def __setstate__(self, state):
+        self.path = state["path"]
+        self._open()
+
+
+def pack(source, folder, transform, size, *, channels=3, threads=None, note=print):
+    """The PackedSource of a source, built where there is none yet.
+
+    A second process that wants the same file waits for the first (where the file system has locks; elsewhere both
+    build it, and the later one stays).
+
+    Args:
+      source: as from `sources.load`, of encoded pictures or arrays.
+      folder: where packed files lie.
+      transform: (encoded or array image, name, None) -> uint8 [h, w, channels], small: `augment.host.smaller`.
+      size: pixels of the short side.
+      channels: 1 or 3.
+      threads: that decode, by default as many as cores.
+      note: where lines go: that it begins, how far it is, where the file lies.
+
+    Raises:
+      UserError: a picture that cannot be read, a full disk, a folder that cannot be written, a damaged file.
+    """
+    from jaxcls.data import packing
+
+    folder = Path(folder)
+    path = folder / f"{source.fingerprint}-{size}-{channels}.pack"
+    try:
+        if path.exists():
+            return PackedSource(path)
+        folder.mkdir(parents=True, exist_ok=True)
+        with _locked(path.with_suffix(".lock")) as alone:
+            if not path.exists():
+                if alone:  # nobody else is at it, so what lies there was left by a build that was killed
+                    for left in folder.glob(f"{path.stem}.*.part"):
+                        left.unlink()
+                packing.build(source, path, transform, size, channels=channels, threads=threads, note=note)
+        return PackedSource(path)
+    except OSError as error:
+        raise UserError(
+            f"packed pictures {path} can't be written or read: {error.strerror or error}; free some space there, set "
+            "config.data.pack_dir to another folder, or config.data.pack=0."
+        ) from error
+
+
+def pack_all(found, folder, transform, size, **options):
+    """The splits of a set with packed pictures; splits that are views of one source share one file.
+
+    Args:
+      found: split -> source.
+      folder, transform, size, options: as for `pack`.
+
+    Raises:
+      UserError: as `pack`, and for a set that lies in memory already.
+    """
+    from jaxcls.data.sources import Subset
+
+    packed, result = {}, {}
+    for split, source in found.items():
+        if hasattr(source, "images"):
+            raise UserError("config.data.pack is for encoded pictures; this set lies in memory, so it must be 0.")
+        base = source.source if isinstance(source, Subset) else source
+        if id(base) not in packed:
+            packed[id(base)] = pack(base, folder, transform, size, **options)
+        made = packed[id(base)]
+        result[split] = Subset(made, source.indices) if isinstance(source, Subset) else made
+    return result
+
+
+def default_folder():
+    """Where packed files lie by default: jaxcls/packed in the user's cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "jaxcls" / "packed"
+
+
+@contextlib.contextmanager
+def _locked(path):
+    """Holds a lock file; gives False where the system or the file system has no locks."""
+    with open(path, "w") as file:
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except (ImportError, OSError):
+            yield False
+        else:
+            yield True
+
+
+def hashed(data=b""):
+    """The hash of a chunk of pixels or of the index."""
+    return hashlib.blake2b(data, digest_size=8)
+
+
+def voucher(header, index):
+    """The `digest` of a file with this header (a dict, its own `digest` left out) and index."""
+    return digest(json.dumps({k: header[k] for k in sorted(header) if k != "digest"}).encode() + index)
+
+
+def digest(data):
+    """Its 16 hex digits."""
+    return hashed(data).hexdigest()
