@@ -14,6 +14,7 @@ import numpy as np
 from jaxcls import checkpoint_view, pytree
 from jaxcls.data import decode, pipeline
 from jaxcls.data.packed import PackedSource
+from jaxcls.defaults import default_config
 from jaxcls.errors import Problems, UserError
 
 # What may differ between the runs that share a workdir: it has no influence on the result.
@@ -98,6 +99,8 @@ def check_workdir(config, workdir):
         old = checkpoint_view.flatten_config(json.loads(there.read_text()))
     except (OSError, ValueError, AttributeError) as error:
         raise UserError(f"{there} can't be read ({error}); choose another --workdir.") from error
+    # A key that is younger than the run had its default then, though there was no name for it.
+    old = {**checkpoint_view.flatten_config(to_json(default_config())), **old}
     new = checkpoint_view.flatten_config(to_json(config))
     changed = [
         f"config.{key} is {old.get(key)!r} there and {new.get(key)!r} now"

@@ -100,6 +100,15 @@ def test_what_has_no_influence_on_the_result_may_change_in_a_workdir(tmp_path):
         preflight.check_workdir(small_config(), tmp_path)
 
 
+def test_a_run_from_before_a_key_existed_had_its_default(tmp_path):
+    old = preflight.to_json(small_config())
+    del old["data"]["repeats"]
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    preflight.check_workdir(small_config(), tmp_path)
+    with pytest.raises(UserError, match="config.data.repeats is 1 there and 2 now"):
+        preflight.check_workdir(small_config(**{"data.repeats": 2}), tmp_path)
+
+
 def test_the_room_that_checkpoints_need(tmp_path, monkeypatch):
     """A state of 10,000 bytes, 2 newest, the best and one being written: 40,000 bytes."""
     shapes, config = {"w": jax.ShapeDtypeStruct((2500,), np.float32)}, small_config()
