@@ -64,8 +64,8 @@ class RandomResizedCrop:
     Args:
       size: of the result.
       scale, ratio: as in boxes.crop_box.
-      resample: nearest, bilinear (the default) or bicubic, as in Pillow; or "fast": OpenCV, bilinear from at most twice
-        as many pixels a side, means over areas (INTER_AREA) beyond that, and libjpeg's fast decoding.
+      resample: nearest, bilinear (the default) or bicubic, as in Pillow; or "fast": OpenCV, halved while twice as many
+        pixels are there on both sides, then bilinear (not antialiased), and libjpeg's fast decoding.
     """
 
     def __init__(self, size, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), resample="bilinear"):
@@ -183,12 +183,18 @@ def _pillow(image, box, size, filter):
 
 
 def _opencv(image, box, size):
-    """As _pillow, but faster and to whole pixels: bilinear, or means over areas where a side shrinks by two or more."""
+    """As _pillow, but faster and to whole pixels: halved while enough pixels are left, then bilinear.
+
+    OpenCV's INTER_AREA is quick for halves only: by a factor of 2.05 it takes ten times as long as bilinear, which up
+    to the 2.7 that may be left (boxes are no squares) misses few pixels.
+    """
     cv2 = _cv2()
     top, left, bottom, right = (round(edge) for edge in box)
     part = image[top:bottom, left:right]
-    shrinks = max(part.shape[0] / size[0], part.shape[1] / size[1]) >= 2
-    return _with_axis(cv2.resize(part, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR))
+    while part.shape[0] >= 2 * size[0] and part.shape[1] >= 2 * size[1]:
+        h, w = part.shape[0] // 2, part.shape[1] // 2
+        part = _with_axis(cv2.resize(part[: 2 * h, : 2 * w], (w, h), interpolation=cv2.INTER_AREA))
+    return _with_axis(cv2.resize(part, size[::-1], interpolation=cv2.INTER_LINEAR))
 
 
 def _with_axis(image):
