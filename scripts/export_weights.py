@@ -80,7 +80,8 @@ def from_run(args):
     start = AVERAGE if averaged else ""
     wanted = {}  # name in the checkpoint -> path in the model's variables
     for name in names:
-        if name.startswith((f"{start}params/", f"{start}model_state/")):
+        own = name.startswith((f"{start}params/", f"{start}model_state/"))
+        if own and not name.startswith(f"{start}params/hints/"):  # what distillation adds is no part of the model
             wanted[name] = tuple(name.removeprefix(start).removeprefix("model_state/").split("/"))
     arrays = view.read_arrays(step_dir, wanted)
     state = to_state_dict(traverse_util.unflatten_dict({wanted[name]: array for name, array in arrays.items()}))

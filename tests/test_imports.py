@@ -40,7 +40,7 @@ MAY = {
               "signals", "records"},
     "main": {"train", "evaluate", "build", "preflight", "config_file", "defaults", "signals"},
 }  # fmt: skip
-APART = {"classical", "search", "compress", "export", "serve"}  # may use everything, nothing may use them
+APART = {"ablate", "classical", "search", "compress", "export", "serve"}  # may use everything, nothing may use them
 HEAVY = {"matplotlib", "sklearn", "tensorflow_datasets", "grain", "tensorboard", "rich", "orbax", "jax", "flax"}
 
 

@@ -42,13 +42,13 @@ def layerwise(order, decay):
       decay: factor from layer to layer, such as 0.75.
 
     Returns:
-      A function from parameters to a tree of factors.
+      A function from parameters to a tree of factors; those that are not the model's (a task's projections) have 1.
     """
     numbers = layer_numbers(order)
     top = max(numbers.values())
 
     def factors(params):
-        return _map_names(lambda name: decay ** (top - numbers[name]), params)
+        return _map_names(lambda name: decay ** (top - numbers.get(name, top)), params)
 
     return factors
 
