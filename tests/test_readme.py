@@ -16,7 +16,7 @@ from jaxcls.defaults import default_config, flatten
 
 ROOT = Path(__file__).resolve().parents[1]
 READMES = ["README.md", "README.zh-CN.md"]
-PAGES = [*READMES, "docs/configs.md"]
+PAGES = [*READMES, "docs/configs.md", "docs/data.md", "docs/recipes.md"]
 TOOLS = {"source", "pip", "tensorboard"}  # commands that come from elsewhere
 
 
@@ -153,5 +153,5 @@ def test_reference_has_every_transform_with_its_defaults():
 
 
 def test_config_files_are_all_named():
-    text = read(READMES[0])
+    text = read("docs/recipes.md")
     assert [path.name for path in (ROOT / "configs").glob("*.py") if f"configs/{path.name}" not in text] == []
