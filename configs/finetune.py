@@ -6,6 +6,12 @@
 The file is torchvision's squeezenet1_1, or any other in its names. All layers are trained, the last one afresh.
 Measured on 244 training pictures of ants and bees: 91.5 % of 153 validation pictures, which chose the step (one seed;
 docs/results.md). 10 minutes on two busy CPU cores.
+
+What to try on your own pictures: `--config.optim.freeze=all` trains the head alone, in a third of the time;
+`--config.optim.layer_decay=0.8`; `--config.optim.unfreeze="20%: stage3, 40%: all"`. On the ants and bees, at 128 pixels
+for 12 epochs, the frozen net lost 3 points, and neither layer-wise decay, ten times the rate for the head, nor colour
+jitter with erasing differed by more than the noise of 153 pictures. `scripts/probe.py` tells within a minute or two
+what the frozen features are worth.
 """
 
 from jaxcls.defaults import default_config, parse_tiny

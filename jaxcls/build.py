@@ -8,17 +8,18 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxcls import augment, distillation, models, optim, recipe, schedules
+from jaxcls import augment, distillation, models, optim, precise_bn, recipe, schedules
 from jaxcls import state as train_state
 from jaxcls.augment.base import Context
 from jaxcls.data import balance, crew, packed, pipeline, sources
 from jaxcls.data.sampling import Sampler
 from jaxcls.errors import Problems, UserError
-from jaxcls.feed import MemoryEvalFeed, MemoryTrainFeed, StreamEvalFeed, StreamTrainFeed
+from jaxcls.feed import ChangingFeed, MemoryEvalFeed, MemoryTrainFeed, StreamEvalFeed, StreamTrainFeed
 from jaxcls.models import pretrained, stages, weight_files
 from jaxcls.parallel import Parallel
 from jaxcls.reader import Reader, choose, resolve
 from jaxcls.step import make_eval_step, make_train_step
+from jaxcls.tasks.consistency import Consistency
 from jaxcls.tasks.distill import without_hints
 from jaxcls.tasks.frozen import Frozen
 from jaxcls.tasks.supervised import Supervised
@@ -56,6 +57,8 @@ class Run:
       sampler: which training rows make up an epoch.
       loss_scale: initial loss scale, or None.
       distillation: distillation.Distillation, or None without a teacher.
+      phases: (first step, task) pairs where the task of training changes on the way, in order from step 0; the last
+        one is `task`. () where it does not.
       control: (memory dict, metrics of the validation split) -> controls; called after each evaluation. `memory` is
         saved with the checkpoints. None: the controls stay as they are.
       controls: their initial values.
@@ -78,6 +81,7 @@ class Run:
     learning_rate: Callable | None = None
     loss_scale: float | None = None
     distillation: Any = None
+    phases: tuple = ()
     control: Callable | None = None
     controls: dict = dataclasses.field(default_factory=lambda: {"lr_scale": 1.0})
 
@@ -160,14 +164,30 @@ class Run:
 
     def train_feed(self):
         """The training split, feeding the compiled training step (feed.py)."""
+        options = {"accumulate": self.config.accumulate, "axis_name": self.parallel.axis_name}
+        starts, tasks = zip(*(self.phases or [(0, self.task)]), strict=True)
+        steps = [make_train_step(task, self.tx, **options) for task in tasks]
+        feed = self._train_feed(steps[0])
+        if len(steps) == 1:
+            return feed
+        return ChangingFeed(zip(starts, [feed, *map(feed.with_step, steps[1:])], strict=True))
+
+    def _train_feed(self, step):
         config, source = self.config, self.sources["train"]
-        step = make_train_step(self.task, self.tx, accumulate=config.accumulate, axis_name=self.parallel.axis_name)
         numbers = {"batch_size": config.batch_size, "seed": config.seed}
         if self.in_memory(source):
             length = 1 if self.parallel.devices[0].platform == "cpu" else STEPS_PER_CALL
             return MemoryTrainFeed(step, source, self.parallel, length=length, sampler=self.sampler, **numbers)
         rows = functools.partial(pipeline.train_rows, n=len(self.sampler), order=self.sampler, **numbers)
         return StreamTrainFeed(step, self._stream(source, "train_host", rows, config.batch_size), self.parallel)
+
+    def refresher(self, feed):
+        """(state, step) -> state, for whatever is done before each evaluation and at the end; None for nothing.
+
+        `feed` is the training feed.
+        """
+        batches = self.config.precise_bn
+        return precise_bn.refresher(self.task, self.parallel, batches, feed) if batches else None
 
     def eval_feed(self, split, task=None):
         """A split, feeding the compiled evaluation step (feed.py) of the run's task or of another one."""
@@ -220,6 +240,7 @@ def build(config):
     with problems.noted():
         sampler = build_sampler(config, splits["train"])
         steps_per_epoch, durations = build_durations(config, len(sampler), parallel)
+        sizes = recipe.sizes(config, durations["total_steps"], steps_per_epoch)
     with problems.noted():
         class_weight = build_class_weight(config, splits["train"])
     with problems.noted():
@@ -227,7 +248,10 @@ def build(config):
     with problems.noted():
         control = recipe.control(config, splits)
     problems.refuse()
-    task = build_task(config, model, transforms, class_weight, teaching and teaching.wrapper(normalize))
+    task_of = lambda transforms: build_task(  # noqa: E731
+        config, model, transforms, class_weight, teaching and teaching.wrapper(normalize)
+    )
+    task = task_of(transforms)
     run = Run(
         config=config.config, sources=splits, parallel=parallel, model=model, task=task,
         steps_per_epoch=steps_per_epoch, normalize=normalize, transforms=transforms,
@@ -237,12 +261,16 @@ def build(config):
     parts = lambda: run.parts  # noqa: E731  takes seconds, and most runs have no use for them
     when = recipe.timing(config, run.total_steps, steps_per_epoch, parts)
     run.learning_rate, run.tx = recipe.optimiser(config, run.total_steps, steps_per_epoch, run.layers, parts, when)
-    if when.still or when.starts:
-        run.task = Frozen(run.task, when)
+    frozen = (lambda task: Frozen(task, when)) if when.still or when.starts else lambda task: task
+    run.task = frozen(run.task)
+    if sizes:
+        sized = lambda side: frozen(task_of(build_transforms(config, splits["train"], normalize, side)))  # noqa: E731
+        run.phases = build_phases(sizes, run.task, sized)
+        run.task = run.phases[-1][1]
     if teaching:
         teaching.run = run
     config.data.workers, config.data.device_memory, config.eval.batch_size, config.checkpoint.keep  # noqa: B018  read later
-    config.model.pretrained  # noqa: B018
+    config.model.pretrained, config.precise_bn  # noqa: B018
     config.refuse_unread()
     return run
 
@@ -290,8 +318,11 @@ def build_normalize(config):
     return NORMALIZE[choose("config.data.normalize", config.data.normalize, NORMALIZE)]
 
 
-def build_transforms(config, source, normalize):
-    """Host and device transforms of training and evaluation: train_host, train_device, eval_host, eval_device."""
+def build_transforms(config, source, normalize, side=None):
+    """Host and device transforms of training and evaluation: train_host, train_device, eval_host, eval_device.
+
+    `side`: what the short side of training pictures is brought to on the device; None leaves it.
+    """
     encoded = not hasattr(source, "images")
     mean, std = normalize
     context = Context(len(source.classes), mean, std, seed=config.seed, batch_size=config.batch_size)
@@ -300,8 +331,20 @@ def build_transforms(config, source, normalize):
         what = f"config.data.{key}"
         host, device = augment.split_list(getattr(config.data, key), encoded=encoded, what=what)
         made[f"{kind}_host"] = augment.host_transform(host, channels=config.data.channels or 3, what=what)
-        made[f"{kind}_device"] = augment.device_transform(device, random=kind == "train", context=context, what=what)
+        random = kind == "train"
+        if random and side is not None:
+            device = augment.shrunk(device, side)
+        views = random and config.loss.consistency > 0
+        made[f"{kind}_device"] = augment.device_transform(
+            device, random=random, context=context, what=what, views=views
+        )
     return made
+
+
+def build_phases(sizes, task, sized):
+    """`Run.phases` of `recipe.sizes`; `task` is for pictures as they are, `sized(side)` makes that for others."""
+    phases = tuple((step, sized(side)) for step, side in sizes)
+    return phases if phases[0][0] == 0 else ((0, task), *phases)
 
 
 def build_sampler(config, source):
@@ -322,6 +365,10 @@ def build_task(config, model, transforms, class_weight=None, teach=None):
         model, loss=recipe.loss(config, class_weight), label_smoothing=config.loss.label_smoothing,
         aux_weight=aux_weight, class_weight=class_weight,
     )  # fmt: skip
+    if config.loss.consistency:
+        if teach:
+            raise UserError("config.loss.consistency does not go with a teacher; leave out config.distill.teacher.")
+        task = Consistency(task, config.loss.consistency)
     if teach:
         task = teach(task)
     evaluate = functools.partial(transforms["eval_device"], None)

@@ -34,6 +34,7 @@ RANGES = {
     "loss.epsilon": "[-1, inf)",
     "loss.threshold": "[0, 1)",
     "loss.aux_weight": "[0, inf)",
+    "loss.consistency": "[0, inf)",
     "distill.alpha": "[0, 1]",
     "distill.temperature": "(0, inf)",
     "distill.hint_weight": "(0, inf)",
@@ -68,6 +69,7 @@ RANGES = {
     "early_stopping.patience": "[0, inf)",
     "early_stopping.threshold": "[0, inf)",
     "ema_decay": "[0, 1)",
+    "precise_bn": "[0, inf)",
     "parallel.devices": "[0, inf)",
     "eval.batch_size": "[0, inf)",
     "checkpoint.keep": "[1, inf)",
@@ -90,6 +92,7 @@ def default_config():
     data.split_ratios = (0.7, 0.15, 0.15)  # train, validation, test of a set that has no splits
     data.channels = 0  # 1 grey, 3 colour; 0: as they are in sets kept in memory, 3 for picture files
     data.augment = ()  # training, in order, e.g. ("random_resized_crop(224)", "flip")
+    data.sizes = ()  # training: the short side of pictures from a moment on, e.g. ("0%: 128", "50%: 224")
     data.sampling = "uniform"  # training: uniform, oversample, balanced, sqrt (data/sampling.py)
     data.repeats = 1  # training: how often a picture stands in its batch, each time transformed by itself
     data.imbalance = 1.0  # training: the set is thinned out to this ratio of the largest class to the smallest
@@ -119,6 +122,7 @@ def default_config():
     loss.threshold = 0.0  # of binary_cross_entropy: labels above it count in full; 0: as they are
     loss.sum_classes = False  # of binary_cross_entropy: the sum over classes in place of the mean
     loss.aux_weight = 0.3  # of the loss of each auxiliary classifier, where the model has any
+    loss.consistency = 0.0  # of the divergence between three views of a picture (AugMix: 12); 0: one view
 
     config.distill = distill = ConfigDict()
     distill.teacher = ""  # a run's workdir, a file of weights, or "init" (untrained, for trials); "": no teacher
@@ -189,6 +193,7 @@ def default_config():
     stopping.threshold = 0.0  # improvement that counts
 
     config.ema_decay = 0.0  # 0: no average
+    config.precise_bn = 0  # training batches of which BatchNorm's statistics are taken before an evaluation; 0: none
 
     config.parallel = parallel = ConfigDict()
     parallel.mode = "jit"  # jit or pmap

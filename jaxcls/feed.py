@@ -2,11 +2,12 @@
 
 A training feed is called `feed(state, step, stop) -> (state, metrics, n)`: it does n >= 1 steps, no further than
 `stop`, and returns metrics name -> (sum, count), each a scalar or [length] with n valid entries, without waiting for
-the devices.
+the devices. `feed.with_step(step)` feeds the same batches to another step function; its state needs a `step`, too.
 An evaluation feed is called `feed(state)` and returns the predictions of every example, once, as host arrays.
 """
 
 import collections
+import copy
 
 import jax
 import numpy as np
@@ -40,17 +41,26 @@ class MemoryTrainFeed:
         self.steps = self.numbers["n"] // batch_size  # of an epoch
         self.data = parallel.replicate({"image": source.images, "label": source.labels})
         self.epoch, self.rows, self.counts = None, None, {}
+        self._compile(step)
 
+    def _compile(self, step):
         def batch(data, number):
             pictures, rows = data
             return pipeline.lookup(pictures, {k: v[number % self.steps] for k, v in rows.items()})
 
-        if length == 1:
+        if self.length == 1:
             fn, axes = lambda state, data, rows: step(state, batch((data, rows), state.step)), (None, None, 1)
         else:
-            run = make_multi_step(step, batch, length)
+            run = make_multi_step(step, batch, self.length)
             fn, axes = lambda state, data, rows, n: run(state, (data, rows), n), (None, None, 1, None)
-        self.compiled = parallel.compile(fn, axes, donate=(0,))
+        self.compiled = self.parallel.compile(fn, axes, donate=(0,))
+
+    def with_step(self, step):
+        """See the module's docstring. The pictures are not copied."""
+        other = copy.copy(self)
+        other.epoch, other.rows = None, None
+        other._compile(step)
+        return other
 
     def __call__(self, state, step, stop):
         """See the module's docstring. A call does not go beyond the end of an epoch."""
@@ -94,11 +104,42 @@ class StreamTrainFeed:
         self.next = step + 1
         return *self.compiled(state, batch), 1
 
+    def with_step(self, step):
+        """See the module's docstring. It reads by itself."""
+        return StreamTrainFeed(step, self.stream, self.parallel)
+
     def close(self):
         """Stops the reading threads or processes."""
         if self.batches is not None:
             self.batches.close()
         self.batches = self.next = None
+
+
+class ChangingFeed:
+    """Training whose step function changes on the way; each is compiled when it is first needed.
+
+    Args:
+      feeds: (first step, training feed) pairs in order; the first begins at step 0.
+    """
+
+    def __init__(self, feeds):
+        self.starts, self.feeds = zip(*feeds, strict=True)
+
+    def __call__(self, state, step, stop):
+        """See the module's docstring. A call does not go beyond the next change."""
+        now = sum(start <= step for start in self.starts) - 1
+        for feed in self.feeds[:now]:
+            feed.close()
+        return self.feeds[now](state, step, min([stop, *self.starts[now + 1 :]]))
+
+    def with_step(self, step):
+        """See the module's docstring: one step function from start to end."""
+        return self.feeds[0].with_step(step)
+
+    def close(self):
+        """Stops the reading threads or processes."""
+        for feed in self.feeds:
+            feed.close()
 
 
 class MemoryEvalFeed:

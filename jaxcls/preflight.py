@@ -60,6 +60,8 @@ def check(run, workdir, note, full=False):
     problems.refuse()
     about = [] if run.distillation is None else run.distillation.check(workdir)
     shapes = check_model(run)
+    if run.config.precise_bn and "batch_stats" not in shapes.model_state:
+        raise UserError(f"config.precise_bn has no effect: {run.config.model.name} has no BatchNorm; remove it.")
     report = check_weights(run, workdir)
     check_disk(shapes.replace(extra=_saved(shapes.extra, run.task.transient)), run.config, workdir)
     sizes = ", ".join(f"{split} {len(source):,}" for split, source in run.sources.items())
@@ -100,7 +102,9 @@ def check_workdir(config, workdir):
     except (OSError, ValueError, AttributeError) as error:
         raise UserError(f"{there} can't be read ({error}); choose another --workdir.") from error
     # A key that is younger than the run had its default then, though there was no name for it.
-    old = {**checkpoint_view.flatten_config(to_json(default_config())), **old}
+    default = checkpoint_view.flatten_config(to_json(default_config()))
+    del default["model.fields"]  # an empty section, which a run with fields does not have
+    old = {**default, **old}
     new = checkpoint_view.flatten_config(to_json(config))
     changed = [
         f"config.{key} is {old.get(key)!r} there and {new.get(key)!r} now"
@@ -167,10 +171,12 @@ def check_model(run):
         )
     with _fits(run, "eval_transform"):
         state = run.state_shapes
-    for split in run.sources:
-        training, axis = split == "train", run.parallel.axis_name
-        with _fits(run, "augment" if training else "eval_transform"):
-            call = run.task.loss if training else lambda params, state, batch, rng: run.task.predict(state, batch)
+    predict = lambda params, state, batch, rng: run.task.predict(state, batch)  # noqa: E731
+    calls = [("eval_transform", split, predict) for split in run.sources if split != "train"]
+    calls += [("sizes" if run.phases else "augment", "train", task.loss) for _, task in run.phases or [(0, run.task)]]
+    axis = run.parallel.axis_name
+    for key, split, call in calls:
+        with _fits(run, key):
             if axis:
                 call = jax.vmap(call, (None, None, 0, None), axis_name=axis)
             batch = _batch_shapes(_shape(run, split), devices=1 if axis else None)

@@ -115,6 +115,25 @@ def schedule(config, total, steps_per_epoch):
     return schedules.with_warmup(rest, peak, warmup, start=start, delay=delay), None
 
 
+def sizes(config, total, steps_per_epoch):
+    """config.data.sizes as (first step, short side) pairs.
+
+    Raises:
+      UserError: for an entry that is none, or is not after the one before.
+    """
+    what, found = "config.data.sizes", []
+    entries = ",".join(map(str, config.data.sizes)).split(",") if config.data.sizes else []  # as typed, or one by one
+    for text in map(str.strip, entries):
+        moment, colon, side = (part.strip() for part in text.partition(":"))
+        if not colon or not side.isdigit() or not int(side):
+            raise UserError(f"{what}: {text!r} must be 'DURATION: SIDE', as in '50%: 224'.")
+        step = schedules.steps(moment, steps_per_epoch=steps_per_epoch, total=total, what=what)
+        if step >= total or (found and step <= found[-1][0]):
+            raise UserError(f"{what}: {text!r} is step {step} of {total}; give the moments of the run in their order.")
+        found.append((step, int(side)))
+    return found
+
+
 def _length(section, steps, key):
     n = steps(getattr(section, key), what=f"config.schedule.{key}")
     if not n:
@@ -174,9 +193,7 @@ def control(config, splits):
     for key in followed:
         choose(f"config.{key}.figure", figures_of[key], ("accuracy", "loss"))
         if "validation" not in splits:
-            raise UserError(
-                f"config.{key} follows a validation split, and there is none; set config.data.validation."
-            )
+            raise UserError(f"config.{key} follows a validation split, and there is none; set config.data.validation.")
 
     def after_evaluation(memory, figures):
         for key, follow in followed.items():

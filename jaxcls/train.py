@@ -99,10 +99,12 @@ class Loop:
         self.since, self.timed = time.monotonic(), 0  # for the speed: a moment, and the steps done since
         self.shown, self.evaluated = {}, False
         self.norm = jax.jit(optax.tree.norm)
+        self.refresh = None  # what the state goes through before it is evaluated (Run.refresher)
 
     def train(self, state, step):
         """Steps until the end of the run. Returns the final state."""
         job, feed, first = self.job, self.job.train_feed(), True
+        self.refresh = job.refresher(feed)
         periods = [job.log_every, job.checkpoint_every, job.eval_every, job.total_steps]
         with Signals() as signals, contextlib.closing(feed):
             while step < job.total_steps and not self.memory.get("stop"):
@@ -137,6 +139,8 @@ class Loop:
             self.log.progress(step, self.shown, self._speed())
         if saving and not np.isfinite(self.norm(state.params)):  # a finite loss can still end in an infinite update
             self._stop_at("a parameter", step)
+        if self.refresh is not None and (evaluating or end):
+            state = self.refresh(state, step)
         score, figures = None, {}
         if evaluating:
             state, score, figures = self._evaluate(state, step)

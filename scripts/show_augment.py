@@ -123,7 +123,8 @@ def sheet_rows(config, rows, columns):
     sheet = [[(original(source, row, config), [source.classes[source.labels[row]]])] for row in chosen]
     for step in range(columns):
         batch = jax.device_get(transform(stream(step)))
-        images = np.clip(np.round((batch["image"] * std + mean) * 255), 0, 255).astype(np.uint8)
+        seen = batch["views"][:, 0] if "views" in batch else batch["image"]  # of config.loss.consistency
+        images = np.clip(np.round((seen * std + mean) * 255), 0, 255).astype(np.uint8)
         for line, i in zip(sheet, np.flatnonzero(batch["own"]), strict=True):
             text = [f"epoch {batch['epoch'][i]}"]
             if batch["label"].ndim == 2:

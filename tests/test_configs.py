@@ -88,6 +88,17 @@ def quick_compilation():
     jax.config.update("jax_disable_most_optimizations", False)
 
 
+@pytest.mark.parametrize("name", CONFIGS)
+def test_tiny_variant_tries_what_the_recipe_uses(name):
+    """The same optimiser, loss, schedule, average and transforms, if with other numbers."""
+
+    def used(config):
+        transforms = [re.sub(r"\(.*?\)", "", text) for text in config.data.augment]
+        return transforms, config.optim.name, config.loss.name, config.schedule.name, bool(config.ema_decay)
+
+    assert used(load(name, "tiny")) == used(load(name))
+
+
 @pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize("name", CONFIGS)
 def test_tiny_variant_trains(name, tmp_path, pictures):

@@ -91,6 +91,15 @@ def split_list(specs, *, encoded, what="config.data.augment"):
     return calls[:n], calls[n:]
 
 
+def shrunk(calls, side):
+    """Device calls with a resize of the short side to `side`, before the first that mixes or erases pictures."""
+    from jaxcls.augment.device import LAST
+
+    ends = (i for i, call in enumerate(calls) if any(name in LAST for name in _names([call])))
+    at = next(ends, len(calls))
+    return [*calls[:at], ("resize", (side,), {}), *calls[at:]]
+
+
 def host_transform(calls, *, channels, what="config.data.augment"):
     """(encoded bytes or uint8 array, name, generator) -> uint8 [h, w, channels]: decodes, then crops and resizes."""
     from jaxcls.augment.host import HOST, HostTransform
@@ -105,7 +114,7 @@ def smaller(size, *, channels):
     return host.smaller(size, channels)
 
 
-def device_transform(calls, *, random, context=None, what="config.data.augment"):
+def device_transform(calls, *, random, context=None, what="config.data.augment", views=False):
     """(keys [n], batch) -> batch: the calls in order, then uint8 to float32 `(x / 255 - mean) / std`.
 
     Args:
@@ -113,10 +122,12 @@ def device_transform(calls, *, random, context=None, what="config.data.augment")
       random: whether keys are given; if not, keys may be None and a random transform in the list is an error.
       context: base.Context of the run, with the normalisation; None for one that leaves pictures in [0, 1].
       what: the list's name in messages.
+      views: whether two further views are made of each picture (device.compose_views), from which `image` differs in
+        being spared the policies of the list.
 
     Raises:
-      UserError: for what has to run on the host, a random transform in evaluation, arguments that do not fit, or a
-        transform of pictures after one that mixes or erases.
+      UserError: for what has to run on the host, a random transform in evaluation, arguments that do not fit, a
+        transform of pictures after one that mixes or erases, or views without a policy.
     """
     from jaxcls.augment import device
     from jaxcls.augment.base import Context
@@ -137,7 +148,15 @@ def device_transform(calls, *, random, context=None, what="config.data.augment")
             return device.build(device.DEVICE[name], args, kwargs, context)
         return device.one_of(*[_fitting(call, what, make) for call in args], **kwargs, context=context)
 
-    return device.compose([_fitting(call, what, make) for call in calls], context)
+    operations = [_fitting(call, what, make) for call in calls]
+    if not views:
+        return device.compose(operations, context)
+    policy = [any(name in device.POLICIES for name in _names([call])) for call in calls]
+    if not any(policy):
+        raise UserError(
+            f"{what} has no policy, such as 'augmix', that views could differ by (config.loss.consistency)."
+        )
+    return device.compose_views(operations, policy, context)
 
 
 def _names(calls):

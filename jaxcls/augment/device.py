@@ -36,6 +36,29 @@ def compose(operations, context=None):
     return transform
 
 
+def compose_views(operations, drawn_anew, context=None):
+    """As `compose`, with two further views of each picture in `batch["views"]`, float32 [n, 2, h, w, c].
+
+    `drawn_anew`, a bool for each operation, says which are left out of `batch["image"]` and use keys of their own in
+    the second further view; the others do the same to all three. The first further view is what `compose` makes.
+    """
+
+    def version(other):
+        made = [other(op) if anew else op for op, anew in zip(operations, drawn_anew, strict=True)]
+        return compose(made, context)
+
+    def again(operation):
+        return lambda keys, batch: operation(fold(keys, SECOND), batch)
+
+    clean, first, second = version(lambda _: lambda keys, batch: batch), version(lambda op: op), version(again)
+
+    def transform(keys, batch):
+        views = [view(keys, batch)["image"] for view in (first, second)]
+        return {**clean(keys, batch), "views": jnp.stack(views, axis=1)}
+
+    return transform
+
+
 def one_of(*operations, weights, context=None):
     """One of the operations, chosen for each example; where they mix examples, for each pair or each batch.
 
@@ -79,6 +102,8 @@ def build(factory, args, kwargs, context):
     return factory(*args, **kwargs)
 
 
+SECOND = 0x7632  # what the keys of an operation are folded with in the second further view
+POLICIES = tuple(policies.OPERATIONS)
 LAST = {**erasing.OPERATIONS, **mixing.OPERATIONS}  # make float32 pictures: nothing but these may follow them
 DEVICE = {
     **crops.OPERATIONS,

@@ -34,6 +34,11 @@ class Task:
         del aux
         return state
 
+    def with_statistics(self, state, make):
+        """The state with `make(params, model_state) -> model_state` for every set of weights that is evaluated: the
+        trained ones, and averages of them."""
+        return state.replace(model_state=make(state.params, state.model_state))
+
     def predict(self, state, batch):
         """Predictions of a batch in evaluation mode: `{"logits": float32 [n, classes], ...}`."""
         raise NotImplementedError
@@ -57,6 +62,10 @@ class Wrapper(Task):
     def after_update(self, state, aux):
         """As the inner task."""
         return self.inner.after_update(state, aux)
+
+    def with_statistics(self, state, make):
+        """As the inner task."""
+        return self.inner.with_statistics(state, make)
 
     def predict(self, state, batch):
         """As the inner task."""

@@ -75,6 +75,13 @@ class Ema(Wrapper):
         average = jax.tree.map(move, state.extra["ema"], now)
         return state.replace(extra={**state.extra, "ema": average})
 
+    def with_statistics(self, state, make):
+        """The inner task's, and for the average."""
+        state = self.inner.with_statistics(state, make)
+        average = dict(state.extra["ema"])
+        average["model_state"] = make(average["params"], average["model_state"])
+        return state.replace(extra={**state.extra, "ema": average})
+
     def predict(self, state, batch):
         """The inner task's prediction with the averaged weights."""
         return self.inner.predict(state.replace(**state.extra["ema"]), batch)

@@ -1,0 +1,1 @@
+"""Ablation ladders: what each trick adds, measured with several seeds (`scripts/ablate.py`)."""

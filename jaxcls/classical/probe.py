@@ -1,0 +1,235 @@
+"""Probes of a frozen network: a linear classifier or nearest neighbours on its features."""
+
+import dataclasses
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxcls import build, checkpoint_view, evaluate, metrics, models, preflight, teachers
+from jaxcls.classical import classifier
+from jaxcls.classical.knn import Neighbours
+from jaxcls.classical.run import STEP, predict, versions
+from jaxcls.defaults import default_config
+from jaxcls.errors import UserError
+from jaxcls.logs import Logger
+from jaxcls.models import pretrained, weight_files
+from jaxcls.models.published import PUBLISHED, Published
+from jaxcls.tasks.base import Task
+
+METHODS = ("linear", "knn")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How features are judged.
+
+    Attributes:
+      method: "linear" (logistic regression on standardised features) or "knn" (`knn.Neighbours`).
+      C: of linear, to choose from on validation; () for the usual grid.
+      balanced: linear: weigh each class by 1 / frequency.
+      smote: linear: fill up rare classes with neighbours' mixtures.
+      k, temperature: of knn.
+    """
+
+    method: str = "linear"
+    C: tuple[float, ...] = ()
+    balanced: bool = False
+    smote: bool = False
+    k: int = 20
+    temperature: float = 0.07
+
+
+class Features(Task):
+    """Predicts `{"features"}`, the model's `out["pre_logits"]` [n, d], with its variables in place of a state."""
+
+    def __init__(self, model, evaluate):
+        self.model, self.evaluate = model, evaluate
+
+    def predict(self, state, batch):
+        """`{"features"}` of a batch as it comes from the source."""
+        _, out = self.model.apply(state, self.evaluate(batch)["image"], train=False)
+        return {"features": out["pre_logits"].astype(np.float32)}
+
+
+def config_of_run(path):
+    """The config for the data and pictures of a run (a workdir or one step's folder), and its class names.
+
+    Raises:
+      UserError: where there is no good checkpoint.
+    """
+    meta = checkpoint_view.read_meta(checkpoint_view.find_step(path))
+    config, stored = default_config(), meta["config"]
+    for section in ("data", "model"):
+        for key, value in stored[section].items():
+            if key in config[section]:
+                config[section][key] = tuple(value) if isinstance(value, list) else value
+    config.precision, config.seed = stored["precision"], stored["seed"]
+    config.model.pretrained = ""
+    return config, meta["classes"]
+
+
+def config_of_weights(name, data, size=0):
+    """The config for published weights of the model `name`: pictures of files as they are published for, or `size`."""
+    config = default_config()
+    config.model.name, config.data.name = name, data
+    if data.startswith("folder/") or size:
+        size = size or PUBLISHED.get(name, Published("")).size
+        config.data.eval_transform = (f"resize({size * 8 // 7})", f"center_crop({size})")
+    if data.startswith("folder/"):
+        config.data.normalize = "imagenet"
+    return config
+
+
+def run(config, network, options, workdir):
+    """Features of every split, once; a classifier on those of train, judged on the others.
+
+    Writes into the workdir: `config.json`, `results.json` and `eval/<split>-0.npz` as a training run does,
+    `features-<split>.npz`, and `probe.json` (what was probed and how, C and its scores). Features are used again where
+    they are of the same weights, pictures and transforms.
+
+    Args:
+      config: of `config_of_run` or `config_of_weights`; its data, model and precision count.
+      network: (config, picture as (height, width, channels)) -> `teachers.Teacher`: `of_run` or `of_weights`.
+      options: Options.
+      workdir: folder for everything that is written.
+
+    Returns:
+      split -> figures, of the test split where there is one, else of validation.
+
+    Raises:
+      UserError: for data, weights or options that cannot be used.
+    """
+    if options.method not in METHODS:
+        raise UserError(f"--method is {options.method!r}; it can be {' or '.join(METHODS)}.")
+    if options.smote and options.method != "linear":
+        raise UserError("--smote has an effect on --method linear alone; remove it.")
+    config.batch_size, config.duration, config.parallel.devices = 1, "1 step", 1  # nothing is trained ...
+    config.data.augment = config.data.eval_transform  # ... but there has to be something that could be
+    config.eval.batch_size = config.eval.batch_size or 64
+    print(f"opening {config.data.name} ...", flush=True)
+    job = build.build(config)
+    if len(job.sources) == 1:
+        raise UserError("there is neither a test nor a validation split to evaluate on.")
+    preflight.check_labels(job.sources)
+    probed = network(config, job.picture)
+    workdir = Path(workdir)
+    workdir.mkdir(parents=True, exist_ok=True)
+    evaluate.write_json(workdir / "config.json", preflight.to_json(config))
+    with Logger(workdir, total_steps=STEP, steps_per_epoch=1) as log:
+        table = {split: features(job, probed, split, workdir, log) for split in job.sources}
+        model, told = fit(table, options, len(job.classes), config.seed, log)
+        for split in ("validation", "test"):
+            if split in table:
+                figures, predictions = predict(model, *table[split])
+                evaluate.save_predictions(workdir, split, STEP, predictions)
+                log.scalars(STEP, figures, split=split)
+                interval = metrics.wilson_interval(figures["correct"], figures["count"])
+                results = {split: {**figures, "step": STEP, "interval": interval}}
+        told |= {"network": probed.title, "source": probed.source, "features": table["train"][0].shape[1]}
+        evaluate.write_json(workdir / "probe.json", {**told, "classes": list(job.classes), "versions": versions()})
+        evaluate.write_json(workdir / "results.json", results)
+        rows = [(f"{split} accuracy", evaluate.describe(figures)) for split, figures in results.items()]
+        chose = "validation" in results and len(told.get("validation_accuracy_by_C", {})) > 1
+        rows += [("", "it chose C, so this is optimistic")] if chose else []
+        rows.append(("figures", f"{workdir}/results.json, {workdir}/probe.json, {workdir}/eval/"))
+        log.summary(f"{options.method} probe of {probed.title} on {config.data.name}", rows, [])
+    return results
+
+
+def fit(table, options, classes, seed, log):
+    """(classifier with `logits(features)`, what probe.json tells of it).
+
+    Args:
+      table: split -> (features, labels).
+      options: Options.
+      classes: how many.
+      seed: of SMOTE.
+      log: a Logger.
+    """
+    if options.method == "knn":
+        values, labels = table["train"]
+        settings = {"k": options.k, "temperature": options.temperature}
+        return Neighbours(values, labels, classes=classes, **settings), {"method": "knn", **settings}
+    grid = options.C or (classifier.GRID if "validation" in table else (classifier.DEFAULT_C,))
+    if "validation" not in table and len(grid) > 1:
+        raise UserError("there is no validation split to choose C on; give one value, such as --C 0.01.")
+    with log.waiting(f"fitting for {len(grid)} value(s) of C"):
+        model, C, scores = classifier.choose(
+            table["train"], table.get("validation"), grid=grid, note=log.note, classes=classes, kind="logistic",
+            seed=seed, balanced=options.balanced, smote=options.smote,
+        )  # fmt: skip
+    told = {"method": "linear", "C": C, "validation_accuracy_by_C": scores}
+    return model, {**told, "balanced": options.balanced, "smote": options.smote}
+
+
+def features(job, probed, split, workdir, log):
+    """(features float32 [n, d], labels int32 [n]) of a split, from `features-<split>.npz` where that has the same.
+
+    Args:
+      job: build.Run, for its sources and evaluation transforms.
+      probed: teachers.Teacher.
+      split: its name.
+      workdir: of the file.
+      log: a Logger.
+    """
+    config, path = job.config, Path(workdir) / f"features-{split}.npz"
+    pictures = {"data": job.sources[split].fingerprint, "transform": list(config.data.eval_transform)}
+    key = json.dumps({**probed.source, **pictures, "normalize": str(probed.normalize), "precision": config.precision})
+    try:
+        with np.load(path) as stored:
+            if str(stored["key"]) == key:
+                log.note(f"{split}: features from {path}")
+                return stored["features"], stored["label"]
+    except (OSError, ValueError, KeyError):  # none yet, or not whole: computed anew
+        pass
+    task = Features(probed.model, functools.partial(job.transforms["eval_device"], None))
+    with log.waiting(f"features of {len(job.sources[split]):,} pictures of {split}"):
+        found = job.eval_feed(split, task)(job.parallel.replicate(probed.variables))
+    if not np.isfinite(found["features"]).all():
+        raise UserError(f"some features of {split} are not finite; look at the weights, or use precision float32.")
+    label = np.asarray(found["label"], np.int32)
+    path.unlink(missing_ok=True)
+    with open(path, "wb") as file:
+        np.savez(file, key=key, features=found["features"], label=label, index=found["index"])
+    return found["features"], label
+
+
+def of_run(path, classes):
+    """The network of a run, for `run`: (config, picture) -> teachers.Teacher.
+
+    Args:
+      path: workdir or one step's folder.
+      classes: its class names (`config_of_run`).
+    """
+
+    def network(config, picture):
+        del picture
+        try:
+            return teachers.from_run(path, classes, config.precision)
+        except UserError as error:
+            raise UserError(str(error).replace("config.distill.teacher=", "")) from error
+
+    return network
+
+
+def of_weights(path):
+    """The network of a file of weights, for `run`: (config, picture) -> teachers.Teacher."""
+
+    def network(config, picture) -> Any:
+        name = config.model.name
+        classes = PUBLISHED.get(name, Published("")).classes
+        model = models.create(name, num_classes=classes, dtype=config.precision, **config.model.fields.to_dict())
+        file, image = weight_files.read(path), jax.ShapeDtypeStruct((2, *picture), np.float32)
+        shapes = jax.eval_shape(lambda key, x: model.init(key, x, train=False), jax.random.key(0), image)
+        weights, report = pretrained.match(model, shapes, file)
+        if fresh := [key for key in report.kept if not key.startswith(tuple(f"{layer}." for layer in model.head))]:
+            raise UserError(f"{path} lacks {', '.join(sorted(fresh)[:3])}; features need all layers but the last.")
+        zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)  # of a last layer that is unused
+        source = {"model": name, "sha256": file.sha256}
+        return teachers.Teacher(f"{name} from {path}", model, pretrained.merge(zeros, weights), None, source)
+
+    return network

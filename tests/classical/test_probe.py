@@ -1,0 +1,133 @@
+"""Probes of a frozen network: nearest neighbours, logistic regression on features, and the command line."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from jaxcls import metrics, models
+from jaxcls.classical import knn
+from jaxcls.data import sources
+from jaxcls.errors import UserError
+from jaxcls.models import weight_files
+from jaxcls.models.pretrained import load, to_state_dict
+
+ROOT = Path(__file__).resolve().parents[2]
+spec = importlib.util.spec_from_file_location("probe_script", ROOT / "scripts" / "probe.py")
+script = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(script)
+
+
+def draw(n, d=9, classes=4, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(n, d)).astype(np.float32), rng.integers(0, classes, n).astype(np.int32)
+
+
+@pytest.mark.parametrize("k", [1, 5, 300])
+def test_unweighted_neighbours_are_those_of_scikit_learn(k, monkeypatch):
+    neighbors = pytest.importorskip("sklearn.neighbors")
+    monkeypatch.setattr(knn, "KNOWN", 64)  # several blocks, the last one short
+    monkeypatch.setattr(knn, "QUERIES", 16)
+    (train, labels), (test, _) = draw(150), draw(41, seed=1)
+    ours = knn.Neighbours(train, labels, classes=4, k=k, temperature=0)
+    theirs = neighbors.KNeighborsClassifier(min(k, 150), metric="cosine", algorithm="brute").fit(train, labels)
+    np.testing.assert_array_equal(ours.logits(test).argmax(axis=1), theirs.predict(test))
+    np.testing.assert_allclose(np.exp(ours.logits(test)), theirs.predict_proba(test), atol=2e-6)
+    distance, _ = theirs.kneighbors(test)
+    np.testing.assert_allclose(1 - ours.nearest(test)[0], distance, atol=1e-5)
+
+
+def test_votes_are_weighted_by_similarity():
+    neighbors = pytest.importorskip("sklearn.neighbors")
+    (train, labels), (test, _) = draw(150), draw(41, seed=1)
+    ours = knn.Neighbours(train, labels, classes=4, k=20, temperature=0.07)
+    weights = lambda distance: np.exp((1 - distance) / 0.07)  # noqa: E731
+    theirs = neighbors.KNeighborsClassifier(20, metric="cosine", algorithm="brute", weights=weights).fit(train, labels)
+    np.testing.assert_allclose(np.exp(ours.logits(test)), theirs.predict_proba(test), rtol=1e-3, atol=2e-6)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A file of a random net for 10 classes and grey pictures."""
+    model = models.create("simple_cnn_16_32", num_classes=10, channels=(16, 32), hidden=64)
+    variables = jax.jit(lambda key: model.init(key, np.zeros((1, 8, 8, 1), np.float32), train=False))(jax.random.key(0))
+    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
+    weight_files.write(path, to_state_dict(jax.device_get(variables)), {})
+    return path
+
+
+def run(weights, workdir, *arguments):
+    fields = ("--config.model.fields.hidden=64", "--config.model.fields.channels=(16, 32)")
+    return script.main([str(weights), "--model=simple_cnn_16_32", "--data=digits", f"--workdir={workdir}", *fields,
+                        *arguments])  # fmt: skip
+
+
+def test_probes_of_a_random_net_are_better_than_chance_and_use_its_features_again(weights, tmp_path, capsys):
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    preprocessing = pytest.importorskip("sklearn.preprocessing")
+    assert run(weights, tmp_path / "run", "--C", "0.01", "0.1") == 0
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    told = json.loads((tmp_path / "run" / "probe.json").read_text())
+    assert list(results) == ["test"] and results["test"]["accuracy"] > 0.8
+    with np.load(tmp_path / "run" / "eval" / "test-0.npz") as file:
+        assert metrics.of_logits(file["logits"], file["label"])["correct"] == results["test"]["correct"]
+        stored = dict(file)
+    table = {split: np.load(tmp_path / "run" / f"features-{split}.npz") for split in ("train", "validation", "test")}
+    assert results["test"]["count"] == len(table["test"]["label"]) and table["train"]["features"].shape[1] == 64
+    scaler = preprocessing.StandardScaler().fit(table["train"]["features"])
+    theirs = linear_model.LogisticRegression(C=told["C"], max_iter=500)
+    theirs.fit(scaler.transform(table["train"]["features"]), table["train"]["label"])
+    guess = theirs.predict(scaler.transform(table["test"]["features"]))
+    assert (guess == stored["logits"].argmax(axis=1)).all()
+    assert list(results["test"]["interval"]) == list(
+        metrics.wilson_interval(results["test"]["correct"], results["test"]["count"])
+    )
+    capsys.readouterr()
+    assert run(weights, tmp_path / "run", "--method=knn") == 0
+    assert capsys.readouterr().out.count("features from") == 3
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["test"]["accuracy"] > 0.8
+
+
+def test_features_are_those_of_the_model_on_every_picture_in_order(weights, tmp_path):
+    assert run(weights, tmp_path / "run", "--method=knn") == 0
+    found = np.load(tmp_path / "run" / "features-test.npz")
+    source = sources.load("digits", validation=0.1, split_ratios=(0.7, 0.15, 0.15), seed=0)["test"]
+    model = models.create("simple_cnn_16_32", num_classes=10, channels=(16, 32), hidden=64)
+    variables = jax.eval_shape(lambda k: model.init(k, np.zeros((1, 8, 8, 1), np.float32)), jax.random.key(0))
+    variables, _ = load(
+        model, jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), variables), weight_files.read(weights)
+    )
+    images = source.images.astype(np.float32) / 255
+    _, out = jax.jit(lambda v, x: model.apply(v, x, train=False))(variables, images)
+    np.testing.assert_allclose(found["features"], out["pre_logits"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(found["label"], source.labels)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["none.safetensors"], "of a file of weights name the model"),
+        (["none.safetensors", "--model=resnet18"], "name the pictures"),
+        (["none.safetensors", "--model=simple_cnn_16_32", "--data=digits"], "there is no such file"),
+        (["none.safetensors", "--model=simple_cnn_16_32", "--data=digits", "--method=svm"], "it can be linear or knn"),
+        (["none.safetensors", "--model=simple_cnn_16_32", "--data=digits", "--method=knn", "--smote"], "remove it"),
+        (["none.safetensors", "--model=simple_cnn_16_32", "--data=digits", "--config.optim.name=adam"], "no effect"),
+        (["none.safetensors", "--model=resnet_18", "--data=digits"], "did you mean"),
+    ],
+)
+def test_what_cannot_work_is_one_line(arguments, message, tmp_path, capsys):
+    assert script.main([*arguments, f"--workdir={tmp_path}/run"]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_k_and_temperature_are_checked():
+    features, labels = draw(10)
+    with pytest.raises(UserError, match="k must be at least 1"):
+        knn.Neighbours(features, labels, classes=4, k=0)
+    with pytest.raises(UserError, match="temperature not negative"):
+        knn.Neighbours(features, labels, classes=4, temperature=-1)
