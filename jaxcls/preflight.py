@@ -101,11 +101,10 @@ def check_workdir(config, workdir):
         old = checkpoint_view.flatten_config(json.loads(there.read_text()))
     except (OSError, ValueError, AttributeError) as error:
         raise UserError(f"{there} can't be read ({error}); choose another --workdir.") from error
+    new = checkpoint_view.flatten_config(to_json(config))
     # A key that is younger than the run had its default then, though there was no name for it.
     default = checkpoint_view.flatten_config(to_json(default_config()))
-    del default["model.fields"]  # an empty section, which a run with fields does not have
-    old = {**default, **old}
-    new = checkpoint_view.flatten_config(to_json(config))
+    old = {**{key: default[key] for key in new.keys() & default.keys()}, **old}
     changed = [
         f"config.{key} is {old.get(key)!r} there and {new.get(key)!r} now"
         for key in sorted(old.keys() | new.keys())

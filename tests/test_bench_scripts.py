@@ -77,6 +77,7 @@ def test_the_peer_is_the_same_net(name, fields, classes, parameters):
     assert net(torch.zeros(2, 3, 32, 32)).shape == (2, classes)
 
 
+@pytest.mark.slow
 def test_several_models_give_a_table(capfd):
     arguments = "--size 28 --classes 10 --channels 1 --batch 16 --steps 1 --rounds 1 --forward"
     assert bench_step.main(["--model", "lenet5", "lenet5_1998", *arguments.split()]) == 0

@@ -57,6 +57,7 @@ def test_auxiliary_classifiers_have_parameters_in_any_mode_and_logits_in_trainin
     assert "aux_logits" not in shapes(model, 224, 224, 3)
 
 
+@pytest.mark.slow
 def test_auxiliary_classifiers_see_the_blocks_4a_and_4d(drawn):
     model = GoogLeNet(**TINY, aux_logits=True, aux_dropout=0.0, dropout=0.0, dtype=jnp.bfloat16)
     variables = drawn(model, 40, 50, 3)
@@ -86,6 +87,7 @@ def test_published_weights_fit_with_and_without_auxiliary_classifiers(abstract):
     assert {name.rpartition(".")[0] for name in report.kept} == {"fc", "aux1.fc2", "aux2.fc2"}
 
 
+@pytest.mark.slow
 def test_dropout_acts_in_training_only(drawn):
     model, x = GoogLeNet(**TINY, aux_logits=True), jnp.ones((2, 15, 16, 3))
     variables = drawn(model, 15, 16, 3)

@@ -21,7 +21,9 @@ def picture(*shape):
     "name, first, last, factor, blocks",
     [
         ("pyramidnet110_a48_cifar", [17, 18, 19, 20, 20, 21], 64, 1, 54),  # 16 + 8/9, 16 + 16/9, ... rounded
-        ("pyramidnet272_a200_cifar", [18, 20, 23, 25, 27, 29], 216, 4, 90),  # 16 + 20/9, ...
+        pytest.param(
+            "pyramidnet272_a200_cifar", [18, 20, 23, 25, 27, 29], 216, 4, 90, marks=pytest.mark.slow
+        ),  # 16 + 20/9, ...
         ("pyramidnet101_a360", [75, 86, 97, 108, 119, 129], 424, 4, 33),  # 64 + 120/11, ...
     ],
 )

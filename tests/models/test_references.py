@@ -31,8 +31,11 @@ HERE = references.index(references.HERE)
 ALL = references.index(references.SHARED) | HERE
 
 
-def cases(names):
-    return [name if name in HERE else pytest.param(name, marks=pytest.mark.slow) for name in sorted(names)]
+QUICK_STEPS = {"resnet18_cbam", "resnetv2_50", "squeezenet1_1", "swin_t"}  # others compile for half a minute
+
+
+def cases(names, quick=HERE):
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in sorted(names)]
 
 
 def create(name, **fields):
@@ -51,7 +54,7 @@ def test_logits(name, reference, abstract, record_property):
     assert error <= 1e-5
 
 
-@pytest.mark.parametrize("name", cases(name for name in ALL if "train_size" in ALL[name]))
+@pytest.mark.parametrize("name", cases((name for name in ALL if "train_size" in ALL[name]), QUICK_STEPS))
 def test_training_step(name, reference, abstract):
     want = reference(name)
     model = create(name, **{"dropout": 0.0, **without_stochastic_depth(name)})

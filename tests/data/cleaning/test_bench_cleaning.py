@@ -34,6 +34,7 @@ def noisy(tmp_path):
     return tmp_path / "noisy.npz"
 
 
+@pytest.mark.slow
 def test_planted_errors_are_measured(script, noisy, tmp_path, capsys):
     arguments = [
         "--noisy",
