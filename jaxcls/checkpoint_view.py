@@ -19,6 +19,9 @@ import numpy as np
 from jaxcls.errors import UserError
 from jaxcls.pytree import flatten_names
 
+AVERAGE = "extra/ema/"  # what the names of averaged weights begin with (tasks.wrappers.Ema)
+HINTS = "params/hints/"  # projections that distillation trains beside the model (tasks.distill)
+
 
 class Step(NamedTuple):
     """One checkpoint: its number, its folder, whether it is finished and the best one, and its recorded metrics."""
@@ -157,6 +160,40 @@ def read_arrays(step_dir: Path, names: Collection[str] | None = None) -> dict[st
     with _reading(path), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
         state = flatten_names(checkpointer.restore(path, args=restore))
     return {name: np.asarray(x) for name, x in state.items() if x is not ocp.PLACEHOLDER}
+
+
+def best_step(path: str | Path) -> Path:
+    """The folder of a workdir's best step, of the newest where none is best; or the step that `path` itself is.
+
+    Raises:
+      UserError: as `find_step`.
+    """
+    folder = find_step(path)
+    if folder.parent.name != "checkpoints" or folder.resolve() == Path(path).resolve():
+        return folder
+    return next((step.path for step in list_steps(folder.parents[1]) if step.best), folder)
+
+
+def read_variables(step_dir: Path, *, raw: bool = False) -> tuple[dict[str, Any], bool]:
+    """(the model's collections as nested dicts of arrays, whether they are averages).
+
+    Averages (EMA) are taken where there are any, unless `raw`. What a task adds to the parameters is left out.
+    """
+    names = read_tensors(step_dir)
+    averaged = not raw and any(name.startswith(AVERAGE) for name in names)
+    start = AVERAGE if averaged else ""
+    wanted = [
+        name for name in names
+        if name.startswith((f"{start}params/", f"{start}model_state/")) and not name.startswith(f"{start}{HINTS}")
+    ]  # fmt: skip
+    variables: dict[str, Any] = {}
+    for name, array in read_arrays(step_dir, wanted).items():
+        *path, leaf = name.removeprefix(start).removeprefix("model_state/").split("/")
+        node = variables
+        for key in path:
+            node = node.setdefault(key, {})
+        node[leaf] = array
+    return variables, averaged
 
 
 def verify(step_dir: Path) -> list[str]:

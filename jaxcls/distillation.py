@@ -3,13 +3,12 @@ state when the run starts. build.py hands its section of the config to `read`.""
 
 import dataclasses
 import functools
-import os
 from pathlib import Path
 
 import jax
 import numpy as np
 
-from jaxcls import metrics, models, parallel, pytree, teachers
+from jaxcls import array_cache, metrics, models, parallel, pytree, teachers
 from jaxcls.data import sources
 from jaxcls.errors import UserError
 from jaxcls.tasks.distill import Distill, Teaching, hint_channels
@@ -182,29 +181,11 @@ class Distillation:
         """float32 [pictures of the training split, classes]: from the workdir if they are of this teacher and set."""
         key = "\n".join([*map(str, self.teacher.source.values()), self.run.sources["train"].fingerprint])
         path = workdir / CACHE
-        if parallel.agree(lambda: int(_read(path, key) is not None)):
-            return _read(path, key)
+        found = array_cache.read(path, key)
+        if parallel.agree(lambda: int(found is not None)):
+            return found["logits"]
         with log.waiting("computing the teacher's logits"):
             logits = self._predict(self.run, "train")["logits"]
         if jax.process_index() == 0:
-            _write(path, key, logits)
+            array_cache.write(path, key, logits=logits)
         return logits
-
-
-def _read(path, key):
-    """The logits of a file, or None where it is missing, damaged or of something else."""
-    try:
-        with np.load(path) as file:
-            return file["logits"] if str(file["key"]) == key else None
-    except Exception:  # NumPy and zipfile raise a dozen types for damaged files; it is computed again
-        return None
-
-
-def _write(path, key, logits):
-    temporary = path.with_suffix(".tmp")
-    try:
-        with open(temporary, "wb") as file:
-            np.savez(file, logits=logits, key=key)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UserError(f"{path} can't be written: {error.strerror or error}; free some space.") from error

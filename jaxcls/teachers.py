@@ -6,14 +6,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import traverse_util
 
 from jaxcls import checkpoint_view, models
 from jaxcls.errors import UserError
 from jaxcls.models import pretrained, weight_files
-from jaxcls.tasks.distill import HINTS
-
-AVERAGE = "extra/ema/"
 
 
 class Teacher(NamedTuple):
@@ -34,7 +30,7 @@ class Teacher(NamedTuple):
     source: dict
 
 
-def from_run(path, classes, dtype):
+def from_run(path, classes, dtype, what=None):
     """The teacher of a run's workdir (its best checkpoint, the newest where none is best) or of one step's folder.
 
     Averaged weights are taken where there are any. Model, classes and normalisation are in the checkpoint.
@@ -43,15 +39,16 @@ def from_run(path, classes, dtype):
       path: the folder.
       classes: the student's class names.
       dtype: of the computation.
+      what: how messages call the run; None for the setting that names a teacher.
 
     Raises:
       UserError: where there is no good checkpoint, or its classes are not the student's.
     """
-    what = f"config.distill.teacher={path}"
+    what = what or f"config.distill.teacher={path}"
     if Path(path).is_file():
         raise UserError(f"{what} is a file of weights: name its model in config.distill.model.")
-    folder = _step(path, what)
     try:
+        folder = checkpoint_view.best_step(path)
         if problems := checkpoint_view.verify(folder):
             raise UserError(f"{folder} is damaged ({problems[0]}); choose another step")
         meta = checkpoint_view.read_meta(folder)
@@ -67,32 +64,8 @@ def from_run(path, classes, dtype):
     _check_classes(what, names, [str(name) for name in classes])
     digest = hashlib.sha256(checkpoint_view.manifest_path(folder).read_bytes()).hexdigest()
     title = f"{made['name']} from step {folder.name} of {folder.parents[1]}"
-    return Teacher(title, model, _variables(folder), normalize, {"model": made["name"], "sha256": digest})
-
-
-def _step(path, what):
-    """The folder of the checkpoint: the best of a workdir, or the newest."""
-    try:
-        folder = checkpoint_view.find_step(path)
-        if folder != Path(path).resolve():
-            steps = checkpoint_view.list_steps(folder.parents[1])
-            return next((step.path for step in steps if step.best), folder)
-        return folder
-    except UserError as error:
-        raise UserError(f"{what}: {error}") from error
-
-
-def _variables(folder):
-    """The model's collections of a checkpoint, averaged ones where there are any."""
-    names = checkpoint_view.read_tensors(folder)
-    start = AVERAGE if any(name.startswith(AVERAGE) for name in names) else ""
-    places = {}
-    for name in names:
-        inner = name.removeprefix(start)
-        if name.startswith((f"{start}params/", f"{start}model_state/")) and not inner.startswith(f"params/{HINTS}/"):
-            places[name] = tuple(inner.removeprefix("model_state/").split("/"))
-    arrays = checkpoint_view.read_arrays(folder, places)
-    return traverse_util.unflatten_dict({places[name]: array for name, array in arrays.items()})
+    variables, _ = checkpoint_view.read_variables(folder)
+    return Teacher(title, model, variables, normalize, {"model": made["name"], "sha256": digest})
 
 
 def _check_classes(what, theirs, ours):

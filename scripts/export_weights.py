@@ -24,7 +24,6 @@ import numpy as np
 from jaxcls import checkpoint_view as view
 from jaxcls.errors import UserError
 
-AVERAGE = "extra/ema/"
 DTYPES = ("float32", "float16", "bfloat16")
 
 
@@ -70,36 +69,18 @@ def export(args: argparse.Namespace) -> str:
 
 def from_run(args):
     """(state dict, metadata, what it is) of a checkpoint."""
-    from flax import traverse_util
-
     from jaxcls.models.pretrained import to_state_dict
 
-    step_dir = choose_step(args.source, args.step)
-    meta, names = view.read_meta(step_dir), view.read_tensors(step_dir)
-    averaged = not args.raw and any(name.startswith(AVERAGE) for name in names)
-    start = AVERAGE if averaged else ""
-    wanted = {}  # name in the checkpoint -> path in the model's variables
-    for name in names:
-        own = name.startswith((f"{start}params/", f"{start}model_state/"))
-        if own and not name.startswith(f"{start}params/hints/"):  # what distillation adds is no part of the model
-            wanted[name] = tuple(name.removeprefix(start).removeprefix("model_state/").split("/"))
-    arrays = view.read_arrays(step_dir, wanted)
-    state = to_state_dict(traverse_util.unflatten_dict({wanted[name]: array for name, array in arrays.items()}))
+    step_dir = view.best_step(args.source) if args.step is None else view.find_step(args.source, args.step)
+    meta = view.read_meta(step_dir)
+    variables, averaged = view.read_variables(step_dir, raw=args.raw)
+    state = to_state_dict(variables)
     kind = "averaged (EMA)" if averaged else "raw"
     metadata = {
         "model": str(meta.get("model")), "step": step_dir.name, "weights": kind,
         "classes": json.dumps(meta.get("classes")), "normalize": json.dumps(meta.get("normalize")),
     }  # fmt: skip
     return state, metadata, f"{kind} weights of step {step_dir.name}"
-
-
-def choose_step(source, step):
-    """The folder of the step that is asked for: the best one where nothing is said and there is a best."""
-    folder = view.find_step(source, step)
-    if step is None and folder.parent.name == "checkpoints" and folder.resolve() != os.path.realpath(source):
-        best = [entry.path for entry in view.list_steps(folder.parent.parent) if entry.best]
-        return best[0] if best else folder
-    return folder
 
 
 def from_file(args):

@@ -72,7 +72,7 @@ def parse(argv):
     parser.add_argument(
         "--errors",
         metavar="FILE",
-        default=str(Path(__file__).parents[1] / "docs/reference_errors.json"),
+        default=ERRORS,
         help="for --all: JSON, name of a reference -> relative error; default: what the docs have",
     )
     args = parser.parse_args(argv)

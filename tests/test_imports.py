@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-LEAVES = {"errors", "pytree", "losses", "metrics", "parallel", "state", "schedules", "checkpoint_view", "records",
-          "defaults"}  # fmt: skip
+LEAVES = {"array_cache", "errors", "pytree", "losses", "metrics", "parallel", "state", "schedules", "checkpoint_view",
+          "records", "defaults"}  # fmt: skip
 # From a module or folder of jaxcls to those that it may use. Everything may use errors and pytree.
 MAY = {
     **{leaf: set() for leaf in LEAVES},
@@ -26,7 +26,7 @@ MAY = {
     "teachers": {"checkpoint_view", "models", "tasks"},
     "find_lr": {"build", "preflight", "logs", "defaults"},
     "precise_bn": {"parallel"},
-    "distillation": {"teachers", "tasks", "models", "data", "metrics", "parallel"},
+    "distillation": {"array_cache", "teachers", "tasks", "models", "data", "metrics", "parallel"},
     "tasks": {"state", "parallel", "losses", "metrics", "augment", "models"},
     "feed": {"step", "data"},
     "checkpoint": {"checkpoint_view", "parallel"},

@@ -50,9 +50,14 @@ def uniform(keys, shape=(), low=0.0, high=1.0):
     return jax.vmap(lambda key: jax.random.uniform(key, shape, minval=low, maxval=high))(keys)
 
 
+def fold(keys, number):
+    """Keys [n] of the same examples, for another use."""
+    return jax.vmap(jax.random.fold_in, (0, None))(keys, number)
+
+
 def split(keys, parts):
     """`parts` arrays of keys [n], each independent of the others."""
-    return [jax.vmap(jax.random.fold_in, (0, None))(keys, i) for i in range(parts)]
+    return [fold(keys, i) for i in range(parts)]
 
 
 def chosen(keys, p):

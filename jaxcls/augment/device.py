@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcls.augment import colour, crops, erasing, flips, mixing, policies, spatial
-from jaxcls.augment.base import Context, batch_keys, pair_keys, select
+from jaxcls.augment.base import Context, batch_keys, fold, pair_keys, select
 from jaxcls.errors import UserError
 
 
@@ -88,11 +88,6 @@ def one_of(*operations, weights, context=None):
 
     operation.mixes = unit
     return operation
-
-
-def fold(keys, number):
-    """Keys [n] of the same examples, for another use."""
-    return jax.vmap(jax.random.fold_in, (0, None))(keys, number)
 
 
 def build(factory, args, kwargs, context):

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcls.augment.base import check_probability, check_range, chosen, split
+from jaxcls.augment.base import check_probability, check_range, chosen, split, uniform
 from jaxcls.augment.boxes import TRIES, check_size
 
 
@@ -42,8 +42,8 @@ def random_erasing(p=0.25, scale=(0.02, 0.33), ratio=(0.3, 3.3), value="zero", *
     def operation(keys, batch):
         image = batch["image"]
         whether, where, what = split(keys, 3)
-        uniform = jax.vmap(lambda key: jax.random.uniform(key, (TRIES, 4)))(where)
-        boxes = jax.vmap(lambda u: erasing_box(u, *image.shape[1:3], scale=scale, ratio=ratio))(uniform)
+        numbers = uniform(where, (TRIES, 4))
+        boxes = jax.vmap(lambda u: erasing_box(u, *image.shape[1:3], scale=scale, ratio=ratio))(numbers)
         boxes = jnp.where(chosen(whether, p)[:, None], boxes, 0)
         if value == "noise":
             fill = jax.vmap(lambda key: jax.random.normal(key, image.shape[1:]))(what)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcls.augment.base import batch_keys, check_probability, chosen, split, uniform
+from jaxcls.augment.base import batch_keys, check_probability, chosen, fold, split, uniform
 from jaxcls.augment.erasing import inside
 
 MODES = ("pair", "batch")
@@ -116,7 +116,7 @@ def _pair_keys(keys, batch, mode, context, name):
     """Keys [n // 2]: that of the even example, or one for the whole batch and the operation of that name."""
     if mode == "batch":
         # The keys of a batch are not yet apart for the operations of a list, as those of the examples are.
-        keys = jax.vmap(jax.random.fold_in, (0, None))(batch_keys(context, batch), int.from_bytes(name.encode()[:3]))
+        keys = fold(batch_keys(context, batch), int.from_bytes(name.encode()[:3]))
     return _pairs(keys)[:, 0]
 
 

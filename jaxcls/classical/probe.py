@@ -9,10 +9,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxcls import build, checkpoint_view, evaluate, metrics, models, preflight, teachers
+from jaxcls import array_cache, build, checkpoint_view, evaluate, models, preflight, teachers
 from jaxcls.classical import classifier
 from jaxcls.classical.knn import Neighbours
-from jaxcls.classical.run import STEP, predict, versions
+from jaxcls.classical.run import STEP, grid_of, judge, versions
 from jaxcls.defaults import default_config
 from jaxcls.errors import UserError
 from jaxcls.logs import Logger
@@ -122,13 +122,7 @@ def run(config, network, options, workdir):
     with Logger(workdir, total_steps=STEP, steps_per_epoch=1) as log:
         table = {split: features(job, probed, split, workdir, log) for split in job.sources}
         model, told = fit(table, options, len(job.classes), config.seed, log)
-        for split in ("validation", "test"):
-            if split in table:
-                figures, predictions = predict(model, *table[split])
-                evaluate.save_predictions(workdir, split, STEP, predictions)
-                log.scalars(STEP, figures, split=split)
-                interval = metrics.wilson_interval(figures["correct"], figures["count"])
-                results = {split: {**figures, "step": STEP, "interval": interval}}
+        results = judge(model, table, workdir, log)
         told |= {"network": probed.title, "source": probed.source, "features": table["train"][0].shape[1]}
         evaluate.write_json(workdir / "probe.json", {**told, "classes": list(job.classes), "versions": versions()})
         evaluate.write_json(workdir / "results.json", results)
@@ -154,9 +148,7 @@ def fit(table, options, classes, seed, log):
         values, labels = table["train"]
         settings = {"k": options.k, "temperature": options.temperature}
         return Neighbours(values, labels, classes=classes, **settings), {"method": "knn", **settings}
-    grid = options.C or (classifier.GRID if "validation" in table else (classifier.DEFAULT_C,))
-    if "validation" not in table and len(grid) > 1:
-        raise UserError("there is no validation split to choose C on; give one value, such as --C 0.01.")
+    grid = grid_of(options.C, "validation" in table)
     with log.waiting(f"fitting for {len(grid)} value(s) of C"):
         model, C, scores = classifier.choose(
             table["train"], table.get("validation"), grid=grid, note=log.note, classes=classes, kind="logistic",
@@ -179,22 +171,16 @@ def features(job, probed, split, workdir, log):
     config, path = job.config, Path(workdir) / f"features-{split}.npz"
     pictures = {"data": job.sources[split].fingerprint, "transform": list(config.data.eval_transform)}
     key = json.dumps({**probed.source, **pictures, "normalize": str(probed.normalize), "precision": config.precision})
-    try:
-        with np.load(path) as stored:
-            if str(stored["key"]) == key:
-                log.note(f"{split}: features from {path}")
-                return stored["features"], stored["label"]
-    except (OSError, ValueError, KeyError):  # none yet, or not whole: computed anew
-        pass
+    if (stored := array_cache.read(path, key)) is not None:
+        log.note(f"{split}: features from {path}")
+        return stored["features"], stored["label"]
     task = Features(probed.model, functools.partial(job.transforms["eval_device"], None))
     with log.waiting(f"features of {len(job.sources[split]):,} pictures of {split}"):
         found = job.eval_feed(split, task)(job.parallel.replicate(probed.variables))
     if not np.isfinite(found["features"]).all():
         raise UserError(f"some features of {split} are not finite; look at the weights, or use precision float32.")
     label = np.asarray(found["label"], np.int32)
-    path.unlink(missing_ok=True)
-    with open(path, "wb") as file:
-        np.savez(file, key=key, features=found["features"], label=label, index=found["index"])
+    array_cache.write(path, key, features=found["features"], label=label, index=found["index"])
     return found["features"], label
 
 
@@ -208,10 +194,7 @@ def of_run(path, classes):
 
     def network(config, picture):
         del picture
-        try:
-            return teachers.from_run(path, classes, config.precision)
-        except UserError as error:
-            raise UserError(str(error).replace("config.distill.teacher=", "")) from error
+        return teachers.from_run(path, classes, config.precision, what=f"the run {path}")
 
     return network
 

@@ -45,9 +45,7 @@ def run(config: Any, options: Options, workdir: str | Path) -> dict[str, dict[st
     preflight.check_workdir(stored, workdir)
     print(f"opening {config.data.name} ...", flush=True)
     found = open_checked(config, options)
-    grid = options.C or (classifier.GRID if "validation" in found else (classifier.DEFAULT_C,))
-    if "validation" not in found and len(grid) > 1:
-        raise UserError("there is no validation split to choose C on; give one value, such as --C 0.01.")
+    grid = grid_of(options.C, "validation" in found)
     with Logger(workdir, total_steps=STEP, steps_per_epoch=1) as log:
         sizes = ", ".join(f"{split} {len(source):,}" for split, source in found.items())
         log.note(f"data {config.data.name}: {len(found['train'].classes)} classes; {sizes} pictures")
@@ -84,18 +82,42 @@ def _run(found, config, options, grid, workdir, log):
         )  # fmt: skip
     if "test" in found:
         features("test")
-    for name in ("validation", "test"):
-        if name in found:
-            figures, predictions = predict(model, *table[name])
-            evaluate.save_predictions(workdir, name, STEP, predictions)
-            log.scalars(STEP, figures, split=name)
-            interval = metrics.wilson_interval(figures["correct"], figures["count"])
-            results = {name: {**figures, "step": STEP, "interval": interval}}  # the last one: test where there is one
+    results = judge(model, table, workdir, log)
     return results, {
         "features": table["train"][0].shape[1], "side": size, "C": C, "validation_accuracy_by_C": scores,
         "seconds": {name: round(took, 2) for name, took in seconds.items()}, "classes": list(found["train"].classes),
         "data": {"name": config.data.name, "fingerprint": found["train"].fingerprint}, "versions": versions(),
     }  # fmt: skip
+
+
+def judge(model: Any, table: dict, workdir: Path, log: Logger) -> dict[str, dict[str, Any]]:
+    """Evaluates on validation and test, and writes predictions and figures as a training run does.
+
+    Args:
+      model: has `logits(features)`.
+      table: split -> (features [n, d], labels [n]).
+      workdir, log: of the run.
+
+    Returns:
+      split -> figures, of the test split where there is one, else of validation.
+    """
+    results = {}
+    for name in ("validation", "test"):
+        if name in table:
+            figures, predictions = predict(model, *table[name])
+            evaluate.save_predictions(workdir, name, STEP, predictions)
+            log.scalars(STEP, figures, split=name)
+            interval = metrics.wilson_interval(figures["correct"], figures["count"])
+            results = {name: {**figures, "step": STEP, "interval": interval}}  # the last one: test where there is one
+    return results
+
+
+def grid_of(given: tuple, selects: bool) -> tuple:
+    """The values of C to choose from. Raises UserError for several without a validation split to choose on."""
+    grid = given or (classifier.GRID if selects else (classifier.DEFAULT_C,))
+    if not selects and len(grid) > 1:
+        raise UserError("there is no validation split to choose C on; give one value, such as --C 0.01.")
+    return grid
 
 
 def predict(model: classifier.Linear, features: np.ndarray, labels: np.ndarray) -> tuple[dict, dict]:
