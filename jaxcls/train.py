@@ -39,7 +39,7 @@ def run(config, workdir):
 
 
 def fit(job, workdir):
-    """`run` with objects that are built already (build.Run)."""
+    """`run` with objects that are built already (run.Run)."""
     workdir, main_process = Path(workdir), jax.process_index() == 0
     preflight.check(job, workdir, note=print if main_process else lambda _: None)
     if main_process:

@@ -162,7 +162,7 @@ def features(job, probed, split, workdir, log):
     """(features float32 [n, d], labels int32 [n]) of a split, from `features-<split>.npz` where that has the same.
 
     Args:
-      job: build.Run, for its sources and evaluation transforms.
+      job: run.Run, for its sources and evaluation transforms.
       probed: teachers.Teacher.
       split: its name.
       workdir: of the file.
