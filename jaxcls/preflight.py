@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from jaxcls import checkpoint_view, pytree
-from jaxcls.data import decode, pipeline
+from jaxcls.data import pipeline, unreadable
 from jaxcls.data.packed import PackedSource
 from jaxcls.defaults import default_config
 from jaxcls.errors import Problems, UserError
@@ -148,7 +148,7 @@ def check_pictures(source, what):
     Raises:
       UserError: naming the first bad ones.
     """
-    bad = decode.check(source)
+    bad = unreadable.check(source)
     if bad:
         shown = "; ".join(f"{name}: {problem}" for name, problem in bad[:SHOWN])
         more = f"; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""

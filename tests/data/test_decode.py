@@ -7,27 +7,11 @@ import pytest
 import simplejpeg
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pictures import encode, jpeg_of_size, noise, smooth
 from PIL import Image, ImageOps
 
-from jaxcls.data import decode, folder, sources
+from jaxcls.data import decode
 from jaxcls.errors import UserError
-
-
-def smooth(height=48, width=64, channels=3) -> np.ndarray:
-    """A picture without symmetry that JPEG keeps well."""
-    y, x = np.mgrid[:height, :width] / max(height, width)
-    return np.stack([200 * x, 120 * y + 60, 255 * x * y][:channels], -1).astype(np.uint8)
-
-
-def noise(height=160, width=120) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8)
-
-
-def encode(image, kind="JPEG", **options) -> bytes:
-    picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
-    out = io.BytesIO()
-    picture.save(out, kind, **options)
-    return out.getvalue()
 
 
 def pillow(encoded: bytes, mode="RGB") -> np.ndarray:
@@ -246,13 +230,6 @@ def test_text_is_not_a_picture():
         decode.decode(b"hello world", name="cats/notes.jpg")
 
 
-def jpeg_of_size(width: int, height: int) -> bytes:
-    encoded = bytearray(encode(smooth()))
-    frame = encoded.index(b"\xff\xc0")  # SOF0: marker, length, precision, height, width
-    encoded[frame + 5 : frame + 9] = struct.pack(">HH", height, width)
-    return bytes(encoded)
-
-
 def png_of_size(width: int, height: int) -> bytes:
     encoded = encode(smooth(), "PNG")
     header = b"IHDR" + struct.pack(">II", width, height) + encoded[24:29]  # after 8 bytes of magic and 4 of length
@@ -272,61 +249,3 @@ def test_too_many_pixels_are_refused_by_the_header():
 
 def test_size():
     assert decode.size(encode(smooth(10, 20))) == decode.size(encode(smooth(10, 20), "PNG")) == (10, 20)
-
-
-def test_check_finds_what_is_broken(tmp_path):
-    good = {
-        f"{name}/{i}.{kind.lower()}": encode(noise(), kind)
-        for name in "ab"
-        for i in range(3)
-        for kind in ("JPEG", "PNG")
-    }
-    large = encode(noise(900, 900), quality=90)  # more than is read of a file's beginning
-    bad = {
-        "a/cut.jpg": large[:-3000],
-        "a/empty.jpg": b"",
-        "b/cut.png": encode(noise(), "PNG")[:-40],
-        "b/huge.jpg": jpeg_of_size(30_000, 30_000),
-        "b/text.jpg": b"hello",
-    }
-    for name, encoded in {**good, **bad, "a/large.jpg": large}.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(encoded)
-    source = folder.scan(tmp_path)["all"]
-    seen = []
-    problems = decode.check(source, progress=lambda done, total: seen.append((done, total)))
-    assert [name for name, _ in problems] == sorted(bad)
-    assert seen[-1] == (len(source), len(source))
-    text = dict(problems)
-    assert text["a/empty.jpg"].startswith("empty file") and text["b/text.jpg"].startswith("not a picture")
-    assert text["a/cut.jpg"].startswith("truncated JPEG") and text["b/huge.jpg"].startswith("30000 x 30000")
-    assert decode.check(source, full=True) == problems
-    part = sources.subset(source, np.arange(len(source))[::-1])
-    assert sorted(decode.check(part)) == problems
-    rows = [row for row in range(len(source)) if source.ids[row] in ("a/cut.jpg", "a/large.jpg")]
-    assert [name for name, _ in decode.check(source, rows)] == ["a/cut.jpg"]
-
-
-def test_full_check_finds_damage_in_the_middle(tmp_path):
-    encoded = encode(noise())
-    middle = len(encoded) // 2
-    for name, data in (("a", encoded), ("b", encoded[:middle] + b"\xff\xd9" * 40 + encoded[middle:])):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "x.jpg").write_bytes(data)
-    source = folder.scan(tmp_path)["all"]
-    assert decode.check(source) == []
-    assert [name for name, _ in decode.check(source, full=True)] == ["b/x.jpg"]
-
-
-def test_a_file_that_vanished_is_a_problem(tmp_path):
-    for name in "ab":
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "x.png").write_bytes(encode(noise(), "PNG"))
-    source = folder.scan(tmp_path)["all"]
-    (tmp_path / "b" / "x.png").unlink()
-    ((name, problem),) = decode.check(source)
-    assert name == "b/x.png" and "cannot be read (No such file" in problem
-
-
-def test_pictures_in_memory_have_no_problems():
-    assert decode.check(sources.load("synthetic/8x8x3x2")["train"]) == []
