@@ -8,6 +8,10 @@ os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "xla"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
+# pytest imports it when a destructor fails, and that may be in the middle of `import tensorflow_datasets`, whose
+# imports are lazy: a first import of tracemalloc fails there, and with it the next test (seen with etils 1.15).
+import tracemalloc  # noqa: F401
+
 import pytest
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
