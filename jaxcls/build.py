@@ -14,6 +14,7 @@ from jaxcls.tasks.consistency import Consistency
 from jaxcls.tasks.frozen import Frozen
 from jaxcls.tasks.supervised import Supervised
 from jaxcls.tasks.wrappers import Ema, Transformed
+from jaxcls.tta import Tta
 
 # Mean and standard deviation of the training pictures, on the scale of [0, 1].
 NORMALIZE = {
@@ -84,6 +85,7 @@ def build(config):
         teaching.run = run
     config.data.workers, config.data.device_memory, config.eval.batch_size, config.checkpoint.keep  # noqa: B018  read later
     config.model.pretrained, config.precise_bn  # noqa: B018
+    check_whitening(config, model, splits["train"])
     config.refuse_unread()
     return run
 
@@ -113,6 +115,18 @@ def build_model(config, num_classes, parallel):
         config.model.name, num_classes=num_classes, neck=config.model.neck, dtype=config.precision,
         axis_name=sync or None, **config.model.fields.to_dict(),
     )  # fmt: skip
+
+
+def check_whitening(config, model, source):
+    """Raises UserError where config.model.whiten has nothing to fill, or nothing to fill it from."""
+    if not config.model.whiten:
+        return
+    if not hasattr(model, "whitened"):
+        raise UserError(f"config.model.whiten: {config.model.name} has no convolution for it; airbench94 has.")
+    if config.model.pretrained:
+        raise UserError("config.model.whiten and config.model.pretrained both set the first convolution; choose one.")
+    if not hasattr(source, "images"):
+        raise UserError("config.model.whiten needs a set that is kept in memory, such as tfds/cifar10.")
 
 
 def build_normalize(config):
@@ -172,6 +186,8 @@ def build_task(config, model, transforms, class_weight=None, teach=None):
         task = Consistency(task, config.loss.consistency)
     if teach:
         task = teach(task)
+    if config.eval.tta:
+        task = Tta(task, config.eval.tta, config.eval.tta_mean)
     evaluate = functools.partial(transforms["eval_device"], None)
     task = Transformed(task, transforms["train_device"], evaluate, seed=config.seed)
     if config.ema_decay:

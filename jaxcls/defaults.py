@@ -50,6 +50,7 @@ RANGES = {
     "optim.layer_decay": "(0, 1]",
     "optim.lookahead": "[0, inf)",
     "optim.lookahead_alpha": "(0, 1]",
+    "optim.lookahead_end": "[0, 1]",
     "optim.sam": "[0, inf)",
     "schedule.peak": "(0, inf)",
     "schedule.final": "[0, inf)",
@@ -110,6 +111,7 @@ def default_config():
     model.fields = ConfigDict()  # further fields of the model, e.g. {"stem": "cifar"}
     model.fields.unlock()
     model.neck = ""  # fpn: a feature pyramid between the model and its classifier
+    model.whiten = False  # the first convolution whitens patches of the training pictures (airbench94)
     model.pretrained = ""  # weights to start from: a file of safetensors or PyTorch, or hf-hub:ORG/NAME
 
     config.loss = loss = ConfigDict()
@@ -154,6 +156,7 @@ def default_config():
     optim.unfreeze = ()  # what is trained from a moment on, e.g. ("20%: stage4", "40%: all"); the first entry counts
     optim.lookahead = 0  # steps between synchronisations with slow weights; 0: none
     optim.lookahead_alpha = 0.5
+    optim.lookahead_end = 0.0  # alpha goes to it with the cube of the step; 0: it stays
     optim.sam = 0.0  # radius of sharpness-aware minimisation; 0: none. It computes every gradient twice
     optim.trust = 1e-3  # of lars
     optim.adam_rate = 1.0  # of muon: rate of what AdamW steps by that of the matrices
@@ -203,6 +206,8 @@ def default_config():
     config.eval = evaluation = ConfigDict()
     evaluation.every = "1 epoch"
     evaluation.batch_size = 0  # 0: that of training
+    evaluation.tta = ()  # views of a picture whose predictions are averaged, e.g. ("shift(1)", "flip") (jaxcls/tta.py)
+    evaluation.tta_mean = "logits"  # or probabilities
 
     config.checkpoint = checkpoint = ConfigDict()
     checkpoint.every = "1 epoch"

@@ -74,7 +74,10 @@ def optimiser(config, total, steps_per_epoch, layers, parts, when):
     if when.starts:
         tx = transfer.gradual(tx, when)
     if section.lookahead:
-        tx = optim.lookahead(tx, k=section.lookahead, alpha=section.lookahead_alpha)
+        alpha = section.lookahead_alpha
+        if section.lookahead_end:
+            alpha = schedules.cubic(alpha, section.lookahead_end, total)
+        tx = optim.lookahead(tx, k=section.lookahead, alpha=alpha)
     if when.still:
         tx = optim.freeze(tx, when.still)  # around lookahead: frozen parameters need no slow copy
     if section.sam:

@@ -13,11 +13,12 @@ from jaxcls import state as train_state
 from jaxcls.data import crew, pipeline
 from jaxcls.data.sampling import Sampler
 from jaxcls.feed import ChangingFeed, MemoryEvalFeed, MemoryTrainFeed, StreamEvalFeed, StreamTrainFeed
-from jaxcls.models import pretrained, stages, weight_files
+from jaxcls.models import pretrained, stages, weight_files, whitening
 from jaxcls.parallel import Parallel
 from jaxcls.step import make_eval_step, make_train_step
 from jaxcls.tasks.distill import without_hints
 
+WHITENED_BY = 5000  # training pictures that config.model.whiten looks at
 STEPS_PER_CALL = 32  # on accelerators, for sets in device memory
 
 
@@ -84,6 +85,8 @@ class Run:
         """(the state a fresh run starts with, report on the weights of config.model.pretrained; None where empty)."""
         weights, report = self.pretrained
         del self.pretrained  # they may be gigabytes, and are needed once
+        if self.config.model.whiten:
+            weights = {"params": {self.model.whitened: {"kernel": self._whitening()}}}
         return self.init_state(weights), report
 
     @functools.cached_property
@@ -107,6 +110,11 @@ class Run:
     def complete(self, state, memory, workdir, log):
         """A state of host arrays with what lies in no checkpoint: a teacher (Distillation.complete)."""
         return state if self.distillation is None else self.distillation.complete(state, memory, workdir, log)
+
+    def _whitening(self):
+        mean, std = self.normalize
+        images = self.sources["train"].images[:WHITENED_BY].astype(np.float32) / 255
+        return whitening.kernel((images - np.float32(mean)) / np.float32(std))
 
     def _create(self, rng, weights=None):
         zeros = np.zeros(2, np.int32)

@@ -87,6 +87,11 @@ def polynomial(peak, total, *, power=2.0, final=0.0):
     return lambda t: final + (peak - final) * (1 - jnp.clip(t / total, 0, 1)) ** power
 
 
+def cubic(start, end, total):
+    """From `start` at 0 to `end` at `total` with the cube of t / total: slow at first."""
+    return lambda t: start + (end - start) * jnp.clip(t / total, 0, 1) ** 3
+
+
 def cosine(peak, total, *, final=0.0):
     """Half a cosine from `peak` at 0 to `final` at `total` (Loshchilov & Hutter, SGDR, eq. 5, without restarts)."""
     return _through([(0, peak), (total, final)], "cosine")

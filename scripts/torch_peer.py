@@ -74,6 +74,8 @@ def build(name, fields, channels, classes):
         raise UserError("--peer torch needs torchvision; install it with `pip install torchvision`.") from None
     from torch import nn
 
+    if name == "airbench94":
+        return airbench(channels, classes)
     cifar = fields == {"stem": "cifar"} and name.startswith("resnet")
     if fields and not cifar:
         raise UserError(f"--peer torch knows no {name} with {fields}; of the fields only a ResNet's stem=cifar.")
@@ -86,6 +88,29 @@ def build(name, fields, channels, classes):
     if channels != 3:
         raise UserError("--peer torch takes pictures of 3 channels; use --channels 3.")
     return net
+
+
+def airbench(channels, classes, widths=(64, 256, 256)):
+    """The net of jaxcls/models/airbench.py."""
+    from torch import nn
+
+    class Times(nn.Module):
+        def forward(self, x):
+            return x / 9
+
+    def norm(features):
+        layer = nn.BatchNorm2d(features, eps=1e-12, momentum=0.6)
+        layer.weight.requires_grad = False
+        return layer
+
+    whiten = nn.Conv2d(channels, 8 * channels, 2)
+    whiten.weight.requires_grad = False
+    parts, inputs = [whiten, nn.GELU()], 8 * channels
+    for features in widths:
+        parts += [nn.Conv2d(inputs, features, 3, padding=1, bias=False), nn.MaxPool2d(2), norm(features), nn.GELU()]
+        parts += [nn.Conv2d(features, features, 3, padding=1, bias=False), norm(features), nn.GELU()]
+        inputs = features
+    return nn.Sequential(*parts, nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(inputs, classes, bias=False), Times())
 
 
 def _from_timm(name, classes):

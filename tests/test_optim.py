@@ -282,6 +282,21 @@ def test_lookahead_is_algorithm_1_of_the_paper():
         np.testing.assert_allclose(out[t], fast, rtol=1e-10)
 
 
+def test_the_step_of_the_slow_weights_may_follow_a_schedule():
+    """Alpha is that of the number of updates done, the meeting one included."""
+    alpha = schedules.cubic(1.0, 0.25, 20)
+    assert [float(alpha(t)) for t in (0, 10, 20, 30)] == [1.0, 1 - 0.75 / 8, 0.25, 0.25]
+    out = trajectory(optim.lookahead(optim.sgd(exactly(0.1)), k=5, alpha=alpha))["W"]
+    slow = fast = REFERENCE["W0"]
+    velocity = 0
+    for t in range(20):
+        velocity = 0.9 * velocity + REFERENCE["gW"][t]
+        fast = fast - 0.1 * velocity
+        if t % 5 == 4:
+            slow = fast = slow + (1 - 0.75 * ((t + 1) / 20) ** 3) * (fast - slow)
+        np.testing.assert_allclose(out[t], fast, rtol=1e-6)
+
+
 def test_lookahead_follows_timm_after_its_first_synchronisation():
     """timm's slow weights start there, at the fast ones."""
     sgd = optim.sgd(exactly(0.1))

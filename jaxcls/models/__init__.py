@@ -15,6 +15,7 @@ which `pmap` synchronises BatchNorm (None: not); `remat`, recompute blocks in th
 """
 
 from jaxcls.models import (  # noqa: F401  each registers its variants
+    airbench,
     alexnet,
     convnext,
     densenet,

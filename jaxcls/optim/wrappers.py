@@ -28,7 +28,7 @@ def lookahead(tx, *, k=5, alpha=0.5):
     Args:
       tx: the inner optimiser; its state is not reset.
       k: updates between synchronisations.
-      alpha: step of the slow weights.
+      alpha: step of the slow weights, or a schedule: number of updates done -> step.
     """
     inner = optax.with_extra_args_support(tx)
 
@@ -39,9 +39,10 @@ def lookahead(tx, *, k=5, alpha=0.5):
     def update(updates, state, params=None, **extra):
         updates, fast = inner.update(updates, state.fast, params, **extra)
         meets = (state.count + 1) % k == 0
+        share = alpha(state.count + 1) if callable(alpha) else alpha
 
         def moved(slow, w, u):
-            return jnp.where(meets, slow + alpha * (w + u - slow), slow)
+            return jnp.where(meets, slow + share * (w + u - slow), slow)
 
         slow = jax.tree.map(moved, state.slow, params, updates)
         updates = jax.tree.map(lambda s, w, u: jnp.where(meets, s - w, u), slow, params, updates)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxcls.models import layers
+from jaxcls.models.layers import convolve
 
 
 @settings(max_examples=15, deadline=None)
@@ -20,6 +21,28 @@ def test_max_pool_of_what_a_relu_gives_is_the_maximum_of_windows_cut_at_the_bord
     starts = range(-padding, size + padding - window + 1, stride)
     want = [[x[:, max(i, 0) : i + window, max(j, 0) : j + window].max((1, 2)) for j in starts] for i in starts]
     np.testing.assert_array_equal(got, np.array(want).transpose(2, 0, 1, 3))
+
+
+@pytest.mark.parametrize("window, stride", [(2, 2), (3, 2), (3, 1)])
+def test_max_pool_in_the_form_for_cpus_is_that_of_xla(window, stride):
+    """Values and gradients, also where many values are equal: the first of them gets it, as in PyTorch. And NaN."""
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.integers(0, 3, (2, 9, 8, 3)), jnp.float32)
+
+    def both(x):
+        y, back = jax.vjp(lambda x: layers.max_pool(x, window, stride), x)
+        return y, back(jnp.asarray(np.random.default_rng(1).normal(size=y.shape), jnp.float32))[0]
+
+    with convolve.plain():
+        want = jax.jit(lambda x: both(x))(x)
+    got = jax.jit(lambda x: both(x))(x)
+    assert "reduce_window_max" not in str(jax.make_jaxpr(lambda x: layers.max_pool(x, window, stride))(x))
+    np.testing.assert_array_equal(got[0], want[0])
+    np.testing.assert_allclose(got[1], want[1], atol=1e-6)
+    broken = x.at[0, 2, 3, 1].set(jnp.nan)
+    with convolve.plain():
+        expected = jax.jit(lambda x: layers.max_pool(x, window, stride))(broken)
+    np.testing.assert_array_equal(layers.max_pool(broken, window, stride), expected)
 
 
 def test_a_strided_convolution_pads_both_sides_alike():

@@ -51,6 +51,7 @@ GOLDEN = {
     "resnet44_cifar_b": (661_338, 10, CIFAR),
     "resnet56_cifar_b": (855_770, 10, CIFAR),
     "resnet110_cifar_b": (1_730_714, 10, CIFAR),
+    "airbench94": (1_971_640, 10, CIFAR),
     "alexnet": (61_100_840, 1000, IMAGENET),
     "alexnet_2012": (60_965_224, 1000, IMAGENET),
     "googlenet": (6_624_904, 1000, IMAGENET),

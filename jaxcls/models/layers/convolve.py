@@ -6,9 +6,10 @@ there (docs/results.md has the figures):
 * kernels as large as their stride (1x1, patches) are matrix products: XLA's weight gradient of a 1x1 convolution is a
   convolution with a window as large as the picture;
 * grouped convolutions are a few dense ones, over groups taken together with zeros between them;
-* depthwise ones are sums of shifted products.
+* depthwise ones are sums of shifted products;
+* the weight gradient of other ones is added up over parts of a large batch, which stay in the cache.
 
-The depthwise form has no forward-mode derivative (`jax.jvp`); use `plain()` where one is wanted.
+The depthwise form and large batches have no forward-mode derivative (`jax.jvp`); use `plain()` where one is wanted.
 """
 
 import contextlib
@@ -22,6 +23,7 @@ from jax import lax
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 WIDTH = 32  # input channels at least that a dense part of a grouped convolution has
 PARTS = 8  # dense parts at most: each is an operation to compile
+PART = 32  # examples whose weight gradient is computed at a time
 CACHED = 2**15  # values of a gradient that are worked on at a time
 _PLAIN = contextvars.ContextVar("plain", default=False)
 
@@ -39,6 +41,11 @@ def plain():
         _PLAIN.reset(token)
 
 
+def reshapes():
+    """Whether operations take the forms that the CPU is fast at: on that backend, outside of `plain()`."""
+    return not _PLAIN.get() and jax.default_backend() == "cpu"
+
+
 def convolve(x, kernel, strides, padding, lhs_dilation=None, rhs_dilation=None, *, dimension_numbers=None,
              feature_group_count=1, precision=None):  # fmt: skip
     """`lax.conv_general_dilated` of `[b, h, w, c]` and `[h, w, c / groups, features]`, for `nn.Conv`.
@@ -50,7 +57,7 @@ def convolve(x, kernel, strides, padding, lhs_dilation=None, rhs_dilation=None, 
         rhs_dilation=rhs_dilation, dimension_numbers=dimension_numbers, precision=precision,
     )  # fmt: skip
     dilated = any(d != 1 for d in (*(lhs_dilation or ()), *(rhs_dilation or ())))
-    if _PLAIN.get() or jax.default_backend() != "cpu" or dilated or x.ndim != 4 or isinstance(padding, str):
+    if not reshapes() or dilated or x.ndim != 4 or isinstance(padding, str):
         return native(x, kernel, feature_group_count=feature_group_count)
     strides, padding = tuple(strides), tuple(tuple(pads) for pads in padding)
     if feature_group_count == x.shape[-1] == kernel.shape[-1] > 1:
@@ -59,6 +66,8 @@ def convolve(x, kernel, strides, padding, lhs_dilation=None, rhs_dilation=None, 
         return _grouped(x, kernel, feature_group_count, native)
     if not any(map(any, padding)) and kernel.shape[:2] in ((1, 1), strides):
         return _patches(x, kernel, strides, precision)
+    if x.shape[0] >= 2 * PART and x.shape[0] % PART == 0 and jax.device_count() == 1:  # parts of a shard would travel
+        return _in_parts(x, kernel, native)
     return native(x, kernel)
 
 
@@ -72,6 +81,25 @@ def _patches(x, kernel, strides, precision):
     x = x.reshape(b, h, height, w, width, channels).transpose(0, 1, 3, 2, 4, 5)
     y = jnp.dot(x.reshape(b * h * w, -1), kernel.reshape(-1, features), precision=precision)
     return y.reshape(b, h, w, features)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _in_parts(x, kernel, native):
+    """XLA's own convolution, its weight gradient a sum over parts of the batch (in no loop: docs/design.md)."""
+    return native(x, kernel)
+
+
+def _in_parts_backward(native, saved, grad):
+    x, kernel = saved
+    (to_x,) = jax.linear_transpose(lambda x: native(x, kernel), x)(grad)
+    total = 0
+    for first in range(0, x.shape[0], PART):
+        some = x[first : first + PART]
+        total += jax.linear_transpose(lambda k, some=some: native(some, k), kernel)(grad[first : first + PART])[0]
+    return to_x, total
+
+
+_in_parts.defvjp(lambda x, kernel, native: (native(x, kernel), (x, kernel)), _in_parts_backward)
 
 
 def _grouped(x, kernel, groups, native):

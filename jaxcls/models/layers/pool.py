@@ -4,6 +4,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from jaxcls.models.layers.convolve import reshapes
+
+SMALL = 3  # the largest window that is taken apart on the CPU: each of its places is an operation to compile
+
 
 def max_pool(x, window: int, stride: int | None = None, padding: int = 0, *, ceil: bool = False):
     """Max pooling of `[b, h, w, c]` with the same padding on every side; the stride is the window unless given.
@@ -16,7 +20,22 @@ def max_pool(x, window: int, stride: int | None = None, padding: int = 0, *, cei
     over = _overhang(x.shape[1:3], window, stride, padding) if ceil else (0, 0)
     if padding or any(over):
         x = jnp.pad(x, ((0, 0), *((padding, padding + more) for more in over), (0, 0)))
+    if window <= SMALL and reshapes():
+        return _largest(x, window, stride)
     return nn.max_pool(x, window_shape=(window, window), strides=(stride, stride))
+
+
+def _largest(x, window, stride):
+    """Max pooling as the larger of shifted pictures; of equal ones the first gets the gradient, as in PyTorch.
+
+    XLA:CPU takes 7 to 25 times as long for the gradient of its own pooling (docs/results.md).
+    """
+    height, width = ((size - window) // stride * stride + 1 for size in x.shape[1:3])
+    places = [(i, j) for i in range(window) for j in range(window)]
+    largest, *others = (x[:, i : i + height : stride, j : j + width : stride] for i, j in places)
+    for other in others:
+        largest = jnp.where((largest >= other) | jnp.isnan(largest), largest, other)  # a NaN is not lost
+    return largest
 
 
 def avg_pool(x, window: int, stride: int | None = None, padding: int = 0, *, ceil: bool = False,
