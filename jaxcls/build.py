@@ -95,7 +95,7 @@ def open_sources(config):
     data = config.data
     splits = sources.load(
         data.name, data_dir=data.dir or None, validation=data.validation or None,
-        split_ratios=data.split_ratios, seed=config.seed, channels=data.channels or None,
+        split_ratios=data.split_ratios, seed=config.seed, channels=data.channels or None, group_by=data.group_by,
     )  # fmt: skip
     if data.imbalance > 1 and "train" in splits:
         splits["train"] = balance.long_tailed(splits["train"], data.imbalance, config.seed)

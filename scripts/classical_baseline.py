@@ -6,9 +6,10 @@
 
 Features: `hog` (histograms of oriented gradients), `sift` (bags of SIFT words, whose vocabulary is learned from
 training pictures) or raw `pixels`, standardised. C is chosen on the validation split, and the test split is looked at
-once, at the end. Of a config its data.name, data.dir, data.validation, data.split_ratios, data.channels and seed count:
-the same pictures are trained and tested on as with `python -m jaxcls.main`. The workdir gets results.json and eval/ as
-from a training run, and classical.json with the chosen C and times. Needs: pip install -e '.[classical]'
+once, at the end. Of a config its data.name, data.dir, data.validation, data.split_ratios, data.group_by, data.channels
+and seed count: the same pictures are trained and tested on as with `python -m jaxcls.main`. The workdir gets
+results.json and eval/ as from a training run, and classical.json with the chosen C and times. Needs:
+pip install -e '.[classical]'
 
 Exit status: 0; 2 where an option, the data or the workdir cannot be used.
 """

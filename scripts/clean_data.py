@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxcls.data import groups
 from jaxcls.data.cleaning import duplicates, features, labels, moves, outliers, review
 from jaxcls.data.cleaning.findings import Findings, ordered
 from jaxcls.data.cleaning.survey import CHUNK, Collection, Survey, collect, survey
@@ -133,6 +134,10 @@ def find(args) -> int:
     review.write_html(out / "findings.html", f"What was found in {args.folder}", text, findings, collection,
                       most=args.show, progress=progress)  # fmt: skip
     print(f"  written      {out / 'findings.csv'}, {out / 'findings.html'}")
+    if links:
+        path = out / "groups.csv"
+        groups.write(path, collection.ids, duplicates.components(len(collection), links))
+        print(f"               {path}: copies stay in one split with --config.data.group_by={path}")
     if collection.root:
         print(f"Review the sheet (or edit the column `action`), then: python scripts/clean_data.py {args.folder} "
               f"--apply {out / 'findings.csv'}")  # fmt: skip

@@ -16,7 +16,10 @@ from jaxcls.data import sources, splits
 from jaxcls.errors import Problems, UserError
 from jaxcls.logs import Logger
 
-USED = ("data.name", "data.dir", "data.validation", "data.split_ratios", "data.channels", "seed")  # of a config
+# Keys of a config that count.
+USED = (
+    "data.name", "data.dir", "data.validation", "data.split_ratios", "data.group_by", "data.channels", "seed",
+)  # fmt: skip
 SIDES = {"hog": 128, "sift": 128, "pixels": 32}  # of pictures whose sizes differ
 LEAST = {"hog": hog.LEAST, "sift": sift.LEAST, "pixels": 1}  # of pictures of one size, which are enlarged to it
 STEP = 0  # there are no steps: of every file and figure that names one

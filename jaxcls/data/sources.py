@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from jaxcls.data import folder, splits
+from jaxcls.data import folder, groups, splits
 from jaxcls.errors import UserError
 
 FORMS = ("digits", "tfds/<name>", "folder/<path>", "synthetic", "synthetic/<n>x<size>x<channels>x<classes>")
@@ -143,6 +143,7 @@ def load(
     split_ratios: Sequence[float] = (0.7, 0.15, 0.15),
     seed: int = 0,
     channels: int | None = None,
+    group_by: str = "",
 ) -> dict[str, Source]:
     """Opens a set by name: {"train": source, "validation": ..., "test": ...}, with those splits that the set has.
 
@@ -159,6 +160,8 @@ def load(
         of its own. None: only the set's own.
       split_ratios: shares of train, validation and test for sets without splits (`digits`, one tree of class folders).
       seed: of splits, and of synthetic pictures.
+      group_by: which pictures no such split tears apart: a regular expression on ids or a CSV file, see
+        `jaxcls.data.groups`; "": each picture is for itself. Splits that a set has are left as they are.
       channels: 1 or 3, of pictures that are decoded into memory; None leaves them as they are.
 
     Raises:
@@ -180,21 +183,40 @@ def load(
     else:
         raise UserError(_unknown(name))
     if "all" in found:
-        found = _split(found["all"], split_ratios, seed)
+        found = _split(found["all"], split_ratios, seed, group_by)
     if validation is not None and "train" in found and "validation" not in found:
-        kept, held_out = splits.stratified(found["train"].labels, (1 - validation, validation), seed)
+        kept, held_out = _parts(found["train"], (1 - validation, validation), seed, group_by)
         found |= {"train": subset(found["train"], kept), "validation": subset(found["train"], held_out)}
     if channels is not None:
         found = {split: _with_channels(source, channels) for split, source in found.items()}
     return {split: found[split] for split in ("train", "validation", "test") if split in found}
 
 
-def _split(source: Source, ratios: Sequence[float], seed: int) -> dict[str, Source]:
+def ids(source: Source) -> Sequence[str]:
+    """The ids of all pictures of a source; where it does not list them, the pictures are read for it."""
+    if isinstance(source, Subset):
+        names = ids(source.source)
+        return [names[row] for row in source.indices]
+    if hasattr(source, "ids"):
+        return source.ids
+    if hasattr(source, "items"):  # records, which are read in chunks
+        return [item["id"] for item in source.items()]
+    return [source[row]["id"] for row in range(len(source))]
+
+
+def _parts(source: Source, ratios: Sequence[float], seed: int, group_by: str) -> list[np.ndarray]:
+    if not group_by:
+        return splits.stratified(source.labels, ratios, seed)
+    found = groups.of_ids(ids(source), group_by, getattr(getattr(source, "source", source), "root", "."))
+    return splits.grouped(source.labels, found, ratios, seed)
+
+
+def _split(source: Source, ratios: Sequence[float], seed: int, group_by: str) -> dict[str, Source]:
     if len(ratios) != 3:
         raise UserError(f"split_ratios={tuple(ratios)} must be three shares: train, validation, test (0: none)")
     if not ratios[0] > 0:
         raise UserError(f"split_ratios={tuple(ratios)}: the share of train must be above 0")
-    parts = splits.stratified(source.labels, ratios, seed)
+    parts = _parts(source, ratios, seed, group_by)
     names = ("train", "validation", "test")
     return {name: subset(source, part) for name, part, ratio in zip(names, parts, ratios, strict=True) if ratio > 0}
 

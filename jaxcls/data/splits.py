@@ -25,18 +25,71 @@ def stratified(labels: np.ndarray, ratios: Sequence[float], seed: int) -> list[n
     Raises:
       UserError: for ratios that cannot be shares.
     """
-    shares = np.asarray(ratios, np.float64)
-    if shares.ndim != 1 or not np.all(np.isfinite(shares)) or np.any(shares < 0) or not shares.sum() > 0:
-        raise UserError(f"split ratios {tuple(ratios)} must be finite, not negative and not all 0")
-    shares = shares / shares.sum()
-    labels = np.asarray(labels)
+    shares, labels = _shares(ratios), np.asarray(labels)
     parts: list[list[np.ndarray]] = [[] for _ in shares]
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
-        np.random.Generator(np.random.Philox(key=np.array([seed, label], np.uint64))).shuffle(rows)
+        _generator(seed, label).shuffle(rows)
         ends = np.cumsum(_sizes(len(rows), shares))
         for part, piece in zip(parts, np.split(rows, ends[:-1]), strict=True):
             part.append(piece)
+    return _sorted(parts)
+
+
+def grouped(labels: np.ndarray, groups: np.ndarray, ratios: Sequence[float], seed: int) -> list[np.ndarray]:
+    """As `stratified`, but no group is torn apart: all of its rows are in one part.
+
+    A group counts for its rarest class. The groups of each class are shuffled and dealt, the large ones first, each to
+    the part that lacks most of its share. A class with at least as many groups as there are parts is in every part. The
+    proportions are as good as the sizes of the groups allow.
+
+    Args:
+      labels: integers [n], not negative.
+      groups: integers [n], equal for rows that stay together.
+      ratios, seed: as of `stratified`, also what is returned and raised.
+    """
+    shares, labels = _shares(ratios), np.asarray(labels)
+    number, inverse = np.unique(np.asarray(groups), return_inverse=True)
+    frequency = np.bincount(labels) if len(labels) else np.zeros(1, np.int64)
+    order = np.lexsort((labels, frequency[labels], inverse))  # each group begins with a row of its rarest class
+    rows_of = np.split(order, np.searchsorted(inverse[order], np.arange(1, len(number))))
+    classes = np.array([labels[rows[0]] for rows in rows_of]) if len(labels) else np.empty(0, np.int64)
+    parts: list[list[np.ndarray]] = [[] for _ in shares]
+    for label in np.unique(classes):
+        own = np.flatnonzero(classes == label)
+        _generator(seed, label).shuffle(own)
+        own = sorted(own, key=lambda group: -len(rows_of[group]))
+        for part, some in zip(parts, _dealt([len(rows_of[group]) for group in own], shares), strict=True):
+            part += [rows_of[own[i]] for i in some]
+    return _sorted(parts)
+
+
+def _dealt(sizes: Sequence[int], shares: np.ndarray) -> list[list[int]]:
+    """For each part the positions of its groups, of groups from large to small."""
+    lack, dealt = sum(sizes) * shares, [[] for _ in shares]
+    for i, size in enumerate(sizes):
+        part = int(np.argmax(np.where(shares > 0, lack, -np.inf)))
+        dealt[part].append(i)
+        lack[part] -= size
+    if len(sizes) >= len(shares):
+        for part in np.flatnonzero(shares > 0):
+            if not dealt[part]:
+                dealt[part].append(dealt[int(np.argmax([len(x) for x in dealt]))].pop())
+    return dealt
+
+
+def _shares(ratios):
+    shares = np.asarray(ratios, np.float64)
+    if shares.ndim != 1 or not np.all(np.isfinite(shares)) or np.any(shares < 0) or not shares.sum() > 0:
+        raise UserError(f"split ratios {tuple(ratios)} must be finite, not negative and not all 0")
+    return shares / shares.sum()
+
+
+def _generator(seed, label):
+    return np.random.Generator(np.random.Philox(key=np.array([seed, label], np.uint64)))
+
+
+def _sorted(parts):
     return [np.sort(np.concatenate([np.empty(0, np.int64), *part])) for part in parts]
 
 

@@ -47,6 +47,40 @@ def test_a_part_of_ratio_0_stays_empty():
     assert [len(part) for part in parts] == [8, 0, 2]
 
 
+GROUPED = st.integers(1, 200).flatmap(
+    lambda n: st.tuples(
+        hnp.arrays(np.int32, n, elements=st.integers(0, 3)), hnp.arrays(np.int64, n, elements=st.integers(-9, 40))
+    )
+)
+
+
+@given(GROUPED, RATIOS, st.integers(0, 9))
+def test_groups_stay_together_and_nothing_is_lost(drawn, ratios, seed):
+    labels, groups = drawn
+    parts = splits.grouped(labels, groups, ratios, seed)
+    assert sorted(np.concatenate(parts)) == list(range(len(labels)))
+    seen = [set(groups[part]) for part in parts]
+    assert sum(map(len, seen)) == len(set().union(*seen))
+
+
+@given(st.integers(1, 40), st.integers(0, 9))
+def test_groups_of_one_size_are_divided_like_single_pictures(n, seed):
+    """Each class's share of a part is within one group of its quota, and every part has a group if there are enough."""
+    labels, groups = np.repeat(np.arange(2 * n) % 2, 6), np.repeat(np.arange(2 * n), 6)
+    for label in (0, 1):
+        sizes = np.array([np.sum(labels[part] == label) for part in splits.grouped(labels, groups, (7, 2, 1), seed)])
+        if n >= 10:
+            assert np.all(np.abs(sizes - 6 * n * np.array([0.7, 0.2, 0.1])) <= 6 + 1e-6)
+        assert n < 3 or sizes.min() >= 6
+
+
+def test_a_group_with_several_labels_counts_for_the_rarest():
+    labels = np.array([0] * 12 + [1, 0, 1, 0, 1, 0])
+    groups = np.array([*range(12), 20, 20, 21, 21, 22, 22])
+    parts = splits.grouped(labels, groups, (1, 1, 1), 0)
+    assert [np.sum(labels[part] == 1) for part in parts] == [1, 1, 1]
+
+
 def test_seed_decides_and_is_reproducible():
     labels = np.arange(1000) % 7
     first, again, other = (splits.stratified(labels, (0.5, 0.5), seed)[0] for seed in (1, 1, 2))

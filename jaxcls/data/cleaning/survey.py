@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -28,7 +28,7 @@ class Collection:
         self.starts = np.cumsum([0, *map(len, self.parts)])
         self.splits = ["" if name == "all" else name for name, part in found.items() for _ in range(len(part))]
         self.labels = np.concatenate([part.labels for part in self.parts])
-        self.ids = [name for part in self.parts for name in _ids(part)]
+        self.ids = [name for part in self.parts for name in sources.ids(part)]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -61,14 +61,6 @@ def collect(name: str, data_dir: str | Path | None = None) -> Collection:
     elif not path.is_dir() and name.partition("/")[0] in ("digits", "synthetic"):
         return Collection(sources.load(name, data_dir=data_dir))
     return Collection(folder.scan(path), path.resolve())
-
-
-def _ids(source) -> Sequence[str]:
-    if hasattr(source, "ids"):
-        return source.ids
-    if hasattr(source, "items"):  # records, which are read in chunks
-        return [item["id"] for item in source.items()]
-    return [source[row]["id"] for row in range(len(source))]
 
 
 def pixels(image: bytes | np.ndarray, name: str = "") -> np.ndarray:

@@ -1,0 +1,63 @@
+"""Pictures that belong together, so that no split tears them apart: of one patient, one object, one series."""
+
+import csv
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jaxcls.errors import UserError
+
+COLUMNS = ("path", "group")
+
+
+def of_ids(ids: Sequence[str], group_by: str, root: str | Path = ".") -> np.ndarray:
+    """A number for each picture, equal where they belong together: int64 [n].
+
+    Args:
+      ids: of the pictures; in a folder their paths below it.
+      group_by: a CSV file (its name ends so) with columns `path` and `group`, as `scripts/clean_data.py` writes it, or
+        a regular expression that is found in every id: its first group names the group, without one all that is found.
+      root: where a relative file starts, if it is not found from here.
+
+    Raises:
+      UserError: where a picture has no group, or the file or the expression cannot be used.
+    """
+    what = f"config.data.group_by={group_by!r}"
+    if group_by.lower().endswith(".csv"):
+        groups = _read(Path(group_by).expanduser(), Path(root), what)
+        names = [groups.get(name) for name in ids]
+        lack = "has no line for"
+    else:
+        try:
+            found = re.compile(group_by)
+        except re.error as error:
+            raise UserError(f"{what} is no regular expression ({error}), nor the name of a .csv file.") from None
+        matches = [found.search(name) for name in ids]
+        names = [match and match[1 if found.groups else 0] for match in matches]
+        lack = "is not found in"
+    missing = [name for name, group in zip(ids, names, strict=True) if group is None]
+    if missing:
+        raise UserError(f"{what} {lack} {missing[0]!r} and {len(missing) - 1:,} other of {len(ids):,} pictures.")
+    return np.unique(np.array(names, dtype=str), return_inverse=True)[1].astype(np.int64)
+
+
+def write(path: Path, ids: Sequence[str], groups: Sequence[int]) -> None:
+    """Writes the file that `of_ids` reads."""
+    with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        writer = csv.writer(file)
+        writer.writerows([COLUMNS, *zip(ids, groups, strict=True)])
+
+
+def _read(path: Path, root: Path, what: str) -> dict[str, str]:
+    if not path.is_file() and (root / path).is_file():
+        path = root / path
+    try:
+        with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
+            rows = csv.DictReader(file)
+            if not set(COLUMNS) <= set(rows.fieldnames or ()):
+                raise UserError(f"{what}: {path} lacks the columns {' and '.join(COLUMNS)} in its first line.")
+            return {row["path"]: row["group"] for row in rows}
+    except (OSError, UnicodeError, csv.Error) as error:
+        raise UserError(f"{what}: {path} cannot be read ({getattr(error, 'strerror', None) or error}).") from error
