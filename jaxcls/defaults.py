@@ -111,7 +111,7 @@ def default_config():
     model.name = "lenet5"
     model.fields = ConfigDict()  # further fields of the model, e.g. {"stem": "cifar"}
     model.fields.unlock()
-    model.neck = ""  # fpn: a feature pyramid between the model and its classifier
+    model.neck = ""  # fpn, or fpn(64): a feature pyramid between the model and its classifier
     model.whiten = False  # the first convolution whitens patches of the training pictures (airbench94)
     model.pretrained = ""  # weights to start from: a file of safetensors or PyTorch, or hf-hub:ORG/NAME
 

@@ -24,6 +24,7 @@ CASES = [(name, arg) for name in CONFIGS for arg in ("", "tiny", *MORE.get(name,
 PUBLISHED = {
     "tfds/mnist": 60_000, "tfds/fashion_mnist": 60_000, "tfds/cifar10": 50_000, "tfds/cifar100": 50_000,
     "tfds/imagenet2012": 1_281_167, "tfds/cats_vs_dogs": 16_283,
+    "tfds/plant_village": 38_012,
 }  # fmt: skip
 STAND_IN = {
     "tfds/mnist": "synthetic/256x28x1x10", "tfds/fashion_mnist": "synthetic/256x28x1x10",

@@ -24,25 +24,32 @@ MAY = {
     "optim": {"schedules"},
     "step": {"state", "parallel"},
     "teachers": {"checkpoint_view", "models", "tasks"},
+    "explain": {"models"},
+    "predictor": {"build", "checkpoint_view", "reader", "data", "augment", "explain", "measure", "parallel", "tasks",
+                  "tta"},
     "find_lr": {"build", "preflight", "logs", "defaults"},
+    "measure": {"checkpoint_view", "metrics", "records", "defaults"},
     "precise_bn": {"parallel"},
+    "tta": {"tasks"},
     "distillation": {"array_cache", "teachers", "tasks", "models", "data", "metrics", "parallel"},
     "tasks": {"state", "parallel", "losses", "metrics", "augment", "models"},
     "feed": {"step", "data"},
     "checkpoint": {"checkpoint_view", "parallel"},
     "logs": {"records"},
-    "report": {"records", "metrics", "checkpoint_view"},
+    "report": {"records", "metrics", "checkpoint_view", "defaults", "measure", "explain", "models"},
     "preflight": {"checkpoint_view", "data", "defaults"},
     "recipe": {"losses", "optim", "reader", "schedules", "transfer"},
     "transfer": {"models"},
     "run": {"tasks", "models", "data", "optim", "parallel", "step", "state", "feed", "precise_bn"},
-    "build": {"run", "tasks", "recipe", "models", "data", "augment", "schedules", "parallel", "reader", "distillation"},
-    "evaluate": {"build", "checkpoint", "metrics", "parallel"},
+    "build": {"run", "tasks", "recipe", "models", "data", "augment", "schedules", "parallel", "reader", "distillation",
+              "tta"},
+    "evaluate": {"build", "checkpoint", "checkpoint_view", "measure", "metrics", "parallel", "report", "tta"},
     "train": {"build", "step", "evaluate", "checkpoint", "logs", "report", "metrics", "parallel", "preflight",
               "signals", "records"},
     "main": {"train", "evaluate", "build", "preflight", "config_file", "defaults", "signals"},
 }  # fmt: skip
-APART = {"ablate", "classical", "search", "compress", "export", "serve"}  # may use everything, nothing may use them
+# may use everything, nothing may use them
+APART = {"ablate", "classical", "corrupt", "search", "soup", "compress", "export", "serve"}
 HEAVY = {"matplotlib", "sklearn", "tensorflow_datasets", "grain", "tensorboard", "rich", "orbax", "jax", "flax"}
 
 

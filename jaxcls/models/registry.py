@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import difflib
 import fnmatch
+import re
 from collections.abc import Callable
 
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from jaxcls.errors import UserError
 from jaxcls.models.fpn import FPN
 
 Constructor = Callable[..., nn.Module]
-NECKS = ("", "fpn")
+NECK = re.compile(r"fpn(?:\(([1-9]\d*)\))?")
 
 _MODELS: dict[str, Constructor] = {}
 
@@ -39,8 +40,8 @@ def list_models(pattern: str = "*") -> list[str]:
 def create(name: str, *, num_classes: int = 1000, neck: str = "", **fields) -> nn.Module:
     """The model called `name`, not yet initialised. `dtype` and `param_dtype` may be names, as in "bfloat16".
 
-    `neck="fpn"` puts a feature pyramid between the model and its classifier (`jaxcls.models.fpn`); the fields are then
-    the model's, whose dropout the new classifier takes over.
+    `neck="fpn"` puts a feature pyramid between the model and its classifier (`jaxcls.models.fpn`), of 256 features a
+    level, or `"fpn(64)"` of 64; the fields are then the model's, whose dropout the new classifier takes over.
     Raises UserError for an unknown model or neck, a field that it does not have, or a value that cannot be one.
     """
     if name not in _MODELS:
@@ -53,13 +54,16 @@ def create(name: str, *, num_classes: int = 1000, neck: str = "", **fields) -> n
             raise UserError(f"model {name!r} has no field {field!r}; {_nearest(field, sorted(known))}")
     for field in {"dtype", "param_dtype"} & fields.keys():
         fields[field] = _float_dtype(field, fields[field])
-    if neck not in NECKS:
-        raise UserError(f"neck must be {' or '.join(map(repr, NECKS))}, not {neck!r}")
+    pyramid = NECK.fullmatch(neck)
+    if neck and not pyramid:
+        raise UserError(f"neck must be '', 'fpn', or 'fpn(64)' for 64 features a level, not {neck!r}")
     if not neck:
         return _MODELS[name](num_classes=num_classes, **fields)
     backbone = _MODELS[name](num_classes=0, **fields)
-    return FPN(backbone=backbone, num_classes=num_classes, dropout=backbone.dropout, dtype=backbone.dtype,
-               param_dtype=backbone.param_dtype)  # fmt: skip
+    return FPN(
+        backbone=backbone, features=int(pyramid[1] or 256), num_classes=num_classes, dropout=backbone.dropout,
+        dtype=backbone.dtype, param_dtype=backbone.param_dtype,
+    )  # fmt: skip
 
 
 def parse_field(text: str) -> tuple[str, object]:

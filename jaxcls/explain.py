@@ -1,0 +1,213 @@
+"""Where a net looks: Grad-CAM for nets with feature maps, attention rollout for vision transformers.
+
+Both work on any model of the registry as it is. The maps are coarse (7x7 for most nets at 224 pixels) and say what
+mattered to the score, not why; a map that lights up beside the object is a reason to look at the training pictures.
+"""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend import core
+
+from jaxcls.errors import UserError
+from jaxcls.models.base import Classifier
+from jaxcls.models.vit import ViT
+
+GRAD_CAM, ROLLOUT = "Grad-CAM", "attention rollout"
+CHUNK = 16  # pictures at a time: a backward pass keeps much of the forward one
+STRENGTH = 0.65  # of the colour over a picture where the map is 1
+# RGB from 0 to 1: violet, red, orange, pale yellow. Lightness rises all the way, so it reads in grey and for the
+# colour-blind.
+RAMP = np.array([[40, 11, 84], [137, 34, 106], [212, 72, 66], [251, 155, 6], [252, 255, 164]], np.float32)
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601, as Pillow has it
+
+
+def method(model, picture=None):
+    """ "Grad-CAM", "attention rollout", or None for a model that has neither feature maps nor attention.
+
+    Args:
+      model: a Linen module as `models.create` builds it.
+      picture: (height, width, channels) of its pictures; None for any that are large enough to leave a feature map of
+        more than one place. Nothing is computed, but a trace takes up to two seconds.
+    """
+    if isinstance(model, ViT):
+        return ROLLOUT
+    if picture is None:
+        return GRAD_CAM if isinstance(model, Classifier) else None
+    image = jax.ShapeDtypeStruct((1, *picture), np.float32)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    (_, out), _ = jax.eval_shape(lambda key, x: model.init_with_output(key, x, train=False), key, image)
+    return GRAD_CAM if _last_map(model, out, image.shape) else None
+
+
+def heatmaps(model, variables, images, classes=None):
+    """What the score of a class rests on, picture by picture.
+
+    Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391, section 3) on the last stage that is more than one place, or the
+    attention rollout of vision transformers (Abnar and Zuidema 2020, arXiv 2005.00928, section 3) from the class token
+    to the patches, which is the same for every class. Each map is scaled by itself, then enlarged bilinearly, so maps
+    tell of places, not of how sure the model is, and cannot be compared with each other.
+
+    Args:
+      model: a Linen module as `models.create` builds it.
+      variables: its collections.
+      images: float [n, h, w, c], normalised, as the model sees them.
+      classes: int [n], whose scores are explained; None for the class with the highest logit.
+
+    Returns:
+      float32 [n, h, w]. Grad-CAM: from 0, what does not speak for the class, to 1, the place that speaks most for it;
+      all 0 where no place does. Rollout: from 0, the place attended to least, to 1, the most; all 0 if all are equal.
+
+    Raises:
+      UserError: where the model has no map of more than one place for pictures of this size.
+    """
+    n, parts = len(images), []
+    classes = np.full(n, -1, np.int32) if classes is None else np.asarray(classes, np.int32)
+    size = min(n, CHUNK)
+    for start in range(0, n, CHUNK):
+        some, wanted = (x[start : start + CHUNK] for x in (images, classes))
+        short = [(0, size - len(wanted))]
+        some, wanted = jnp.pad(some, short + [(0, 0)] * 3), np.pad(wanted, short)
+        parts.append(np.asarray(_compiled(model)(variables, some, wanted))[: min(CHUNK, n - start)])
+    return np.concatenate(parts) if parts else np.zeros(np.shape(images)[:3], np.float32)
+
+
+@functools.lru_cache(maxsize=4)
+def _compiled(model):
+    made = _rollout_maps if isinstance(model, ViT) else _cam_maps
+
+    def maps(variables, images, classes):
+        found = made(model, variables, images, classes)
+        return jax.image.resize(found, images.shape[:3], "linear").clip(0, 1)
+
+    return jax.jit(maps)
+
+
+def _cam_maps(model, variables, images, classes):
+    """Equations 1 and 2, [n, rows, columns]; the sum over the channels is divided by its maximum."""
+    values, gradient = map_and_gradient(model, variables, images, classes)
+    weights = gradient.mean(axis=(1, 2), keepdims=True)
+    maps = jax.nn.relu((weights * values).sum(axis=-1))
+    top = maps.max(axis=(1, 2), keepdims=True)
+    return maps / jnp.where(top > 0, top, 1)
+
+
+def map_and_gradient(model, variables, images, classes):
+    """The feature map that Grad-CAM looks at, and the gradient of the score by it: both float32 [n, rows, columns, c].
+
+    The score is the logit of a class (-1: of the highest), before the softmax. Tokens that are patches, such as a
+    Mixer's, count as a map. For use inside a compiled function.
+
+    Raises:
+      UserError: as `heatmaps`.
+    """
+    features, head = _halves(model, variables, images)
+    logits = head(features)
+    classes = jnp.where(classes < 0, logits.argmax(axis=-1), classes)
+
+    def score(features):
+        return jnp.take_along_axis(head(features), classes[:, None], axis=-1).sum()  # examples do not mix
+
+    gradient = jax.grad(score)(features)
+    shape = _map_shape(model, features.shape, images.shape)
+    return tuple(x.astype(jnp.float32).reshape(len(images), *shape, -1) for x in (features, gradient))
+
+
+def rollout(attention):
+    """[n, tokens, tokens] from the weights of each layer, [n, heads, tokens, tokens] from the first to the last.
+
+    Row i says what share of token i, after the last layer, comes from each of the first ones: the product of the
+    layers' matrices, each the mean over its heads and the identity (for the shortcut), half of each.
+    """
+    total = None
+    for weights in attention:
+        mean = weights.astype(jnp.float32).mean(axis=1)
+        layer = 0.5 * (mean + jnp.eye(mean.shape[-1]))
+        total = layer if total is None else layer @ total
+    return total
+
+
+def _rollout_maps(model, variables, images, classes):
+    """[n, rows, columns], from the class token (and the distillation token: their mean is what is classified)."""
+    del classes
+    _, out = model.clone(return_attention=True).apply(variables, images, train=False)
+    extra = 1 + model.distilled
+    maps = rollout(out["attention"])[:, :extra, extra:].mean(axis=1)
+    maps = maps.reshape(len(images), *_grid(model, images.shape))
+    low, high = (reduce(maps, axis=(1, 2), keepdims=True) for reduce in (jnp.min, jnp.max))
+    some = high - low > 1e-6 * high  # what rounding leaves of equal values is no map
+    return jnp.where(some, (maps - low) / jnp.where(some, high - low, 1), 0)
+
+
+def overlay(picture, heat):
+    """A heat map laid over its picture: uint8 [h, w, 3] from uint8 [h, w, 1 or 3] and float [h, w] in 0..1.
+
+    Under the map the picture is grey, so that its colours are not taken for the map's; where the map is 1 it is covered
+    to 65 %, where it is 0 not at all.
+    """
+    heat = np.asarray(heat, np.float32)
+    place = heat * (len(RAMP) - 1)
+    below = np.minimum(place.astype(int), len(RAMP) - 2)
+    part = (place - below)[..., None]
+    colour = RAMP[below] * (1 - part) + RAMP[below + 1] * part
+    cover = STRENGTH * np.sqrt(heat)[..., None]  # the root: half of the way up is seen, too
+    grey = np.asarray(picture, np.float32) @ LUMA[: picture.shape[-1]] / LUMA[: picture.shape[-1]].sum()
+    return np.rint(grey[..., None] * (1 - cover) + colour * cover).astype(np.uint8)
+
+
+def _halves(model, variables, images):
+    """(the feature map, a function from the map to the logits): the model's trace, cut at the map.
+
+    The map becomes an argument in place of what computes it, wherever in the model that is. So no model has to be
+    built for it, and a map that is no module's output (a pooling, say) is as good as one that is.
+    """
+    forward = lambda variables, images: model.apply(variables, images, train=False)  # noqa: E731
+    closed, shapes = jax.make_jaxpr(forward, return_shape=True)(variables, images)
+    key = _last_map(model, shapes[1], images.shape)
+    if key is None:
+        raise UserError(
+            f"{type(model).__name__} leaves no map of more than one place of pictures of {images.shape[1]}x"
+            f"{images.shape[2]}, so there are no heat maps; use larger pictures"
+        )
+    number = jax.tree.unflatten(jax.tree.structure(shapes), range(len(jax.tree.leaves(shapes))))
+    leaves = jax.tree.leaves((variables, images))
+    place = closed.jaxpr.outvars[number[1][key]]
+    features = core.jaxpr_as_fun(closed)(*leaves)[number[1][key]]
+
+    unused = core.Var(place.aval)
+    equations = [
+        eqn.replace(outvars=[unused if var is place else var for var in eqn.outvars]) for eqn in closed.jaxpr.eqns
+    ]
+    debug = closed.jaxpr.debug_info.with_unknown_names()
+    invars = [*closed.jaxpr.invars, place]
+    outvars = [closed.jaxpr.outvars[number[0]]]
+    rest = core.ClosedJaxpr(
+        closed.jaxpr.replace(invars=invars, outvars=outvars, eqns=equations, debug_info=debug), closed.consts
+    )
+    return features, lambda features: core.jaxpr_as_fun(rest)(*leaves, features)[0]
+
+
+def _last_map(model, out, pictures):
+    """The key of the last stage of more than one place; None where there is none."""
+    stages = [key for key in out if key.startswith("stage") and key[5:].isdigit()]
+    for key in sorted(stages, key=lambda key: -int(key[5:])):
+        if math.prod(_map_shape(model, out[key].shape, pictures) or (0,)) > 1:
+            return key
+    return None
+
+
+def _map_shape(model, shape, pictures):
+    """(rows, columns) of a stage of this shape; None where it is no map."""
+    if len(shape) == 4:
+        return shape[1:3]
+    if len(shape) == 3 and hasattr(model, "patch") and shape[1] == math.prod(_grid(model, pictures)):
+        return _grid(model, pictures)
+    return None
+
+
+def _grid(model, pictures):
+    """(rows, columns) of patches of pictures of shape [n, h, w, c]."""
+    return pictures[1] // model.patch, pictures[2] // model.patch

@@ -1,0 +1,150 @@
+"""The comparison of runs as one dict that JSON takes: tests, what changed, a plain sentence for each."""
+
+import os
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from jaxcls.errors import UserError
+from jaxcls.measure import compare, confusion, figures
+from jaxcls.measure.runs import Run, changes, same_rows
+
+
+def report(runs: Sequence[Run]) -> dict:
+    """Compares runs with the first one, and settings with the first one's over their seeds.
+
+    Runs whose configs differ in nothing but the seed are of one setting. A run of another setting is compared with the
+    first setting's run of the same seed, if there is one that looked at the same pictures, else with any that did.
+
+    Returns:
+      dict of split, count, runs (name, folder, setting, seed, step, count, correct, accuracy, interval, loss,
+      balanced_accuracy, parameters, pictures_per_second, device), changes (key -> values), pairs (a, b, only_a,
+      only_b, difference, interval, p, p_holm, verdict), settings (name, runs, mean, sd), over_seeds (a, b, setting,
+      difference, interval, p, p_holm, degrees, verdict), notes and verdict, one sentence for each comparison.
+
+    Raises:
+      UserError: where no run looked at the same pictures as any of the first setting, and seeds can't tell either.
+    """
+    settings = _settings(runs)
+    pairs, notes = _pairs(settings)
+    over_seeds = _over_seeds(settings)
+    if not pairs and not over_seeds:
+        raise UserError(_why_not(settings, runs))
+    _correct(pairs, "McNemar")
+    _correct(over_seeds, "Welch over seeds")
+    table = [_row(run, i) for i, group in enumerate(settings) for run in group]
+    if len({row["device"] for row in table}) > 1:
+        notes.append("The runs were made on different devices: their speeds can't be compared.")
+    if runs[0].split == "validation":
+        notes.append("The split is validation: it chose the checkpoints, so all of these accuracies are optimistic.")
+    if any(not same_rows(group[0], run) for group in settings for run in group):
+        notes.append("The seed drew the split as well: what varies over seeds is training and pictures together.")
+    out = {
+        "split": runs[0].split,
+        "runs": table,
+        "changes": changes([run for group in settings for run in group]),
+        "pairs": pairs,
+        "settings": [_spread(group) for group in settings],
+        "over_seeds": over_seeds,
+        "notes": notes,
+    }
+    setting, settled = {row["name"]: row["setting"] for row in table}, {entry["setting"] for entry in over_seeds}
+    told = [*over_seeds, *(pair for pair in pairs if setting[pair["b"]] not in settled)]
+    return {**out, "verdict": [entry["verdict"] for entry in told]}
+
+
+def _settings(runs):
+    """Runs grouped by setting, in the order in which the settings were named."""
+    groups: dict[tuple, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(run.setting, []).append(run)
+    return list(groups.values())
+
+
+def _pairs(settings):
+    """Paired comparisons, and notes on runs that have no partner."""
+    first, *others = settings
+    left = [(run, first) for group in others for run in group]
+    if not others:  # seeds of one setting: how far apart runs are that differ in nothing
+        left = [(run, first[:1]) for run in first[1:]]
+    pairs, notes = [], []
+    for run, candidates in left:
+        partners = sorted((c for c in candidates if same_rows(c, run)), key=lambda c: c.seed != run.seed)
+        if not partners:
+            notes.append(f"{run.name} predicted other pictures than {' and '.join(c.name for c in candidates)}: "
+                         "no paired test of it.")  # fmt: skip
+            continue
+        a, b = partners[0].right, run.right
+        pairs.append({"a": partners[0].name, "b": run.name, **compare.bootstrap_difference(a, b),
+                      **compare.mcnemar(a, b)})  # fmt: skip
+    return pairs, notes
+
+
+def _over_seeds(settings):
+    """Welch's test of every setting with the first, where both have two runs or more."""
+    out = []
+    for i, group in enumerate(settings[1:], start=1):
+        accuracies = [[run.right.mean() for run in runs] for runs in (settings[0], group)]
+        alike = all(_same_task(settings[0][0], run) for run in group)
+        if alike and (found := compare.welch(*accuracies)):
+            out.append({"a": setting_name(settings[0]), "b": setting_name(group), "setting": i, **found})
+    return out
+
+
+def _correct(entries, test):
+    """Adds Holm's p and the sentence to each."""
+    for entry, p in zip(entries, compare.holm([entry["p"] for entry in entries]), strict=True):
+        entry["p_holm"] = p
+        entry["verdict"] = compare.verdict(p, entry["difference"], entry["a"], entry["b"], test)
+
+
+def _row(run, setting):
+    found = figures.overall(run.found.logits, run.found.label)
+    table = confusion.count(figures.predict(run.found.logits), run.found.label, run.found.logits.shape[1])
+    versions = run.meta.get("versions") or {}
+    return {
+        "name": run.name, "folder": str(run.folder), "setting": setting, "seed": run.seed, "step": run.step,
+        **{key: found[key] for key in ("count", "correct", "accuracy", "interval", "loss")},
+        "balanced_accuracy": confusion.means_over_classes(table)["balanced_accuracy"],
+        "parameters": run.meta.get("parameters"), "pictures_per_second": run.pictures_per_second,
+        "device": f"{versions['device']}, {versions.get('cores')} cores" if "device" in versions else None,
+    }  # fmt: skip
+
+
+def _spread(group):
+    values = [float(run.right.mean()) for run in group]
+    return {"name": setting_name(group), "runs": [run.name for run in group], "mean": float(np.mean(values)),
+            "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None}  # fmt: skip
+
+
+def setting_name(group: Sequence[Run]) -> str:
+    """What runs of one setting are called together: what their names have in common, or the first one's."""
+    if len(group) == 1:
+        return group[0].name
+    shared = os.path.commonprefix([run.name for run in group])
+    return f"{re.sub(r'[-_/. ]*(seed)?[-_/.= ]*$', '', shared) or group[0].name} ({len(group)} seeds)"
+
+
+def _same_task(a, b):
+    return a.config.get("data.name") == b.config.get("data.name") and a.found.logits.shape == b.found.logits.shape
+
+
+def _why_not(settings, runs):
+    """Says why nothing can be compared."""
+    first = settings[0][0]
+    run = next(r for r in runs if r is not first)
+    what = f"{first.folder} and {run.folder} were not evaluated on the same pictures of {first.split}"
+    if len(first.found.label) != len(run.found.label):
+        return f"{what}: {len(first.found.label)} and {len(run.found.label)} rows; compare runs of the same data"
+    classes = [entry.meta.get("classes") for entry in (first, run)]
+    if None not in classes and classes[0] != classes[1]:
+        return f"{what}: their classes have different names or another order; compare runs of the same data"
+    if first.seed != run.seed:
+        return (
+            f"{what}: their seeds, {first.seed} and {run.seed}, draw different splits; compare runs of the same seed, "
+            "or two settings with at least two seeds each"
+        )
+    if first.ids is None or run.ids is None:
+        return f"{what}, as far as can be told; evaluate both again with --mode=eval, which records what the rows are"
+    return f"{what}: rows or labels differ; compare runs of the same data"

@@ -1,0 +1,116 @@
+"""A comparison of runs (comparison.py) as Markdown."""
+
+import json
+
+from jaxcls.measure import compare
+
+MEANING = {
+    "pictures": (
+        "McNemar's test and the bootstrap interval are about these trained models on other pictures like these: would "
+        "the one still be ahead of the other? Another seed may turn the order round."
+    ),
+    "seeds": (
+        "Welch's test is about the settings: would other seeds, on these pictures, come out in the same order? It says "
+        "nothing about other pictures."
+    ),
+    "holm": "p is corrected for {n} comparisons (Holm): with enough of them, some always look like a difference.",
+}
+
+
+def markdown(found: dict) -> str:
+    """A report as Markdown that can be read in a terminal, too."""
+    parts = [f"# {len(found['runs'])} runs on {found['split']}", *[f"**{line}**" for line in found["verdict"]]]
+    rows = [
+        (row["name"], _percent(row["accuracy"]), _interval(row["interval"], ""), str(row["count"]),
+         _percent(row["balanced_accuracy"]), _number(row["loss"]), str(row["step"]),
+         f"{row['parameters']:,}" if row["parameters"] else "", _number(row["pictures_per_second"], 1))
+        for row in found["runs"]
+    ]  # fmt: skip
+    heads = ("run", "accuracy %", "95 % interval", "pictures", "balanced %", "loss", "step", "parameters",
+             "pictures/s")  # fmt: skip
+    parts.append(_table(heads, rows))
+    if found["pairs"]:
+        rows = [
+            (entry["b"], entry["a"], _percent(entry["difference"], "+"), _interval(entry["interval"], "+"),
+             str(entry["only_b"]), str(entry["only_a"]), _p(entry["p"]), _p(entry["p_holm"]))
+            for entry in found["pairs"]
+        ]  # fmt: skip
+        heads = (
+            "run",
+            "less",
+            "difference %",
+            "95 % bootstrap",
+            "it alone right",
+            "other alone",
+            "McNemar p",
+            "Holm p",
+        )
+        parts += ["## Picture by picture", _table(heads, rows), MEANING["pictures"]]
+    parts += _seeds_part(found)
+    several = max(len(found["pairs"]), len(found["over_seeds"]))
+    if several > 1:
+        parts.append(MEANING["holm"].format(n=several))
+    parts.append(_changes_part(found))
+    return "\n\n".join([*parts, *found["notes"]]) + "\n"
+
+
+def _changes_part(found):
+    """A column for each setting; where its runs differ, all their values."""
+    if not found["changes"]:
+        return "The configs do not differ."
+    groups = [[i for i, row in enumerate(found["runs"]) if row["setting"] == k] for k in range(len(found["settings"]))]
+    rows = [
+        (key, *(", ".join(dict.fromkeys(_value(values[i]) for i in group)) for group in groups))
+        for key, values in found["changes"].items()
+    ]
+    return f"## What differs\n\n{_table(('key', *(entry['name'] for entry in found['settings'])), rows)}"
+
+
+def _seeds_part(found):
+    if all(entry["sd"] is None for entry in found["settings"]):
+        return []
+    rows = [
+        (entry["name"], str(len(entry["runs"])), _percent(entry["mean"]), _percent(entry["sd"]))
+        for entry in found["settings"]
+    ]
+    parts = ["## Over seeds", _table(("setting", "runs", "mean %", "sd"), rows)]
+    if found["over_seeds"]:
+        rows = [
+            (entry["b"], entry["a"], _percent(entry["difference"], "+"), _interval(entry["interval"], "+"),
+             _p(entry["p"]), _p(entry["p_holm"]))
+            for entry in found["over_seeds"]
+        ]  # fmt: skip
+        heads = ("setting", "less", "difference %", "95 % interval", "Welch p", "Holm p")
+        parts += [_table(heads, rows), MEANING["seeds"]]
+    return parts
+
+
+def _table(heads, rows):
+    """A Markdown table with columns padded; the first is text, the others stand to the right."""
+    cells = [[str(cell).replace("|", "\\|") for cell in row] for row in (heads, *rows)]
+    widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(heads))]
+    sides = ("<", *">" * (len(heads) - 1))
+    lines = [f"| {' | '.join(map(format, row, map('{}{}'.format, sides, widths)))} |" for row in cells]
+    rule = "|" + "|".join("-" * (w + 2) if not i else "-" * (w + 1) + ":" for i, w in enumerate(widths)) + "|"
+    return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def _percent(value, sign=""):
+    return "" if value is None else f"{100 * value:{sign}.2f}"
+
+
+def _interval(pair, sign):
+    return f"{100 * pair[0]:{sign}.2f} to {100 * pair[1]:{sign}.2f}"
+
+
+def _number(value, digits=4):
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def _p(value):
+    return compare.p_text(value).removeprefix("= ")
+
+
+def _value(value):
+    text = "" if value is None else value if isinstance(value, str) else json.dumps(value)
+    return text if text != "" else "–" if value is None else '""'

@@ -1,0 +1,36 @@
+"""What answers come to: recall and precision of the classes that have a threshold, and the mean cost."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from jaxcls.metrics import wilson_interval
+
+
+def of_answers(thresholds: Sequence[dict], answer, label) -> list[dict]:
+    """Recall and precision of the class of each threshold (of `decision.fit`), given answers, int [n].
+
+    Returns:
+      One dict for each: class, threshold, positives (pictures of the class), found (those answered as it), flagged
+      (answered as it, rightly or not), recall, recall_interval, precision, precision_interval (Wilson, 95 %). Recall
+      and its interval are None where there are no positives, precision and its where nothing is flagged.
+    """
+    answer, label = np.asarray(answer), np.asarray(label)
+    rows = []
+    for entry in thresholds:
+        mine, flagged = label == entry["index"], answer == entry["index"]
+        found, positives, called = int((mine & flagged).sum()), int(mine.sum()), int(flagged.sum())
+        row = {"class": entry["class"], "threshold": entry["threshold"]}
+        row |= {"positives": positives, "found": found, "flagged": called}
+        for name, n in (("recall", positives), ("precision", called)):
+            row[name] = found / n if n else None
+            row[f"{name}_interval"] = list(wilson_interval(found, n)) if n else None
+        rows.append(row)
+    return rows
+
+
+def expected_cost(costs, answer, label) -> float | None:
+    """Mean cost of answers, int [n], given costs [true, answered]; rows answered -1 are left out."""
+    answer, label = np.asarray(answer), np.asarray(label)
+    good = answer >= 0
+    return float(np.asarray(costs, np.float64)[label[good], answer[good]].mean()) if good.any() else None

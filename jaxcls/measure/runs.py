@@ -1,0 +1,169 @@
+"""Runs side by side: what each of them left in its workdir, and which of them looked at the same pictures."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxcls import checkpoint_view
+from jaxcls.errors import UserError
+from jaxcls.measure import figures, stored
+from jaxcls.records import read_metrics
+
+SPLITS = ("test", "validation")
+
+
+class Run(NamedTuple):
+    """A finished run: its name beside the others, its folder, its flat config, and its predictions by rising row."""
+
+    name: str
+    folder: Path
+    config: dict[str, Any]
+    meta: dict[str, Any]  # of the checkpoint; {} where it is gone
+    split: str
+    step: int
+    found: stored.Logits
+    ids: tuple[str, ...] | None  # of the rows, where the run recorded them
+    lines: list[dict[str, Any]]  # of metrics.jsonl
+
+    @property
+    def right(self) -> np.ndarray:
+        """Whether each row is predicted right, bool [n]."""
+        return figures.predict(self.found.logits) == self.found.label
+
+    @property
+    def seed(self):
+        return self.config.get("seed")
+
+    @property
+    def setting(self) -> tuple:
+        """The config without its seed, to be compared."""
+        return tuple(sorted((key, repr(value)) for key, value in self.config.items() if key != "seed"))
+
+    @property
+    def pictures_per_second(self) -> float | None:
+        """Median training speed of the logged stretches, the first left out if there are more; None if not logged."""
+        speeds = [line["pictures_per_second"] for line in self.lines if line.get("pictures_per_second")]
+        return float(np.median(speeds[1:] or speeds)) if speeds else None
+
+
+def load(folders: Sequence, split: str = "") -> list[Run]:
+    """Opens runs to be compared.
+
+    Args:
+      folders: their workdirs, two or more.
+      split: whose logits; "": test where every run has them, else validation.
+
+    Raises:
+      UserError: for fewer than two folders, one given twice, one that is no run, or a run without those logits.
+    """
+    folders = [Path(folder) for folder in folders]
+    if len(folders) < 2:
+        raise UserError("give two runs or more: their workdirs")
+    resolved = [folder.resolve() for folder in folders]
+    for folder, real in zip(folders, resolved, strict=True):
+        if resolved.count(real) > 1:
+            raise UserError(f"{folder} is given twice")
+        if not (real / "eval").is_dir():
+            raise UserError(f"{folder} is no workdir of a run that was evaluated: it has no folder 'eval'")
+    if not split:
+        split = next((s for s in SPLITS if all(stored.steps(folder, s) for folder in folders)), None)
+    if split is None:
+        lacking = [f"{folder}: {' and '.join(_splits(folder)) or 'none'}" for folder in folders]
+        raise UserError(f"the runs have no split in common whose logits are stored ({'; '.join(lacking)}); "
+                        "evaluate them on the same data with --mode=eval")  # fmt: skip
+    return [_load(folder, name, split) for folder, name in zip(folders, names(resolved), strict=True)]
+
+
+def names(paths: Sequence[Path]) -> list[str]:
+    """Short names of folders: their paths from the last folder that all share."""
+    shared = Path(os.path.commonpath(paths))
+    return [(path.relative_to(shared) if path != shared else Path(path.name)).as_posix() for path in paths]
+
+
+def same_rows(a: Run, b: Run) -> bool:
+    """Whether two runs predicted the same pictures, as far as can be told: rows, labels, classes, and names of rows.
+
+    Where not both recorded the names, both must be of the same data (by fingerprint, or at least by its name).
+    """
+    if len(a.found.label) != len(b.found.label) or a.found.logits.shape[1] != b.found.logits.shape[1]:
+        return False
+    classes = [run.meta.get("classes") for run in (a, b)]
+    if None not in classes and classes[0] != classes[1]:
+        return False
+    if not all(np.array_equal(getattr(a.found, key), getattr(b.found, key)) for key in ("label", "index")):
+        return False
+    if a.ids is not None and b.ids is not None:
+        return a.ids == b.ids
+    prints = [(run.meta.get("data") or {}).get("fingerprint") for run in (a, b)]
+    return (prints[0] is not None and prints[0] == prints[1]) or a.config.get("data.name") == b.config.get("data.name")
+
+
+def changes(runs: Sequence[Run]) -> dict[str, list]:
+    """Config keys (and versions) in which runs differ: key -> one value a run, None where a run does not have it."""
+    flat = [
+        run.config | {f"versions.{key}": value for key, value in (run.meta.get("versions") or {}).items()}
+        for run in runs
+    ]
+    keys = sorted(set().union(*flat))
+    found = {key: [entry.get(key) for entry in flat] for key in keys}
+    # a run whose checkpoints are gone has no versions, which is no difference
+    known = {
+        key: [v for v in values if v is not None or not key.startswith("versions.")] for key, values in found.items()
+    }
+    return {key: values for key, values in found.items() if any(v != known[key][0] for v in known[key])}
+
+
+def _load(folder, name, split):
+    step = _step(folder, split)
+    found = stored.read_logits(folder, split, step)
+    order = np.argsort(found.index, kind="stable")
+    found = stored.Logits(*(array[order] for array in found))
+    try:
+        meta = checkpoint_view.read_meta(checkpoint_view.find_step(folder, step))
+    except UserError:
+        meta = {}
+    config = stored.read_json(folder / "config.json") or meta.get("config")
+    if not isinstance(config, dict):
+        raise UserError(f"{folder} has no config.json: it is no workdir of a run")
+    return Run(
+        name, folder, _with_defaults(config), meta, split, step, found, _ids(folder, split, found), read_metrics(folder)
+    )
+
+
+def _with_defaults(config):
+    """The flat config; a key younger than the run had its default in it."""
+    from jaxcls.defaults import default_config
+
+    flat = checkpoint_view.flatten_config(_plain(default_config().to_dict())) | checkpoint_view.flatten_config(config)
+    return {key: value for key, value in flat.items() if value != {}}  # an empty section is none
+
+
+def _plain(value):
+    """As JSON has it: tuples are lists."""
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    return [_plain(entry) for entry in value] if isinstance(value, tuple | list) else value
+
+
+def _step(folder, split):
+    """The step whose logits count: the run's result, where there are any of it; else the newest with logits."""
+    there = stored.steps(folder, split)
+    final = stored.final_step(folder)
+    if not there:
+        raise UserError(f"{folder} holds no logits of {split}: evaluate it with --mode=eval, or compare another split")
+    return final if final in there else there[-1]
+
+
+def _splits(folder):
+    return [split for split in SPLITS if stored.steps(folder, split)]
+
+
+def _ids(folder, split, found):
+    rows = stored.read_json(folder / "eval" / f"{split}-rows.json")
+    names_ = (rows or {}).get("id")
+    if not names_ or found.index.max() >= len(names_):
+        return None
+    return tuple(str(names_[i]) for i in found.index)

@@ -1,0 +1,187 @@
+"""What scripts/predict.py writes: rows in three formats, and heat maps."""
+
+import contextlib
+import csv
+import io
+import json
+import os
+import re
+import sys
+
+import numpy as np
+
+from jaxcls.errors import UserError
+
+SIDE = 224  # pixels at least of the pictures that heat maps are laid over
+
+
+class Table:
+    """Rows for people: class, probability, picture, other classes. What is wrong with a picture is told on stderr."""
+
+    def __init__(self, classes, top, heatmap):
+        del heatmap  # the folder was given by hand: where they lie is known
+        self.width = min(max(map(len, (*classes, "class"))), 28)
+        self.top = top
+
+    def header(self):
+        other = "  other classes" if self.top > 1 else ""
+        return f"{'class':<{self.width}}  probability  {'picture':<40}{other}".rstrip() + "\n"
+
+    def text(self, row):
+        path = "".join(c if c.isprintable() else "?" for c in row["path"])
+        if "error" in row:
+            return f"{'-':<{self.width}}  {'-':>11}  {path:<40}  could not be read\n"
+        others = ", ".join(f"{t['class']} {t['probability']:.1%}" for t in row["top"] if t["class"] != row["class"])
+        return f"{row['class']:<{self.width}}  {row['probability']:>11.1%}  {path:<40}  {others}".rstrip() + "\n"
+
+
+class JsonLines:
+    """One JSON object a line."""
+
+    def __init__(self, **_):
+        pass
+
+    def header(self):
+        return ""
+
+    def text(self, row):
+        text = json.dumps(row, ensure_ascii=False, allow_nan=False)
+        try:
+            text.encode()
+        except UnicodeEncodeError:  # a path that is no UTF-8
+            text = json.dumps(row, allow_nan=False)
+        return text + "\n"
+
+
+class Csv:
+    """One row a picture: path, class, probability, class_1, probability_1, .., heatmap where there are any, error."""
+
+    def __init__(self, classes, top, heatmap):
+        ranks = [f"{what}_{i}" for i in range(1, top + 1) for what in ("class", "probability")]
+        self.columns = ["path", "class", "probability", *ranks, *["heatmap"][: int(heatmap)], "error"]
+
+    def header(self):
+        return self._line(self.columns)
+
+    def text(self, row):
+        flat = {**row, **{f"{k}_{i}": v for i, first in enumerate(row.get("top", ()), 1) for k, v in first.items()}}
+        return self._line([flat.get(column, "") for column in self.columns])
+
+    def _line(self, values):
+        out = io.StringIO()
+        csv.writer(out, lineterminator="\n").writerow(values)
+        return out.getvalue()
+
+
+FORMATS = {"table": Table, "jsonl": JsonLines, "csv": Csv}
+
+
+class Output:
+    """Rows to a file or the standard output, in whole lines. `terminal`: whether people watch them."""
+
+    def __init__(self, form, file, name, interruption):
+        self.form, self.file, self.name, self.interruption = form, file, name, interruption
+        self.terminal = name is None and file.isatty()
+        self._put(form.header())
+
+    def write(self, rows):
+        """Writes rows, all of them or none as far as signals go. Raises UserError where that is not possible."""
+        self._put("".join(map(self.form.text, rows)))
+
+    def _put(self, text):
+        try:
+            with self.interruption.held_off():
+                self.file.write(text)
+                self.file.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise UserError(f"{self.name or 'the output'} can't be written: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def open_output(kind, path, interruption, **fields):
+    """The Output of a format ("table", "jsonl", "csv"), to a file or, for None, to the standard output.
+
+    Args:
+      kind: the format.
+      path: of the file, which is replaced.
+      interruption: what waits while a batch is written.
+      fields: classes (names), top (how many are listed), heatmap (whether there are any).
+
+    Raises:
+      UserError: where the file can't be written.
+    """
+    form = FORMATS[kind](**fields)
+    options = {"encoding": "utf-8", "errors": "surrogateescape"}  # paths come out as the bytes that they are
+    if path is None:
+        if hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(**options)
+        try:  # `... | head` ends quietly
+            yield Output(form, sys.stdout, None, interruption)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "w", newline="", **options)  # noqa: SIM115  closed below
+    except OSError as error:
+        raise UserError(f"--out {path} can't be written: {error.strerror or error}; choose another file.") from error
+    with file:
+        yield Output(form, file, str(path), interruption)
+
+
+class Heatmaps:
+    """PNGs of pictures as the model sees them, each beside itself with its heat map over it.
+
+    Raises:
+      UserError: where the model has no heat maps, or the folder can't be written.
+    """
+
+    def __init__(self, folder, predictor, interruption):
+        self.folder, self.predictor, self.interruption = folder, predictor, interruption
+        if predictor.explains is None:
+            raise UserError(f"--heatmaps: {predictor.name} has none for pictures of this size; leave it out.")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"--heatmaps {folder} can't be written: {error.strerror or error}") from error
+
+    def draw(self, images, answers, names, places):
+        """Writes `<place>-<picture>-<class>.png` for each answer and adds its path to it, as `heatmap`.
+
+        Args:
+          images: prepared pictures.
+          answers: of `Predictor.answers`.
+          names: paths of the pictures.
+          places: their numbers, from 1.
+        """
+        good = [i for i, answer in enumerate(answers) if "error" not in answer]
+        if not good:
+            return
+        seen, maps = self.predictor.heatmaps(images[good], [answers[i]["class"] for i in good])
+        for i, picture, heat in zip(good, seen, maps, strict=True):
+            stem = os.path.splitext(os.path.basename(names[i]))[0]
+            parts = [re.sub(r"[^\w.-]+", "_", text)[:60] for text in (stem, answers[i]["class"])]
+            path = self.folder / f"{places[i]:06d}-{parts[0]}-{parts[1]}.png"
+            try:
+                with self.interruption.held_off():
+                    beside(picture, heat).save(path)
+            except OSError as error:
+                raise UserError(f"--heatmaps {path} can't be written: {error.strerror or error}") from error
+            answers[i]["heatmap"] = str(path)
+
+
+def beside(picture, heat):
+    """A Pillow image: the picture, and at its right the picture with the map over it; small ones are enlarged."""
+    from PIL import Image
+
+    from jaxcls.explain import overlay
+
+    times = max(1, -(-SIDE // max(heat.shape)))
+    large = picture.repeat(times, axis=0).repeat(times, axis=1)
+    size = large.shape[1::-1]
+    heat = np.asarray(Image.fromarray(heat).resize(size, Image.Resampling.BILINEAR)).clip(0, 1)
+    return Image.fromarray(
+        np.concatenate([np.broadcast_to(large, (*large.shape[:2], 3)), overlay(large, heat)], axis=1)
+    )
