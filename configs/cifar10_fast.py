@@ -41,7 +41,7 @@ def get_config(arg=""):
     config.schedule.warmup = "1 step" if tiny else "23%"
     config.schedule.warmup_start = 0.3
     config.schedule.final = 0.105
-    config.eval.tta = ("flip", "shift(1)")
+    config.eval.tta = ("shift(1)", "flip")
     config.eval.every = "100%"
     config.checkpoint.every = "1 epoch"
     return config

@@ -1,4 +1,4 @@
-"""Exact evaluation: every example once, from stored logits."""
+"""Exact evaluation: every example once, from stored logits; and the report that is made of them."""
 
 import contextlib
 import json
@@ -7,9 +7,10 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from jaxcls import build, metrics, parallel
+from jaxcls import build, metrics, parallel, tta
 from jaxcls.checkpoint import Checkpoints
 from jaxcls.errors import UserError
+from jaxcls.tasks.distill import without_hints
 
 
 def evaluate(feed, state):
@@ -24,12 +25,103 @@ def evaluate(feed, state):
 
 
 def save_predictions(workdir, split, step, predictions):
-    """Writes `eval/<split>-<step>.npz` (logits, label, index), of which every figure can be computed again."""
+    """Writes `eval/<split>-<step>.npz` (logits, label, index), of which every figure can be computed again.
+
+    `step` may bear the suffix of another test-time augmentation than the run's own (tta.suffix).
+    """
     path = Path(workdir) / "eval" / f"{split}-{step}.npz"
     if jax.process_index() == 0:
         with _replacing(path) as temporary, open(temporary, "wb") as file:
             np.savez(file, **predictions)
     return path
+
+
+def save_rows(workdir, split, source):
+    """Writes `eval/<split>-rows.json`: what the rows of a split are called, and what else is known of them.
+
+    {"id": [str], "columns": {name: [value]}, "fingerprint": that of the split}. For a folder an id is the path relative
+    to its root. Columns are the items of a row beyond picture, label and id, and "folder", the folders below that of
+    the class, where there are any. A file that was made of the same data stays as it is.
+    """
+    path = Path(workdir) / "eval" / f"{split}-rows.json"
+    if jax.process_index() == 0 and _fingerprint(path) != source.fingerprint:
+        names, columns = rows_of(source)
+        folders = sub_folders(names, [source.classes[label] for label in source.labels])
+        columns = {**columns, **({"folder": folders} if any(folders) else {})}
+        with _replacing(path) as temporary:
+            content = {"id": names, "columns": columns, "fingerprint": source.fingerprint}
+            temporary.write_text(json.dumps(content, default=str) + "\n")
+    return path
+
+
+def rows_of(source):
+    """(ids, columns): lists with an entry a row; columns: name -> what the rows hold beyond picture, label and id.
+
+    No row is read where the source knows its ids (`ids`) and its first row holds no more than picture, label and id.
+    """
+    base, indices = getattr(source, "source", source), getattr(source, "indices", range(len(source)))
+    extra = [key for key in source[0] if key not in ("image", "label", "id")]
+    if hasattr(base, "ids") and not extra:
+        return [base.ids[row] for row in indices], {}
+    names, columns = [], {key: [] for key in extra}
+    for row in range(len(source)):
+        item = source[row]
+        names.append(item["id"])
+        for key, values in columns.items():
+            value = item.get(key)
+            values.append(value.item() if isinstance(value, np.generic) else value)
+    return names, columns
+
+
+def sub_folders(names, classes):
+    """The folders between that of the class and the file, "" for none, of ids such as "train/cats/site 1/3.jpg"."""
+    paths = [name.split("/")[:-1] for name in names]
+    for depth in (1, 0):  # with and without a folder of the split
+        if all(len(path) > depth and path[depth] == name for path, name in zip(paths, classes, strict=True)):
+            return ["/".join(path[depth + 1 :]) for path in paths]
+    return [""] * len(names)
+
+
+def _fingerprint(path):
+    try:
+        return json.loads(path.read_bytes())["fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def weights(state):
+    """The collections of the model that answers, as host arrays: averages where there are any, no additions of a task.
+
+    No other process takes part, while reading a checkpoint waits for all of them.
+    """
+    chosen = state.extra.get("ema", {"params": state.params, "model_state": state.model_state})
+    return jax.device_get({"params": without_hints(chosen["params"]), **chosen["model_state"]})
+
+
+def report(job, workdir, state, warn):
+    """Calibrates a state on its validation logits and writes the report of the run; call it on the main process alone.
+
+    Args:
+      job: a run.Run.
+      workdir: folder of the run, with the stored logits of the state's step, if there is a split to evaluate on.
+      state: that was evaluated, replicated.
+      warn: where a line goes if that fails: an evaluation is worth something without its report.
+
+    Returns:
+      The path of the page, or None.
+    """
+    from jaxcls.measure import decision
+    from jaxcls.report import page, pictures
+
+    try:
+        step = int(state.step) if final_split(job) else None
+        if step is not None:
+            decision.fit_run(workdir, step)
+        seen = pictures.Pictures(job, weights(state))
+        return page.write_report(workdir, step, pictures=seen, note=warn)
+    except Exception as error:  # memory that does not suffice for heat maps, a full disk, a mistake of ours
+        warn(f"no report was written: {' '.join(f'{type(error).__name__}: {error}'.split())[:300]}")
+        return None
 
 
 def describe(figures):
@@ -49,7 +141,9 @@ def final_split(run):
 
 
 def run(config, workdir, *, step=None, note=print):
-    """`--mode=eval`: evaluates a checkpoint on all splits but train, prints and stores the figures.
+    """`--mode=eval`: evaluates a checkpoint on all splits but train, prints and stores the figures, writes the report.
+
+    With another config.eval.tta than the run's own the predictions get a name of their own, and the report stays.
 
     Args:
       config: the run's config.
@@ -74,13 +168,26 @@ def run(config, workdir, *, step=None, note=print):
     state, _ = found
     number = int(state.step)
     state = job.parallel.replicate(state)
-    results = {}
+    results, variant = {}, tta.suffix(job.config.eval.tta, _own_tta(workdir, job.config))
     for split in ("validation", "test"):
         if split in job.sources:
             results[split], predictions = evaluate(job.eval_feed(split), state)
-            path = save_predictions(workdir, split, number, predictions)
+            path = save_predictions(workdir, split, f"{number}{variant}", predictions)
+            save_rows(workdir, split, job.sources[split])
             note(f"step {number}, {split}: accuracy {describe(results[split])}; logits in {path}")
+    if jax.process_index() == 0 and not variant:
+        path = report(job, workdir, state, warn=lambda text: note(f"warning: {text}"))
+        if path:
+            note(f"report: {path}")
     return results
+
+
+def _own_tta(workdir, config):
+    """The test-time augmentation that a run was made with; of a run that has stored no config that of `config`."""
+    try:
+        return json.loads((Path(workdir) / "config.json").read_bytes())["eval"].get("tta", ())
+    except (OSError, ValueError, KeyError):
+        return config.eval.tta
 
 
 def write_json(path, value):

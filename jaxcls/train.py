@@ -12,7 +12,7 @@ import optax
 from jaxcls import build, metrics, parallel, preflight
 from jaxcls.checkpoint import Checkpoints
 from jaxcls.errors import UserError
-from jaxcls.evaluate import describe, evaluate, final_split, save_predictions, write_json
+from jaxcls.evaluate import describe, evaluate, final_split, report, save_predictions, save_rows, write_json
 from jaxcls.logs import Logger
 from jaxcls.signals import Signals, Stopped
 
@@ -64,9 +64,9 @@ def fit(job, workdir):
                 state = Loop(job, workdir, checkpoints, log, memory).train(state, start)
         finally:
             checkpoints.close()
-        results = finish(job, workdir, checkpoints, state, log)
+        results, state = finish(job, workdir, checkpoints, state, log)
         if main_process:
-            summarise(job, workdir, results, log)
+            summarise(job, workdir, results, state, log)
     return results
 
 
@@ -213,7 +213,7 @@ class Loop:
 
     def _meta(self, step, figures):
         """The JSON item of a checkpoint: all that is needed to inspect, evaluate or serve it with nothing else."""
-        job = self.job
+        job, source = self.job, self.job.sources["train"]
         self.memory["saved"] = step
         return {
             "step": step,
@@ -224,7 +224,11 @@ class Loop:
             "normalize": {"mean": list(job.normalize[0]), "std": list(job.normalize[1])},
             "metrics": {f"validation_{k}": v for k, v in figures.items()},
             "pretrained": self.memory.get("pretrained"),
-            "data": {"name": job.config.data.name, "fingerprint": job.sources["train"].fingerprint},
+            "data": {
+                "name": job.config.data.name,
+                "fingerprint": source.fingerprint,
+                "picture": list(source.images.shape[1:]) if hasattr(source, "images") else None,  # where all are alike
+            },
             "versions": preflight.versions(),
             "loop": json.loads(json.dumps(self.memory)),
         }
@@ -235,13 +239,14 @@ class Loop:
 
 
 def finish(job, workdir, checkpoints, state, log):
-    """The final evaluation: the best checkpoint where a validation split chose one, else the last state.
+    """The final evaluation: of the best checkpoint where a validation split chose one, else of the last state.
 
+    Returns (split -> figures, that state).
     The test split is looked at here and nowhere before.
     """
     split = final_split(job)
     if split is None:
-        return {}
+        return {}, state
     best = parallel.agree(checkpoints.best) if job.selects else None
     if best is not None and best != int(state.step):
         found = checkpoints.restore(jax.device_get(state), note=log.warn, step=best)
@@ -250,16 +255,17 @@ def finish(job, workdir, checkpoints, state, log):
     with log.waiting(f"evaluating step {step} on {split}"):
         figures, predictions = evaluate(job.eval_feed(split), state)
     save_predictions(workdir, split, step, predictions)
+    save_rows(workdir, split, job.sources[split])
     log.scalars(job.total_steps, figures, split=split)
     results = {split: {**figures, "step": step}}
     if "correct" in figures:
         results[split]["interval"] = metrics.wilson_interval(figures["correct"], figures["count"])
     if jax.process_index() == 0:
         write_json(Path(workdir) / "results.json", results)
-    return results
+    return results, state
 
 
-def summarise(job, workdir, results, log):
+def summarise(job, workdir, results, state, log):
     """What was found, where it lies, what to type next."""
     from jaxcls.report.curves import write_curves
 
@@ -274,12 +280,16 @@ def summarise(job, workdir, results, log):
         rows.append(("curves", str(write_curves(workdir)[0])))
     except UserError as error:
         rows.append(("curves", f"none: {error}"))
+    with log.waiting("writing the report"):
+        page = report(job, workdir, state, warn=log.warn)
+    rows.append(("report", page or "none"))
     log.summary(
         f"{job.config.model.name} on {job.config.data.name}",
         rows,
         [
             ("look into the checkpoint", f"python scripts/inspect_checkpoint.py {workdir}"),
             ("evaluate it again", f"python -m jaxcls.main --mode=eval --workdir={workdir}"),
+            ("predict pictures", f"python scripts/predict.py {workdir} PICTURE_OR_FOLDER"),
             ("watch the curves", f"tensorboard --logdir={workdir}/events"),
         ],
     )

@@ -1,0 +1,224 @@
+"""How often a trained net is right under the common corruptions: every picture at every strength, in one pass.
+
+The pictures are those that evaluation shows the net, as `config.data.eval_transform` leaves them, corrupted just
+before they are normalised. The noise of a picture depends on its row and the seed alone.
+"""
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcls import build, corrupt, evaluate, parallel
+from jaxcls.augment.base import fold, to_uint8
+from jaxcls.checkpoint import Checkpoints
+from jaxcls.corrupt import errors
+from jaxcls.data import sources
+from jaxcls.errors import UserError
+from jaxcls.reader import choose
+from jaxcls.tasks.base import Wrapper
+from jaxcls.tasks.wrappers import Transformed
+
+FILE = "robustness.json"
+LINE_SECONDS = 10.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What is measured.
+
+    Attributes:
+      corruptions: names; () for all 15.
+      strengths: from 1 to 5.
+      split: "" for test, else validation where there is no test.
+      limit: as many pictures, drawn by the seed; 0 for all.
+      step: of the checkpoint; None for the best one, else the newest.
+      seed: of the noise and of the pictures drawn.
+    """
+
+    corruptions: tuple[str, ...] = ()
+    strengths: tuple[int, ...] = corrupt.STRENGTHS
+    split: str = ""
+    limit: int = 0
+    step: int | None = None
+    seed: int = 0
+
+
+class Corrupted(Wrapper):
+    """Predicts `{"right"}`: bool [n, 1 + corruptions x strengths], whether the class is the label; without one first.
+
+    One version of the batch after the other goes through the net, in a loop that is compiled once.
+
+    Args:
+      inner: the run's task; its `Transformed` is told to corrupt what it has made of an evaluation batch.
+      names: of the corruptions.
+      strengths: of each.
+      normalize: (mean, std) of the run.
+      seed: of the noise.
+    """
+
+    def __init__(self, inner, names, strengths, normalize, seed):
+        super().__init__(inner)
+        task = inner
+        while not isinstance(task, Transformed):
+            task = task.inner
+        pairs = [(0, 0), *((i, strength) for i in range(len(names)) for strength in strengths)]
+        self.pairs = np.array(pairs, np.int32)
+        task.evaluate = _corrupting(task.evaluate, names, normalize, seed)
+
+    def predict(self, state, batch):
+        """See the class."""
+
+        def right(pair):
+            out = self.inner.predict(state, {**batch, "corruption": pair[0], "strength": pair[1]})
+            return jnp.argmax(out["logits"], axis=-1) == batch["label"]
+
+        return {"right": jax.lax.map(right, jnp.asarray(self.pairs)).T}
+
+
+def _corrupting(evaluate, names, normalize, seed):
+    """`evaluate` of a batch, and then the corruption and the strength that the batch names, if it does."""
+    mean, std = (np.asarray(value, np.float32) for value in normalize)
+    branches, numbers = corrupt.branches(names), np.array([list(corrupt.CORRUPTIONS).index(name) for name in names])
+
+    def run(batch):
+        made = evaluate(batch)
+        if "corruption" not in batch:
+            return made
+        kind, base = batch["corruption"], jax.random.key(seed)
+        keys = fold(jax.vmap(lambda row: jax.random.fold_in(base, row))(batch["index"]), jnp.asarray(numbers)[kind])
+        images = to_uint8((made["image"] * std + mean) * 255)  # exact: that is what they were before
+        images = jax.lax.switch(kind, branches, keys, images, batch["strength"])
+        return {**made, "image": (images.astype(jnp.float32) / 255 - mean) / std}
+
+    return run
+
+
+def run(config, workdir, options, note=print):
+    """Measures a run and writes `robustness.json` into its workdir.
+
+    Args:
+      config: of the run.
+      workdir: of the run.
+      options: Options.
+      note: where lines about the progress go.
+
+    Returns:
+      What is written: split, step, count, data, options, `accuracy` and `error` without a corruption, `errors`
+      (corruption -> {strength: share}), `mean_errors` (corruption -> share), `mean_error`.
+
+    Raises:
+      UserError: for options, data or a checkpoint that can't be used.
+    """
+    names = tuple(dict.fromkeys(options.corruptions or corrupt.CORRUPTIONS))
+    for name in names:
+        choose("--corruptions", name, corrupt.CORRUPTIONS)
+    strengths = tuple(sorted(set(options.strengths)))
+    if not strengths or not set(strengths) <= set(corrupt.STRENGTHS):
+        raise UserError("--strengths are whole numbers from 1 to 5.")
+    job = build.build(config)
+    split = options.split or evaluate.final_split(job)
+    if split not in job.sources:
+        raise UserError(f"there is no {split or 'test'} split to measure on; there is {', '.join(job.sources)}.")
+    source = job.sources[split]
+    job.sources[split] = _drawn(source, options)
+    state, step = _restored(job, workdir, options.step, note)
+    task = Corrupted(job.task, names, strengths, job.normalize, options.seed)
+    feed = job.eval_feed(split, task)
+    _count_batches(feed, -(-len(job.sources[split]) // job.eval_batch_size), note)
+    note(f"{len(job.sources[split]):,} pictures of {split}, each {len(task.pairs)} times; compiling ...")
+    right = feed(state)["right"]
+    share = 1 - right.mean(axis=0)
+    table = share[1:].reshape(len(names), len(strengths))
+    found = {
+        name: {str(strength): float(error) for strength, error in zip(strengths, row, strict=True)}
+        for name, row in zip(names, table, strict=True)
+    }
+    report = {
+        "split": split, "step": step, "count": len(right), "limit": options.limit, "seed": options.seed,
+        "data": {"name": config.data.name, "fingerprint": source.fingerprint, "classes": len(source.classes)},
+        "picture": list(job.picture), "accuracy": 1 - float(share[0]), "error": float(share[0]), "errors": found,
+        "mean_errors": errors.means(found), "mean_error": errors.mean_error(found),
+    }  # fmt: skip
+    save(report, workdir)
+    return report
+
+
+def save(report, workdir):
+    """Writes `robustness.json`. Raises UserError where it can't be written."""
+    if jax.process_index() == 0:
+        evaluate.write_json(Path(workdir) / FILE, report)
+
+
+def read(workdir, like):
+    """The report that an earlier measurement left in a workdir, if it is of the same pictures and noise; else None.
+
+    Args:
+      workdir: of another run.
+      like: the report it is to be compared with, whose corruptions and strengths it must have.
+    """
+    try:
+        report = json.loads((Path(workdir) / FILE).read_text())
+        same = all(report[key] == like[key] for key in ("split", "count", "limit", "seed", "data"))
+        errors = {name: {s: report["errors"][name][s] for s in found} for name, found in like["errors"].items()}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return {**report, "errors": errors} if same else None
+
+
+def compare(report, baseline=None, name="AlexNet"):
+    """A report with `baseline`: the errors by those of another report, or by AlexNet's published ones on ImageNet-C.
+
+    Raises:
+      UserError: for AlexNet's, where the pictures are not of 1,000 classes or some strengths are missing.
+    """
+    if baseline is None:
+        complete = all(len(found) == len(corrupt.STRENGTHS) for found in report["errors"].values())
+        if report["data"]["classes"] != 1000 or not complete:
+            raise UserError("--baseline alexnet is for ImageNet's 1,000 classes at all five strengths.")
+        ratios = errors.against(errors.means(report["errors"]), errors.ALEXNET)
+    else:
+        ours, theirs = (errors.means(each["errors"]) for each in (report, baseline))
+        ratios = errors.against(ours, theirs, report["error"], baseline["error"])
+    return {**report, "baseline": {"name": name, **ratios}}
+
+
+def _drawn(source, options):
+    """The source, or as many rows of it as are wanted, in order."""
+    if not 0 < options.limit < len(source):
+        return source
+    rows = np.random.default_rng(options.seed).permutation(len(source))[: options.limit]
+    return sources.subset(source, np.sort(rows))
+
+
+def _restored(job, workdir, step, note):
+    """(replicated state, step) of a run's checkpoint."""
+    checkpoints = Checkpoints(workdir, transient=job.task.transient, read_only=True)
+    step = parallel.agree(checkpoints.best) if step is None else step
+    found = checkpoints.restore(job.init_state(), note, step=step)
+    if found is None:
+        raise UserError(f"{workdir} holds no finished checkpoint; train first with --mode=train.")
+    return job.parallel.replicate(found[0]), int(found[0].step)
+
+
+def _count_batches(feed, total, note):
+    """Makes a feed tell how far it is, every ten seconds."""
+    compiled, began, done, told = feed.compiled, None, 0, 0.0
+
+    def counted(*args):
+        nonlocal began, done, told
+        out = jax.block_until_ready(compiled(*args))
+        now, done = time.monotonic(), done + 1
+        if began is None:
+            began = told = now  # the first batch compiles, and says nothing about the others
+        elif now - told > LINE_SECONDS and done < total:
+            told = now
+            left = (now - began) / (done - 1) * (total - done)
+            note(f"batch {done:,} of {total:,}, about {left / 60:.1f} minutes left")
+        return out
+
+    feed.compiled = counted

@@ -1,0 +1,157 @@
+"""What a report is made of: the files that a run and its evaluation left in the workdir, read once."""
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxcls import checkpoint_view
+from jaxcls.errors import UserError
+from jaxcls.measure import calibration, decision, figures, stored
+from jaxcls.records import read_metrics
+
+
+@dataclasses.dataclass
+class Evidence:
+    """A run and one evaluation of it.
+
+    Attributes:
+      workdir: folder of the run.
+      split, step: of the evaluation; "" and None where nothing was evaluated.
+      logits, label, index: the stored predictions (measure.stored); None without an evaluation.
+      classes: names.
+      meta: the JSON item of the step's checkpoint, or of another step's where that is gone; {} without any.
+      config: the run's config as nested dicts.
+      lines: `metrics.jsonl`.
+      rows: `eval/<split>-rows.json` ({"id", "columns"}); None without.
+      decision: `calibration/<step>.json` (measure.decision); None without.
+      validation: predictions of the validation split at the same step, where the report is about another one.
+    """
+
+    workdir: Path
+    split: str = ""
+    step: int | None = None
+    logits: np.ndarray | None = None
+    label: np.ndarray | None = None
+    index: np.ndarray | None = None
+    classes: tuple[str, ...] = ()
+    meta: dict[str, Any] = dataclasses.field(default_factory=dict)
+    config: dict[str, Any] = dataclasses.field(default_factory=dict)
+    lines: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    rows: dict[str, Any] | None = None
+    decision: dict[str, Any] | None = None
+    validation: stored.Logits | None = None
+
+    @property
+    def measured(self) -> bool:
+        """Whether there are predictions to speak of."""
+        return self.logits is not None
+
+    @property
+    def selected(self) -> bool:
+        """Whether a validation split chose the checkpoint."""
+        return self.split == "validation" or any(line.get("split") == "validation" for line in self.lines)
+
+    @functools.cached_property
+    def figures(self) -> dict[str, Any]:
+        """measure.figures.figures of the split."""
+        return figures.figures(self.logits, self.label, self.classes)
+
+    @functools.cached_property
+    def probability(self) -> np.ndarray:
+        """[n, classes], as the model states them."""
+        return calibration.probabilities(self.logits)
+
+    @functools.cached_property
+    def predicted(self) -> np.ndarray:
+        """The first class, int [n]; -1 where a logit is NaN."""
+        return figures.predict(self.logits)
+
+    @functools.cached_property
+    def confidence(self) -> np.ndarray:
+        """The probability of the first class, [n]; NaN where a logit is."""
+        return self.probability.max(axis=1)
+
+    @functools.cached_property
+    def temperature(self) -> float | None:
+        """The calibrated one, or the one that fits validation; None where there is no validation to fit it on."""
+        if self.decision:
+            return float(self.decision["temperature"])
+        found = self.validation
+        return None if found is None else calibration.fit_temperature(found.logits, found.label)
+
+    @functools.cached_property
+    def calibrated(self) -> np.ndarray | None:
+        """`probability` at that temperature."""
+        return None if self.temperature is None else calibration.probabilities(self.logits, self.temperature)
+
+    def name(self, label: int) -> str:
+        """A class's name; "no class" for -1."""
+        return self.classes[label] if label >= 0 else "no class (not a number)"
+
+    def identifier(self, i: int) -> str:
+        """What the picture of evaluated row i is called."""
+        row = int(self.index[i])
+        ids = (self.rows or {}).get("id", ())
+        return str(ids[row]) if row < len(ids) else f"{self.split} picture {row}"
+
+
+def read(workdir, split: str | None = None, step: int | None = None) -> Evidence:
+    """Reads the evidence of a run.
+
+    Args:
+      workdir: folder of the run.
+      split: None for test where it was evaluated, else validation.
+      step: None for the step of the result (`measure.stored.final_step`), else the newest that was evaluated.
+
+    Raises:
+      UserError: if the workdir holds no run, the evaluation asked for is not there, or a file is damaged.
+    """
+    workdir = Path(workdir)
+    config, lines = stored.read_json(workdir / "config.json"), read_metrics(workdir)
+    split, step = _choose(workdir, split, step)
+    if config is None and not lines and not split:
+        raise UserError(f"{workdir} holds no run: neither config.json nor metrics.jsonl nor eval/ is there")
+    found = Evidence(workdir, config=config or {}, lines=lines, meta=_meta(workdir, step))
+    found.config = found.config or found.meta.get("config", {})
+    found.classes = tuple(map(str, found.meta.get("classes", ())))
+    if not split:
+        return found
+    predictions = stored.read_logits(workdir, split, step)
+    found.split, found.step = split, step
+    found.logits, found.label, found.index = predictions
+    if len(found.classes) != found.logits.shape[1]:
+        found.classes = tuple(map(str, range(found.logits.shape[1])))
+    found.rows = stored.read_json(workdir / "eval" / f"{split}-rows.json")
+    found.decision = decision.read(workdir, step)
+    if split != "validation" and step in stored.steps(workdir, "validation"):
+        found.validation = stored.read_logits(workdir, "validation", step)
+    return found
+
+
+def _choose(workdir, split, step):
+    """(split, step) of the evaluation to show; ("", None) where there is none."""
+    splits = [split] if split else ["test", "validation"]
+    wanted = step if step is not None else stored.final_step(workdir)
+    for name in splits:
+        there = stored.steps(workdir, name)
+        if wanted in there:
+            return name, wanted
+        if there and step is None:
+            return name, there[-1]
+    if split or step is not None:
+        name = splits[0]
+        stored.read_logits(workdir, name, wanted if wanted is not None else 0)  # raises: says what there is
+    return "", None
+
+
+def _meta(workdir, step):
+    """The metadata of a step's checkpoint, of the newest one where that is gone, {} where there is none."""
+    for number in (step, None):
+        try:
+            return checkpoint_view.read_meta(checkpoint_view.find_step(workdir, number))
+        except UserError:
+            continue
+    return {}

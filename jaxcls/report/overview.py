@@ -1,0 +1,216 @@
+"""The beginning of the report: one plain sentence, what to be careful about, the figures, what was measured."""
+
+import functools
+
+import numpy as np
+
+from jaxcls.checkpoint_view import flatten_config
+from jaxcls.measure import stored
+from jaxcls.measure.curves import first
+from jaxcls.report.evidence import Evidence
+from jaxcls.report.markup import folded, join, number, paragraph, percent, section, table, tag, unordered
+
+FEW, FEW_OF_CLASS = 100, 10  # pictures below which a figure is called rough
+MARGIN = 0.05  # differences of shares below this are not worth a warning
+
+# Key, name, explanation; in the order of the table.
+FIGURES = (
+    ("accuracy", "Accuracy", "share of pictures whose first class is the right one"),
+    ("top5", "Top-5 accuracy", "share whose right class is among the first five"),
+    ("balanced_accuracy", "Balanced accuracy", "mean over classes of the share found; rare classes count as much"),
+    ("macro.precision", "Precision, macro", "mean over classes of: of those called so, the share that is"),
+    ("macro.recall", "Recall, macro", "mean over classes of: of those that are, the share called so"),
+    ("macro.f1", "F1, macro", "mean over classes of the harmonic mean of precision and recall"),
+    ("weighted.precision", "Precision, weighted", "the same, classes weighted by their number of pictures"),
+    ("weighted.recall", "Recall, weighted", "the same; equals the accuracy"),
+    ("weighted.f1", "F1, weighted", "the same"),
+    ("kappa", "Cohen's kappa", "agreement beyond chance: 0 guessing, 1 perfect"),
+    ("mcc", "Matthews correlation", "correlation of predicted and true classes: 0 guessing, 1 perfect"),
+    ("roc_auc", "Area under ROC", "chance that a picture of a class ranks above one of another; mean over classes"),
+    ("average_precision", "Average precision", "area under precision over recall; mean over classes"),
+    ("loss", "Negative log-likelihood", "in nats a picture; punishes confident mistakes"),
+    ("brier", "Brier score", "squared error of the probabilities, summed over classes: 0 best, 2 worst"),
+    ("ece", "Calibration error (ECE)", "mean distance of stated probability and share that is right, 15 equal bins"),
+    ("adaptive_ece", "Calibration error, adaptive", "the same with bins of equally many pictures"),
+)
+SHARES = ("accuracy", "top5", "balanced_accuracy", "macro.precision", "macro.recall", "macro.f1", "weighted.precision",
+          "weighted.recall", "weighted.f1", "ece", "adaptive_ece")  # fmt: skip
+
+
+def title(found: Evidence) -> str:
+    """The model and the set, of a folder its last name."""
+    config = found.config
+    model, data = (config.get(key, {}).get("name") for key in ("model", "data"))
+    if not (model and data):
+        return found.workdir.resolve().name
+    return f"{model} on {data.rstrip('/').rpartition('/')[2] if data.startswith('folder/') else data}"
+
+
+def overview(found: Evidence):
+    """Verdict, tiles and cautions; of a run without an evaluation that there is none."""
+    if not found.measured:
+        return paragraph(
+            "Nothing was measured: there are no predictions of a test or validation split in this run, so this page "
+            "shows how training went, and nothing about how good the model is.",
+            class_="verdict",
+        )
+    warnings = cautions(found)
+    box = tag("div", tag("strong", "Before you rely on it"), unordered(warnings), class_="cautions")
+    return join([paragraph(verdict(found), class_="verdict"), tiles(found), box if warnings else ""])
+
+
+def verdict(found: Evidence) -> str:
+    """How good the model is, in words that need no training."""
+    f = found.figures
+    low, high = f["interval"]
+    unseen = " that played no part in training" if found.split == "test" else ""
+    right = "all" if f["correct"] == f["count"] else f"{f['correct']:,} ({percent(f['accuracy'])})"
+    said = [
+        f"Of {f['count']:,} {found.split} pictures{unseen} it named {right} correctly; on further pictures of the same "
+        f"kind expect {percent(low)} to {percent(high)} (95\N{NO-BREAK SPACE}% interval)."
+    ]
+    common = max(f["per_class"], key=lambda row: row["support"])
+    said.append(f"Always answering “{common['name']}” would be right in {percent(common['support'] / f['count'])}.")
+    weak = weakest(found)
+    if weak and weak["recall"] < f["accuracy"]:
+        low, high = weak["recall_interval"]
+        found_ones = round(weak["recall"] * weak["support"])
+        said.append(
+            f"Weakest class: “{weak['name']}”, {found_ones:,} of {weak['support']:,} found "
+            f"({percent(weak['recall'])}, interval {percent(low)} to {percent(high)})."
+        )
+    return " ".join(said)
+
+
+def weakest(found: Evidence):
+    """The class with the lowest recall (the most pictures of equals); None without classes that have pictures."""
+    there = [row for row in found.figures["per_class"] if row["support"]]
+    return min(there, key=lambda row: (row["recall"], -row["support"]), default=None)
+
+
+def tiles(found: Evidence):
+    """The figures that most ask for, large."""
+    f = found.figures
+    low, high = f["interval"]
+    shown = [("Accuracy", percent(f["accuracy"]), f"95\N{NO-BREAK SPACE}% interval {percent(low)} to {percent(high)}")]
+    if "top5" in f:
+        shown.append(("Top-5", percent(f["top5"]), "right class among the first five"))
+    shown.append(("Balanced accuracy", percent(f["balanced_accuracy"]), "rare classes count as much"))
+    shown.append(("F1, macro", percent(f["macro"]["f1"]), "mean over classes"))
+    shown.append(("Area under ROC", number(f["roc_auc"]), "0.5 is guessing, 1 perfect"))
+    shown.append(("Calibration error", percent(f["ece"]), "stated against observed"))
+    return tag(
+        "div", *(tag("div", tag("span", name), tag("b", value), tag("span", more)) for name, value, more in shown),
+        class_="tiles",
+    )  # fmt: skip
+
+
+def cautions(found: Evidence) -> list[str]:
+    """What stands between the figures and a belief in them, a sentence each."""
+    f = found.figures
+    said = []
+    if found.split == "validation":
+        said.append(
+            "These pictures also chose the checkpoint, so the figures are optimistic; a test split would tell more."
+        )
+    if f["nonfinite"]:
+        said.append(f"For {f['nonfinite']:,} pictures the model's answer is not a number; they count as wrong.")
+    if f["count"] < FEW:
+        said.append(f"{f['count']} pictures are few: all figures here are rough.")
+    common = max(row["support"] for row in f["per_class"]) / f["count"]
+    if f["interval"][0] <= common:
+        said.append("It is not shown to be better than always answering the most frequent class.")
+    said += _about_classes(f)
+    if f["accuracy"] - f["balanced_accuracy"] > MARGIN:
+        said.append(
+            f"It is better on frequent classes than on rare ones: accuracy {percent(f['accuracy'])}, but "
+            f"{percent(f['balanced_accuracy'])} where every class counts the same."
+        )
+    said += _about_confidence(found)
+    lines = (line for line in found.lines if line.get("split", "train") == "train")
+    training = [line["accuracy"] for line in lines if "accuracy" in line]
+    if training and training[-1] - f["accuracy"] > 2 * MARGIN:
+        said.append(
+            f"It names {percent(training[-1])} of the training pictures correctly, but {percent(f['accuracy'])} here: "
+            "it has learnt some by heart. More pictures or stronger augmentation would help."
+        )
+    return said
+
+
+def _about_classes(f):
+    rows = f["per_class"]
+    empty = [row["name"] for row in rows if not row["support"]]
+    few = [row["name"] for row in rows if 0 < row["support"] < FEW_OF_CLASS]
+    never = [row["name"] for row in rows if row["support"] and not row["predicted"]]
+    if empty:
+        yield f"Nothing can be said about {_names(empty)}: no pictures of {'it' if len(empty) == 1 else 'them'} here."
+    if few and f["count"] >= FEW:
+        yield f"Fewer than {FEW_OF_CLASS} pictures each of {_names(few)}: what is said about them is rough."
+    if never:
+        yield f"The model never answered {_names(never)}."
+
+
+def _about_confidence(found):
+    f = found.figures
+    if (f["ece"] or 0) <= MARGIN:
+        return
+    confidence, right = first(found.probability, found.label)
+    apart = float(confidence.mean() - right.mean())
+    mended = found.temperature is not None
+    remedy = "see Probabilities for what calibration makes of it" if mended else "calibrate it before using them"
+    if abs(apart) > MARGIN / 2:
+        yield (
+            f"Its probabilities can't be taken at their word: it states {percent(float(confidence.mean()))} on average "
+            f"and is right in {percent(float(right.mean()))}, so it is too {'sure' if apart > 0 else 'cautious'}; "
+            f"{remedy}."
+        )
+    else:
+        yield f"Its probabilities are {percent(f['ece'])} off on average; {remedy}."
+
+
+def _names(names):
+    shown = ", ".join(f"“{name}”" for name in names[:5])
+    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more classes"
+
+
+def measured(found: Evidence):
+    """Which pictures these are, how the checkpoint was chosen, and all figures."""
+    if not found.measured:
+        return None
+    f = found.figures
+    support = np.array([row["support"] for row in f["per_class"]])
+    filled = support[support > 0]
+    sizes = f"{filled.min():,} to {filled.max():,}" if filled.min() < filled.max() else f"{filled.min():,}"
+    about = [
+        f"{f['count']:,} pictures of the {found.split} split, each counted once, in {len(filled):,} classes "
+        f"({sizes} pictures a class).",
+        how_chosen(found),
+    ]
+    if len(filled) < len(support):
+        about.append(f"{len(support) - len(filled):,} of {len(support):,} classes have no pictures in it.")
+    flat, intervals = flatten_config(f), {"accuracy": f["interval"], **f.get("intervals", {})}
+    rows = []
+    for key, name, meaning in FIGURES:
+        if key in flat:
+            written = functools.partial(percent, digits=2) if key in SHARES else functools.partial(number, digits=4)
+            interval = intervals.get(key.replace(".", "_"))
+            ends = f"{written(interval[0])} to {written(interval[1])}" if interval else ""
+            rows.append((name, written(flat[key]), ends, meaning))
+    figures = table(("Figure", "Value", "95\N{NO-BREAK SPACE}% interval", "Meaning"), rows, words=(0, 3))
+    return section("measured", "What was measured", unordered(about), folded("All figures", figures))
+
+
+def how_chosen(found: Evidence) -> str:
+    """How the checkpoint came to be the one that is reported."""
+    if found.step != stored.final_step(found.workdir):
+        return f"The checkpoint is that of step {found.step:,}, which is not the one that the run's result is of."
+    last = max((line["step"] for line in found.lines), default=None)
+    of = f" of {last:,}" if last is not None and last >= (found.step or 0) else ""
+    if found.split == "validation":
+        return f"The checkpoint, step {found.step:,}{of}, is the best one on these very pictures: optimistic."
+    if found.selected:
+        return (
+            f"The checkpoint is that of step {found.step:,}{of}, chosen by the validation split; the {found.split} "
+            "pictures had no part in it."
+        )
+    return f"The checkpoint is that of step {found.step:,}{of}, the last state: there was nothing to select it by."

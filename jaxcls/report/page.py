@@ -1,0 +1,107 @@
+"""The report of a run: one HTML file that needs nothing else, put together from its sections."""
+
+import contextlib
+import json
+from pathlib import Path
+
+from jaxcls.errors import UserError
+from jaxcls.measure import stored
+from jaxcls.report import evidence, record
+from jaxcls.report.classes import classes, groups
+from jaxcls.report.confusion import confusion
+from jaxcls.report.gallery import gallery
+from jaxcls.report.markup import Markup, join, paragraph, tag
+from jaxcls.report.overview import measured, overview, title
+from jaxcls.report.ranking import ranking
+from jaxcls.report.style import SHEET
+from jaxcls.report.trust import selective, trust
+
+# Nothing is loaded from anywhere, and no script runs, whatever a class or a file is called.
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+NO_DATA = "the data was not opened"
+
+
+def write_report(workdir, step=None, split=None, *, pictures=None, why_not=NO_DATA, note=print) -> Path:
+    """Writes `report.html` into a workdir, from the files there.
+
+    Of a step that is not the run's result it is `report-<step>.html`. Beside it `eval/<split>-<step>.json` gets the
+    figures (measure.figures), for other programs.
+
+    Args:
+      workdir: folder of the run.
+      step, split: which evaluation; None for the run's result (evidence.read).
+      pictures: pictures.Pictures, for pictures, heat maps and costs; None leaves them out.
+      why_not: the reason for that, which the page states.
+      note: where a line goes when something was left out.
+
+    Returns:
+      The path of the page.
+
+    Raises:
+      UserError: where the workdir holds no run, a file is damaged or the page can't be written.
+    """
+    found = evidence.read(workdir, split, step)
+    content = page(found, pictures, why_not, note)
+    result = found.step is None or found.step == stored.final_step(workdir)
+    path = Path(workdir) / ("report.html" if result else f"report-{found.step}.html")
+    if found.measured:
+        figures = {"split": found.split, "step": found.step, **found.figures}
+        _write(Path(workdir) / "eval" / f"{found.split}-{found.step}.json", json.dumps(figures) + "\n")
+    _write(path, content)
+    return path
+
+
+def page(found: evidence.Evidence, pictures=None, why_not: str = NO_DATA, note=print) -> str:
+    """The report as text."""
+    costs = None
+    if pictures is not None:
+        try:
+            costs = pictures.costs()
+        except UserError as error:
+            note(f"the report lacks the model's costs: {error}")
+    sections = [
+        measured(found),
+        confusion(found),
+        classes(found),
+        groups(found),
+        gallery(found, pictures, why_not),
+        ranking(found),
+        trust(found),
+        selective(found),
+        record.training(found),
+        record.speed(found, costs),
+        record.config(found),
+        record.environment(found),
+    ]
+    head = [tag("p", "jaxcls · report of a run", class_="dim"), tag("h1", title(found)), overview(found)]
+    return _document(title(found), join(head), [part for part in sections if part is not None])
+
+
+def _document(name, head, sections):
+    links = tag("nav", tag("ul", *(tag("li", part.link()) for part in sections)), aria_label="Contents")
+    body = tag("body", tag("header", head, links), tag("main", *(part.render() for part in sections)), _footer())
+    about = [
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("title", f"{name}: report"),
+        tag("style", Markup(SHEET)),
+    ]
+    return f"<!doctype html>\n{tag('html', tag('head', *about), body, lang='en')}\n"
+
+
+def _footer():
+    return tag("footer", paragraph("Made by jaxcls from the files of the run. docs/report.md says how to read it.",
+                                   class_="dim"))  # fmt: skip
+
+
+def _write(path, content):
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        temporary.write_bytes(content.encode("utf-8", "replace"))  # names of files may be no Unicode
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise UserError(f"{path} can't be written: {error.strerror or error}; free some space, or mend that") from error

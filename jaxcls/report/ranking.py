@@ -1,0 +1,181 @@
+"""How well the probabilities rank pictures: ROC and precision over recall, with points at which one could work."""
+
+import numpy as np
+
+from jaxcls.measure import curves, decision
+from jaxcls.report.evidence import Evidence
+from jaxcls.report.markup import join, number, paragraph, percent, section, table, tag
+from jaxcls.report.svg import Plot
+
+EACH = 5  # classes up to which each has a curve of its own; above, the mean and the worst
+WORST = 3
+GRID = np.linspace(0, 1, 201)
+RECALLS = (0.9, 0.95, 0.99)
+BLOCK = 16  # classes whose scores are copied at once: columns of a large array are slow to read one by one
+
+
+def ranking(found: Evidence):
+    """The section; None without an evaluation, or where no class can be told from the rest."""
+    if not found.measured or found.figures["roc_auc"] is None:
+        return None
+    shown = _shown(found)
+    means = mean_curves(found.probability, found.label) if len(found.classes) > EACH else (None, None)
+    plots = tag("div", _roc(found, shown, means[0]), _precision(found, shown, means[1]), class_="plots")
+    return section("ranking", "Finding a class", paragraph(_about(found)), plots, _working_points(found, shown[0]))
+
+
+def positive(found: Evidence) -> int:
+    """Of two classes the one that is looked for: the class of the stored threshold, else the second."""
+    thresholds = (found.decision or {}).get("thresholds") or []
+    return int(thresholds[0]["index"]) if thresholds else 1
+
+
+def _shown(found):
+    """The classes that have curves of their own."""
+    rows = found.figures["per_class"]
+    if len(rows) == 2:
+        return [positive(found)]
+    able = [i for i, row in enumerate(rows) if row["roc_auc"] is not None]
+    return able if len(able) <= EACH else sorted(able, key=lambda i: rows[i]["roc_auc"])[:WORST]
+
+
+def _about(found):
+    text = (
+        "Each picture gets a probability for a class; where it is at least some threshold, the class is called. A "
+        "lower threshold finds more of them (recall), at the price of more false alarms: the curves show which."
+    )
+    n = len(found.classes)
+    if n == 2:
+        return f"{text} The class that is looked for is “{found.classes[positive(found)]}”."
+    return text if n <= EACH else f"{text} Shown are the mean and the {len(_shown(found))} worst classes."
+
+
+def _roc(found, shown, mean):
+    plot = Plot("ROC", "false alarms (1 − specificity)", "found (recall)", (0, 1), (0, 1), percent="xy")
+    plot.diagonal()
+    if mean is not None:
+        plot.line(GRID, mean, "mean of the classes", 0)
+    for style, c in enumerate(shown, start=len(plot.series) - 1):
+        curve = curves.roc(found.probability[:, c], found.label == c)
+        plot.line(curve["fpr"], curve["tpr"], f"{short(found.classes[c])} ({number(curve['auc'])})", style)
+    for style, (x, y, _) in enumerate(_points(found, shown)):
+        plot.dots([x], [y], "" if style else _point_name(found), 1)
+    plot.say(f"Area {number(found.figures['roc_auc'])}.")
+    return tag("figure", plot.render())
+
+
+def _precision(found, shown, mean):
+    plot = Plot("Precision over recall", "found (recall)", "right (precision)", (0, 1), (0, 1), percent="xy")
+    if mean is not None:
+        plot.line(GRID[1:], mean, "mean of the classes", 0)
+    for style, c in enumerate(shown, start=len(plot.series)):
+        curve = curves.precision_recall(found.probability[:, c], found.label == c)
+        name = f"{short(found.classes[c])} ({number(curve['average_precision'])})"
+        plot.line(curve["recall"], curve["precision"], name, style)
+    for style, (_, x, y) in enumerate(_points(found, shown)):
+        plot.dots([x], [y], "" if style else _point_name(found), 1)
+    plot.say(f"Average precision {number(found.figures['average_precision'])}.")
+    return tag("figure", plot.render())
+
+
+def _point_name(found):
+    return "stored threshold" if (found.decision or {}).get("thresholds") else "most probable class"
+
+
+def _points(found, shown):
+    """(false alarms, recall, precision) of the answers that are given, for the first class of each plot with two."""
+    for c in shown if len(found.classes) == 2 else ():
+        called = answers(found) == c
+        mine = found.label == c
+        hits, alarms = int((called & mine).sum()), int((called & ~mine).sum())
+        if mine.any() and not mine.all():
+            yield alarms / int((~mine).sum()), hits / int(mine.sum()), hits / (hits + alarms) if hits else np.nan
+
+
+def answers(found: Evidence) -> np.ndarray:
+    """The classes that the stored decision answers, or the most probable ones, int [n]."""
+    return decision.decide(found.decision, decision.probabilities(found.decision, found.logits))
+
+
+def _working_points(found, c):
+    """What thresholds would do: the stored ones, or, with two classes, those for some recalls."""
+    if (found.decision or {}).get("thresholds"):
+        rows = [
+            (row["class"], number(row["threshold"], 4), f"{row['found']:,} of {row['positives']:,}",
+             _with_interval(row["recall"], row["recall_interval"]),
+             _with_interval(row["precision"], row["precision_interval"]), f"{row['flagged']:,}")
+            for row in decision.measure(found.decision, found.logits, found.label)
+        ]  # fmt: skip
+        head = ("Class", "Threshold", "Found", "Recall", "Precision", "Called")
+        about = "The thresholds of scripts/calibrate.py, chosen on the validation split, on these pictures:"
+        return join([tag("h3", "Stored thresholds"), paragraph(about), table(head, rows)])
+    if len(found.classes) != 2:
+        return ""
+    other = found.validation
+    source = found if other is None else other
+    scores = decision.probabilities(None, source.logits)[:, c]
+    rows = [row for recall in RECALLS if (row := _working_point(found, c, scores, source.label == c, recall))]
+    if not rows:
+        return ""
+    where = "on the validation split, and" if other is not None else "on these very pictures, so it is optimistic;"
+    about = (
+        f"The highest threshold that finds so many of “{found.classes[c]}”, chosen {where} what it does here. "
+        "scripts/calibrate.py stores one for prediction."
+    )
+    head = ("Recall wanted", "Threshold", "Found", "False alarms", "Precision")
+    return join([tag("h3", "Possible thresholds"), paragraph(about), table(head, rows, words=())])
+
+
+def _working_point(found, c, scores, mine, recall):
+    if not mine.any():
+        return None
+    threshold = decision.choose(scores, mine, "recall", recall, found.classes[c])
+    called, truth = found.probability[:, c] >= threshold, found.label == c
+    hits, alarms = int((called & truth).sum()), int((called & ~truth).sum())
+    return (
+        percent(recall, 0), number(threshold, 4), f"{hits:,} of {truth.sum():,}", f"{alarms:,} of {(~truth).sum():,}",
+        percent(hits / (hits + alarms) if hits + alarms else None),
+    )  # fmt: skip
+
+
+def _with_interval(value, interval):
+    return f"{percent(value)} ({percent(interval[0])} to {percent(interval[1])})" if interval else percent(value)
+
+
+def short(name: str, letters: int = 22) -> str:
+    """A name for a legend."""
+    return name if len(name) <= letters else f"{name[: letters - 1]}…"
+
+
+def mean_curves(probability, label) -> tuple[np.ndarray, np.ndarray]:
+    """Means over the classes that have positives and negatives.
+
+    Returns:
+      (recall at the false alarm rates of GRID, best precision with at least the recalls of GRID[1:]). Where scores tie,
+      a false alarm rate between two that can be had counts as the lower one.
+    """
+    recall, precision, number_of = np.zeros(len(GRID)), np.zeros(len(GRID) - 1), 0
+    for negatives, positives in _split(probability, label):
+        n = len(negatives)
+        allowed = np.minimum((GRID * n).astype(int), n - 1)
+        above = len(positives) - np.searchsorted(positives, negatives[::-1][allowed], "right")
+        above[-1] = len(positives)  # all negatives are allowed
+        recall += above / len(positives)
+        hits = len(positives) - np.searchsorted(positives, positives, "left")
+        alarms = n - np.searchsorted(negatives, positives, "left")
+        best = np.maximum.accumulate(hits / (hits + alarms))[::-1]  # at this threshold or a lower one
+        precision += best[np.ceil(GRID[1:] * len(positives) - 1e-9).astype(int) - 1]
+        number_of += 1
+    return recall / max(1, number_of), precision / max(1, number_of)
+
+
+def _split(probability, label):
+    """(scores of the negatives, of the positives), each rising, float32, of every class that has both."""
+    good = ~np.isnan(probability).any(axis=1)
+    probability, label = (probability, label) if good.all() else (probability[good], label[good])
+    for start in range(0, probability.shape[1], BLOCK):
+        scores = np.ascontiguousarray(probability[:, start : start + BLOCK].T.astype(np.float32))
+        for c, column in enumerate(scores, start):
+            mine = label == c
+            if mine.any() and not mine.all():
+                yield np.sort(column[~mine]), np.sort(column[mine])

@@ -1,0 +1,199 @@
+"""Line plots as small SVG: text stays text, colours come from the page (style.py) and so follow its dark mode.
+
+Written by hand since a page of matplotlib's SVG has ten times the bytes and its colours are fixed.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxcls.report.markup import Markup, join, tag
+
+WIDTH, HEIGHT = 420, 300  # in units that are pixels on a phone: text of 12 units can be read there
+LEFT, RIGHT, BOTTOM = 54, 24, 44
+LETTER = 6.4  # mean width of a letter of the legend
+STYLES = 5  # series that style.py tells apart by colour and dashes
+
+
+class Series(NamedTuple):
+    """One curve: classes of the page's style, and what the legend calls it ("" for nothing)."""
+
+    x: np.ndarray
+    y: np.ndarray
+    style: str
+    name: str = ""
+    dots: bool = False
+    line: bool = True
+
+
+class Plot:
+    """A plot with axes, curves, bars and a legend.
+
+    Args:
+      title: heading, also what a screen reader says first.
+      x_label, y_label: of the axes.
+      x_range, y_range: (low, high).
+      percent: axes whose values are shares shown in percent, of "x" and "y".
+      height: of the whole picture.
+    """
+
+    def __init__(self, title, x_label, y_label, x_range, y_range, *, percent="", height=HEIGHT):
+        self.title, self.labels, self.percent, self.height = title, (x_label, y_label), percent, height
+        self.ranges = tuple((float(low), float(high) if high > low else low + 1.0) for low, high in (x_range, y_range))
+        self.series: list[Series] = []
+        self.bars: list[tuple[float, float, float, str]] = []
+        self.spans: list[tuple[float, float, float, int]] = []
+        self.summary: list[str] = []
+
+    def line(self, x, y, name="", style=0, *, faint=False, dots=False):
+        """A curve in style 0 to 4; `dots` marks its points, `faint` sets it into the background."""
+        style = f"line s{style % STYLES}{' faint' if faint else ''}"
+        self.series.append(Series(np.asarray(x, float), np.asarray(y, float), style, name, dots))
+
+    def dots(self, x, y, name="", style=0):
+        """Points without a line."""
+        self.series.append(
+            Series(np.asarray(x, float), np.asarray(y, float), f"line s{style % STYLES}", name, True, line=False)
+        )
+
+    def diagonal(self):
+        """The line y = x, for comparison."""
+        self.series.append(Series(np.array([0.0, 1.0]), np.array([0.0, 1.0]), "line reference"))
+
+    def bar(self, low, high, top, name=""):
+        """A bar from the lower edge of the plot to `top`."""
+        self.bars.append((low, high, top, name))
+
+    def span(self, x, low, high, style=0):
+        """A vertical interval, in the style of a curve."""
+        self.spans.append((x, low, high, style % STYLES))
+
+    def say(self, sentence):
+        """Adds to what a screen reader says of the plot."""
+        self.summary.append(sentence)
+
+    def render(self) -> Markup:
+        """The `svg` element."""
+        legend, top = self._legend()
+        self.top = top
+        parts = [self._grid(), *self._draw_bars(), *map(self._draw, self.series), *self._draw_spans(), legend]
+        said = " ".join([self.title + ".", *self.summary])
+        return tag(
+            "svg", tag("title", said), tag("text", self.title, x=LEFT, y=15, class_="title"), *parts,
+            viewBox=f"0 0 {WIDTH} {self.height}", role="img", aria_label=said, class_="plot",
+        )  # fmt: skip
+
+    def _x(self, value):
+        low, high = self.ranges[0]
+        return LEFT + (np.asarray(value) - low) / (high - low) * (WIDTH - LEFT - RIGHT)
+
+    def _y(self, value):
+        low, high = self.ranges[1]
+        bottom = self.height - BOTTOM
+        return bottom - (np.asarray(value) - low) / (high - low) * (bottom - self.top)
+
+    def _grid(self):
+        parts, bottom = [], self.height - BOTTOM
+        for value, label in ticks(*self.ranges[0], percent="x" in self.percent):
+            x = f"{self._x(value):.1f}"
+            parts.append(tag("line", x1=x, x2=x, y1=f"{self.top:.1f}", y2=bottom, class_="grid"))
+            parts.append(tag("text", label, x=x, y=bottom + 16, class_="middle"))
+        for value, label in ticks(*self.ranges[1], percent="y" in self.percent):
+            y = f"{self._y(value):.1f}"
+            parts.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="grid"))
+            parts.append(tag("text", label, x=LEFT - 6, y=f"{self._y(value) + 4:.1f}", class_="end"))
+        middle = (self.top + bottom) / 2
+        parts.append(tag("text", self.labels[0], x=(LEFT + WIDTH - RIGHT) / 2, y=self.height - 8, class_="middle"))
+        turned = f"rotate(-90 12 {middle:.1f})"
+        parts.append(tag("text", self.labels[1], x=12, y=f"{middle:.1f}", transform=turned, class_="middle"))
+        return join(parts)
+
+    def _draw(self, series):
+        x, y = thin(self._x(series.x), self._y(series.y))
+        y = np.clip(y, self.top - 1, self.height - BOTTOM + 1)  # a little beyond the edge, where it can be seen
+        parts = []
+        if series.line:
+            parts.append(tag("path", d=path(x, y), class_=series.style))
+        if series.dots:
+            style = series.style.replace("line ", "dot ")
+            good = np.isfinite(x) & np.isfinite(y)
+            parts += [
+                tag("circle", cx=f"{a:.1f}", cy=f"{b:.1f}", r=3.2, class_=style)
+                for a, b in zip(x[good], y[good], strict=True)
+            ]
+        return join(parts)
+
+    def _draw_bars(self):
+        for low, high, value, name in self.bars:
+            x, y = float(self._x(low)), float(self._y(value))
+            width = max(1.0, float(self._x(high)) - x - 1)
+            size = {"width": f"{width:.1f}", "height": f"{max(0.0, self.height - BOTTOM - y):.1f}"}
+            yield tag("rect", tag("title", name) if name else "", x=f"{x:.1f}", y=f"{y:.1f}", class_="bar", **size)
+
+    def _draw_spans(self):
+        for x, low, high, style in self.spans:
+            at = f"{self._x(x):.1f}"
+            yield tag(
+                "line", x1=at, x2=at, y1=f"{self._y(low):.1f}", y2=f"{self._y(high):.1f}", class_=f"line span s{style}"
+            )
+
+    def _legend(self):
+        """(the legend below the title, where the plot begins below it)."""
+        named = [series for series in self.series if series.name]
+        x, y, parts = LEFT, 31, []
+        for series in named:
+            width = 26 + LETTER * len(series.name)
+            if x > LEFT and x + width > WIDTH:
+                x, y = LEFT, y + 16
+            if series.line:
+                parts.append(tag("line", x1=x, x2=x + 18, y1=y, y2=y, class_=series.style))
+            if series.dots:
+                parts.append(tag("circle", cx=x + 9, cy=y, r=3.2, class_=series.style.replace("line ", "dot ")))
+            parts.append(tag("text", series.name, x=f"{x + 22}", y=y + 4, class_="small"))
+            x += math.ceil(width) + 8
+        return join(parts), (y + 12 if named else 26)
+
+
+def ticks(low: float, high: float, number: int = 5, *, percent: bool = False) -> list[tuple[float, str]]:
+    """About so many round values between two others, with their texts."""
+    rough = (high - low) / number
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = power * next(m for m in (1, 2, 5, 10) if m * power >= rough * 0.999)
+    values = np.arange(math.ceil(low / step - 1e-6), math.floor(high / step + 1e-6) + 1) * step
+    if percent:
+        return [(float(v), f"{100 * v:.{max(0, -math.floor(math.log10(step * 100) + 1e-9))}f} %") for v in values]
+    return [(float(v), f"{0.0 if abs(v) < step / 1e6 else v:.10g}") for v in values]
+
+
+def path(x, y) -> str:
+    """The `d` of a curve. What is not finite leaves gaps; a point between two gaps becomes a dot."""
+    words, drawing = [], False
+    for a, b in zip(x, y, strict=True):
+        if not (math.isfinite(a) and math.isfinite(b)):
+            drawing = False
+            continue
+        words.append(f"{'L' if drawing else 'M'}{a:.1f} {b:.1f}")
+        if not drawing:
+            words.append(f"L{a:.1f} {b:.1f}")
+        drawing = True
+    return "".join(words)
+
+
+def thin(x, y):
+    """Of the points in each column of pixels the first, the last, the highest and the lowest: it looks the same.
+
+    `x` must rise or fall. Points that are not finite stay only where all of their column are.
+    """
+    if len(x) <= WIDTH:
+        return x, y
+    column = np.round(x, 0)
+    starts = np.flatnonzero(np.r_[True, column[1:] != column[:-1]])
+    kept = []
+    for start, stop in zip(starts, [*starts[1:], len(x)], strict=True):
+        part = y[start:stop]
+        if np.isfinite(part).any():
+            kept += sorted({start, start + int(np.nanargmin(part)), start + int(np.nanargmax(part)), stop - 1})
+        else:
+            kept.append(start)
+    return x[kept], y[kept]

@@ -1,0 +1,206 @@
+"""Pictures and heat maps of a run's rows, the rows' names, and the script that writes the report again."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxcls import build, checkpoint_view, evaluate, train
+from jaxcls.checkpoint import Checkpoints
+from jaxcls.data import sources
+from jaxcls.defaults import default_config
+from jaxcls.errors import UserError
+from jaxcls.report import evidence, gallery
+from jaxcls.report.page import write_report
+from jaxcls.report.pictures import Look, Pictures
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+import report as script
+
+
+def config_of(folder):
+    """LeNet-5 on 28-pixel pictures of a folder, for 2 steps."""
+    config = default_config()
+    config.data.name, config.data.channels, config.data.workers = f"folder/{folder}", 1, 0
+    config.data.augment = config.data.eval_transform = ("resize(28)", "center_crop(28)")
+    config.duration, config.batch_size, config.schedule.peak = "2 steps", 8, 0.01
+    return config
+
+
+def variables_of(workdir):
+    return checkpoint_view.read_variables(checkpoint_view.find_step(workdir, 2))[0]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """(workdir, folder of the pictures) of a run on two classes, with pictures of two sites below each."""
+    folder, rng = tmp_path_factory.mktemp("data") / "pictures", np.random.default_rng(0)
+    for split, count in (("train", 8), ("val", 4), ("test", 4)):
+        for name, level in (("dark", 60), ("light", 190)):
+            for i in range(count):
+                path = folder / split / name / ("north" if i % 2 else "south") / f"{i}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(rng.integers(level - 50, level + 50, (28, 28), np.uint8)).save(path)
+    workdir = tmp_path_factory.mktemp("run")
+    train.run(config_of(folder), workdir)
+    return workdir, folder
+
+
+def test_a_run_ends_with_a_report_that_has_its_pictures(finished):
+    workdir, _ = finished
+    page = (workdir / "report.html").read_text()
+    assert page.count("data:image/") == 16 and "Grad-CAM" in page and "Multiply-adds a picture" in page
+    assert json.loads((workdir / "calibration" / "2.json").read_text())["split"] == "validation"
+
+
+def test_the_rows_have_names_and_the_folders_below_the_class(finished):
+    workdir, folder = finished
+    rows = json.loads((workdir / "eval" / "test-rows.json").read_text())
+    assert rows["id"][:2] == ["test/dark/north/1.png", "test/dark/north/3.png"]
+    assert rows["columns"] == {"folder": ["north", "north", "south", "south"] * 2}
+    assert all((folder / name).is_file() for name in rows["id"])
+    assert "<h3>folder</h3>" in (workdir / "report.html").read_text()
+
+
+def test_pictures_are_those_that_the_model_saw(finished):
+    workdir, folder = finished
+    job = build.build(config_of(folder))
+    seen = Pictures(job, variables_of(workdir))
+    looks = seen.look("test", [3, 6], [0, 1])
+    for look, row in zip(looks, (3, 6), strict=True):
+        name = job.sources["test"][row]["id"]
+        np.testing.assert_array_equal(look.picture[..., 0], np.asarray(Image.open(folder / name)))
+        assert look.heat.shape == (28, 28) and look.heat.min() >= 0 and look.heat.max() <= 1
+    labels = np.asarray(job.sources["test"].labels)
+    assert seen.fits("test", labels, np.arange(8))
+    assert not seen.fits("test", 1 - labels, np.arange(8))
+    assert not seen.fits("test", np.r_[labels, 0], np.arange(9))
+    assert not seen.fits("other", labels, np.arange(8))
+
+
+def test_an_evaluation_writes_the_report_again(finished, capsys):
+    workdir, folder = finished
+    (workdir / "report.html").unlink()
+    evaluate.run(config_of(folder), workdir)
+    assert (workdir / "report.html").is_file()
+    assert f"report: {workdir / 'report.html'}" in capsys.readouterr().out
+
+
+def test_a_report_that_fails_is_a_warning_and_no_more(finished, monkeypatch):
+    workdir, folder = finished
+    monkeypatch.setattr("jaxcls.report.page.write_report", lambda *_, **__: 1 / 0)
+    lines = []
+    job = build.build(config_of(folder))
+    assert evaluate.report(job, workdir, job.init_state(), lines.append) is None
+    assert lines == ["no report was written: ZeroDivisionError: division by zero"]
+
+
+def test_the_script_writes_the_same_page_and_says_what_is_missing(finished, capsys, tmp_path):
+    workdir, folder = finished
+    copy = shutil.copytree(workdir, tmp_path / "run")
+    assert script.main([str(copy)]) == 0
+    assert capsys.readouterr().out.strip() == str(copy / "report.html")
+    same = (copy / "report.html").read_text().replace(str(copy), str(workdir))
+    assert same == write_pictures(workdir, folder).read_text()
+    moved = folder.rename(folder.with_name("moved"))
+    try:
+        assert script.main([str(copy)]) == 0
+    finally:
+        moved.rename(folder)
+    assert "the pictures are left out" in capsys.readouterr().err
+    page = (copy / "report.html").read_text()
+    assert "data:image/" not in page and "The pictures themselves are not shown" in page and "does not exist" in page
+    assert script.main([str(copy), "--no-pictures"]) == 0
+    assert "they were not asked for" in (copy / "report.html").read_text()
+    assert script.main([str(tmp_path / "nothing")]) == 2
+    assert "holds no run" in capsys.readouterr().err
+
+
+def write_pictures(workdir, folder):
+    job = build.build(config_of(folder))
+    return write_report(workdir, pictures=Pictures(job, variables_of(workdir)))
+
+
+def test_changed_data_is_not_shown_as_if_it_were_that_of_the_evaluation(finished):
+    found = evidence.read(finished[0])
+
+    class Other:
+        method = "Grad-CAM"
+
+        def fits(self, *_):
+            return False
+
+    assert "the data is not that of the evaluation any more" in gallery.gallery(found, Other()).body
+
+
+@pytest.mark.parametrize("error", [UserError("a.png: cannot be read"), RuntimeError("RESOURCE_EXHAUSTED: a.png")])
+def test_where_pictures_cannot_be_had_the_reason_stands_in_their_place(finished, error):
+    class Broken:
+        method = "Grad-CAM"
+
+        def fits(self, *_):
+            return True
+
+        def look(self, *_):
+            raise error
+
+    assert f"not shown: {error}." in gallery.gallery(evidence.read(finished[0]), Broken()).body
+
+
+@pytest.mark.parametrize("side, channels", [(8, 1), (28, 3), (300, 3)])
+def test_a_heat_map_covers_its_own_place(side, channels):
+    heat = np.zeros((side, side), np.float32)
+    heat[: side // 2, : side // 2] = 1
+    picture = np.full((side, side, channels), 90, np.uint8)
+    laid = gallery.laid_over(Look(picture, heat)).astype(int)
+    quarter = len(laid) // 4
+    assert (laid[-quarter:, -quarter:] == 90).all()  # where nothing spoke for it the picture is as it is
+    assert np.abs(laid[:quarter, :quarter] - 90).sum(-1).min() > 60
+    shown = gallery.image(picture, "what")
+    assert ("image/png" in shown) == (side <= 64) and 'alt="what"' in shown
+
+
+def test_rows_of_any_source_have_names():
+    whole = sources.Synthetic(5, (4, 4, 1), 2, 0)
+    assert evaluate.rows_of(whole) == ([f"synthetic_{i}" for i in range(5)], {})
+    assert evaluate.rows_of(sources.subset(whole, [3, 1])) == (["synthetic_3", "synthetic_1"], {})
+    arrays = sources.ArraySource(np.zeros((3, 2, 2, 1), np.uint8), [0, 1, 0], ["a", "b"], ["x", "y", "z"])
+    assert evaluate.rows_of(sources.subset(arrays, [2, 0])) == (["z", "x"], {})
+
+
+def test_what_rows_hold_besides_becomes_columns():
+    class Patients(list):
+        classes, labels, fingerprint = ("a", "b"), np.array([0, 1]), "f"
+
+    rows = [{"image": b"", "label": i, "id": f"{i}", "age": np.int64(40 + i), "sex": "f"} for i in range(2)]
+    assert evaluate.rows_of(Patients(rows)) == (["0", "1"], {"age": [40, 41], "sex": ["f", "f"]})
+
+
+@pytest.mark.parametrize(
+    "names, classes, folders",
+    [
+        (["cat/a/1.png", "dog/2.png"], ["cat", "dog"], ["a", ""]),
+        (["test/cat/a/b/1.png", "test/dog/2.png"], ["cat", "dog"], ["a/b", ""]),
+        (["digits_0001", "digits_0002"], ["0", "1"], ["", ""]),
+        (["x/1.png", "y/2.png"], ["cat", "dog"], ["", ""]),
+    ],
+)
+def test_sub_folders_are_those_below_the_class(names, classes, folders):
+    assert evaluate.sub_folders(names, classes) == folders
+
+
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_the_weights_of_a_state_are_those_of_its_checkpoint(finished, tmp_path, average):
+    config = config_of(finished[1])
+    config.ema_decay, config.data.validation = average, 0.0
+    train.run(config, tmp_path)
+    job = build.build(config)
+    state, _ = Checkpoints(tmp_path, transient=job.task.transient).restore(job.init_state(), note=print)
+    stored, averaged = checkpoint_view.read_variables(checkpoint_view.find_step(tmp_path))
+    assert averaged == bool(average)
+    jax.tree.map(np.testing.assert_array_equal, stored, evaluate.weights(state))
