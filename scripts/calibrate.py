@@ -39,11 +39,10 @@ def parse(argv):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workdir", type=Path, help="of a run")
     parser.add_argument("--step", type=int, help="of a checkpoint; default: the one the run's result is of")
-    for kind in decision.KINDS:
-        parser.add_argument(
-            f"--{kind}", type=wish, action="append", default=[], metavar="CLASS=SHARE",
-            help=f"choose a threshold for this class that gives at least this {kind} on validation; repeatable",
-        )  # fmt: skip
+    wishes = {"type": wish, "action": "append", "default": [], "metavar": "CLASS=SHARE"}
+    text = "choose a threshold for this class that gives at least this {} on validation; repeatable"
+    parser.add_argument("--recall", **wishes, help=text.format("recall"))
+    parser.add_argument("--precision", **wishes, help=text.format("precision"))
     parser.add_argument("--costs", type=Path, metavar="FILE.csv", help="what each mistake costs")
     parser.add_argument("--split", default=decision.SPLIT, help="%(default)s, and nothing else: see docs/measuring.md")
     return parser.parse_args(argv)

@@ -21,6 +21,14 @@ def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="run the tests marked slow, too")
 
 
+def pytest_configure(config):
+    """XLA leaves out what makes programs faster, here and in processes that tests start: most of the time goes into
+    compiling, and this halves it. The slow tests have large nets, and compute more than they compile.
+    """
+    if not config.getoption("--slow"):
+        os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
+
 def pytest_collection_modifyitems(config, items):
     if config.getoption("--slow"):
         return

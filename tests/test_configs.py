@@ -4,7 +4,6 @@ import ast
 import re
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -81,14 +80,6 @@ def test_schedule_fits_the_real_set(name, arg, devices):
     assert min(rates) >= 0
 
 
-@pytest.fixture
-def quick_compilation():
-    """XLA leaves out what makes the program faster: here compiling takes nearly all of the time."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.mark.parametrize("name", CONFIGS)
 def test_tiny_variant_tries_what_the_recipe_uses(name):
     """The same optimiser, loss, schedule, average and transforms, if with other numbers."""
@@ -100,7 +91,6 @@ def test_tiny_variant_tries_what_the_recipe_uses(name):
     assert used(load(name, "tiny")) == used(load(name))
 
 
-@pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize("name", CONFIGS)
 def test_tiny_variant_trains(name, tmp_path, pictures):
     config = load(name, "tiny")

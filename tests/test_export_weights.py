@@ -32,9 +32,7 @@ def workdir(tmp_path_factory):
     config.eval.every = config.checkpoint.every = "2 steps"
     config.parallel.devices, config.ema_decay = 1, 0.5
     path = tmp_path_factory.mktemp("run") / "w"
-    jax.config.update("jax_disable_most_optimizations", True)  # compiling takes nearly all of the time
     train.fit(build.build(config), path)
-    jax.config.update("jax_disable_most_optimizations", False)
     return path
 
 

@@ -7,7 +7,6 @@ import sys
 import time
 from pathlib import Path
 
-import jax
 import pytest
 
 from jaxcls import checkpoint_view, preflight, train
@@ -77,14 +76,6 @@ def make(tmp_path):
         return ladder.load(str(path))
 
     return rungs
-
-
-@pytest.fixture(autouse=True)
-def quick_compilation():
-    """XLA leaves out what makes the program faster: here compiling takes nearly all of the time."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def quiet(line):

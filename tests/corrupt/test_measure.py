@@ -107,6 +107,7 @@ def run(*arguments):
     return robustness.main([*map(str, arguments), "--corruptions", *NAMES, "--strengths", "2", "5", "--limit", "32"])
 
 
+@pytest.mark.slow
 def test_the_command_prints_and_writes_a_table_with_a_baseline(trained, capsys):
     assert run(trained / "a", "--baseline", trained / "b") == 0
     told = capsys.readouterr().out
