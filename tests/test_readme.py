@@ -16,7 +16,8 @@ from jaxcls.defaults import default_config, flatten
 
 ROOT = Path(__file__).resolve().parents[1]
 READMES = ["README.md", "README.zh-CN.md"]
-PAGES = [*READMES, "docs/configs.md", "docs/data.md", "docs/recipes.md"]
+DOCS = ("configs", "data", "recipes", "examples", "report", "measuring", "predicting", "robustness")
+PAGES = [*READMES, *(f"docs/{name}.md" for name in DOCS)]
 TOOLS = {"source", "pip", "tensorboard"}  # commands that come from elsewhere
 
 
