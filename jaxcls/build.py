@@ -4,7 +4,7 @@ import functools
 
 from jaxcls import augment, distillation, models, recipe, schedules
 from jaxcls.augment.base import Context
-from jaxcls.data import balance, packed, sources
+from jaxcls.data import balance, metadata, packed, sources
 from jaxcls.data.sampling import Sampler
 from jaxcls.errors import Problems, UserError
 from jaxcls.parallel import Parallel
@@ -97,6 +97,7 @@ def open_sources(config):
         data.name, data_dir=data.dir or None, validation=data.validation or None,
         split_ratios=data.split_ratios, seed=config.seed, channels=data.channels or None, group_by=data.group_by,
     )  # fmt: skip
+    metadata.check(data.metadata, splits)
     if data.imbalance > 1 and "train" in splits:
         splits["train"] = balance.long_tailed(splits["train"], data.imbalance, config.seed)
     if data.pack:

@@ -92,6 +92,7 @@ def default_config():
     data.validation = 0.1  # share of train held out where a set has no validation split; 0: none, the last state counts
     data.split_ratios = (0.7, 0.15, 0.15)  # train, validation, test of a set that has no splits
     data.group_by = ""  # pictures that a split keeps together: a regular expression on paths, or a file of groups
+    data.metadata = ""  # a CSV file with the column path and others, for figures by group in the report
     data.channels = 0  # 1 grey, 3 colour; 0: as they are in sets kept in memory, 3 for picture files
     data.augment = ()  # training, in order, e.g. ("random_resized_crop(224)", "flip")
     data.sizes = ()  # training: the short side of pictures from a moment on, e.g. ("0%: 128", "50%: 224")

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxcls import build, metrics, parallel, tta
 from jaxcls.checkpoint import Checkpoints
+from jaxcls.data import metadata
 from jaxcls.errors import UserError
 from jaxcls.tasks.distill import without_hints
 
@@ -36,50 +37,20 @@ def save_predictions(workdir, split, step, predictions):
     return path
 
 
-def save_rows(workdir, split, source):
+def save_rows(workdir, split, job):
     """Writes `eval/<split>-rows.json`: what the rows of a split are called, and what else is known of them.
 
-    {"id": [str], "columns": {name: [value]}, "fingerprint": that of the split}. For a folder an id is the path relative
-    to its root. Columns are the items of a row beyond picture, label and id, and "folder", the folders below that of
-    the class, where there are any. A file that was made of the same data stays as it is.
+    {"id": [str], "columns": {name: [value]}, "fingerprint": that of the split}; see `data.metadata`. A file that was
+    made of the same data stays as it is.
     """
-    path = Path(workdir) / "eval" / f"{split}-rows.json"
-    if jax.process_index() == 0 and _fingerprint(path) != source.fingerprint:
-        names, columns = rows_of(source)
-        folders = sub_folders(names, [source.classes[label] for label in source.labels])
-        columns = {**columns, **({"folder": folders} if any(folders) else {})}
+    path, source = Path(workdir) / "eval" / f"{split}-rows.json", job.sources[split]
+    if jax.process_index() == 0 and (job.config.data.metadata or _fingerprint(path) != source.fingerprint):
+        names, columns = metadata.rows(source)
+        columns |= metadata.table(names, job.config.data.metadata, metadata.root(source))
         with _replacing(path) as temporary:
             content = {"id": names, "columns": columns, "fingerprint": source.fingerprint}
             temporary.write_text(json.dumps(content, default=str) + "\n")
     return path
-
-
-def rows_of(source):
-    """(ids, columns): lists with an entry a row; columns: name -> what the rows hold beyond picture, label and id.
-
-    No row is read where the source knows its ids (`ids`) and its first row holds no more than picture, label and id.
-    """
-    base, indices = getattr(source, "source", source), getattr(source, "indices", range(len(source)))
-    extra = [key for key in source[0] if key not in ("image", "label", "id")]
-    if hasattr(base, "ids") and not extra:
-        return [base.ids[row] for row in indices], {}
-    names, columns = [], {key: [] for key in extra}
-    for row in range(len(source)):
-        item = source[row]
-        names.append(item["id"])
-        for key, values in columns.items():
-            value = item.get(key)
-            values.append(value.item() if isinstance(value, np.generic) else value)
-    return names, columns
-
-
-def sub_folders(names, classes):
-    """The folders between that of the class and the file, "" for none, of ids such as "train/cats/site 1/3.jpg"."""
-    paths = [name.split("/")[:-1] for name in names]
-    for depth in (1, 0):  # with and without a folder of the split
-        if all(len(path) > depth and path[depth] == name for path, name in zip(paths, classes, strict=True)):
-            return ["/".join(path[depth + 1 :]) for path in paths]
-    return [""] * len(names)
 
 
 def _fingerprint(path):
@@ -173,7 +144,7 @@ def run(config, workdir, *, step=None, note=print):
         if split in job.sources:
             results[split], predictions = evaluate(job.eval_feed(split), state)
             path = save_predictions(workdir, split, f"{number}{variant}", predictions)
-            save_rows(workdir, split, job.sources[split])
+            save_rows(workdir, split, job)
             note(f"step {number}, {split}: accuracy {describe(results[split])}; logits in {path}")
     if jax.process_index() == 0 and not variant:
         path = report(job, workdir, state, warn=lambda text: note(f"warning: {text}"))

@@ -255,7 +255,7 @@ def finish(job, workdir, checkpoints, state, log):
     with log.waiting(f"evaluating step {step} on {split}"):
         figures, predictions = evaluate(job.eval_feed(split), state)
     save_predictions(workdir, split, step, predictions)
-    save_rows(workdir, split, job.sources[split])
+    save_rows(workdir, split, job)
     log.scalars(job.total_steps, figures, split=split)
     results = {split: {**figures, "step": step}}
     if "correct" in figures:

@@ -43,7 +43,7 @@ MAY = {
     "run": {"tasks", "models", "data", "optim", "parallel", "step", "state", "feed", "precise_bn"},
     "build": {"run", "tasks", "recipe", "models", "data", "augment", "schedules", "parallel", "reader", "distillation",
               "tta"},
-    "evaluate": {"build", "checkpoint", "measure", "metrics", "parallel", "report", "tasks", "tta"},
+    "evaluate": {"build", "checkpoint", "data", "measure", "metrics", "parallel", "report", "tasks", "tta"},
     "train": {"build", "step", "evaluate", "checkpoint", "logs", "report", "metrics", "parallel", "preflight",
               "signals", "records"},
     "main": {"train", "evaluate", "build", "preflight", "config_file", "defaults", "signals"},

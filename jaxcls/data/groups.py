@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxcls.data import metadata
 from jaxcls.errors import UserError
 
-COLUMNS = ("path", "group")
+COLUMNS = (metadata.PATH, "group")
 
 
 def of_ids(ids: Sequence[str], group_by: str, root: str | Path = ".") -> np.ndarray:
@@ -26,8 +27,8 @@ def of_ids(ids: Sequence[str], group_by: str, root: str | Path = ".") -> np.ndar
     """
     what = f"config.data.group_by={group_by!r}"
     if group_by.lower().endswith(".csv"):
-        groups = _read(Path(group_by).expanduser(), Path(root), what)
-        names = [groups.get(name) for name in ids]
+        lines = metadata.read(group_by, root, "config.data.group_by", COLUMNS)
+        names = [lines[name]["group"] if name in lines else None for name in ids]
         lack = "has no line for"
     else:
         try:
@@ -48,16 +49,3 @@ def write(path: Path, ids: Sequence[str], groups: Sequence[int]) -> None:
     with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
         writer.writerows([COLUMNS, *zip(ids, groups, strict=True)])
-
-
-def _read(path: Path, root: Path, what: str) -> dict[str, str]:
-    if not path.is_file() and (root / path).is_file():
-        path = root / path
-    try:
-        with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
-            rows = csv.DictReader(file)
-            if not set(COLUMNS) <= set(rows.fieldnames or ()):
-                raise UserError(f"{what}: {path} lacks the columns {' and '.join(COLUMNS)} in its first line.")
-            return {row["path"]: row["group"] for row in rows}
-    except (OSError, UnicodeError, csv.Error) as error:
-        raise UserError(f"{what}: {path} cannot be read ({getattr(error, 'strerror', None) or error}).") from error

@@ -12,7 +12,6 @@ from PIL import Image
 
 from jaxcls import build, checkpoint_view, evaluate, train
 from jaxcls.checkpoint import Checkpoints
-from jaxcls.data import sources
 from jaxcls.defaults import default_config
 from jaxcls.errors import UserError
 from jaxcls.report import evidence, gallery
@@ -163,35 +162,6 @@ def test_a_heat_map_covers_its_own_place(side, channels):
     assert np.abs(laid[:quarter, :quarter] - 90).sum(-1).min() > 60
     shown = gallery.image(picture, "what")
     assert ("image/png" in shown) == (side <= 64) and 'alt="what"' in shown
-
-
-def test_rows_of_any_source_have_names():
-    whole = sources.Synthetic(5, (4, 4, 1), 2, 0)
-    assert evaluate.rows_of(whole) == ([f"synthetic_{i}" for i in range(5)], {})
-    assert evaluate.rows_of(sources.subset(whole, [3, 1])) == (["synthetic_3", "synthetic_1"], {})
-    arrays = sources.ArraySource(np.zeros((3, 2, 2, 1), np.uint8), [0, 1, 0], ["a", "b"], ["x", "y", "z"])
-    assert evaluate.rows_of(sources.subset(arrays, [2, 0])) == (["z", "x"], {})
-
-
-def test_what_rows_hold_besides_becomes_columns():
-    class Patients(list):
-        classes, labels, fingerprint = ("a", "b"), np.array([0, 1]), "f"
-
-    rows = [{"image": b"", "label": i, "id": f"{i}", "age": np.int64(40 + i), "sex": "f"} for i in range(2)]
-    assert evaluate.rows_of(Patients(rows)) == (["0", "1"], {"age": [40, 41], "sex": ["f", "f"]})
-
-
-@pytest.mark.parametrize(
-    "names, classes, folders",
-    [
-        (["cat/a/1.png", "dog/2.png"], ["cat", "dog"], ["a", ""]),
-        (["test/cat/a/b/1.png", "test/dog/2.png"], ["cat", "dog"], ["a/b", ""]),
-        (["digits_0001", "digits_0002"], ["0", "1"], ["", ""]),
-        (["x/1.png", "y/2.png"], ["cat", "dog"], ["", ""]),
-    ],
-)
-def test_sub_folders_are_those_below_the_class(names, classes, folders):
-    assert evaluate.sub_folders(names, classes) == folders
 
 
 @pytest.mark.parametrize("average", [0.0, 0.9])

@@ -1,0 +1,104 @@
+"""What is known of pictures beyond their label: their names, folders, and columns of a table, for figures by group."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxcls.errors import UserError
+
+PATH = "path"  # the column of a table that says which picture a line is about
+
+
+def rows(source) -> tuple[list[str], dict[str, list[Any]]]:
+    """(ids, columns) of a source: lists with an entry a row. For a folder an id is the path relative to its root.
+
+    Columns are the items of a row beyond picture, label and id, and "folder", the folders below that of the class,
+    where there are any. No row is read where the source knows its ids and its first row holds no more than those three.
+    """
+    names, columns = _items(source)
+    folders = sub_folders(names, [source.classes[label] for label in source.labels])
+    return names, {**columns, **({"folder": folders} if any(folders) else {})}
+
+
+def sub_folders(names, classes):
+    """The folders between that of the class and the file, "" for none, of ids such as "train/cats/site 1/3.jpg"."""
+    paths = [name.split("/")[:-1] for name in names]
+    for depth in (1, 0):  # with and without a folder of the split
+        if all(len(path) > depth and path[depth] == name for path, name in zip(paths, classes, strict=True)):
+            return ["/".join(path[depth + 1 :]) for path in paths]
+    return [""] * len(names)
+
+
+def root(source) -> Path:
+    """Where a relative path to a table may start, too: the folder of pictures."""
+    return Path(getattr(getattr(source, "source", source), "root", "."))
+
+
+def table(names: Sequence[str], file: str, root: str | Path = ".") -> dict[str, list[str]]:
+    """The columns of a CSV file for pictures of these names; "" for a picture without a line. {} without a file.
+
+    Raises:
+      UserError: where the file cannot be used.
+    """
+    if not file:
+        return {}
+    lines = read(file, root, "config.data.metadata", (PATH,))
+    columns = [name for name in next(iter(lines.values())) if name != PATH]
+    return {column: [lines.get(name, {}).get(column) or "" for name in names] for column in columns}
+
+
+def check(file: str, splits) -> None:
+    """Raises UserError where a table cannot be used, or has a line for none of the pictures of split -> source."""
+    if not file:
+        return
+    source = next(iter(splits.values()))
+    lines = read(file, root(source), "config.data.metadata", (PATH,))
+    if not any(name in lines for some in splits.values() for name in rows(some)[0]):
+        example = rows(source)[0][0]
+        raise UserError(
+            f"config.data.metadata: {file} has no line for any picture; its paths must be like {example!r}."
+        )
+
+
+def read(file: str, root: str | Path, key: str, columns: Sequence[str]) -> dict[str, dict[str, str]]:
+    """The lines of a CSV file by their path, of a file relative to here or to `root`; it must have these columns.
+
+    Raises:
+      UserError: where it cannot be read, lacks a column or is empty. `key` is the config key that named it.
+    """
+    path = Path(file).expanduser()
+    if not path.is_file() and (Path(root) / path).is_file():
+        path = Path(root) / path
+    try:
+        with open(path, newline="", encoding="utf-8", errors="surrogateescape") as opened:
+            lines = csv.DictReader(opened)
+            if not set(columns) <= set(lines.fieldnames or ()):
+                raise UserError(f"{key}: {path} lacks the columns {' and '.join(columns)} in its first line.")
+            found = {line[PATH]: line for line in lines}
+    except (OSError, UnicodeError, csv.Error) as error:
+        raise UserError(f"{key}: {path} cannot be read ({getattr(error, 'strerror', None) or error}).") from error
+    if not found:
+        raise UserError(f"{key}: {path} has no line below the first.")
+    return found
+
+
+def _items(source):
+    """(ids, columns): lists with an entry a row; columns: name -> what the rows hold beyond picture, label and id.
+
+    No row is read where the source knows its ids (`ids`) and its first row holds no more than picture, label and id.
+    """
+    base, indices = getattr(source, "source", source), getattr(source, "indices", range(len(source)))
+    extra = [key for key in source[0] if key not in ("image", "label", "id")]
+    if hasattr(base, "ids") and not extra:
+        return [base.ids[row] for row in indices], {}
+    names, columns = [], {key: [] for key in extra}
+    for row in range(len(source)):
+        item = source[row]
+        names.append(item["id"])
+        for key, values in columns.items():
+            value = item.get(key)
+            values.append(value.item() if isinstance(value, np.generic) else value)
+    return names, columns

@@ -1,0 +1,83 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxcls import build, evaluate
+from jaxcls.data import metadata, sources
+from jaxcls.defaults import default_config
+from jaxcls.errors import UserError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for i in range(10):
+            Image.new("L", (8, 8), i).save(tmp_path / name / f"{i}.png")
+    lines = [f"{name}/{i}.png,{'north' if i % 2 else 'south'},{40 + i}" for name in ("cat", "dog") for i in range(9)]
+    (tmp_path / "sites.csv").write_text("\n".join(["path,site,age", *lines]) + "\n")
+    return tmp_path
+
+
+def config_of(folder, table):
+    config = default_config()
+    config.data.name, config.data.metadata = f"folder/{folder}", table
+    config.data.augment = config.data.eval_transform = ("resize(28)", "center_crop(28)")
+    config.batch_size, config.parallel.devices = 4, 1
+    return config
+
+
+def test_rows_of_any_source_have_names():
+    whole = sources.Synthetic(5, (4, 4, 1), 2, 0)
+    assert metadata.rows(whole) == ([f"synthetic_{i}" for i in range(5)], {})
+    assert metadata.rows(sources.subset(whole, [3, 1])) == (["synthetic_3", "synthetic_1"], {})
+    arrays = sources.ArraySource(np.zeros((3, 2, 2, 1), np.uint8), [0, 1, 0], ["a", "b"], ["x", "y", "z"])
+    assert metadata.rows(sources.subset(arrays, [2, 0])) == (["z", "x"], {})
+
+
+def test_what_rows_hold_besides_becomes_columns():
+    class Patients(list):
+        classes, labels, fingerprint = ("a", "b"), np.array([0, 1]), "f"
+
+    rows = [{"image": b"", "label": i, "id": f"{i}", "age": np.int64(40 + i), "sex": "f"} for i in range(2)]
+    assert metadata.rows(Patients(rows)) == (["0", "1"], {"age": [40, 41], "sex": ["f", "f"]})
+
+
+@pytest.mark.parametrize(
+    "names, classes, folders",
+    [
+        (["cat/a/1.png", "dog/2.png"], ["cat", "dog"], ["a", ""]),
+        (["test/cat/a/b/1.png", "test/dog/2.png"], ["cat", "dog"], ["a/b", ""]),
+        (["digits_0001", "digits_0002"], ["0", "1"], ["", ""]),
+        (["x/1.png", "y/2.png"], ["cat", "dog"], ["", ""]),
+    ],
+)
+def test_sub_folders_are_those_below_the_class(names, classes, folders):
+    assert metadata.sub_folders(names, classes) == folders
+
+
+def test_the_columns_of_a_table_stand_beside_the_logits(folder, tmp_path):
+    job = build.build(config_of(folder, "sites.csv"))  # relative to the folder of pictures
+    for split in ("test", "validation"):
+        found = json.loads(evaluate.save_rows(tmp_path / "run", split, job).read_text())
+        for name, site, age in zip(found["id"], *(found["columns"][key] for key in ("site", "age")), strict=True):
+            number = int(name[4])
+            assert (site, age) == ("", "") if number == 9 else (("north", "south")[1 - number % 2], str(40 + number))
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        (None, "sites2.csv cannot be read"),
+        ("file,site\na,b\n", "lacks the columns path"),
+        ("path,site\n", "has no line below the first"),
+        ("path,site\n0.png,b\n", "no line for any picture; paths must be like 'cat/"),
+    ],
+)
+def test_a_table_of_no_use_is_told_before_training(folder, text, message):
+    if text:
+        (folder / "sites2.csv").write_text(text)
+    with pytest.raises(UserError, match=message):
+        build.build(config_of(folder, "sites2.csv"))
