@@ -58,9 +58,7 @@ def check(file: str, splits) -> None:
     lines = read(file, root(source), "config.data.metadata", (PATH,))
     if not any(name in lines for some in splits.values() for name in rows(some)[0]):
         example = rows(source)[0][0]
-        raise UserError(
-            f"config.data.metadata: {file} has no line for any picture; its paths must be like {example!r}."
-        )
+        raise UserError(f"config.data.metadata: {file} has no line for any picture; paths must be like {example!r}.")
 
 
 def read(file: str, root: str | Path, key: str, columns: Sequence[str]) -> dict[str, dict[str, str]]:
