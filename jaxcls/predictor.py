@@ -1,7 +1,6 @@
 """A trained model as a function of pictures: everything it needs is in the checkpoint, the training data is not."""
 
 import functools
-import re
 import types
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import jax
 import numpy as np
 
 from jaxcls import augment, build, checkpoint_view, explain
-from jaxcls.data import decode, sources
+from jaxcls.data import decode
 from jaxcls.errors import UserError
 from jaxcls.measure import decision as decisions
 from jaxcls.parallel import Parallel
@@ -19,12 +18,6 @@ from jaxcls.tasks.wrappers import Transformed
 from jaxcls.tta import Tta
 
 SIZES = (1, 8, 32)  # of batches that are compiled; what lies between is padded
-# (height, width, channels) of pictures in sets kept in memory, for checkpoints that do not say.
-KNOWN = {
-    "digits": (8, 8, 1),
-    **dict.fromkeys(("tfds/mnist", "tfds/fashion_mnist", "tfds/kmnist", "tfds/emnist"), (28, 28, 1)),
-    **dict.fromkeys(("tfds/cifar10", "tfds/cifar100", "tfds/svhn_cropped"), (32, 32, 3)),
-}
 
 
 class Predictor:
@@ -51,7 +44,7 @@ class Predictor:
         self.name, self.classes = config.model.name, tuple(str(name) for name in meta["classes"])
         self.sizes = tuple(sorted({int(size) for size in sizes}))
         self.model = build.build_model(config, len(self.classes), Parallel(devices=1))
-        self._stored = _stored_shape(config, meta)
+        self._stored = _stored_shape(meta)
         self._mean, self._std = (np.asarray(x, np.float32) for x in build.build_normalize(config))
         transforms = _transforms(config, self.classes, self._stored)
         self._host, self._pack = transforms["eval_host"], None
@@ -212,20 +205,11 @@ def _transforms(config, classes, stored):
     return build.build_transforms(config, source, build.build_normalize(config))
 
 
-def _stored_shape(config, meta):
-    """(height, width, channels) of the pictures of a set kept in memory; None where pictures were read from files.
-
-    From the checkpoint's `data.picture` (None: files); of older ones it is known for the usual sets.
-    """
-    name = config.data.name
-    if "picture" in meta["data"]:
-        return tuple(meta["data"]["picture"]) if meta["data"]["picture"] else None
-    if name.startswith("synthetic"):
-        n, size, channels, _ = map(int, re.findall(r"\d+", name) or (512, 32, 3, 10))
-        shape = (size, size, channels) if n * size * size * channels < sources.IN_MEMORY else None
-    else:
-        shape = KNOWN.get(re.match(r"(tfds/)?[^/:]*", name)[0])
-    return (*shape[:2], config.data.channels or shape[2]) if shape else None
+def _stored_shape(meta):
+    """(height, width, channels) of the pictures of a set kept in memory; None where pictures were read from files."""
+    if "picture" not in meta["data"]:
+        raise UserError("it was written before jaxcls noted what the pictures are like; train again.")
+    return tuple(meta["data"]["picture"]) if meta["data"]["picture"] else None
 
 
 def _decision(folder, classes):

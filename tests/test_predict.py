@@ -63,12 +63,12 @@ def make_run(workdir, config):
     state = job.init_state()
     if config.ema_decay:  # averages that differ from the weights
         state = state.replace(extra={"ema": jax.tree.map(lambda x: 1.3 * x, state.extra["ema"])})
+    images = getattr(job.sources["train"], "images", None)
+    picture = None if images is None else list(images.shape[1:])
     meta = {
         "step": 0, "config": preflight.to_json(job.config), "classes": list(job.classes),
-        "data": {"name": config.data.name, "fingerprint": "", "picture": None},
+        "data": {"name": config.data.name, "fingerprint": "", "picture": picture},
     }  # fmt: skip
-    if hasattr(job.sources["train"], "images"):
-        del meta["data"]["picture"]
     checkpoints = Checkpoints(workdir)
     checkpoints.save(job.parallel.replicate(state), meta)
     checkpoints.close()
@@ -216,7 +216,7 @@ def test_the_pictures_of_a_packed_run_are_made_small_first_as_they_were_for_it(r
         data__eval_transform=("resize(20)", "center_crop(16)"),
     )  # fmt: skip
     job = build.build(config)
-    meta = {"step": 0, "classes": CLASSES, "data": {}}
+    meta = {"step": 0, "classes": CLASSES, "data": {"picture": None}}
     packed = Predictor(workdir, Reader(job.config), meta, predictor.variables, False, None)
     for row in range(3):
         item = job.sources["test"][row]
