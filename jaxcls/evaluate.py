@@ -131,14 +131,7 @@ def run(config, workdir, *, step=None, note=print):
     job = build.build(config)
     if final_split(job) is None:
         raise UserError("there is neither a test nor a validation split to evaluate on.")
-    checkpoints = Checkpoints(workdir, transient=job.task.transient, read_only=True)
-    step = parallel.agree(checkpoints.best) if step is None else step
-    found = checkpoints.restore(job.init_state(), note, step=step)
-    if found is None:
-        raise UserError(f"{workdir} holds no finished checkpoint; train first with --mode=train.")
-    state, _ = found
-    number = int(state.step)
-    state = job.parallel.replicate(state)
+    state, number = restored(job, workdir, step, note)
     results, variant = {}, tta.suffix(job.config.eval.tta, _own_tta(workdir, job.config))
     for split in ("validation", "test"):
         if split in job.sources:
@@ -151,6 +144,20 @@ def run(config, workdir, *, step=None, note=print):
         if path:
             note(f"report: {path}")
     return results
+
+
+def restored(job, workdir, step, note):
+    """(replicated state, its step) of a run's checkpoint: of the step, or, for None, the best or the newest.
+
+    Raises:
+      UserError: where there is no good checkpoint.
+    """
+    checkpoints = Checkpoints(workdir, transient=job.task.transient, read_only=True)
+    step = parallel.agree(checkpoints.best) if step is None else step
+    found = checkpoints.restore(job.init_state(), note, step=step)
+    if found is None:
+        raise UserError(f"{workdir} holds no finished checkpoint; train first with --mode=train.")
+    return job.parallel.replicate(found[0]), int(found[0].step)
 
 
 def _own_tta(workdir, config):

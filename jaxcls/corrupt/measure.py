@@ -13,9 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcls import build, corrupt, evaluate, parallel
+from jaxcls import build, corrupt, evaluate
 from jaxcls.augment.base import fold, to_uint8
-from jaxcls.checkpoint import Checkpoints
 from jaxcls.corrupt import errors
 from jaxcls.data import sources
 from jaxcls.errors import UserError
@@ -126,7 +125,7 @@ def run(config, workdir, options, note=print):
         raise UserError(f"there is no {split or 'test'} split to measure on; there is {', '.join(job.sources)}.")
     source = job.sources[split]
     job.sources[split] = _drawn(source, options)
-    state, step = _restored(job, workdir, options.step, note)
+    state, step = evaluate.restored(job, workdir, options.step, note)
     task = Corrupted(job.task, names, strengths, job.normalize, options.seed)
     feed = job.eval_feed(split, task)
     _count_batches(feed, -(-len(job.sources[split]) // job.eval_batch_size), note)
@@ -193,16 +192,6 @@ def _drawn(source, options):
         return source
     rows = np.random.default_rng(options.seed).permutation(len(source))[: options.limit]
     return sources.subset(source, np.sort(rows))
-
-
-def _restored(job, workdir, step, note):
-    """(replicated state, step) of a run's checkpoint."""
-    checkpoints = Checkpoints(workdir, transient=job.task.transient, read_only=True)
-    step = parallel.agree(checkpoints.best) if step is None else step
-    found = checkpoints.restore(job.init_state(), note, step=step)
-    if found is None:
-        raise UserError(f"{workdir} holds no finished checkpoint; train first with --mode=train.")
-    return job.parallel.replicate(found[0]), int(found[0].step)
 
 
 def _count_batches(feed, total, note):

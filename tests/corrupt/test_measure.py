@@ -156,12 +156,20 @@ def test_alexnet_is_a_baseline_for_imagenet_only(trained):
     assert found["mce"] == pytest.approx(np.mean([0.5 / x for x in errors.ALEXNET.values()]))
 
 
-def test_a_report_of_other_pictures_is_no_baseline(trained):
-    report = json.loads((trained / "b" / "robustness.json").read_text())
-    assert measure.read(trained / "b", report) is not None
+def test_a_report_of_other_pictures_is_no_baseline(tmp_path):
+    report = {
+        "split": "test",
+        "count": 9,
+        "limit": 0,
+        "seed": 0,
+        "data": {"classes": 4},
+        "errors": {"snow": {"1": 0.5}},
+    }
+    (tmp_path / measure.FILE).write_text(json.dumps(report))
+    assert measure.read(tmp_path, report) == report
     for other in ({"seed": 9}, {"count": 1}, {"errors": {"fog": {"1": 0.5}}}):
-        assert measure.read(trained / "b", {**report, **other}) is None
-    assert measure.read(trained / "nothing", report) is None
+        assert measure.read(tmp_path, {**report, **other}) is None
+    assert measure.read(tmp_path / "nothing", report) is None
 
 
 def test_a_ratio_that_is_not_defined_is_a_dash():
