@@ -158,13 +158,6 @@ def test_alexnet_is_a_baseline_for_imagenet_only(trained):
 
 def test_a_report_of_other_pictures_is_no_baseline(tmp_path):
     report = {"split": "test", "count": 9, "limit": 0, "seed": 0, "data": {}, "errors": {"snow": {"1": 0.5}}}
-        "split": "test",
-        "count": 9,
-        "limit": 0,
-        "seed": 0,
-        "data": {"classes": 4},
-        "errors": {"snow": {"1": 0.5}},
-    }
     (tmp_path / measure.FILE).write_text(json.dumps(report))
     assert measure.read(tmp_path, report) == report
     for other in ({"seed": 9}, {"count": 1}, {"errors": {"fog": {"1": 0.5}}}):
