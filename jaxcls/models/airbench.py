@@ -71,7 +71,7 @@ class Airbench(Classifier):
         x, block = out["stem"], self.rematerialised(Block)
         for i, width in enumerate(self.widths, 1):
             out[f"stage{i}"] = x = block(width, conv, norm, name=f"block{i}")(x)
-        out["pre_logits"] = jnp.max(x, axis=(1, 2)).astype(jnp.float32)
+        out["pre_logits"] = layers.global_max(x).astype(jnp.float32)
         if not self.num_classes:
             return out["pre_logits"], out
         x = layers.dropout(out["pre_logits"], self.dropout, train=train)

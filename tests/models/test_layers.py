@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxcls.models import layers
-from jaxcls.models.layers import convolve
+from jaxcls.models.layers import convolve, pool
 
 
 @settings(max_examples=15, deadline=None)
@@ -43,6 +43,17 @@ def test_max_pool_in_the_form_for_cpus_is_that_of_xla(window, stride):
     with convolve.plain():
         expected = jax.jit(lambda x: layers.max_pool(x, window, stride))(broken)
     np.testing.assert_array_equal(layers.max_pool(broken, window, stride), expected)
+
+
+@pytest.mark.parametrize("axis", [1, -1])
+def test_the_gradient_of_a_maximum_goes_to_the_first_place_that_has_it(axis):
+    x = np.random.default_rng(0).integers(0, 3, (2, 5, 4)).astype(np.float32)
+    values, back = jax.vjp(lambda x: pool.largest(x, axis), jnp.asarray(x))
+    np.testing.assert_array_equal(values, x.max(axis))
+    grad = np.asarray(back(jnp.full(values.shape, 7.0))[0])
+    np.testing.assert_array_equal(grad.sum(axis), 7.0)
+    np.testing.assert_array_equal(grad.argmax(axis), x.argmax(axis))
+    assert np.isnan(pool.largest(jnp.array([1.0, jnp.nan, 2.0]), 0))
 
 
 def test_a_strided_convolution_pads_both_sides_alike():

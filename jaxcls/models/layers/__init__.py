@@ -10,7 +10,7 @@ from jaxcls.models.layers.drop import dropout, rising, stochastic_depth
 from jaxcls.models.layers.init import kaiming_normal, torch_kernel, torch_uniform, uniform_within
 from jaxcls.models.layers.inverted import InvertedResidual, make_divisible
 from jaxcls.models.layers.norm import batch_norm, layer_norm
-from jaxcls.models.layers.pool import adaptive_avg_pool, avg_pool, global_mean, max_pool
+from jaxcls.models.layers.pool import adaptive_avg_pool, avg_pool, global_max, global_mean, max_pool
 from jaxcls.models.layers.position import loaded_table, table_for
 from jaxcls.models.layers.transformer import attend, embed_patches, mlp
 
@@ -33,6 +33,7 @@ __all__ = [
     "dropout",
     "embed_patches",
     "flatten",
+    "global_max",
     "global_mean",
     "kaiming_normal",
     "layer_norm",

@@ -5,7 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxcls.models.layers.pool import global_mean
+from jaxcls.models.layers.pool import global_max, global_mean, largest
 
 
 class ChannelGate(nn.Module):
@@ -17,7 +17,7 @@ class ChannelGate(nn.Module):
     @nn.compact
     def __call__(self, x):
         mean = global_mean(x)[:, None, None].astype(x.dtype)
-        pooled = jnp.concatenate([mean, jnp.max(x, axis=(1, 2), keepdims=True)], axis=1)
+        pooled = jnp.concatenate([mean, global_max(x)[:, None, None]], axis=1)
         y = nn.relu(self.conv(self.squeezed, 1, name="fc1")(pooled))
         y = self.conv(x.shape[-1], 1, name="fc2")(y)
         return x * nn.sigmoid(jnp.sum(y, axis=1, keepdims=True))
@@ -32,7 +32,7 @@ class SpatialGate(nn.Module):
     @nn.compact
     def __call__(self, x):
         mean = jnp.mean(x, axis=-1, keepdims=True, dtype=jnp.float32).astype(x.dtype)
-        y = self.conv(1, 7, name="conv.conv")(jnp.concatenate([mean, jnp.max(x, axis=-1, keepdims=True)], axis=-1))
+        y = self.conv(1, 7, name="conv.conv")(jnp.concatenate([mean, largest(x, -1)[..., None]], axis=-1))
         return x * nn.sigmoid(self.norm(name="conv.bn")(y))
 
 

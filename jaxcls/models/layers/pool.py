@@ -1,5 +1,6 @@
 """Pooling."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
@@ -77,6 +78,22 @@ def _counted(size, window, stride, before, after, counts):
 def global_mean(x):
     """The mean over height and width: `[b, h, w, c]` of any float type to float32 `[b, c]`."""
     return jnp.mean(x, axis=(1, 2), dtype=jnp.float32)
+
+
+def global_max(x):
+    """The maximum over height and width: `[b, h, w, c]` to `[b, c]`."""
+    return largest(x.reshape(x.shape[0], -1, x.shape[-1]), 1)
+
+
+def largest(x, axis: int):
+    """`jnp.max(x, axis)` whose gradient goes to the first of equal maxima, and always to one.
+
+    That of `jnp.max` goes to whatever equals the maximum, divided by how many do. Where XLA computes `x` once for the
+    maximum and again for the comparison, with another rounding, none does: 0/0 (seen in CBAM on a CPU).
+    """
+    axis %= x.ndim
+    places = jax.lax.broadcasted_iota(jnp.int32, x.shape, axis)
+    return jnp.sum(jnp.where(places == jnp.argmax(x, axis, keepdims=True), x, 0), axis)
 
 
 def adaptive_avg_pool(x, size: int):
