@@ -4,8 +4,8 @@
     python -m jaxcls.main --config=configs/cifar10_fast.py
     python -m jaxcls.main --config=configs/cifar10_fast.py --config.precision=bfloat16      # on a GPU
 
-Jordan 2024, "94% on CIFAR-10 in 3.29 Seconds" (arXiv 2404.00498), which finds 94.01 % (mean) for 0.36 PFLOP. His
-ideas are config choices: whitening, identity in the convolutions, the fast rate of the norms' biases, Lookahead, alternating
+Jordan 2024, "94% on CIFAR-10 in 3.29 Seconds" (arXiv 2404.00498), which finds 94.01 % (mean) for 0.36 PFLOP. His ideas
+are config choices: whitening, identity in the convolutions, the fast rate of the norms' biases, Lookahead, alternating
 flip, six views of each test picture. The paper's rate of 11.5 is for the summed loss of 1,024 pictures and divided by
 1,024 * (1 + 1 / (1 - momentum)); here it is that of the mean loss, 11.5 / (1 + 1 / 0.15) = 1.5. Other than there the
 biases do not decay, and the first one is trained to the end.
