@@ -56,8 +56,9 @@ def check(file: str, splits) -> None:
         return
     source = next(iter(splits.values()))
     lines = read(file, root(source), "config.data.metadata", (PATH,))
-    if not any(name in lines for some in splits.values() for name in rows(some)[0]):
-        example = rows(source)[0][0]
+    names = [name for some in splits.values() for name in _items(some)[0]]
+    if not any(name in lines for name in names):
+        example = names[0]
         raise UserError(f"config.data.metadata: {file} has no line for any picture; paths must be like {example!r}.")
 
 

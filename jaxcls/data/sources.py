@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from jaxcls.data import folder, groups, splits
+from jaxcls.data import folder, groups, metadata, splits
 from jaxcls.errors import UserError
 
 FORMS = ("digits", "tfds/<name>", "folder/<path>", "synthetic", "synthetic/<n>x<size>x<channels>x<classes>")
@@ -207,7 +207,7 @@ def ids(source: Source) -> Sequence[str]:
 def _parts(source: Source, ratios: Sequence[float], seed: int, group_by: str) -> list[np.ndarray]:
     if not group_by:
         return splits.stratified(source.labels, ratios, seed)
-    found = groups.of_ids(ids(source), group_by, getattr(getattr(source, "source", source), "root", "."))
+    found = groups.of_ids(ids(source), group_by, metadata.root(source))
     return splits.grouped(source.labels, found, ratios, seed)
 
 
