@@ -16,11 +16,33 @@ def rows(source) -> tuple[list[str], dict[str, list[Any]]]:
     """(ids, columns) of a source: lists with an entry a row. For a folder an id is the path relative to its root.
 
     Columns are the items of a row beyond picture, label and id, and "folder", the folders below that of the class,
-    where there are any. No row is read where the source knows its ids and its first row holds no more than those three.
+    where there are any.
     """
-    names, columns = _items(source)
+    names, columns = ids(source), _columns(source)
     folders = sub_folders(names, [source.classes[label] for label in source.labels])
     return names, {**columns, **({"folder": folders} if any(folders) else {})}
+
+
+def ids(source) -> list[str]:
+    """The ids of all pictures of a source; where it does not list them, the pictures are read for it."""
+    if hasattr(source, "indices"):  # a Subset
+        names = ids(source.source)
+        return [names[row] for row in source.indices]
+    if hasattr(source, "ids"):
+        return list(source.ids)
+    items = source.items() if hasattr(source, "items") else (source[row] for row in range(len(source)))
+    return [item["id"] for item in items]  # records are read in chunks
+
+
+def _columns(source):
+    """Name -> values of what the rows hold beyond picture, label and id; rows are read only if the first holds more."""
+    columns = {key: [] for key in source[0] if key not in ("image", "label", "id")}
+    for row in range(len(source) if columns else 0):
+        item = source[row]
+        for key, values in columns.items():
+            value = item.get(key)
+            values.append(value.item() if isinstance(value, np.generic) else value)
+    return columns
 
 
 def sub_folders(names, classes):
@@ -56,7 +78,7 @@ def check(file: str, splits) -> None:
         return
     source = next(iter(splits.values()))
     lines = read(file, root(source), "config.data.metadata", (PATH,))
-    names = [name for some in splits.values() for name in _items(some)[0]]
+    names = [name for some in splits.values() for name in ids(some)]
     if not any(name in lines for name in names):
         example = names[0]
         raise UserError(f"config.data.metadata: {file} has no line for any picture; paths must be like {example!r}.")
@@ -82,22 +104,3 @@ def read(file: str, root: str | Path, key: str, columns: Sequence[str]) -> dict[
     if not found:
         raise UserError(f"{key}: {path} has no line below the first.")
     return found
-
-
-def _items(source):
-    """(ids, columns): lists with an entry a row; columns: name -> what the rows hold beyond picture, label and id.
-
-    No row is read where the source knows its ids (`ids`) and its first row holds no more than picture, label and id.
-    """
-    base, indices = getattr(source, "source", source), getattr(source, "indices", range(len(source)))
-    extra = [key for key in source[0] if key not in ("image", "label", "id")]
-    if hasattr(base, "ids") and not extra:
-        return [base.ids[row] for row in indices], {}
-    names, columns = [], {key: [] for key in extra}
-    for row in range(len(source)):
-        item = source[row]
-        names.append(item["id"])
-        for key, values in columns.items():
-            value = item.get(key)
-            values.append(value.item() if isinstance(value, np.generic) else value)
-    return names, columns

@@ -192,22 +192,10 @@ def load(
     return {split: found[split] for split in ("train", "validation", "test") if split in found}
 
 
-def ids(source: Source) -> Sequence[str]:
-    """The ids of all pictures of a source; where it does not list them, the pictures are read for it."""
-    if isinstance(source, Subset):
-        names = ids(source.source)
-        return [names[row] for row in source.indices]
-    if hasattr(source, "ids"):
-        return source.ids
-    if hasattr(source, "items"):  # records, which are read in chunks
-        return [item["id"] for item in source.items()]
-    return [source[row]["id"] for row in range(len(source))]
-
-
 def _parts(source: Source, ratios: Sequence[float], seed: int, group_by: str) -> list[np.ndarray]:
     if not group_by:
         return splits.stratified(source.labels, ratios, seed)
-    found = groups.of_ids(ids(source), group_by, metadata.root(source))
+    found = groups.of_ids(metadata.ids(source), group_by, metadata.root(source))
     return splits.grouped(source.labels, found, ratios, seed)
 
 

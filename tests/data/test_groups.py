@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxcls.data import groups, sources
+from jaxcls.data import groups, metadata, sources
 from jaxcls.errors import UserError
 
 IDS = ["cat/p1_a.jpg", "cat/p1_b.jpg", "dog/p2_a.jpg", "dog/p10_a.jpg"]
@@ -46,8 +46,8 @@ def test_a_folder_is_split_by_group(tmp_path, ratios, validation):
                 Image.new("L", (4, 4), patient).save(tmp_path / name / f"{name}{patient}_{view}.png")
     options = {"split_ratios": ratios, "validation": validation}
     found = sources.load(f"folder/{tmp_path}", group_by=r"(\w+\d)_", **options)
-    patients = [{name.rpartition("_")[0] for name in sources.ids(source)} for source in found.values()]
+    patients = [{name.rpartition("_")[0] for name in metadata.ids(source)} for source in found.values()]
     assert len(found) == 3 and sum(map(len, patients)) == 16 == len(set().union(*patients))
     apart = sources.load(f"folder/{tmp_path}", **options)
-    assert sum(len({n.rpartition("_")[0] for n in sources.ids(source)}) for source in apart.values()) > 16
+    assert sum(len({n.rpartition("_")[0] for n in metadata.ids(source)}) for source in apart.values()) > 16
     assert np.concatenate([source.labels for source in found.values()]).tolist().count(0) == 24

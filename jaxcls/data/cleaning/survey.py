@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from jaxcls.data import decode, folder, sources
+from jaxcls.data import decode, folder, metadata, sources
 from jaxcls.errors import UserError
 
 GREY = 32  # side of the small grey copies
@@ -28,7 +28,7 @@ class Collection:
         self.starts = np.cumsum([0, *map(len, self.parts)])
         self.splits = ["" if name == "all" else name for name, part in found.items() for _ in range(len(part))]
         self.labels = np.concatenate([part.labels for part in self.parts])
-        self.ids = [name for part in self.parts for name in sources.ids(part)]
+        self.ids = [name for part in self.parts for name in metadata.ids(part)]
 
     def __len__(self) -> int:
         return len(self.labels)
