@@ -132,7 +132,7 @@ def run(config, workdir, *, step=None, note=print):
     if final_split(job) is None:
         raise UserError("there is neither a test nor a validation split to evaluate on.")
     state, number = restored(job, workdir, step, note)
-    results, variant = {}, tta.suffix(job.config.eval.tta, _own_tta(workdir, job.config))
+    results, variant = {}, _variant(workdir, job.config.eval)
     for split in ("validation", "test"):
         if split in job.sources:
             results[split], predictions = evaluate(job.eval_feed(split), state)
@@ -160,12 +160,13 @@ def restored(job, workdir, step, note):
     return job.parallel.replicate(found[0]), int(found[0].step)
 
 
-def _own_tta(workdir, config):
-    """The test-time augmentation that a run was made with; of a run that has stored no config that of `config`."""
+def _variant(workdir, used):
+    """The suffix for another test-time augmentation than the run's; "" where the run has stored no config."""
     try:
-        return json.loads((Path(workdir) / "config.json").read_bytes())["eval"].get("tta", ())
+        own = json.loads((Path(workdir) / "config.json").read_bytes())["eval"]
     except (OSError, ValueError, KeyError):
-        return config.eval.tta
+        return ""
+    return tta.suffix(used.tta, own.get("tta", ()), used.tta_mean, own.get("tta_mean", "logits"))
 
 
 def write_json(path, value):

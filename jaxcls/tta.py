@@ -180,9 +180,12 @@ def crops(n=5, size=0):
 KINDS = {"flip": flip, "vflip": vflip, "turns": turns, "shift": shift, "scales": scales, "crops": crops}
 
 
-def suffix(used, own):
-    """What the name of a file of predictions gets: "" for the run's own setting, "-tta" or "-plain" for another one."""
-    if tuple(used) == tuple(own):
+def suffix(used, own, mean="logits", own_mean="logits"):
+    """What the name of a file of predictions gets: "" for the run's own setting, "-tta" or "-plain" for another one.
+
+    The mean is a part of the setting where there are views.
+    """
+    if tuple(used) == tuple(own) and (mean == own_mean or not used):
         return ""
     return "-tta" if used else "-plain"
 

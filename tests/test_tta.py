@@ -195,3 +195,17 @@ def test_a_mean_without_views_has_no_effect_and_a_wrong_one_is_named():
         make_job("()", **{"eval.tta_mean": "probabilities"})
     with pytest.raises(UserError, match="it can be logits or probabilities"):
         make_job("flip", **{"eval.tta_mean": "softmax"})
+
+
+@pytest.mark.parametrize(
+    "used, own, means, expected",
+    [
+        (("flip",), ["flip"], ("logits", "logits"), ""),
+        (("flip",), [], ("logits", "logits"), "-tta"),
+        ((), ["flip"], ("logits", "logits"), "-plain"),
+        (("flip",), ["flip"], ("probabilities", "logits"), "-tta"),
+        ((), [], ("probabilities", "logits"), ""),
+    ],
+)
+def test_predictions_of_another_setting_have_a_name_of_their_own(used, own, means, expected):
+    assert tta.suffix(used, own, *means) == expected
