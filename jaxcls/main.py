@@ -10,10 +10,10 @@ import json
 import logging
 import os
 import sys
-import traceback
 from pathlib import Path
 
 from jaxcls import signals
+from jaxcls.entry import fail
 from jaxcls.errors import UserError
 
 
@@ -132,18 +132,6 @@ def cli(argv=None):
         except signals.Stopped as stopped:
             print(f"{stopped}. The same command goes on from there.", flush=True)
             sys.exit(stopped.status)
-
-
-def fail(error):
-    """Prints a UserError on stderr, a line for each problem; returns the exit status 2.
-
-    With JAXCLS_TRACEBACK=1 in the environment the traceback comes first, for whoever mends jaxcls itself.
-    """
-    if os.environ.get("JAXCLS_TRACEBACK"):
-        traceback.print_exception(error)
-    for line in str(error).splitlines():
-        print(f"error: {line}", file=sys.stderr)
-    return 2
 
 
 class _Parser(argparse.ArgumentParser):

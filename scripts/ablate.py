@@ -17,20 +17,17 @@ from pathlib import Path
 
 from jaxcls import signals
 from jaxcls.ablate import ladder
-from jaxcls.errors import UserError
+from jaxcls.entry import entry_point
 from jaxcls.main import take_settings
 
 
+@entry_point
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     try:
         with signals.ending_at_once():
             args = parse(sys.argv[1:] if argv is None else argv)
             return _run(args)
-    except UserError as error:
-        for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
-        return 2
     except signals.Stopped as stopped:
         print(f"{stopped}. The same command goes on from there.", flush=True)
         return stopped.status

@@ -21,18 +21,16 @@ Exit status: 0; 2 where an option or a checkpoint cannot be used, or the checkpo
 import argparse
 import sys
 
+from jaxcls.entry import entry_point
 from jaxcls.errors import UserError
 
 
+@entry_point
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
-    from jaxcls.main import fail
 
-    try:
-        args, settings = parse(sys.argv[1:] if argv is None else argv)
-        average(args, settings)
-    except UserError as error:
-        return fail(error)
+    args, settings = parse(sys.argv[1:] if argv is None else argv)
+    average(args, settings)
     return 0
 
 

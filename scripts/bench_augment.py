@@ -18,20 +18,18 @@ import numpy as np
 
 from jaxcls import build
 from jaxcls.config_file import override
+from jaxcls.entry import entry_point
 from jaxcls.errors import UserError
 
 sys.path.insert(0, str(Path(__file__).parent))
 from bench_step import Step, interleave, machine, ratio, read_config, summary
 
 
+@entry_point
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     args = parse(argv)
-    try:
-        result = run(args)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    result = run(args)
     print(json.dumps(result, indent=1) if args.json else "\n".join(lines(result)))
     return 0
 

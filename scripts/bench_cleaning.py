@@ -22,19 +22,17 @@ from clean_data import HANDMADE, Progress, network
 from jaxcls.data import sources
 from jaxcls.data.cleaning import features, labels
 from jaxcls.data.cleaning.survey import Collection, survey
+from jaxcls.entry import entry_point
 from jaxcls.errors import UserError
 
 LOW = (0.02, 0.05, 0.1)  # probabilities of the given label below which a picture is reported
 
 
+@entry_point
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     args = parse(argv)
-    try:
-        result = run(args)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    result = run(args)
     print(json.dumps(result, indent=1) if args.json else "\n".join(lines(result)))
     return 0
 

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxcls.entry import entry_point
 from jaxcls.models.layers.convolve import DIMENSIONS, convolve
 
 # Name: batch, side, channels, features, kernel, stride, groups.
@@ -29,6 +30,7 @@ CASES = {
 }
 
 
+@entry_point
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

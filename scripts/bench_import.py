@@ -17,6 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from jaxcls.entry import entry_point
+
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = (
     "tensorflow", "tensorflow_datasets", "tensorboard", "jax", "flax", "optax", "orbax", "grain", "matplotlib",
@@ -45,6 +47,7 @@ else:
 """
 
 
+@entry_point
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

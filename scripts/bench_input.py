@@ -35,6 +35,7 @@ import input_peers as peers
 from jaxcls import augment
 from jaxcls.data import packed, pipeline
 from jaxcls.data.folder import FolderSource
+from jaxcls.entry import entry_point
 from jaxcls.errors import UserError
 
 SIZES = {"500x375": (500, 375), "12Mpx": (4032, 3024)}
@@ -46,18 +47,15 @@ TRAIN = (
 EVAL = ("jaxcls", "pillow", "tf.data", "packed")
 
 
+@entry_point
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     args = parse(argv)
     if args.serve:
         peers.serve(json.loads(args.serve), stream)
         return 0
-    try:
-        with tempfile.TemporaryDirectory() as temporary:
-            result = run(args, Path(temporary))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    with tempfile.TemporaryDirectory() as temporary:
+        result = run(args, Path(temporary))
     print(json.dumps(result, indent=1) if args.json else "\n".join(lines(result)))
     return 0
 

@@ -20,10 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxcls.entry import entry_point
 from jaxcls.measure import calibration, figures
 from jaxcls.report.page import write_report
 
 
+@entry_point
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     args = parse(argv)

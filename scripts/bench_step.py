@@ -40,6 +40,7 @@ from jaxcls import build, train
 from jaxcls.checkpoint import Checkpoints
 from jaxcls.data.sources import ArraySource
 from jaxcls.defaults import default_config
+from jaxcls.entry import entry_point
 from jaxcls.errors import UserError
 from jaxcls.logs import Logger
 from jaxcls.signals import Stopped
@@ -48,6 +49,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from torch_peer import TorchPeer
 
 
+@entry_point
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     args = parse(argv)
@@ -58,9 +60,6 @@ def main(argv: list[str] | None = None) -> int:
         if args.model and len(args.model) > 1:
             return table(args.model, sys.argv[1:] if argv is None else argv)
         result = run(args)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except Stopped as stopped:  # by a signal, inside of the loop
         return stopped.status
     print(json.dumps(result, indent=1) if args.json else "\n".join(lines(result)))

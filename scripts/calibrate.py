@@ -17,21 +17,19 @@ import math
 import sys
 from pathlib import Path
 
+from jaxcls.entry import entry_point
 from jaxcls.errors import UserError
 from jaxcls.measure import calibration, curves, decision, outcome, stored
 
 FEW = 50  # pictures of a class, below which a warning says how little they tell
 
 
+@entry_point
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     args = parse(argv)
-    try:
-        for line in run(args):
-            print(line)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    for line in run(args):
+        print(line)
     return 0
 
 

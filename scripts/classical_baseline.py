@@ -18,27 +18,24 @@ import argparse
 import os
 import sys
 
+from jaxcls.entry import entry_point
 from jaxcls.errors import UserError
 
 
+@entry_point
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
-    try:
-        args, settings = parse(argv)
-        config = read_config(args, settings)
-        from jaxcls.classical import run
-        from jaxcls.classical.options import Options
+    args, settings = parse(argv)
+    config = read_config(args, settings)
+    from jaxcls.classical import run
+    from jaxcls.classical.options import Options
 
-        options = Options(
-            features=args.features, classifier=args.classifier, size=args.size, colour=args.colour, cell=args.cell,
-            keypoints=args.keypoints, words=args.words, pyramid=args.pyramid, weighting=args.weighting,
-            C=tuple(args.C), balanced=args.class_weight == "balanced", smote=args.smote, train_limit=args.train_limit,
-        )  # fmt: skip
-        run.run(config, options, args.workdir or f"runs/{args.features}-{args.classifier}")
-    except UserError as error:
-        for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
-        return 2
+    options = Options(
+        features=args.features, classifier=args.classifier, size=args.size, colour=args.colour, cell=args.cell,
+        keypoints=args.keypoints, words=args.words, pyramid=args.pyramid, weighting=args.weighting,
+        C=tuple(args.C), balanced=args.class_weight == "balanced", smote=args.smote, train_limit=args.train_limit,
+    )  # fmt: skip
+    run.run(config, options, args.workdir or f"runs/{args.features}-{args.classifier}")
     return 0
 
 

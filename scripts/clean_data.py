@@ -28,6 +28,7 @@ from jaxcls.data import groups
 from jaxcls.data.cleaning import duplicates, features, labels, moves, outliers, review
 from jaxcls.data.cleaning.findings import Findings, ordered
 from jaxcls.data.cleaning.survey import CHUNK, Collection, Survey, collect, survey
+from jaxcls.entry import entry_point
 from jaxcls.errors import UserError
 
 CHECKS = {
@@ -37,16 +38,13 @@ CHECKS = {
 HANDMADE = 64  # side of pictures for features without a network
 
 
+@entry_point
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     args = parse(argv)
-    try:
-        if args.undo:
-            return undo(args)
-        return apply(args) if args.apply else find(args)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    if args.undo:
+        return undo(args)
+    return apply(args) if args.apply else find(args)
 
 
 def parse(argv):

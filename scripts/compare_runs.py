@@ -16,6 +16,7 @@ import json
 import sys
 from pathlib import Path
 
+from jaxcls.entry import entry_point
 from jaxcls.errors import UserError
 from jaxcls.measure import comparison, comparison_text, runs
 from jaxcls.report import curves
@@ -25,18 +26,15 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#3
 DASHES = ("-", "--", ":", "-.")
 
 
+@entry_point
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     args = parse(argv)
-    try:
-        opened = runs.load(args.runs, args.split)
-        report = comparison.report(opened)
-        print(comparison_text.markdown(report), end="")
-        if args.out:
-            print(f"\nwritten: {', '.join(map(str, write(args.out, report, opened)))}")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    opened = runs.load(args.runs, args.split)
+    report = comparison.report(opened)
+    print(comparison_text.markdown(report), end="")
+    if args.out:
+        print(f"\nwritten: {', '.join(map(str, write(args.out, report, opened)))}")
     return 0
 
 

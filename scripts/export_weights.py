@@ -22,20 +22,18 @@ import sys
 import numpy as np
 
 from jaxcls import checkpoint_view as view
+from jaxcls.entry import entry_point
 from jaxcls.errors import UserError
 
 DTYPES = ("float32", "float16", "bfloat16")
 
 
+@entry_point
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     args = parse(argv)
-    try:
-        print(export(args))
-        return 0
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    print(export(args))
+    return 0
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

@@ -20,20 +20,17 @@ import numpy as np
 
 from jaxcls import config_file, signals
 from jaxcls import main as command
+from jaxcls.entry import entry_point
 from jaxcls.errors import UserError
 
 ROWS = 15  # of the table that is printed
 
 
+@entry_point
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
-    try:
-        with signals.ending_at_once():
-            return _run(parse(sys.argv[1:] if argv is None else argv))
-    except UserError as error:
-        for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
-        return 2
+    with signals.ending_at_once():
+        return _run(parse(sys.argv[1:] if argv is None else argv))
 
 
 def parse(argv):

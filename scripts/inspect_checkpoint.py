@@ -20,20 +20,18 @@ from pathlib import Path
 from typing import Any
 
 from jaxcls import checkpoint_view as view
+from jaxcls.entry import entry_point
 from jaxcls.errors import UserError
 from jaxcls.pytree import nearest
 
 SHOWN_CLASSES = 10
 
 
+@entry_point
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     args = parse(argv)
-    try:
-        return show(args)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return show(args)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -275,11 +273,4 @@ if __name__ == "__main__":
     os.environ["JAX_PLATFORMS"] = "cpu"  # a look at a checkpoint must not take the memory of a GPU that is training
     # After a failed read TensorStore's own threads report that their loop is gone; the error was told in one line.
     sys.unraisablehook = lambda _: None
-    # `... | head` ends quietly. Not by SIGPIPE's default action: threads of TensorStore write to closed pipes, too.
-    try:
-        status = main()
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 0
-    sys.exit(status)
+    sys.exit(main())

@@ -31,21 +31,18 @@ sys.path.insert(0, str(Path(__file__).parent))
 from predict_output import Heatmaps, open_output
 from predict_progress import Interruption, Progress
 
+from jaxcls.entry import entry_point
 from jaxcls.errors import UserError
 
 NO_PICTURES = "there are no pictures in this folder (.jpg, .png, .webp, .bmp, .gif, .tif or .ppm)"
 
 
+@entry_point
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     args = parse(argv)
     with Interruption() as interruption:
-        try:
-            return predict(args, interruption)
-        except UserError as error:
-            for line in str(error).splitlines():
-                print(f"error: {line}", file=sys.stderr)
-            return 2
+        return predict(args, interruption)
 
 
 def parse(argv):

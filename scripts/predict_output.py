@@ -117,10 +117,7 @@ def open_output(kind, path, interruption, **fields):
     if path is None:
         if hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(**options)
-        try:  # `... | head` ends quietly
-            yield Output(form, sys.stdout, None, interruption)
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        yield Output(form, sys.stdout, None, interruption)
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ import sys
 import time
 from pathlib import Path
 
+from jaxcls.entry import entry_point
 from jaxcls.errors import UserError
 
 # name: pictures, their size, classes, MiB to download, MiB on disk, as in tensorflow-datasets' catalogue.
@@ -32,6 +33,7 @@ USUAL = {
 IMAGENET = ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar")
 
 
+@entry_point
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -45,11 +47,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     if not args.name:
         parser.error("name a data set, or use --list")
-    try:
-        prepare(args.name.removeprefix("tfds/"), args.data_dir, args.manual_dir)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    prepare(args.name.removeprefix("tfds/"), args.data_dir, args.manual_dir)
     return 0
 
 

@@ -17,18 +17,15 @@ import argparse
 import sys
 from pathlib import Path
 
+from jaxcls.entry import entry_point
 from jaxcls.errors import UserError
 
 
+@entry_point
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
-    try:
-        args, settings = parse(sys.argv[1:] if argv is None else argv)
-        probe(args, settings)
-    except UserError as error:
-        for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
-        return 2
+    args, settings = parse(sys.argv[1:] if argv is None else argv)
+    probe(args, settings)
     return 0
 
 

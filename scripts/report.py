@@ -14,18 +14,15 @@ import argparse
 import sys
 from pathlib import Path
 
+from jaxcls.entry import entry_point
 from jaxcls.errors import UserError
 
 
+@entry_point
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     args = parse(argv)
-    try:
-        print(write(args))
-    except UserError as error:
-        for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
-        return 2
+    print(write(args))
     return 0
 
 

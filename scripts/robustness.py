@@ -20,20 +20,18 @@ import dataclasses
 import sys
 from pathlib import Path
 
+from jaxcls.entry import entry_point
 from jaxcls.errors import UserError
 
 ALEXNET = "alexnet"
 
 
+@entry_point
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
-    from jaxcls.main import fail
 
-    try:
-        args, settings = parse(sys.argv[1:] if argv is None else argv)
-        report(args, settings)
-    except UserError as error:
-        return fail(error)
+    args, settings = parse(sys.argv[1:] if argv is None else argv)
+    report(args, settings)
     return 0
 
 

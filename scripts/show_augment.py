@@ -21,6 +21,7 @@ from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 from jaxcls import build, config_file
 from jaxcls.data import decode, pipeline
 from jaxcls.defaults import default_config
+from jaxcls.entry import entry_point
 from jaxcls.errors import UserError
 from jaxcls.main import take_settings
 from jaxcls.reader import Reader, resolve
@@ -32,20 +33,17 @@ GAP, LINE = 6, 14  # pixels between pictures, and of a line of text
 SOFTWARE = "jaxcls show_augment"  # marks our own files, which may be overwritten
 
 
+@entry_point
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     jax.config.update("jax_platforms", "cpu")  # a GPU that is training must not lose its memory to this
-    try:
-        settings, rest = take_settings(sys.argv[1:] if argv is None else argv)
-        args = parse(rest)
-        check_output(args.output)
-        config = Reader(resolve(read_config(args, settings)))
-        rows = sheet_rows(config, args.rows, args.columns)
-        sheet = draw(rows, args.size, f"{', '.join(map(str, config.data.augment))}    seed {config.seed}")
-        write(sheet, args.output)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    settings, rest = take_settings(sys.argv[1:] if argv is None else argv)
+    args = parse(rest)
+    check_output(args.output)
+    config = Reader(resolve(read_config(args, settings)))
+    rows = sheet_rows(config, args.rows, args.columns)
+    sheet = draw(rows, args.size, f"{', '.join(map(str, config.data.augment))}    seed {config.seed}")
+    write(sheet, args.output)
     print(f"wrote {args.output}: {len(rows)} pictures of {config.data.name}")
     return 0
 

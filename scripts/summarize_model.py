@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxcls import models
+from jaxcls.entry import entry_point
 from jaxcls.errors import UserError
 from jaxcls.models import summary
 from jaxcls.models.published import PUBLISHED, Published
@@ -35,21 +36,18 @@ LEAST, SECONDS = 5, 10
 ERRORS = str(Path(__file__).parents[1] / "docs/reference_errors.json")
 
 
+@entry_point
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     args = parse(argv)
     if not args.batch:
         jax.config.update("jax_platforms", "cpu")  # counting must not take the memory of a GPU that is training
-    try:
-        if args.all:
-            from model_page import write
+    if args.all:
+        from model_page import write
 
-            write(Path(args.all), args.errors)
-            return 0
-        report = describe(args)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        write(Path(args.all), args.errors)
+        return 0
+    report = describe(args)
     if args.json:
         print(json.dumps(report, indent=1))
     else:
@@ -229,10 +227,4 @@ def size_text(nbytes: int | None) -> str:
 
 
 if __name__ == "__main__":
-    try:  # `... | head` ends quietly
-        status = main()
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 0
-    sys.exit(status)
+    sys.exit(main())

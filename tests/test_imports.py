@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-LEAVES = {"array_cache", "errors", "pytree", "losses", "metrics", "parallel", "state", "schedules", "checkpoint_view",
-          "records", "defaults"}  # fmt: skip
+LEAVES = {"array_cache", "entry", "errors", "pytree", "losses", "metrics", "parallel", "state", "schedules",
+          "checkpoint_view", "records", "defaults"}  # fmt: skip
 # From a module or folder of jaxcls to those that it may use. Everything may use errors and pytree.
 MAY = {
     **{leaf: set() for leaf in LEAVES},
@@ -46,7 +46,7 @@ MAY = {
     "evaluate": {"build", "checkpoint", "data", "measure", "metrics", "parallel", "report", "tasks", "tta"},
     "train": {"build", "step", "evaluate", "checkpoint", "logs", "report", "metrics", "parallel", "preflight",
               "signals", "records"},
-    "main": {"train", "evaluate", "build", "preflight", "config_file", "defaults", "signals"},
+    "main": {"entry", "train", "evaluate", "build", "preflight", "config_file", "defaults", "signals"},
 }  # fmt: skip
 # may use everything, nothing may use them
 APART = {"ablate", "classical", "corrupt", "search", "soup", "compress", "export", "serve"}

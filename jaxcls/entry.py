@@ -1,0 +1,52 @@
+"""What every command does alike: a mistake of its user is a line on stderr, and `... | head` ends quietly."""
+
+import functools
+import os
+import select
+import sys
+import traceback
+
+from jaxcls.errors import UserError
+
+
+def entry_point(main):
+    """Decorates the `main(argv=None)` of a script, which then returns its exit status.
+
+    That is what main returns, 0 for None; 2 for a UserError, which is printed; 0 where whoever read the output has
+    seen enough of it.
+    """
+
+    @functools.wraps(main)
+    def run(argv=None):
+        try:
+            status = main(argv)
+            sys.stdout.flush()
+        except UserError as error:
+            return fail(error)
+        except BrokenPipeError:
+            if not _reader_gone():
+                raise  # another pipe broke, such as one to a worker
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at the end
+            return 0
+        return status or 0
+
+    return run
+
+
+def fail(error):
+    """Prints a UserError on stderr, a line for each problem; returns the exit status 2.
+
+    With JAXCLS_TRACEBACK=1 in the environment the traceback comes first, for whoever mends jaxcls itself.
+    """
+    if os.environ.get("JAXCLS_TRACEBACK"):
+        traceback.print_exception(error)
+    for line in str(error).splitlines():
+        print(f"error: {line}", file=sys.stderr)
+    return 2
+
+
+def _reader_gone():
+    """Whether nobody reads the standard output any more."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)  # POLLERR is told unasked
+    return any(events & select.POLLERR for _, events in poll.poll(0))
