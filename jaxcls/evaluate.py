@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxcls import build, metrics, parallel, tta
 from jaxcls.checkpoint import Checkpoints
-from jaxcls.data import metadata
+from jaxcls.data import groups, metadata
 from jaxcls.errors import UserError
 from jaxcls.tasks.distill import without_hints
 
@@ -40,13 +40,17 @@ def save_predictions(workdir, split, step, predictions):
 def save_rows(workdir, split, job):
     """Writes `eval/<split>-rows.json`: what the rows of a split are called, and what else is known of them.
 
-    {"id": [str], "columns": {name: [value]}, "fingerprint": that of the split}; see `data.metadata`. A file that was
-    made of the same data stays as it is.
+    {"id": [str], "columns": {name: [value]}, "fingerprint": that of the split}; see `data.metadata`. With
+    config.data.group_by a column "group" says which pictures belong together. A file that was made of the same data
+    stays as it is, unless the config names a table.
     """
-    path, source = Path(workdir) / "eval" / f"{split}-rows.json", job.sources[split]
-    if jax.process_index() == 0 and (job.config.data.metadata or _fingerprint(path) != source.fingerprint):
+    path, source, data = Path(workdir) / "eval" / f"{split}-rows.json", job.sources[split], job.config.data
+    if jax.process_index() == 0 and (data.metadata or data.group_by or _fingerprint(path) != source.fingerprint):
         names, columns = metadata.rows(source)
-        columns |= metadata.table(names, job.config.data.metadata, metadata.root(source))
+        columns |= metadata.table(names, data.metadata, metadata.root(source))
+        if data.group_by:
+            with contextlib.suppress(UserError):  # a split that came with the set need not have groups
+                columns[metadata.GROUP] = groups.names_of_ids(names, data.group_by, metadata.root(source))
         with _replacing(path) as temporary:
             content = {"id": names, "columns": columns, "fingerprint": source.fingerprint}
             temporary.write_text(json.dumps(content, default=str) + "\n")

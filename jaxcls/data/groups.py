@@ -10,11 +10,16 @@ import numpy as np
 from jaxcls.data import metadata
 from jaxcls.errors import UserError
 
-COLUMNS = (metadata.PATH, "group")
+COLUMNS = (metadata.PATH, metadata.GROUP)
 
 
 def of_ids(ids: Sequence[str], group_by: str, root: str | Path = ".") -> np.ndarray:
-    """A number for each picture, equal where they belong together: int64 [n].
+    """A number for each picture, equal where they belong together: int64 [n]. See `names_of_ids`."""
+    return np.unique(np.array(names_of_ids(ids, group_by, root), dtype=str), return_inverse=True)[1].astype(np.int64)
+
+
+def names_of_ids(ids: Sequence[str], group_by: str, root: str | Path = ".") -> list[str]:
+    """What the group of each picture is called.
 
     Args:
       ids: of the pictures; in a folder their paths below it.
@@ -28,7 +33,7 @@ def of_ids(ids: Sequence[str], group_by: str, root: str | Path = ".") -> np.ndar
     what = f"config.data.group_by={group_by!r}"
     if group_by.lower().endswith(".csv"):
         lines = metadata.read(group_by, root, "config.data.group_by", COLUMNS)
-        names = [lines[name]["group"] if name in lines else None for name in ids]
+        names = [lines[name][metadata.GROUP] if name in lines else None for name in ids]
         lack = "has no line for"
     else:
         try:
@@ -40,8 +45,9 @@ def of_ids(ids: Sequence[str], group_by: str, root: str | Path = ".") -> np.ndar
         lack = "is not found in"
     missing = [name for name, group in zip(ids, names, strict=True) if group is None]
     if missing:
-        raise UserError(f"{what} {lack} {missing[0]!r} and {len(missing) - 1:,} other of {len(ids):,} pictures.")
-    return np.unique(np.array(names, dtype=str), return_inverse=True)[1].astype(np.int64)
+        more = f" and {len(missing) - 1:,} other" if len(missing) > 1 else ","
+        raise UserError(f"{what} {lack} {missing[0]!r}{more} of {len(ids):,} pictures.")
+    return names
 
 
 def write(path: Path, ids: Sequence[str], groups: Sequence[int]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxcls.errors import UserError
 
 PATH = "path"  # the column of a table that says which picture a line is about
+GROUP = "group"  # the one that says which pictures belong together
 
 
 def rows(source) -> tuple[list[str], dict[str, list[Any]]]:

@@ -181,6 +181,29 @@ def group_table(logits, label, values: Sequence) -> list[dict]:
     return rows
 
 
+def clustered_interval(right, groups) -> list[float] | None:
+    """95 % interval of an accuracy where pictures of a group are alike, so that n of them tell less than n do.
+
+    Wilson's, for the number of independent pictures that would vary as much as the groups do: n over the design effect
+    (Kish 1965), whose variance is that of a ratio of sums over groups. It is what Dean and Pagano 2015 recommend for
+    shares in clusters. A design effect below 1 counts as 1.
+
+    Args:
+      right: bool [n]; groups: [n], equal for pictures that belong together.
+
+    Returns:
+      [low, high]; None with fewer than two groups.
+    """
+    right, number = np.asarray(right, bool), np.unique(np.asarray(groups), return_inverse=True)[1]
+    size, hits = np.bincount(number), np.bincount(number, weights=right)
+    n, clusters, share = len(right), len(size), float(right.mean())
+    if clusters < 2:
+        return None
+    spread = clusters / (clusters - 1) * float(((hits - share * size) ** 2).sum()) / n  # n times the share's variance
+    effect = max(1.0, spread / (share * (1 - share))) if 0 < share < 1 else n / clusters
+    return list(wilson_interval(share * n / effect, n / effect))
+
+
 def _groups(values):
     """(names, number of the group of every row)."""
     missing = np.array([v is None or v == "" or v != v for v in values], bool)

@@ -34,3 +34,16 @@ def expected_cost(costs, answer, label) -> float | None:
     answer, label = np.asarray(answer), np.asarray(label)
     good = answer >= 0
     return float(np.asarray(costs, np.float64)[label[good], answer[good]].mean()) if good.any() else None
+
+
+def cost_interval(costs, answer, label, draws: int = 1000, seed: int = 0) -> list[float] | None:
+    """95 % percentile bootstrap interval (Efron 1979) of `expected_cost`, over redraws of the pictures."""
+    answer, label = np.asarray(answer), np.asarray(label)
+    good = answer >= 0
+    if not good.any():
+        return None
+    # costs take few values, so how often each is drawn is multinomial: the same distribution without n draws each
+    values, counts = np.unique(np.asarray(costs, np.float64)[label[good], answer[good]], return_counts=True)
+    n = counts.sum()
+    means = np.random.default_rng(seed).multinomial(n, counts / n, size=draws) @ values / n
+    return np.quantile(means, [0.025, 0.975]).tolist()

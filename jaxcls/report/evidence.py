@@ -87,6 +87,14 @@ class Evidence:
         """`probability` at that temperature."""
         return None if self.temperature is None else calibration.probabilities(self.logits, self.temperature)
 
+    @property
+    def groups(self) -> list | None:
+        """The group of every evaluated row, where config.data.group_by says which pictures belong together."""
+        values = (self.rows or {}).get("columns", {}).get("group")
+        if not self.config.get("data", {}).get("group_by") or values is None or len(values) <= int(self.index.max()):
+            return None
+        return [values[row] for row in self.index]
+
     def name(self, label: int) -> str:
         """A class's name; "no class" for -1."""
         return self.classes[label] if label >= 0 else "no class (not a number)"

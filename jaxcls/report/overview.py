@@ -5,7 +5,7 @@ import functools
 import numpy as np
 
 from jaxcls.checkpoint_view import flatten_config
-from jaxcls.measure import stored
+from jaxcls.measure import figures, stored
 from jaxcls.measure.curves import first
 from jaxcls.report.evidence import Evidence
 from jaxcls.report.markup import folded, join, number, paragraph, percent, section, table, tag, unordered
@@ -117,6 +117,7 @@ def cautions(found: Evidence) -> list[str]:
         said.append(f"For {f['nonfinite']:,} pictures the model's answer is not a number; they count as wrong.")
     if f["count"] < FEW:
         said.append(f"{f['count']} pictures are few: all figures here are rough.")
+    said += _about_groups(found)
     common = max(row["support"] for row in f["per_class"]) / f["count"]
     if f["interval"][0] <= common:
         said.append("It is not shown to be better than always answering the most frequent class.")
@@ -135,6 +136,17 @@ def cautions(found: Evidence) -> list[str]:
             "it has learnt some by heart. More pictures or stronger augmentation would help."
         )
     return said
+
+
+def _about_groups(found):
+    groups = found.groups
+    interval = None if groups is None else figures.clustered_interval(found.predicted == found.label, groups)
+    if interval:
+        yield (
+            f"These pictures are of {len(set(groups)):,} groups (config.data.group_by), and pictures of one group are "
+            f"alike. By groups, the interval of the accuracy is {percent(interval[0])} to {percent(interval[1])}; all "
+            "other intervals here take pictures as independent and may be too narrow."
+        )
 
 
 def _about_classes(f):

@@ -9,6 +9,7 @@ from jaxcls.measure import stored
 from jaxcls.report import evidence, record
 from jaxcls.report.classes import classes, groups
 from jaxcls.report.confusion import confusion
+from jaxcls.report.costs import costs
 from jaxcls.report.gallery import gallery
 from jaxcls.report.markup import Markup, join, paragraph, tag
 from jaxcls.report.overview import measured, overview, title
@@ -53,10 +54,10 @@ def write_report(workdir, step=None, split=None, *, pictures=None, why_not=NO_DA
 
 def page(found: evidence.Evidence, pictures=None, why_not: str = NO_DATA, note=print) -> str:
     """The report as text."""
-    costs = None
+    size = None
     if pictures is not None:
         try:
-            costs = pictures.costs()
+            size = pictures.costs()
         except UserError as error:
             note(f"the report lacks the model's costs: {error}")
     sections = [
@@ -66,10 +67,11 @@ def page(found: evidence.Evidence, pictures=None, why_not: str = NO_DATA, note=p
         groups(found),
         gallery(found, pictures, why_not),
         ranking(found),
+        costs(found),
         trust(found),
         selective(found),
         record.training(found),
-        record.speed(found, costs),
+        record.speed(found, size),
         record.config(found),
         record.environment(found),
     ]

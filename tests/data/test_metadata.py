@@ -67,6 +67,23 @@ def test_the_columns_of_a_table_stand_beside_the_logits(folder, tmp_path):
             assert (site, age) == ("", "") if number == 9 else (("north", "south")[1 - number % 2], str(40 + number))
 
 
+def test_what_belongs_together_stands_beside_the_logits_where_it_is_known(folder, tmp_path):
+    """A test split that came with the set needs no groups: the split that was made of the rest has them."""
+    for name in ("cat", "dog"):
+        (folder / "train" / name).mkdir(parents=True)
+        for path in sorted((folder / name).iterdir()):
+            path.rename(folder / "train" / name / path.name)
+        (folder / "test" / name).mkdir(parents=True)
+        Image.new("L", (8, 8)).save(folder / "test" / name / "other.png")
+        (folder / name).rmdir()
+    config = config_of(folder, "")
+    config.data.group_by, config.data.validation = r"(\d)\.png", 0.3
+    job = build.build(config)
+    found = {s: json.loads(evaluate.save_rows(tmp_path / "run", s, job).read_text()) for s in ("validation", "test")}
+    assert "group" not in found["test"]["columns"]
+    assert found["validation"]["columns"]["group"] == [name[-5] for name in found["validation"]["id"]]
+
+
 @pytest.mark.parametrize(
     "text, message",
     [

@@ -191,3 +191,15 @@ def test_a_run_is_fitted_once_and_again_where_its_logits_changed(tmp_path):
     other = workdirs.write(tmp_path / "other", {"validation": workdirs.draw(60, 3, seed=5)})
     (other / "eval/validation-10.npz").replace(run / "eval/validation-10.npz")
     assert decision.fit_run(run, 10)["thresholds"] == []
+
+
+def test_the_interval_of_a_cost_is_that_of_the_bootstrap_and_covers_a_mean():
+    """Against redraws of the pictures themselves, and for costs of one kind against the exact share."""
+    rng = np.random.default_rng(0)
+    label, answer = rng.integers(0, 3, 400), rng.integers(0, 3, 400)
+    costs = np.array([[0, 1, 5], [2, 0, 3], [1, 1, 0]])
+    spent = costs[label, answer]
+    plain = np.quantile([spent[rng.integers(0, 400, 400)].mean() for _ in range(4000)], [0.025, 0.975])
+    np.testing.assert_allclose(outcome.cost_interval(costs, answer, label), plain, atol=0.03)
+    assert outcome.cost_interval(costs, np.full(400, -1), label) is None
+    assert outcome.cost_interval(np.ones((3, 3)), answer, label) == [1.0, 1.0]

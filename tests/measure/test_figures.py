@@ -239,3 +239,28 @@ def test_a_group_for_every_row_is_asked_for():
     with pytest.raises(ValueError, match="1 values for 2 rows"):
         figures.group_table(np.zeros((2, 2)), [0, 1], ["a"])
     assert [r["value"] for r in figures.group_table(np.zeros((2, 2)), [0, 1], ["", None])] == ["(none)"]
+
+
+def test_an_interval_over_groups_counts_what_is_independent():
+    """One picture a group: Wilson's but for n - 1. Groups that are right or wrong as a whole: as many as groups."""
+    right = np.arange(50) < 40
+    np.testing.assert_allclose(figures.clustered_interval(right, np.arange(50)), wilson_interval(39.2, 49), rtol=1e-12)
+    whole = figures.clustered_interval(np.repeat(right, 6), np.repeat(np.arange(50), 6))
+    np.testing.assert_allclose(whole, wilson_interval(39.2, 49), rtol=1e-12)
+    assert figures.clustered_interval(right, np.zeros(50)) is None
+    np.testing.assert_allclose(figures.clustered_interval(np.ones(50), np.arange(50) // 5), wilson_interval(10, 10))
+
+
+def test_an_interval_over_groups_covers_where_wilsons_does_not():
+    """Pictures of a group share a chance of being right, drawn from Beta(4, 1): mean 0.8, correlation 1/6."""
+    rng, covered, plain = np.random.default_rng(0), 0, 0
+    for _ in range(400):
+        sizes = rng.integers(1, 40, size=40)
+        number = np.repeat(np.arange(40), sizes)
+        right = rng.random(len(number)) < rng.beta(4, 1, size=40)[number]
+        low, high = figures.clustered_interval(right, number)
+        covered += low <= 0.8 <= high
+        low, high = wilson_interval(right.sum(), len(right))
+        plain += low <= 0.8 <= high
+    assert 0.91 <= covered / 400 <= 0.98
+    assert plain / 400 < 0.75

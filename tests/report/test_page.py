@@ -11,7 +11,8 @@ from fake_runs import make_run
 from sklearn import metrics as sk
 
 from jaxcls.errors import UserError
-from jaxcls.measure import decision
+from jaxcls.measure import calibration, decision, figures
+from jaxcls.report.markup import number, percent
 from jaxcls.report.page import write_report
 
 VOID = {"meta", "img", "br", "hr", "col"}
@@ -211,6 +212,22 @@ def test_stored_thresholds_are_shown_at_work(tmp_path):
     assert f"the temperature {fitted['temperature']:.3g} calibrates them" in page.text
 
 
+def test_stored_costs_are_shown_at_work(tmp_path):
+    made = make_run(tmp_path / "run", n=300, classes=2, names=["good", "crack"])
+    matrix = np.array([[0, 1], [3, 0]])
+    fitted = decision.fit(*made["validation"], ["good", "crack"], costs=matrix)
+    decision.save(tmp_path / "run", 20, fitted)
+    logits, label = made["test"]
+    p = calibration.probabilities(logits, fitted["temperature"])
+    answer = (p[:, 1] * 3 > p[:, 0]).astype(int)  # Elkan 2001: called where its expected cost is the higher one
+    spent = matrix[label, answer]
+    page = write(tmp_path / "run").text
+    assert "What mistakes cost" in page and f"Least expected cost {number(spent.mean(), 4)} " in page
+    assert f"{int((answer != p.argmax(axis=1)).sum())} of 300 pictures get another answer" in page
+    missed = spent[(label == 1) & (answer == 0)]
+    assert f"crack good {len(missed)} 3 {missed.sum()} " in page
+
+
 def test_possible_thresholds_are_chosen_on_validation_and_measured_on_test(tmp_path):
     made = make_run(tmp_path / "run", n=300, classes=2)
     page = write(tmp_path / "run")
@@ -242,3 +259,18 @@ def test_rows_of_fewer_pictures_are_no_groups(tmp_path):
     rows = {"id": ["a"], "columns": {"site": ["north"]}}
     (tmp_path / "run" / "eval" / "test-rows.json").write_text(json.dumps(rows))
     assert "north" not in write(tmp_path / "run").text
+
+
+def test_pictures_that_belong_together_widen_the_interval(tmp_path):
+    logits, label = make_run(tmp_path / "run", n=60)["test"]
+    groups = [f"patient {i // 6}" for i in range(60)]
+    rows = {"id": [str(i) for i in range(60)], "columns": {"group": groups}}
+    (tmp_path / "run" / "eval" / "test-rows.json").write_text(json.dumps(rows))
+    assert "config.data.group_by" not in write(tmp_path / "run").text.partition("<main>")[0]  # just a column
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    config["data"]["group_by"] = r"(patient \d+)"
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    low, high = (percent(x).replace("\xa0", " ") for x in figures.clustered_interval(logits.argmax(1) == label, groups))
+    page = write(tmp_path / "run").text
+    assert "These pictures are of 10 groups (config.data.group_by)" in page
+    assert f"By groups, the interval of the accuracy is {low} to {high};" in page
