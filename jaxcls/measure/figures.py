@@ -185,8 +185,8 @@ def clustered_interval(right, groups) -> list[float] | None:
     """95 % interval of an accuracy where pictures of a group are alike, so that n of them tell less than n do.
 
     Wilson's, for the number of independent pictures that would vary as much as the groups do: n over the design effect
-    (Kish 1965), whose variance is that of a ratio of sums over groups. It is what Dean and Pagano 2015 recommend for
-    shares in clusters. A design effect below 1 counts as 1.
+    (Kish 1965), whose variance is that of a ratio of sums over groups. Dean and Pagano 2015 compare it with others. A
+    design effect below 1 counts as 1.
 
     Args:
       right: bool [n]; groups: [n], equal for pictures that belong together.
