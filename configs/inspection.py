@@ -43,4 +43,5 @@ def get_config(arg=""):
     config.optim.nesterov = True
     config.optim.weight_decay = 5e-4
     config.ema_decay = 0.5 if tiny else 0.99
+    config.eval.best = "balanced_accuracy"
     return config

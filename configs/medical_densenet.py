@@ -42,4 +42,5 @@ def get_config(arg=""):
     config.optim.weight_decay = 1e-4
     config.ema_decay = 0.5 if tiny else 0.999
     config.eval.tta = ("flip",)
+    config.eval.best = "balanced_accuracy"
     return config

@@ -38,4 +38,5 @@ def get_config(arg=""):
     config.optim.nesterov = True
     config.optim.weight_decay = 5e-4
     config.ema_decay = 0.99
+    config.eval.best = "balanced_accuracy"
     return config

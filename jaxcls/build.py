@@ -58,6 +58,8 @@ def build(config):
         teaching = distillation.read(config, NORMALIZE)
     with problems.noted():
         control = recipe.control(config, splits)
+    with problems.noted():
+        recipe.check_best(config, splits)
     problems.refuse()
     run = Run(
         config=config.config, sources=splits, parallel=parallel, model=model, normalize=normalize,

@@ -185,7 +185,7 @@ def default_config():
     schedule.final_div_factor = 1e4  # of one_cycle: first rate by the last
 
     config.plateau = plateau = ConfigDict()  # lowers the rate where a figure of validation gets no better
-    plateau.figure = ""  # accuracy or loss; "": never
+    plateau.figure = ""  # accuracy, balanced_accuracy or loss; "": never
     plateau.factor = 0.1
     plateau.patience = 10  # evaluations
     plateau.threshold = 1e-4  # relative improvement that counts
@@ -193,7 +193,7 @@ def default_config():
     plateau.min_scale = 0.0  # the least share of the schedule's rate
 
     config.early_stopping = stopping = ConfigDict()  # ends the run where a figure of validation gets no better
-    stopping.figure = ""  # accuracy or loss; "": never
+    stopping.figure = ""  # accuracy, balanced_accuracy or loss; "": never
     stopping.patience = 10  # evaluations
     stopping.threshold = 0.0  # improvement that counts
 
@@ -208,6 +208,7 @@ def default_config():
     config.eval = evaluation = ConfigDict()
     evaluation.every = "1 epoch"
     evaluation.batch_size = 0  # 0: that of training
+    evaluation.best = "accuracy"  # what of validation chooses the best checkpoint; or balanced_accuracy or loss
     evaluation.tta = ()  # views of a picture whose predictions are averaged, e.g. ("shift(1)", "flip") (jaxcls/tta.py)
     evaluation.tta_mean = "logits"  # or probabilities
 

@@ -197,9 +197,10 @@ class Logger:
 def format_value(name: str, value: Any) -> str:
     """A value with its name, as the console shows it: shares in percent, everything else with four digits."""
     value = float(value)
-    if name.split("_")[0] in ("accuracy", "top1", "top5"):
-        return f"{name} {100 * value:.2f} %"
-    return f"{name} {value:.4g}"
+    text = name.replace("_", " ")
+    if {"accuracy", "top1", "top5"} & set(text.split()):
+        return f"{text} {100 * value:.2f} %"
+    return f"{text} {value:.4g}"
 
 
 def _time_left(seconds: float, steps_done: int, steps_left: int) -> str:

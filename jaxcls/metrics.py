@@ -27,8 +27,9 @@ def of_logits(logits, label):
       label: int [n].
 
     Returns:
-      dict with loss (mean cross entropy), accuracy (top-1), top5 (only for more than 5 classes), correct and count
-      (ints). Of equal logits the lower class number goes first, as argmax has it; a NaN is never right.
+      dict with loss (mean cross entropy), accuracy (top-1), balanced_accuracy (mean over the classes that have
+      examples of the share that is right), top5 (only for more than 5 classes), correct and count (ints). Of equal
+      logits the lower class number goes first, as argmax has it; a NaN is never right.
     """
     logits = np.asarray(logits, np.float64)
     label = np.asarray(label)
@@ -38,7 +39,12 @@ def of_logits(logits, label):
     shifted = logits - logits.max(axis=1, keepdims=True)
     log_sum = np.log(np.exp(shifted).sum(axis=1)) + logits.max(axis=1)
     hits = int((rank == 0).sum())
-    out = {"loss": float((log_sum - right).mean()), "accuracy": hits / len(label), "correct": hits, "count": len(label)}
+    support, found = np.bincount(label), np.bincount(label, weights=rank == 0)
+    out = {
+        "loss": float((log_sum - right).mean()), "accuracy": hits / len(label),
+        "balanced_accuracy": float((found[support > 0] / support[support > 0]).mean()), "correct": hits,
+        "count": len(label),
+    }  # fmt: skip
     if logits.shape[1] > 5:
         out["top5"] = float((rank < 5).mean())
     return out

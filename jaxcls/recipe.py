@@ -22,6 +22,7 @@ OPTIMISERS = {
     "lion": (optim.lion, ("b1", "b2")),
     "muon": (optim.muon, ("momentum", "nesterov", "exclude", "adam_rate", "b1", "b2", "eps")),
 }
+FIGURES = ("accuracy", "balanced_accuracy", "loss")  # of validation, that may be followed (metrics.of_logits)
 OWN = ("b2", "eps")  # 0 stands for the optimiser's own default
 KEYS = {"exclude": "muon_exclude"}  # arguments whose config key has another name
 CYCLED = {"sgd": "momentum", "rmsprop_tf": "momentum", "lars": "momentum", "adam": "b1", "adamw": "b1", "lamb": "b1"}
@@ -171,6 +172,15 @@ SHAPES = {
 }
 
 
+def check_best(config, splits):
+    """Raises UserError where config.eval.best can't choose a checkpoint."""
+    best = choose("config.eval.best", config.eval.best, FIGURES)
+    if best != "accuracy" and "validation" not in splits:
+        raise UserError(
+            "config.eval.best has no effect: no validation split chooses a checkpoint; set config.data.validation."
+        )
+
+
 def control(config, splits):
     """What the loop does after an evaluation on validation, for `Run.control`; None for nothing.
 
@@ -194,7 +204,7 @@ def control(config, splits):
         return None
     figures_of = {"plateau": plateau.figure, "early_stopping": stopping.figure}
     for key in followed:
-        choose(f"config.{key}.figure", figures_of[key], ("accuracy", "loss"))
+        choose(f"config.{key}.figure", figures_of[key], FIGURES)
         if "validation" not in splits:
             raise UserError(f"config.{key} follows a validation split, and there is none; set config.data.validation.")
 

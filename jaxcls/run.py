@@ -77,6 +77,14 @@ class Run:
         """Whether a validation split chooses the best checkpoint."""
         return "validation" in self.sources
 
+    def score(self, figures):
+        """What ranks a state by its figures on validation, higher is better; None where they do not have it.
+
+        It is the figure of config.eval.best; a task without logits has none.
+        """
+        value = figures.get(self.config.eval.best)
+        return -value if value is not None and self.config.eval.best == "loss" else value
+
     def init_state(self, weights=None):
         """The state of step 0 as host arrays, with published weights where given; made by one compiled call."""
         return jax.device_get(jax.jit(self._create)(jax.random.PRNGKey(self.config.seed), weights))

@@ -16,6 +16,7 @@ import numpy as np
 from jaxcls import build, checkpoint_view, evaluate, precise_bn, preflight
 from jaxcls.checkpoint import Checkpoints
 from jaxcls.errors import UserError
+from jaxcls.logs import format_value
 from jaxcls.pytree import flatten_names
 
 AVERAGED = ("params/", "model_state/", "extra/")  # the rest, such as the optimiser's state, is the first one's
@@ -192,38 +193,40 @@ def uniform(averager, ingredients):
 
 
 def greedy(averager, ingredients):
-    """(state, report): in the order of validation accuracy, each is kept unless the mean with it is worse.
+    """(state, report): in the order of config.eval.best on validation, each is kept unless the mean with it is worse.
 
     The first is the best one as it is, so the result is no worse than it on validation.
 
     Raises:
-      UserError: where there is no accuracy on validation, or the runs have not the same pictures for it.
+      UserError: where there are no figures of validation, or the runs have not the same pictures for it.
     """
     if not same_pictures(ingredients):
         raise UserError(
             "--greedy needs runs that held out the same pictures: these were trained on different ones; give all of "
             "them one config.seed, or use a set with a validation split of its own."
         )
+    figure, score = averager.job.config.eval.best, averager.job.score
     first = averager.load(ingredients[0])
     trees, judged = [averager.arrays(each) for each in ingredients], []
     for each, tree in zip(ingredients, trees, strict=True):
         if not (figures := averager.judge(_with(first, tree))):
-            raise UserError("--greedy chooses by the accuracy on validation, and there is none; leave it out.")
-        judged.append(figures["accuracy"])
-        averager.note(f"{each.title}: validation accuracy {judged[-1]:.2%}")
-    order = np.argsort(-np.array(judged), kind="stable")
+            raise UserError("--greedy chooses by figures of validation, and there are none; leave it out.")
+        judged.append(figures)
+        averager.note(f"{each.title}: validation {format_value(figure, figures[figure])}")
+    order = np.argsort([-score(figures) for figures in judged], kind="stable")
     kept, best = [order[0]], averager.judge(_with(first, trees[order[0]]))
     state = _with(first, trees[order[0]])
     for i in order[1:]:
         tried = averager.average(first, [trees[j] for j in (*kept, i)])
         figures = averager.judge(tried)
-        good = figures["accuracy"] >= best["accuracy"]
-        averager.note(f"with {ingredients[i].title}: {figures['accuracy']:.2%}, {'kept' if good else 'left out'}")
+        good = score(figures) >= score(best)
+        said = format_value(figure, figures[figure])
+        averager.note(f"with {ingredients[i].title}: {said}, {'kept' if good else 'left out'}")
         if good:
             kept, best, state = [*kept, i], figures, tried
     report = {
         "method": "greedy", "kept": [ingredients[i].title for i in kept], "validation": best,
-        "accuracies": {each.title: accuracy for each, accuracy in zip(ingredients, judged, strict=True)},
+        "accuracies": {each.title: figures["accuracy"] for each, figures in zip(ingredients, judged, strict=True)},
     }  # fmt: skip
     return state, report
 
@@ -264,7 +267,7 @@ def write(out, averager, state, report, meta):
     }  # fmt: skip
     checkpoints = Checkpoints(out, keep=1, transient=averager.job.task.transient)
     checkpoints.save(
-        averager.job.parallel.saveable(averager.job.parallel.replicate(state)), meta, figures.get("accuracy")
+        averager.job.parallel.saveable(averager.job.parallel.replicate(state)), meta, averager.job.score(figures)
     )
     checkpoints.close()
     evaluate.write_json(out / FILE, report)

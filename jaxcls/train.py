@@ -97,7 +97,7 @@ class Loop:
         self.validation = job.eval_feed("validation") if job.selects else None
         self.window = []  # (steps done before, metrics on the devices, number of steps) since the last log line
         self.since, self.timed = time.monotonic(), 0  # for the speed: a moment, and the steps done since
-        self.shown, self.evaluated = {}, False
+        self.shown, self.validated, self.evaluated = {}, {}, False  # for the progress line: of training, of validation
         self.norm = jax.jit(optax.tree.norm)
         self.refresh = None  # what the state goes through before it is evaluated (Run.refresher)
 
@@ -136,7 +136,7 @@ class Loop:
         if logging or saving:
             self._log(step)
         elif self.shown:
-            self.log.progress(step, self.shown, self._speed())
+            self.log.progress(step, self.shown | self.validated, self._speed())
         if saving and not np.isfinite(self.norm(state.params)):  # a finite loss can still end in an infinite update
             self._stop_at("a parameter", step)
         if self.refresh is not None and (evaluating or end):
@@ -172,7 +172,7 @@ class Loop:
         self.shown = {name: means[name] for name in ("loss", "accuracy") if name in means}
         rate = float(self.job.learning_rate(step - 1))
         self.log.scalars(step, {**means, "learning_rate": rate, "pictures_per_second": speed})
-        self.log.progress(step, self.shown, speed)
+        self.log.progress(step, self.shown | self.validated, speed)
         self.window, self.since, self.timed = [], time.monotonic(), 0
 
     def _refuse_nonfinite(self, fetched, before, n):
@@ -204,12 +204,15 @@ class Loop:
         self.evaluated = True
         save_predictions(self.workdir, "validation", step, predictions)
         self.log.scalars(step, figures, split="validation")
-        score = figures.get("accuracy")  # None for a task without logits: it has no best checkpoint
+        best = self.job.config.eval.best
+        self.validated = {
+            f"validation_{name}": figures[name] for name in dict.fromkeys(("accuracy", best)) if name in figures
+        }
         if self.job.control is not None:
             controls = self.job.control(self.memory, figures)
             controls = self.job.parallel.replicate({k: np.float32(v) for k, v in controls.items()})
             state = state.replace(controls={**state.controls, **controls})
-        return state, score, figures
+        return state, self.job.score(figures), figures
 
     def _meta(self, step, figures):
         """The JSON item of a checkpoint: all that is needed to inspect, evaluate or serve it with nothing else."""

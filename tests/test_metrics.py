@@ -39,8 +39,13 @@ def test_of_logits_equals_scikit_learn():
     out = metrics.of_logits(logits, label)
     assert out["loss"] == pytest.approx(sklearn_metrics.log_loss(label, probability, labels=range(12)), rel=1e-9)
     assert out["accuracy"] == sklearn_metrics.accuracy_score(label, logits.argmax(1))
+    assert out["balanced_accuracy"] == pytest.approx(sklearn_metrics.balanced_accuracy_score(label, logits.argmax(1)))
     assert out["top5"] == pytest.approx(sklearn_metrics.top_k_accuracy_score(label, logits, k=5, labels=range(12)))
     assert (out["correct"], out["count"]) == (round(out["accuracy"] * 400), 400)
+
+
+def test_classes_without_examples_are_no_part_of_the_balanced_accuracy():
+    assert metrics.of_logits(np.eye(5)[[0, 0, 4, 3]], [0, 0, 4, 4])["balanced_accuracy"] == 0.75
 
 
 def test_top5_needs_more_than_five_classes():

@@ -125,7 +125,7 @@ def test_without_a_validation_split_nothing_can_be_chosen(trained):
     averager = soup.Averager(make_config(), soup.choose([trained / "a"], last=2))
     del averager.job.sources["validation"]
     ingredients = soup.choose([trained / "a"], last=2)
-    with pytest.raises(UserError, match="there is none; leave it out"):
+    with pytest.raises(UserError, match="there are none; leave it out"):
         soup.greedy(averager, ingredients)
     assert "validation" not in soup.uniform(averager, ingredients)[1]
 

@@ -4,10 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from sklearn.metrics import balanced_accuracy_score, log_loss
 
 from jaxcls import build, evaluate, metrics, train
 from jaxcls.checkpoint_view import list_steps
 from jaxcls.defaults import default_config
+from jaxcls.errors import UserError
 from jaxcls.records import read_metrics
 
 
@@ -46,6 +48,24 @@ def test_the_best_checkpoint_by_validation_is_the_result(finished):
     assert results["test"]["step"] == best
     assert [entry.number for entry in list_steps(workdir) if entry.best] == [best]
     assert {18, 24} <= {entry.number for entry in list_steps(workdir)}
+
+
+@pytest.mark.parametrize("figure", ["balanced_accuracy", "loss"])
+def test_another_figure_may_choose_the_best_checkpoint(tmp_path, figure):
+    """As scikit-learn finds it in the stored logits."""
+    results = train.run(small_config(**{"eval.best": figure}), tmp_path)
+    scores = {}
+    for step in (6, 12, 18, 24):
+        with np.load(tmp_path / f"eval/validation-{step}.npz") as stored:
+            logits, label = stored["logits"].astype(np.float64), stored["label"]
+        if figure == "loss":
+            p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+            scores[step] = -log_loss(label, p, labels=range(3))
+        else:
+            scores[step] = balanced_accuracy_score(label, logits.argmax(1))
+    assert results["test"]["step"] == max(scores, key=lambda step: (scores[step], step))
+    with pytest.raises(UserError, match="another config: config.eval.best"):  # scores of two kinds can't be compared
+        train.run(small_config(), tmp_path)
 
 
 def test_results_come_from_the_stored_logits_of_every_test_picture(finished):
