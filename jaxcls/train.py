@@ -199,11 +199,13 @@ class Loop:
 
     def _evaluate(self, state, step):
         """Evaluates on validation; returns (state with new controls, score, figures)."""
+        began = time.monotonic()
         with contextlib.nullcontext() if self.evaluated else self.log.waiting("evaluating"):  # the first one compiles
             figures, predictions = evaluate(self.validation, state)
+        speed = {"pictures_per_second": figures["count"] / (time.monotonic() - began)} if self.evaluated else {}
         self.evaluated = True
         save_predictions(self.workdir, "validation", step, predictions)
-        self.log.scalars(step, figures, split="validation")
+        self.log.scalars(step, {**figures, **speed}, split="validation")
         best = self.job.config.eval.best
         self.validated = {
             f"validation_{name}": figures[name] for name in dict.fromkeys(("accuracy", best)) if name in figures

@@ -50,6 +50,11 @@ def test_the_best_checkpoint_by_validation_is_the_result(finished):
     assert {18, 24} <= {entry.number for entry in list_steps(workdir)}
 
 
+def test_evaluations_after_the_first_tell_their_speed(finished):
+    lines = [x for x in read_metrics(finished[0]) if x["split"] == "validation"]
+    assert ["pictures_per_second" in line for line in lines] == [False, True, True, True]  # the first one compiles
+
+
 @pytest.mark.parametrize("figure", ["balanced_accuracy", "loss"])
 def test_another_figure_may_choose_the_best_checkpoint(tmp_path, figure):
     """As scikit-learn finds it in the stored logits."""

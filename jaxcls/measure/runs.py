@@ -45,7 +45,8 @@ class Run(NamedTuple):
     @property
     def pictures_per_second(self) -> float | None:
         """Median training speed of the logged stretches, the first left out if there are more; None if not logged."""
-        speeds = [line["pictures_per_second"] for line in self.lines if line.get("pictures_per_second")]
+        lines = [line for line in self.lines if line.get("split", "train") == "train"]
+        speeds = [line["pictures_per_second"] for line in lines if line.get("pictures_per_second")]
         return float(np.median(speeds[1:] or speeds)) if speeds else None
 
 

@@ -74,9 +74,12 @@ def speed(found: Evidence, costs: dict[str, Any] | None = None):
         rows.append(("Multiply-adds a picture", _scaled(costs["multiply_adds"])))
         rows.append(("Size of the weights", f"{costs['parameter_bytes'] / 2**20:,.1f} MiB"))
     lines = [line for line in found.lines if line.get("split", "train") == "train"]
-    rates = [line["pictures_per_second"] for line in lines if line.get("pictures_per_second")]
-    if rates:
-        rows.append(("Training speed", f"{np.median(rates):,.0f} pictures a second (median of the log)"))
+    for name, split in (("Training", "train"), ("Evaluation", "validation")):
+        rates = [line.get("pictures_per_second") for line in found.lines if line.get("split", "train") == split]
+        if rates := [rate for rate in rates if rate]:
+            rows.append(
+                (f"{name} speed", f"{np.median(rates):,.0f} pictures a second, with reading (median of the log)")
+            )
     if lines:
         rows.append(("Steps", f"{lines[-1]['step']:,}" + _epochs(lines[-1])))
     if len(found.lines) > 1 and all("time" in line for line in found.lines):

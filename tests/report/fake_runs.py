@@ -28,7 +28,7 @@ def make_run(folder, *, n=60, classes=3, names=None, seed=0, change=None, splits
               "pictures_per_second": 99.0} for s in range(2, step + 1, 2)]  # fmt: skip
     if "validation" in splits:
         lines += [{"step": s, "split": "validation", "epoch": s / 5, "time": 1e9 + s, "loss": 3 / s,
-                   "accuracy": 1 - 2 / s} for s in range(10, step + 1, 10)]  # fmt: skip
+                   "accuracy": 1 - 2 / s, "pictures_per_second": 500.0} for s in range(10, step + 1, 10)]  # fmt: skip
     workdirs.write(
         folder, made or {"none": (np.zeros((1, classes)), np.zeros(1, int))}, step=step,
         classes=names or [f"class {i}" for i in range(classes)], config=json.loads(json.dumps(config.to_dict())),

@@ -274,3 +274,9 @@ def test_pictures_that_belong_together_widen_the_interval(tmp_path):
     page = write(tmp_path / "run").text
     assert "These pictures are of 10 groups (config.data.group_by)" in page
     assert f"By groups, the interval of the accuracy is {low} to {high};" in page
+
+
+def test_both_speeds_are_there(tmp_path):
+    make_run(tmp_path / "run")
+    text = write(tmp_path / "run").text
+    assert "Training speed 99 pictures" in text and "Evaluation speed 500 pictures" in text
