@@ -1,9 +1,10 @@
-"""Measures the forms of convolutions that jaxcls takes on the CPU, XLA's own, and PyTorch's where it is installed.
+"""Measures the forms of convolutions and max pools that jaxcls takes on the CPU, XLA's own, and PyTorch's if installed.
 
     taskset -c 0 python scripts/bench_convolve.py
 
 For each case the forward pass, the gradient of the pictures and that of the kernel, one after the other, in ms of
-processor time: the least of --rounds, the contenders in turns. The forms are those of jaxcls/models/layers/convolve.py.
+processor time: the least of --rounds, the contenders in turns. The forms are those of jaxcls/models/layers/convolve.py
+and pool.py.
 """
 
 import argparse
@@ -16,7 +17,8 @@ import numpy as np
 from jax import lax
 
 from jaxcls.entry import entry_point
-from jaxcls.models.layers.convolve import DIMENSIONS, convolve
+from jaxcls.models.layers.convolve import DIMENSIONS, convolve, plain
+from jaxcls.models.layers.pool import max_pool
 
 # Name: batch, side, channels, features, kernel, stride, groups.
 CASES = {
@@ -27,6 +29,16 @@ CASES = {
     "3x3 depthwise of stride 2, 96": (8, 112, 96, 96, 3, 2, 96),
     "5x5 depthwise, 240": (8, 28, 240, 240, 5, 1, 240),
     "7x7 depthwise, 96": (8, 56, 96, 96, 7, 1, 96),
+    "3x3, 24 to 64, 128 pictures": (128, 31, 24, 64, 3, 1, 1),
+    "3x3, 64 to 256, 128 pictures": (128, 15, 64, 256, 3, 1, 1),
+    "3x3, 256, 128 pictures": (128, 7, 256, 256, 3, 1, 1),
+}
+# Name: batch, side, channels, window, stride.
+POOLS = {
+    "max pool, ResNet's": (16, 114, 64, 3, 2),
+    "max pool, 64 pictures": (64, 31, 64, 2, 2),
+    "max pool, overlapping": (16, 29, 192, 3, 1),
+    "max pool, VGG's": (16, 112, 64, 2, 2),
 }
 
 
@@ -35,29 +47,41 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="default %(default)s, after one to warm up")
-    parser.add_argument("--case", choices=CASES, nargs="+", default=list(CASES), help="default: all")
+    parser.add_argument("--case", choices=[*CASES, *POOLS], nargs="+", default=[*CASES, *POOLS], help="default: all")
     args = parser.parse_args(argv)
-    contenders = {"XLA": jax_calls(lax.conv_general_dilated), "jaxcls": jax_calls(convolve)}
+    makers = {"XLA": (jax_calls(lax.conv_general_dilated), xla_pool), "jaxcls": (jax_calls(convolve), jax_pool)}
     try:
-        contenders["PyTorch"] = torch_calls()
+        makers["PyTorch"] = torch_calls(), torch_pool()
     except ImportError:
         print("PyTorch is not installed: no comparison with it\n")
-    names = [f"{name} {part}" for part in ("forward", "pictures", "kernel") for name in contenders]
+    names = [f"{name} {part}" for part in ("forward", "pictures", "kernel") for name in makers]
     print(f"| picture of side, case | {' | '.join(names)} |\n|{'---|' * (len(names) + 1)}", flush=True)
     for name in args.case:
-        times = measure(contenders, CASES[name], args.rounds)
-        print(f"| {CASES[name][1]}, {name} | {' | '.join(f'{t:.1f}' for t in times)} |", flush=True)
+        made, side = (pool_calls if name in POOLS else convolution_calls)(makers, name)
+        times = [f"{t:.1f}" for t in measure(made, args.rounds)]
+        print(f"| {side}, {name} | {' | '.join(times + [''] * (len(names) - len(times)))} |", flush=True)
     return 0
 
 
-def measure(contenders, case, rounds):
-    """ms of forward, gradient of the pictures, gradient of the kernel; each of all contenders in order."""
-    batch, side, channels, features, size, stride, groups = case
+def convolution_calls(makers, name):
+    """(for each contender [forward, gradient of the pictures, of the kernel], side of the pictures)."""
+    batch, side, channels, features, size, stride, groups = CASES[name]
     rng = np.random.default_rng(0)
     x = rng.normal(size=(batch, side, side, channels)).astype(np.float32)
     kernel = rng.normal(size=(size, size, channels // groups, features)).astype(np.float32)
-    made = [make(x, kernel, stride, size // 2, groups) for make in contenders.values()]
-    calls = [parts[i] for i in range(3) for parts in made]
+    return [make(x, kernel, stride, size // 2, groups) for make, _ in makers.values()], side
+
+
+def pool_calls(makers, name):
+    """(for each contender [forward, gradient of the pictures], side of the pictures)."""
+    batch, side, channels, window, stride = POOLS[name]
+    x = np.random.default_rng(0).normal(size=(batch, side, side, channels)).astype(np.float32)
+    return [make(x, window, stride) for _, make in makers.values()], side
+
+
+def measure(made, rounds):
+    """ms of each part, in order; of each part all contenders."""
+    calls = [parts[i] for i in range(len(made[0])) for parts in made]
     least = [float("inf")] * len(calls)
     for i in range(rounds + 1):
         for j, call in enumerate(calls):
@@ -88,6 +112,40 @@ def jax_calls(function):
             partial(of_kernel, x, kernel, grad),
         )
         return [lambda call=call: jax.block_until_ready(call()) for call in calls]
+
+    return make
+
+
+def jax_pool(x, window, stride):
+    """The two calls of a max pool."""
+    x, pool = jnp.asarray(x), partial(max_pool, window=window, stride=stride)
+    grad = jnp.ones(jax.eval_shape(pool, x).shape)
+    of_x = jax.jit(lambda x, grad: jax.vjp(pool, x)[1](grad)).lower(x, grad).compile()
+    forward = jax.jit(pool).lower(x).compile()
+    return [lambda call=call: jax.block_until_ready(call()) for call in (partial(forward, x), partial(of_x, x, grad))]
+
+
+def xla_pool(x, window, stride):
+    """The same by XLA's own pooling."""
+    with plain():  # while it is compiled
+        return jax_pool(x, window, stride)
+
+
+def torch_pool():
+    """A maker of the same in PyTorch, channels_last. ImportError where it is not installed."""
+    import torch
+
+    def make(x, window, stride):
+        x = torch.from_numpy(x.transpose(0, 3, 1, 2)).contiguous(memory_format=torch.channels_last).requires_grad_()
+        forward = partial(torch.nn.functional.max_pool2d, x, window, stride)
+        y = forward()
+        grad = torch.ones_like(y)
+
+        def without_graph():
+            with torch.no_grad():
+                forward()
+
+        return [without_graph, partial(torch.autograd.grad, y, x, grad, retain_graph=True)]
 
     return make
 
