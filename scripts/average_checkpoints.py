@@ -28,7 +28,6 @@ from jaxcls.errors import UserError
 @entry_point
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
-
     args, settings = parse(sys.argv[1:] if argv is None else argv)
     average(args, settings)
     return 0

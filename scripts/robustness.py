@@ -29,7 +29,6 @@ ALEXNET = "alexnet"
 @entry_point
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
-
     args, settings = parse(sys.argv[1:] if argv is None else argv)
     report(args, settings)
     return 0
