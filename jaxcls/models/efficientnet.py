@@ -113,6 +113,7 @@ class EfficientNet(Classifier):
     def __post_init__(self):
         for field in ("width_mult", "depth_mult"):
             layers.check_positive(field, getattr(self, field))
+        object.__setattr__(self, "rows", tuple(Row(*row) for row in self.rows))  # a config has plain tuples
         super().__post_init__()
 
     def scaled(self, features: int) -> int:

@@ -81,6 +81,7 @@ class MobileNetV3(Classifier, kw_only=True):
 
     def __post_init__(self):
         layers.check_positive("width_mult", self.width_mult)
+        object.__setattr__(self, "rows", tuple(Row(*row) for row in self.rows))  # a config has plain tuples
         super().__post_init__()
 
     def scaled(self, features: int) -> int:
