@@ -12,7 +12,12 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 # imports are lazy: a first import of tracemalloc fails there, and with it the next test (seen with etils 1.15).
 import tracemalloc  # noqa: F401
 
+import hypothesis
 import pytest
+
+# Time is no property: an example may compile something, or run beside other jobs.
+hypothesis.settings.register_profile("jaxcls", deadline=None)
+hypothesis.settings.load_profile("jaxcls")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

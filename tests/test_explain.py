@@ -127,7 +127,7 @@ def stochastic(rng, *shape):
     return (values / values.sum(axis=-1, keepdims=True)).astype(np.float32)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**31), depth=st.integers(1, 4))
 def test_rollout_is_the_product_of_the_layers_matrices(seed, depth):
     attention = [stochastic(np.random.default_rng(seed + i), 2, 3, 5, 5) for i in range(depth)]

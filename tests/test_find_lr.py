@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxcls import build, find_lr, optim
@@ -37,7 +37,6 @@ def descent(curvatures, start=1.0):
 # The rules
 
 
-@settings(deadline=None)
 @given(
     st.floats(-3, 3), st.lists(st.floats(0, 1), max_size=5), st.integers(60, 200), st.floats(2, 4), st.floats(0.7, 3)
 )

@@ -167,7 +167,7 @@ def test_jensen_shannon_is_its_closed_form_with_the_right_slope():
         np.testing.assert_allclose(gradient[view, row, column], slope, rtol=1e-3, atol=1e-6)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1), scale=st.floats(0, 100))
 def test_jensen_shannon_is_symmetric_and_between_zero_and_log_of_the_views(seed, scale):
     views = np.random.default_rng(seed).normal(size=(3, 4, 5)) * scale
@@ -201,7 +201,7 @@ def test_distillation_is_nothing_for_a_student_that_equals_its_teacher():
 # All
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1), scale=st.floats(0, 50), smoothing=st.floats(0, 0.9))
 def test_losses_are_not_negative_and_smoothing_mixes_labels(seed, scale, smoothing):
     rng = np.random.default_rng(seed)

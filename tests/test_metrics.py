@@ -5,14 +5,13 @@ import math
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
 from jaxcls import metrics
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(-10, 10), min_size=1, max_size=30), st.data())
 def test_the_mean_does_not_depend_on_how_the_data_was_cut(values, data):
     cuts = sorted(data.draw(st.lists(st.integers(0, len(values)), max_size=4)))
@@ -87,7 +86,6 @@ def test_wilson_interval_of_a_published_example():
     assert metrics.wilson_interval(0, 0) == (0.0, 1.0)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 10**6).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_wilson_interval_holds_the_proportion_and_stays_inside(pair):
     hits, n = pair

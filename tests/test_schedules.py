@@ -33,14 +33,12 @@ def test_durations(duration, expected):
     assert schedules.steps(duration, steps_per_epoch=10, total=200) == expected
 
 
-@settings(deadline=None)
 @given(n=st.integers(1, 10**6), epoch=st.integers(1, 10**4))
 def test_steps_are_themselves_and_epochs_are_whole_multiples(n, epoch):
     assert schedules.steps(f"{n} steps", steps_per_epoch=epoch) == n
     assert schedules.steps(f"{n} epochs", steps_per_epoch=epoch) == n * epoch
 
 
-@settings(deadline=None)
 @given(share=st.floats(0.01, 100), total=st.integers(1, 10**6))
 def test_a_share_is_rounded_to_the_nearest_step(share, total):
     exact = float(f"{share:.3f}") / 100 * total
@@ -147,7 +145,7 @@ def test_the_rate_grows_with_the_batch():
     assert schedules.scaled_rate(5e-4, 64, per=512) == pytest.approx(5e-4 / 8)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(
     total=st.integers(200, 10**4), peak=st.floats(1e-5, 10), share=st.floats(0.1, 0.45), warmup=st.floats(0.1, 0.5),
     anneal=st.sampled_from(["cosine", "linear"]), three_phase=st.booleans(),
@@ -190,7 +188,6 @@ def test_plateau_equals_pytorch(name):
     np.testing.assert_array_equal(bad, REFERENCE[f"plateau.{name}.bad_epochs"])
 
 
-@settings(deadline=None)
 @given(
     figures=st.lists(st.floats(-2, 2) | st.just(float("nan")) | st.just(float("inf")), max_size=30),
     cut=st.integers(0, 30), mode=st.sampled_from(["min", "max"]), patience=st.integers(0, 4),
@@ -231,7 +228,7 @@ def test_a_figure_that_is_not_finite_is_never_the_best():
     assert schedules.plateau(memory, float("-inf"), patience=1)["best"] == 5.0
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(total=st.integers(1, 500), pct=st.floats(0, 1))
 def test_one_cycle_never_leaves_its_range(total, pct):
     at = np.unique(np.linspace(0, total - 1, 7).astype(int))

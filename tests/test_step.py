@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 from fixtures.toys import ConvNet, Linear, make_batch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxcls import models, optim, pytree, schedules
@@ -131,7 +131,6 @@ def test_running_statistics_pass_from_one_micro_batch_to_the_next():
     np.testing.assert_allclose(new.model_state["batch_stats"]["bn1"]["mean"], expected, atol=1e-6)
 
 
-@settings(deadline=None)
 @given(parts=st.integers(1, 6), size=st.integers(1, 6))
 def test_merge_is_the_inverse_of_split(parts, size):
     batch = {"a": np.arange(parts * size), "b": np.arange(parts * size * 3).reshape(-1, 3)}
@@ -141,14 +140,12 @@ def test_merge_is_the_inverse_of_split(parts, size):
     assert_equal(merge_batch(split), batch)
 
 
-@settings(deadline=None)
 @given(parts=st.integers(1, 6), pairs=st.integers(1, 6))
 def test_neighbours_stay_together(parts, pairs):
     split = split_batch(np.arange(2 * parts * pairs), parts)
     assert np.all(split[:, ::2] % 2 == 0) and np.all(split[:, 1::2] == split[:, ::2] + 1)
 
 
-@settings(deadline=None)
 @given(parts=st.integers(1, 4), devices=st.sampled_from([1, 2, 4, 8]), pairs=st.integers(1, 4))
 def test_a_micro_batch_holds_the_same_examples_on_any_number_of_devices(parts, devices, pairs):
     """pmap splits each device's share, jit the global batch. It needs whole pairs for each device and micro-batch."""

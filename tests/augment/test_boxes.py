@@ -14,7 +14,7 @@ UNIFORM = st.integers(0, 2**32).map(lambda seed: np.random.default_rng(seed).ran
 SIDES = st.integers(1, 600)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(UNIFORM, SIDES, SIDES, st.sampled_from([(0.08, 1.0), (0.9, 1.0), (0.001, 0.01)]))
 def test_a_box_lies_inside_and_has_the_asked_area_and_ratio_up_to_rounding(uniform, height, width, scale):
     top, left, h, w = crop_box(uniform, height, width, scale=scale)

@@ -136,7 +136,7 @@ pixels = st.integers(1, 40).flatmap(lambda n: st.lists(st.integers(0, 255), min_
 look = jax.jit(lambda x: (levels.autocontrast(x), levels.equalize(x)))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(pixels, st.lists(st.integers(0, 255), min_size=1, max_size=3))
 def test_autocontrast_and_equalize_are_pillows_for_any_picture(some, few):
     """One shape, since each is compiled: the pixels are repeated to 24x25, and a second channel has few levels."""

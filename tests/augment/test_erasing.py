@@ -55,7 +55,7 @@ def numpy_box(uniform, height, width, scale, ratio):
     return 0, 0, 0, 0
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([(32, 32), (20, 45), (5, 60)]),
        st.sampled_from([((0.02, 0.33), (0.3, 3.3)), ((0.5, 1.0), (0.9, 1.1)), ((0.9, 1.0), (1.0, 1.0))]))  # fmt: skip
 def test_the_box_is_torchvisions(seed, shape, ranges):

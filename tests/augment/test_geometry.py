@@ -146,7 +146,7 @@ def random_matrices(seed):
     return np.where(rough, np.round(matrices * 8) / 8, matrices).astype(np.float32).astype(float)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(numbers)
 def test_any_map_equals_pillows(seed):
     """3200 matrices through Pillow in float64: equal, but where a coordinate lies on a border to 1e-3 of a pixel."""

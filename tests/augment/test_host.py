@@ -35,7 +35,7 @@ def test_equals_torchvision(operation, name):
     np.testing.assert_array_equal(operation(REFERENCE["in:c"], None), REFERENCE[f"pil:c:{name}"])
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 90))
 def test_the_short_side_gets_the_size_and_the_long_side_is_truncated(height, width, size):
     """torchvision: new_short, new_long = size, int(size * long / short)."""
@@ -45,7 +45,6 @@ def test_the_short_side_gets_the_size_and_the_long_side_is_truncated(height, wid
     assert out.shape[0] <= out.shape[1] if height <= width else out.shape[0] >= out.shape[1]
 
 
-@settings(deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 40))
 def test_the_central_crop_always_has_its_size(height, width, size):
     image = np.arange(1, height * width + 1).reshape(height, width, 1).astype(np.uint16)
@@ -97,7 +96,7 @@ def test_what_is_random_has_no_place_in_evaluation():
         host.RandomResizedCrop(8)(REFERENCE["in:c"], None)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     st.integers(0, 2**32), st.integers(1, 5000), st.integers(1, 5000),
     st.sampled_from([(0.08, 1.0), (0.9, 1.0), (1.0, 1.0)]), st.sampled_from([(3 / 4, 4 / 3), (1.0, 1.0), (0.2, 0.3)]),

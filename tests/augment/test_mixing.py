@@ -69,7 +69,7 @@ def test_cut_examples_and_boxes_equal_torchvision(lam, x, y):
         np.testing.assert_array_equal(image[::2], reference(f"{name}.x"))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.floats(0, 1, width=32), st.integers(1, 40), st.integers(1, 40), st.data())
 def test_a_box_is_the_clipped_one_of_the_paper(lam, height, width, data):
     y, x = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))

@@ -40,7 +40,7 @@ def hog_by_hand(image, cell, bins=9):
     return np.concatenate(out)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 2**32 - 1), st.integers(12, 20), st.integers(12, 20), st.integers(3, 5))
 def test_hog_equals_a_recomputation(seed, height, width, cell):
     image = np.random.default_rng(seed).integers(0, 256, (height, width, 1), dtype=np.uint8)
@@ -101,7 +101,7 @@ def test_a_picture_turned_by_90_degrees_keeps_its_bag_of_detected_words(vocabula
         assert 1 - turned < 0.05 and 1 - turned < (1 - other) / 3
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.integers(0, 10**6), st.booleans(), st.sampled_from(sift.WEIGHTINGS), st.sampled_from(sift.KEYPOINTS))
 def test_bags_have_unit_length_and_count_every_descriptor(vocabulary, seed, pyramid, weighting, keypoints):
     kwargs = {"keypoints": keypoints, "weighting": weighting}

@@ -139,7 +139,7 @@ def test_scale_for():
     assert np.abs(small - mean).max() < 6
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(1, 70), st.integers(1, 70), st.integers(1, 80), st.integers(1, 80), st.integers(1, 8))
 def test_a_scaled_picture_has_what_is_asked_for_and_no_more_than_needed(height, width, wanted_h, wanted_w, orientation):
     exif = Image.Exif()
@@ -162,7 +162,7 @@ def test_fast_decoding_is_a_level_off_on_average(shared):
         assert 0 < np.abs(exact - fast).mean() < 4
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_truncation_never_passes(data):
     """Any strict beginning of a JPEG is refused: baseline and progressive, with and without restart markers."""
@@ -211,7 +211,7 @@ def test_stray_bytes_before_a_marker_do_no_harm():
         np.testing.assert_array_equal(decode.decode(stray), decode.decode(encoded))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.binary(max_size=80),
     st.sampled_from([b"", b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"RIFF", b"BM", b"II*\0", b"P6"]),

@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -57,7 +57,6 @@ def assert_batches_equal(a, b):
         np.testing.assert_array_equal(a[key], b[key])
 
 
-@settings(deadline=None)
 @given(SIZES, st.integers(0, 2**31), st.integers(0, 5))
 def test_an_epoch_is_a_permutation_without_its_tail(sizes, seed, epoch):
     n, batch_size = sizes
@@ -89,7 +88,6 @@ def test_epochs_differ_and_each_drops_another_tail():
     assert all(sorted(order) == list(range(100)) for order in orders)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 60), st.integers(1, 20))
 def test_evaluation_counts_each_example_once(n, batch_size):
     rows = [pipeline.eval_rows(s, n=n, batch_size=batch_size) for s in range(-(-n // batch_size))]
@@ -99,7 +97,6 @@ def test_evaluation_counts_each_example_once(n, batch_size):
     assert set(mask.tolist()) <= {0.0, 1.0}
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 2**40), min_size=1, max_size=3), st.lists(st.integers(0, 2**40), min_size=1, max_size=3))
 @example([1], [1, 0])
 @example([3, 0], [3, 0, 0])  # the order of an epoch, and the crop of its first draw

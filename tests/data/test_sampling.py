@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 from fixtures.toys import Count
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from jaxcls import augment, build
@@ -32,7 +32,6 @@ def steps(sampler, batch_size, numbers, seed=7):
     return {key: np.stack([row[key] for row in rows]) for key in rows[0]}
 
 
-@settings(deadline=None)
 @given(st.integers(1, 50), st.integers(0, 2**31), st.integers(0, 9))
 def test_uniform_is_the_permutation_that_it_always_was(n, seed, epoch):
     sampler = Sampler(np.zeros(n, np.int32))
@@ -68,7 +67,6 @@ def test_classes_are_drawn_in_their_shares(rule, shares):
         np.testing.assert_allclose(own.mean(0), own.mean(), atol=0.15)  # no row is preferred
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=12), st.integers(1, 200), st.sampled_from(RULES[1:]),
        st.integers(0, 2**32))  # fmt: skip
 def test_counts_are_whole_add_up_and_are_next_to_their_shares(sizes, n, rule, seed):
@@ -95,7 +93,6 @@ def test_a_step_computed_alone_equals_the_sequence(rule, repeats):
     assert len(np.unique(firsts, axis=0)) == 3  # epochs differ
 
 
-@settings(deadline=None)
 @given(st.integers(1, 8), st.integers(2, 10), st.integers(0, 50), st.integers(0, 2**31))
 def test_repeats_stand_in_one_batch_and_neighbours_differ(repeats, different, more, seed):
     batch_size = repeats * different
@@ -196,7 +193,6 @@ def test_repeated_pictures_are_augmented_each_by_itself():
     assert len(np.unique(row["index"])) == 4 and len(np.unique(keys, axis=0)) == 16
 
 
-@settings(deadline=None)
 @given(st.integers(1, 30), st.integers(0, 100), st.integers(0, 2**32))
 def test_draws_of_a_class_are_whole_repeats_and_a_rest_without_repetition(n, count, seed):
     assume(count or n)

@@ -13,7 +13,6 @@ from scipy.special import log_softmax, softmax
 from jaxcls.measure import calibration
 
 
-@settings(deadline=None)
 @given(st.integers(1, 60), st.integers(2, 6), st.integers(0, 2**32), st.floats(0.05, 20))
 def test_probabilities_and_loss_equal_scipy(n, classes, seed, temperature):
     rng = np.random.default_rng(seed)
@@ -33,7 +32,7 @@ def test_more_rows_than_a_chunk_are_the_same():
     assert calibration.nll(logits, label) == pytest.approx(expected)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(2, 60), st.integers(2, 6), st.integers(0, 2**32), st.floats(0.02, 50))
 def test_the_temperature_is_where_scipy_finds_the_minimum(n, classes, seed, scale):
     rng = np.random.default_rng(seed)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -11,7 +11,6 @@ from jaxcls.measure import compare
 answers = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60)
 
 
-@settings(deadline=None)
 @given(answers)
 def test_mcnemar_is_the_binomial_test_of_the_discordant(pairs):
     a, b = np.array(pairs).T
@@ -46,7 +45,6 @@ def test_different_pictures_are_refused():
         compare.mcnemar([True], [True, False])
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
 def test_holm_rejects_what_its_stepwise_rule_rejects(p):
     adjusted = compare.holm(p)
@@ -63,7 +61,6 @@ def test_holm_of_an_example():
     assert compare.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 50), min_size=2, max_size=8), st.lists(st.integers(0, 50), min_size=2, max_size=8))
 def test_welch_equals_scipy(a, b):
     found = compare.welch(a, b)

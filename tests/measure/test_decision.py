@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import workdirs
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from jaxcls.errors import UserError
@@ -26,7 +26,6 @@ def every_threshold(scores, positive):
         yield (positive & called).sum() / positive.sum(), positive[called].mean()
 
 
-@settings(deadline=None)
 @given(scored, st.integers(1, 100))
 def test_a_recall_is_reached_with_as_few_flagged_as_possible(pairs, percent):
     scores, positive = arrays(pairs)
@@ -41,7 +40,6 @@ def test_a_recall_is_reached_with_as_few_flagged_as_possible(pairs, percent):
     assert called.sum() == fewest and positive[called].mean() <= best
 
 
-@settings(deadline=None)
 @given(scored, st.integers(1, 100))
 def test_a_precision_is_reached_with_the_highest_recall_or_the_best_is_told(pairs, percent):
     scores, positive = arrays(pairs)
@@ -90,7 +88,6 @@ def test_the_rules_of_deciding():
     assert decision.decide(zero, p).tolist() == [2, 2, 2, 2, -1]
 
 
-@settings(deadline=None)
 @given(st.integers(2, 5), st.integers(0, 2**32))
 def test_costs_give_the_least_expected_cost(classes, seed):
     rng = np.random.default_rng(seed)

@@ -30,7 +30,7 @@ def names(logits):
     return [f"a{i}" for i in range(logits.shape[1])]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(splits())
 def test_figures_equal_scikit_learn(split):
     logits, label = split
@@ -55,7 +55,7 @@ def test_figures_equal_scikit_learn(split):
         assert out["mcc"] == pytest.approx(sk.matthews_corrcoef(label, predicted))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(splits())
 def test_what_is_by_class_equals_scikit_learn(split):
     logits, label = split
@@ -84,7 +84,7 @@ def test_what_is_by_class_equals_scikit_learn(split):
             assert row["average_precision"] is None
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(splits())
 def test_accuracy_top5_and_loss_are_those_of_training(split):
     logits, label = split

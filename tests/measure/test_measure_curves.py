@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
@@ -16,7 +16,6 @@ def arrays(pairs):
     return np.array([s for s, _ in pairs]) / 8, np.array([p for _, p in pairs])
 
 
-@settings(deadline=None)
 @given(scored)
 def test_roc_equals_scikit_learn(pairs):
     scores, positive = arrays(pairs)
@@ -29,7 +28,6 @@ def test_roc_equals_scikit_learn(pairs):
     assert found["auc"] == pytest.approx(sk.roc_auc_score(positive, scores))
 
 
-@settings(deadline=None)
 @given(scored)
 def test_the_interval_of_an_area_follows_delongs_definition(pairs):
     scores, positive = arrays(pairs)
@@ -58,7 +56,6 @@ def test_the_interval_of_an_area_is_that_of_redrawn_rows():
     assert interval == pytest.approx(np.quantile(redrawn, [0.025, 0.975]), abs=0.012)
 
 
-@settings(deadline=None)
 @given(scored)
 def test_precision_and_recall_equal_scikit_learn(pairs):
     scores, positive = arrays(pairs)
@@ -78,7 +75,6 @@ def of_confidences(confidence, right):
     return p, np.where(right, 0, 1)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(51, 100), st.booleans()), min_size=1, max_size=60), st.integers(1, 20))
 def test_the_calibration_error_is_that_of_its_definition(pairs, bins):
     confidence, right = np.array([c for c, _ in pairs]) / 100, np.array([r for _, r in pairs])
@@ -95,7 +91,6 @@ def test_the_calibration_error_is_that_of_its_definition(pairs, bins):
         round(table["accuracy"][0] * table["count"][0]), int(table["count"][0])))  # fmt: skip
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(51, 100), st.booleans()), min_size=1, max_size=80), st.integers(1, 10),
        st.randoms())  # fmt: skip
 def test_equal_masses_do_not_depend_on_the_order_of_rows(pairs, bins, random):
@@ -125,7 +120,6 @@ def test_a_calibrated_model_has_no_error_and_an_overconfident_one_its_excess():
     assert curves.reliability(*of_confidences(np.full(100, 1.0), right))["error"] == pytest.approx(0.2)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(51, 100), st.booleans()), min_size=1, max_size=40))
 def test_selective_prediction_is_that_of_a_loop(pairs):
     confidence, right = np.array([c for c, _ in pairs]) / 100, np.array([r for _, r in pairs])
@@ -149,7 +143,6 @@ def test_rows_that_are_nan_are_left_out_and_never_covered():
     assert curves.selective(p[2:], label[2:])["aurc"] is None
 
 
-@settings(deadline=None)
 @given(st.integers(1, 400), st.integers(2, 50), st.booleans())
 def test_a_thinned_curve_keeps_its_ends_and_its_order(n, points, falling):
     x = np.sort(np.random.default_rng(n).integers(0, 30, n))

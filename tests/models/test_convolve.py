@@ -39,7 +39,7 @@ def primitives(function, *args):
     return {equation.primitive.name for equation in jax.make_jaxpr(function)(*args).eqns}
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(
     st.tuples(st.integers(5, 9), st.integers(5, 9)),
     st.tuples(st.integers(1, 5), st.integers(1, 5)),

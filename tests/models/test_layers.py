@@ -12,7 +12,7 @@ from jaxcls.models import layers
 from jaxcls.models.layers import convolve, pool
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(3, 9), st.integers(1, 3), st.integers(1, 3), st.integers(0, 1), st.integers(0, 99))
 def test_max_pool_of_what_a_relu_gives_is_the_maximum_of_windows_cut_at_the_border(size, window, stride, padding, seed):
     padding = min(padding, window // 2)

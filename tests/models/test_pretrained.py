@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxcls import augment, build, models
@@ -270,7 +270,6 @@ def test_whatever_no_rule_explains_is_refused(net, change, message):
     assert message in str(error.value) and "1 tensors do not fit" in str(error.value) and "\n" not in str(error.value)
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_every_tensor_is_accounted_for(data):
     """Any subset of the names, with other shapes and strangers among them: refused, or each named in the report."""

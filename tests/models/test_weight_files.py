@@ -335,7 +335,7 @@ SMALL = {
 
 
 @pytest.mark.parametrize("name", SMALL)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(data=st.data())
 def test_any_damage_is_a_line_or_goes_unnoticed(tmp_path_factory, name, data):
     """A cut, and bytes that changed: never another exception, whatever is hit."""
