@@ -31,7 +31,7 @@ def costs(found: Evidence):
         f"{changed:,} of {len(found.label):,} pictures get another answer so. Every other section speaks of the most "
         "probable class."
     )
-    head = ("Answer", "Mean cost a picture", "95\N{NO-BREAK SPACE}% interval", "Sum", "Accuracy")
+    head = ("Answer", "Mean cost", "95\N{NO-BREAK SPACE}% interval", "Sum", "Accuracy")
     return section("costs", "What mistakes cost", about, table(head, rows), _dearest(found, matrix, cheapest))
 
 

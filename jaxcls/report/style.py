@@ -43,8 +43,9 @@ figure.wide { max-width: none; margin: .8rem 0; }
 table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding-bottom: .3rem; }
 th, td { padding: .28rem .7rem .28rem 0; text-align: left; border-bottom: 1px solid var(--rule); vertical-align: top; }
-thead th { color: var(--dim); font-weight: 600; vertical-align: bottom; }
+thead th { color: var(--dim); font-weight: 600; vertical-align: bottom; overflow-wrap: normal; }
 tbody th { font-weight: 500; min-width: 6rem; }
+td:not(.number) { min-width: 4.5rem; }
 .number { text-align: right; white-space: nowrap; overflow-wrap: normal; }
 .facts th { color: var(--dim); white-space: nowrap; padding-right: 1.5rem; }
 details { margin: .6rem 0; }
