@@ -52,6 +52,7 @@ def create(name: str, *, num_classes: int = 1000, neck: str = "", **fields) -> n
     for field in fields:
         if field not in known:
             raise UserError(f"model {name!r} has no field {field!r}; {_nearest(field, sorted(known))}")
+    fields = {field: _tuples(value) for field, value in fields.items()}
     for field in {"dtype", "param_dtype"} & fields.keys():
         fields[field] = _float_dtype(field, fields[field])
     pyramid = NECK.fullmatch(neck)
@@ -64,6 +65,11 @@ def create(name: str, *, num_classes: int = 1000, neck: str = "", **fields) -> n
         backbone=backbone, features=int(pyramid[1] or 256), num_classes=num_classes, dropout=backbone.dropout,
         dtype=backbone.dtype, param_dtype=backbone.param_dtype,
     )  # fmt: skip
+
+
+def _tuples(value):
+    """Lists, which a stored config has, as tuples: a module must be hashable."""
+    return tuple(map(_tuples, value)) if isinstance(value, (list, tuple)) and not hasattr(value, "_fields") else value
 
 
 def parse_field(text: str) -> tuple[str, object]:

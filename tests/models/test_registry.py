@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 
@@ -254,3 +255,17 @@ def test_importing_the_models_loads_no_more_than_flax():
     program = "import flax.linen, sys; a = set(sys.modules); import jaxcls.models; print(*(set(sys.modules) - a))"
     new = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     assert {name.split(".")[0] for name in new} <= {"jaxcls", "fnmatch", "difflib"} | set(sys.stdlib_module_names)
+
+
+@pytest.mark.parametrize(
+    "name, fields",
+    [
+        ("resnext50_32x4d", {"stage_sizes": (1, 1, 1, 1)}),
+        ("mobilenet_v2", {"rows": ((1, 8, 1, 1), (6, 16, 1, 2))}),
+        ("efficientnet_b0", {"rows": ((1, 3, 1, 8, 1), (6, 5, 2, 8, 1))}),
+    ],
+)
+def test_fields_of_a_stored_config_are_those_of_the_config(name, fields):
+    """JSON has lists where a config has tuples, and a module with a list can't be compiled."""
+    made = [models.create(name, neck="fpn(8)", **x) for x in (fields, json.loads(json.dumps(fields)))]
+    assert made[0] == made[1] and hash(made[0]) == hash(made[1])
