@@ -133,10 +133,7 @@ class Loop:
         stopping = signals.agreed(now=logging or jax.process_count() == 1) and not end
         evaluating = self.validation is not None and (end or step % job.eval_every == 0)
         saving = evaluating or stopping or end or step % job.checkpoint_every == 0
-        if logging or saving:
-            self._log(step)
-        elif self.shown:
-            self.log.progress(step, self.shown | self.validated, self._speed())
+        speed = self._log(step) if logging or saving else self._speed()
         if saving and not np.isfinite(self.norm(state.params)):  # a finite loss can still end in an infinite update
             self._stop_at("a parameter", step)
         if self.refresh is not None and (evaluating or end):
@@ -144,6 +141,8 @@ class Loop:
         score, figures = None, {}
         if evaluating:
             state, score, figures = self._evaluate(state, step)
+        if self.shown:
+            self.log.progress(step, self.shown | self.validated, speed)
         if saving:
             self.checkpoints.save(job.parallel.saveable(state), self._meta(step, figures), score)
             self.since, self.timed = time.monotonic(), 0
@@ -157,9 +156,12 @@ class Loop:
         return state
 
     def _log(self, step):
-        """Fetches the metrics since the last line, refuses a loss that is not finite, records their means."""
+        """Fetches the metrics since the last line, refuses a loss that is not finite, records their means.
+
+        Returns the speed until now.
+        """
         if not self.window:
-            return
+            return self._speed()
         values = {}
         for before, window, n in self.window:
             fetched = jax.device_get(window)
@@ -172,8 +174,8 @@ class Loop:
         self.shown = {name: means[name] for name in ("loss", "accuracy") if name in means}
         rate = float(self.job.learning_rate(step - 1))
         self.log.scalars(step, {**means, "learning_rate": rate, "pictures_per_second": speed})
-        self.log.progress(step, self.shown | self.validated, speed)
         self.window, self.since, self.timed = [], time.monotonic(), 0
+        return speed
 
     def _refuse_nonfinite(self, fetched, before, n):
         """Raises UserError, which leaves the last good checkpoint as it is.
