@@ -73,6 +73,19 @@ def test_another_figure_may_choose_the_best_checkpoint(tmp_path, figure):
         train.run(small_config(), tmp_path)
 
 
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"eval.best": "balanced"}, "config.eval.best is 'balanced'; did you mean 'balanced_accuracy'?"),
+        ({"eval.best": "loss", "data.validation": 0.0}, "config.eval.best has no effect"),
+    ],
+)
+def test_what_cannot_choose_a_checkpoint_is_told_before(changes, message):
+    with pytest.raises(UserError) as error:
+        build.build(small_config(**changes))
+    assert message in str(error.value)
+
+
 def test_results_come_from_the_stored_logits_of_every_test_picture(finished):
     workdir, results = finished
     with np.load(workdir / "eval" / f"test-{results['test']['step']}.npz") as stored:
