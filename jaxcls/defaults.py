@@ -165,7 +165,7 @@ def default_config():
     optim.muon_exclude = ()  # matrices that AdamW steps, too
 
     config.schedule = schedule = ConfigDict()
-    schedule.name = "cosine"  # jaxcls/recipe.py, SHAPES: constant, step, cosine, one_cycle ...
+    schedule.name = "cosine"  # jaxcls/training/recipe.py, SHAPES: constant, step, cosine, one_cycle ...
     schedule.peak = 0.1  # learning rate
     schedule.per_batch = 0  # the peak is for a batch of this size and grows in proportion; 0: it is as given
     schedule.warmup = ""  # duration of a linear warm-up (not for one_cycle)
@@ -209,7 +209,7 @@ def default_config():
     evaluation.every = "1 epoch"
     evaluation.batch_size = 0  # 0: that of training
     evaluation.best = "accuracy"  # what of validation chooses the best checkpoint; or balanced_accuracy or loss
-    evaluation.tta = ()  # views of a picture whose predictions are averaged, e.g. ("shift(1)", "flip") (jaxcls/tta.py)
+    evaluation.tta = ()  # views of a picture whose predictions are averaged, such as ("shift(1)", "flip"): tasks/tta.py
     evaluation.tta_mean = "logits"  # or probabilities
 
     config.checkpoint = checkpoint = ConfigDict()

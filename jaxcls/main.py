@@ -12,9 +12,9 @@ import os
 import sys
 from pathlib import Path
 
-from jaxcls import signals
-from jaxcls.entry import fail
+from jaxcls.cli.entry import fail
 from jaxcls.errors import UserError
+from jaxcls.training import signals
 
 
 def main(argv):
@@ -31,15 +31,15 @@ def main(argv):
     config, workdir = read_config(args)
     set_up_jax(args)
     if args.mode == "train":
-        from jaxcls import train
+        from jaxcls.training import loop
 
-        train.run(config, workdir)
+        loop.run(config, workdir)
     elif args.mode == "eval":
-        from jaxcls import evaluate
+        from jaxcls.training import evaluate
 
         evaluate.run(config, workdir, step=args.step)
     else:
-        from jaxcls import build, preflight
+        from jaxcls.training import build, preflight
 
         preflight.check(build.build(config), workdir, note=print, full=True)
         print("ready: nothing stands against this run")
@@ -86,7 +86,7 @@ def read_config(args):
     """
     if args.config is None and args.workdir is None:
         raise UserError("give --config=configs/..., or --workdir=... of an earlier run; see --help.")
-    from jaxcls import config_file
+    from jaxcls.settings import config_file
 
     if args.config is not None:
         config = config_file.load(args.config)

@@ -15,10 +15,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from jaxcls import signals
 from jaxcls.ablate import ladder
-from jaxcls.entry import entry_point
+from jaxcls.cli.entry import entry_point
 from jaxcls.main import take_settings
+from jaxcls.training import signals
 
 
 @entry_point

@@ -21,7 +21,7 @@ Exit status: 0; 2 where an option or a checkpoint cannot be used, or the checkpo
 import argparse
 import sys
 
-from jaxcls.entry import entry_point
+from jaxcls.cli.entry import entry_point
 from jaxcls.errors import UserError
 
 
@@ -62,24 +62,24 @@ def average(args, settings):
     """Averages, writes, and says what to type next.
 
     Raises:
-      UserError: from jaxcls.soup.
+      UserError: from jaxcls.training.averaging.
     """
     from jaxcls import main as command
-    from jaxcls import soup
+    from jaxcls.training import averaging
 
-    soup.check_out(args.out)
-    ingredients = soup.choose(args.runs, last=args.last, steps=args.steps)
+    averaging.check_out(args.out)
+    ingredients = averaging.choose(args.runs, last=args.last, steps=args.steps)
     arguments = command.parse([f"--workdir={ingredients[0].workdir}"])
     arguments.settings = settings
     config, _ = command.read_config(arguments)
     command.set_up_jax(arguments)
     print(f"averaging {len(ingredients)} checkpoints, opening {config.data.name} ...", flush=True)
-    averager = soup.Averager(config, ingredients, max(args.pictures, 1), note=lambda line: print(line, flush=True))
+    averager = averaging.Averager(config, ingredients, max(args.pictures, 1), note=lambda line: print(line, flush=True))
     try:
-        state, report = (soup.greedy if args.greedy else soup.uniform)(averager, ingredients)
+        state, report = (averaging.greedy if args.greedy else averaging.uniform)(averager, ingredients)
     finally:
         averager.close()
-    soup.write(args.out, averager, state, report, ingredients[0].meta)
+    averaging.write(args.out, averager, state, report, ingredients[0].meta)
     for each in ingredients:
         accuracy = (each.meta.get("metrics") or {}).get("validation_accuracy")
         told = "" if accuracy is None else f", validation accuracy {accuracy:.2%}"

@@ -16,10 +16,10 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from jaxcls import build
-from jaxcls.config_file import override
-from jaxcls.entry import entry_point
+from jaxcls.cli.entry import entry_point
 from jaxcls.errors import UserError
+from jaxcls.settings.config_file import override
+from jaxcls.training import build
 
 sys.path.insert(0, str(Path(__file__).parent))
 from bench_step import Step, interleave, machine, ratio, read_config, summary

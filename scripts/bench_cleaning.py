@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 from clean_data import HANDMADE, Progress, network
 
+from jaxcls.cli.entry import entry_point
 from jaxcls.data import sources
 from jaxcls.data.cleaning import features, labels
 from jaxcls.data.cleaning.survey import Collection, survey
-from jaxcls.entry import entry_point
 from jaxcls.errors import UserError
 
 LOW = (0.02, 0.05, 0.1)  # probabilities of the given label below which a picture is reported

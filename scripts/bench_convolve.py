@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxcls.entry import entry_point
+from jaxcls.cli.entry import entry_point
 from jaxcls.models.layers.convolve import DIMENSIONS, convolve, plain
 from jaxcls.models.layers.pool import max_pool
 

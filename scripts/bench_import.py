@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from jaxcls.entry import entry_point
+from jaxcls.cli.entry import entry_point
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = (

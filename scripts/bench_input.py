@@ -33,9 +33,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 import input_peers as peers
 
 from jaxcls import augment
-from jaxcls.data import packed, pipeline
+from jaxcls.cli.entry import entry_point
+from jaxcls.data import packed, packing, pipeline
 from jaxcls.data.folder import FolderSource
-from jaxcls.entry import entry_point
 from jaxcls.errors import UserError
 
 SIZES = {"500x375": (500, 375), "12Mpx": (4032, 3024)}
@@ -139,7 +139,7 @@ def measure_set(args, name, paths, reads, temporary):
     wanted = [(job, peer) for job in args.jobs for peer in (TRAIN if job == "train" else EVAL) if peer in args.only]
     if any(peer.startswith("packed") for _, peer in wanted):
         shrink = augment.smaller(PACK, channels=3)
-        pack = packed.pack(source_of(paths), temporary / "packed", shrink, PACK, note=lambda _: None).path
+        pack = packing.pack(source_of(paths), temporary / "packed", shrink, PACK, note=lambda _: None).path
     spec = {
         "paths": paths, "pack": pack, "size": args.size, "batch": args.batch, "threads": args.threads,
         "workers": args.workers, "steps": steps,

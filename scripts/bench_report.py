@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxcls.entry import entry_point
+from jaxcls.cli.entry import entry_point
 from jaxcls.measure import calibration, figures
 from jaxcls.report.page import write_report
 

@@ -36,14 +36,14 @@ import jax
 import numpy as np
 from absl import logging
 
-from jaxcls import build, train
-from jaxcls.checkpoint import Checkpoints
-from jaxcls.data.sources import ArraySource
+from jaxcls.checkpoints.store import Checkpoints
+from jaxcls.cli.entry import entry_point
+from jaxcls.data.base import ArraySource
 from jaxcls.defaults import default_config
-from jaxcls.entry import entry_point
 from jaxcls.errors import UserError
-from jaxcls.logs import Logger
-from jaxcls.signals import Stopped
+from jaxcls.logs.logger import Logger
+from jaxcls.training import build, loop
+from jaxcls.training.signals import Stopped
 
 sys.path.insert(0, str(Path(__file__).parent))
 from torch_peer import TorchPeer
@@ -116,13 +116,13 @@ def run(args):
             peer.forward(2)
     with tempfile.TemporaryDirectory() as folder:
         if args.loop:
-            loop = Loop(job, step, folder)
-            contenders |= {"loop": loop.round, "full_loop": loop.full_round}
-            loop.round(args.steps)
-            loop.full_round(args.steps)
+            around = Loop(job, step, folder)
+            contenders |= {"loop": around.round, "full_loop": around.full_round}
+            around.round(args.steps)
+            around.full_round(args.steps)
         times = interleave(contenders, args.steps, args.rounds)
         if args.loop:
-            loop.checkpoints.close()
+            around.checkpoints.close()
     batch, config = job.config.batch_size, job.config
     result = machine(job.parallel) | {
         "model": config.model.name, "data": "random pictures" if args.model else config.data.name, "batch": batch,
@@ -280,10 +280,10 @@ class Loop:
         job.total_steps = job.eval_every = job.checkpoint_every = steps
         console = Console(file=io.StringIO(), force_terminal=True, width=120)
         with _Log(self.folder, total_steps=steps, steps_per_epoch=job.steps_per_epoch, console=console) as log:
-            loop = train.Loop(job, self.folder, checkpoints, log, {"saved": 0})
+            running = loop.Loop(job, self.folder, checkpoints, log, {"saved": 0})
             if not validates:  # the loop ends with an evaluation and a checkpoint otherwise
-                loop.validation, loop._meta = None, lambda *_: None
-            step.state = loop.train(step.state, 0)
+                running.validation, running._meta = None, lambda *_: None
+            step.state = running.train(step.state, 0)
             jax.block_until_ready(step.state)
         step.done = 0  # a stream that was closed is opened again where the next round starts
 

@@ -17,7 +17,7 @@ import math
 import sys
 from pathlib import Path
 
-from jaxcls.entry import entry_point
+from jaxcls.cli.entry import entry_point
 from jaxcls.errors import UserError
 from jaxcls.measure import calibration, curves, decision, outcome, stored
 

@@ -18,7 +18,7 @@ import argparse
 import os
 import sys
 
-from jaxcls.entry import entry_point
+from jaxcls.cli.entry import entry_point
 from jaxcls.errors import UserError
 
 
@@ -94,9 +94,9 @@ def read_config(args, settings):
     Raises:
       UserError: where no data is named, or there is a mistake in the config or a setting.
     """
-    from jaxcls import config_file, reader
     from jaxcls.classical.run import USED
     from jaxcls.defaults import default_config
+    from jaxcls.settings import config_file, reader
 
     if not (args.config or args.data or any(path == "data.name" for path, _ in settings)):
         raise UserError(

@@ -24,11 +24,11 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxcls.cli.entry import entry_point
 from jaxcls.data import groups
 from jaxcls.data.cleaning import duplicates, features, labels, moves, outliers, review
 from jaxcls.data.cleaning.findings import Findings, ordered
 from jaxcls.data.cleaning.survey import CHUNK, Collection, Survey, collect, survey
-from jaxcls.entry import entry_point
 from jaxcls.errors import UserError
 
 CHECKS = {
@@ -197,8 +197,9 @@ def network(name: str, weights: str, size: int, normalize: str = "imagenet") -> 
     import jax
     import jax.numpy as jnp
 
-    from jaxcls import build, models
+    from jaxcls import models
     from jaxcls.models import pretrained, weight_files
+    from jaxcls.training import build
 
     if normalize not in build.NORMALIZE:
         raise UserError(f"--normalize {normalize} must be one of {', '.join(build.NORMALIZE)}")

@@ -16,7 +16,7 @@ import json
 import sys
 from pathlib import Path
 
-from jaxcls.entry import entry_point
+from jaxcls.cli.entry import entry_point
 from jaxcls.errors import UserError
 from jaxcls.measure import comparison, comparison_text, runs
 from jaxcls.report import curves

@@ -21,8 +21,8 @@ import sys
 
 import numpy as np
 
-from jaxcls import checkpoint_view as view
-from jaxcls.entry import entry_point
+from jaxcls.checkpoints import view
+from jaxcls.cli.entry import entry_point
 from jaxcls.errors import UserError
 
 DTYPES = ("float32", "float16", "bfloat16")

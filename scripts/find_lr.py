@@ -18,10 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxcls import config_file, signals
 from jaxcls import main as command
-from jaxcls.entry import entry_point
+from jaxcls.cli.entry import entry_point
 from jaxcls.errors import UserError
+from jaxcls.settings import config_file
+from jaxcls.training import signals
 
 ROWS = 15  # of the table that is printed
 
@@ -50,7 +51,7 @@ def parse(argv):
 
 
 def _run(args):
-    from jaxcls import find_lr
+    from jaxcls.training import find_lr
 
     rates = find_lr.geometric(args.low, args.high, args.steps)
     config = config_file.load(args.config)
@@ -88,7 +89,7 @@ def table(found, chosen):
 
 def write(found, chosen, folder, title):
     """Writes the figure and the numbers; returns their paths. Raises UserError where they can't be written."""
-    from jaxcls import find_lr
+    from jaxcls.training import find_lr
 
     picture, numbers = folder / "find_lr.png", folder / "find_lr.csv"
     try:

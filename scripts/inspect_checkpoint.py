@@ -19,8 +19,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from jaxcls import checkpoint_view as view
-from jaxcls.entry import entry_point
+from jaxcls.checkpoints import view
+from jaxcls.cli.entry import entry_point
 from jaxcls.errors import UserError
 from jaxcls.pytree import nearest
 

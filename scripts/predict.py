@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from predict_output import Heatmaps, open_output
 from predict_progress import Interruption, Progress
 
-from jaxcls.entry import entry_point
+from jaxcls.cli.entry import entry_point
 from jaxcls.errors import UserError
 
 NO_PICTURES = "there are no pictures in this folder (.jpg, .png, .webp, .bmp, .gif, .tif or .ppm)"
@@ -77,7 +77,7 @@ def predict(args, interruption) -> int:
 
     command.set_up_jax(command.parse([]))
     from jaxcls.data.pipeline import default_threads
-    from jaxcls.predictor import Predictor
+    from jaxcls.predict.predictor import Predictor
 
     predictor = Predictor.load(args.run, args.step, sizes=(1, min(8, args.batch), args.batch))
     heatmaps = Heatmaps(args.heatmaps, predictor, interruption) if args.heatmaps else None

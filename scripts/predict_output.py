@@ -173,7 +173,7 @@ def beside(picture, heat):
     """A Pillow image: the picture, and at its right the picture with the map over it; small ones are enlarged."""
     from PIL import Image
 
-    from jaxcls.explain import overlay
+    from jaxcls.models.explain import overlay
 
     times = max(1, -(-SIDE // max(heat.shape)))
     large = picture.repeat(times, axis=0).repeat(times, axis=1)

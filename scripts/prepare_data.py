@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from jaxcls.entry import entry_point
+from jaxcls.cli.entry import entry_point
 from jaxcls.errors import UserError
 
 # name: pictures, their size, classes, MiB to download, MiB on disk, as in tensorflow-datasets' catalogue.

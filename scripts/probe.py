@@ -17,7 +17,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from jaxcls.entry import entry_point
+from jaxcls.cli.entry import entry_point
 from jaxcls.errors import UserError
 
 
@@ -58,8 +58,8 @@ def probe(args, settings):
     Raises:
       UserError: for flags that do not go together, and from `probe.run`.
     """
-    from jaxcls import config_file
     from jaxcls.classical import probe
+    from jaxcls.settings import config_file
 
     path = Path(args.network).expanduser()
     if path.is_dir():

@@ -14,7 +14,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from jaxcls.entry import entry_point
+from jaxcls.cli.entry import entry_point
 from jaxcls.errors import UserError
 
 
@@ -54,14 +54,16 @@ def write(args) -> Path:
 
 def open_pictures(workdir, step):
     """The run's data and model, opened again by its config. Raises UserError where something is not there any more."""
-    from jaxcls import build, checkpoint_view, main
+    from jaxcls import main
+    from jaxcls.checkpoints import view
     from jaxcls.report.pictures import Pictures
+    from jaxcls.training import build
 
     args = main.parse([f"--workdir={workdir}"])
     config, _ = main.read_config(args)
     config.parallel.devices = 1  # the machine may have fewer than that of the run, and one is enough
     main.set_up_jax(args)
-    variables, _ = checkpoint_view.read_variables(checkpoint_view.find_step(workdir, step))
+    variables, _ = view.read_variables(view.find_step(workdir, step))
     return Pictures(build.build(config), variables)
 
 

@@ -20,7 +20,7 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from jaxcls.entry import entry_point
+from jaxcls.cli.entry import entry_point
 from jaxcls.errors import UserError
 
 ALEXNET = "alexnet"

@@ -18,15 +18,16 @@ import jax
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
-from jaxcls import build, config_file
+from jaxcls.cli.entry import entry_point
 from jaxcls.data import decode, pipeline
 from jaxcls.defaults import default_config
-from jaxcls.entry import entry_point
 from jaxcls.errors import UserError
 from jaxcls.main import take_settings
-from jaxcls.reader import Reader, resolve
+from jaxcls.settings import config_file
+from jaxcls.settings.reader import Reader, resolve
 from jaxcls.tasks.base import Task
 from jaxcls.tasks.wrappers import Transformed
+from jaxcls.training import build
 
 EPOCHS = 1000  # in which enough draws of a picture are looked for
 GAP, LINE = 6, 14  # pixels between pictures, and of a line of text

@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxcls import models
-from jaxcls.entry import entry_point
+from jaxcls.cli.entry import entry_point
 from jaxcls.errors import UserError
 from jaxcls.models import summary
 from jaxcls.models.published import PUBLISHED, Published

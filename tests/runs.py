@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from jaxcls import checkpoint_view
+from jaxcls.checkpoints import view
 
 ROOT = Path(__file__).resolve().parents[1]
 BASE = [
@@ -38,4 +38,4 @@ def finish(process, workdir, timeout=240):
 
 def final_arrays(workdir):
     """Name -> array of the newest checkpoint."""
-    return checkpoint_view.read_arrays(checkpoint_view.find_step(workdir))
+    return view.read_arrays(view.find_step(workdir))

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxcls import build, config_file, main, recipe, train
+from jaxcls import main
 from jaxcls.defaults import default_config, flatten
 from jaxcls.errors import UserError
+from jaxcls.logs.records import read_metrics
 from jaxcls.parallel import Parallel
-from jaxcls.records import read_metrics
+from jaxcls.settings import config_file
+from jaxcls.training import build, loop, recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = {path.stem: path for path in sorted((ROOT / "configs").glob("*.py"))}
@@ -93,13 +95,13 @@ def test_tiny_variant_tries_what_the_recipe_uses(name):
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_tiny_variant_trains(name, tmp_path, pictures, monkeypatch):
-    monkeypatch.setattr(train, "report", lambda *_, **__: None)  # its heat maps would compile each net once more
+    monkeypatch.setattr(loop, "report", lambda *_, **__: None)  # its heat maps would compile each net once more
     config = load(name, "tiny")
     config.parallel.devices = 1
     kind = config.data.name.split("/")[0]
     config.data.name = f"folder/{pictures}" if kind == "folder" else STAND_IN.get(config.data.name, config.data.name)
     job = build.build(config)
-    results = train.fit(job, tmp_path / "run")
+    results = loop.fit(job, tmp_path / "run")
     assert results["test"]["count"] == len(job.sources["test"])
     assert results["test"]["step"] <= job.total_steps <= 20
     losses = [line["loss"] for line in read_metrics(tmp_path / "run") if line["split"] == "train"]

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 from fixtures.toys import ConvNet, make_batch
 
-from jaxcls import optim, parallel, schedules
+from jaxcls import optim, parallel
 from jaxcls import state as train_state
 from jaxcls.errors import UserError
+from jaxcls.optim import schedules
 from jaxcls.parallel import AXIS, Parallel
 from jaxcls.state import Aux
-from jaxcls.step import make_eval_step, make_train_step
 from jaxcls.tasks.base import Task
 from jaxcls.tasks.supervised import Supervised
+from jaxcls.training.step import make_eval_step, make_train_step
 
 RNG = np.array([0, 3], np.uint32)
 BATCH, STEPS = 32, 3

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from jaxcls import build, main, models
+from jaxcls import main, models
 from jaxcls.augment.device import DEVICE
 from jaxcls.augment.host import HOST
 from jaxcls.defaults import default_config, flatten
+from jaxcls.training import build
 
 ROOT = Path(__file__).resolve().parents[1]
 READMES = ["README.md", "README.zh-CN.md"]

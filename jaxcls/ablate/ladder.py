@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from jaxcls import config_file
 from jaxcls.defaults import flatten
 from jaxcls.errors import UserError
-from jaxcls.reader import resolve
+from jaxcls.settings import config_file
+from jaxcls.settings.reader import resolve
 
 TEACHER = "rung:"  # what a teacher that is trained by the ladder begins with
 

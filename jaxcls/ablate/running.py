@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import os
 import resource
 import signal
@@ -10,14 +9,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
-from jaxcls import preflight
 from jaxcls.ablate import ladder, table
 from jaxcls.errors import Problems, UserError
-from jaxcls.evaluate import write_json
+from jaxcls.files import read_json, write_json
 from jaxcls.models import summary
-from jaxcls.signals import STATUS, Stopped
+from jaxcls.training import preflight
+from jaxcls.training.signals import STATUS, Stopped
 
 RECORD = "ablate.json"  # in a run's folder: what it cost, and why it failed
 OUTPUT = "output.txt"  # what it printed
@@ -92,7 +90,7 @@ def check(wanted, rungs, workdir):
     Raises:
       UserError: with a line for each problem.
     """
-    from jaxcls import build
+    from jaxcls.training import build
 
     problems, costs = {}, {}
     for rung in wanted:
@@ -115,15 +113,7 @@ def check(wanted, rungs, workdir):
 
 def finished(folder) -> bool:
     """Whether a run has ended with a result."""
-    return read(Path(folder) / "results.json") is not None
-
-
-def read(path) -> Any:
-    """A JSON file, or None where there is none that can be read."""
-    try:
-        return json.loads(Path(path).read_text())
-    except (OSError, ValueError):
-        return None
+    return read_json(Path(folder) / "results.json") is not None
 
 
 def in_process(config, folder) -> Ended:
@@ -169,7 +159,7 @@ def _handed_on(process):
 def _one(config, folder, launch, cost):
     """One run, with its record: seconds are those of all attempts together."""
     folder.mkdir(parents=True, exist_ok=True)
-    earlier = read(folder / RECORD) or {}
+    earlier = read_json(folder / RECORD) or {}
     ended = launch(config, folder)
     failed = None
     if not finished(folder) and ended.signal is None:
@@ -182,7 +172,7 @@ def _one(config, folder, launch, cost):
 
 
 def _outcome(folder, ended):
-    results = read(folder / "results.json")
+    results = read_json(folder / "results.json")
     if results is None:
         return f"failed: {ended.line or ended.status}"
     split, figures = next(iter(results.items()))

@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxcls.ablate import ladder
 from jaxcls.errors import UserError
+from jaxcls.files import read_json, replacing
 
 RULE = (
     "The 95 % interval is Student's t on the differences to the rung compared with, paired by seed (n - 1 degrees of "
@@ -93,20 +94,13 @@ def collect(rungs, workdir, seeds) -> dict:
 def _run(rung, seed, workdir):
     """What is known of one run: finished, failed, or missing."""
     folder = ladder.run_folder(rung, seed, workdir)
-    record = _read(folder / "ablate.json") or {}
-    results = _read(folder / "results.json")
+    record = read_json(folder / "ablate.json") or {}
+    results = read_json(folder / "results.json")
     if results:
         split, figures = next(iter(results.items()))
         shown = {key: figures[key] for key in ("accuracy", "correct", "count", "loss", "step")}
         return {"seed": seed, "state": "finished", "split": split, **shown, **record}
     return {"seed": seed, "state": "failed" if record.get("failed") else "missing", **record}
-
-
-def _read(path):
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
 
 
 def write(rungs, workdir, seeds) -> dict:
@@ -119,11 +113,9 @@ def write(rungs, workdir, seeds) -> dict:
     files = {"md": markdown(report), "csv": as_csv(report), "json": json.dumps(report, indent=1) + "\n"}
     folder = Path(workdir)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         for kind, content in files.items():
-            temporary = folder / f"ladder.{kind}.tmp"
-            temporary.write_text(content)
-            temporary.replace(folder / f"ladder.{kind}")
+            with replacing(folder / f"ladder.{kind}") as temporary:
+                temporary.write_text(content)
         if any(row["mean"] is not None for row in report["rungs"]):
             from jaxcls.ablate.figure import draw
 

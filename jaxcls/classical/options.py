@@ -4,7 +4,7 @@ import dataclasses
 
 from jaxcls.classical import classifier, hog, sift
 from jaxcls.errors import Problems, UserError
-from jaxcls.reader import choose
+from jaxcls.settings.reader import choose
 
 FEATURES = ("hog", "sift", "pixels")
 COLOURS = {"hog": hog.COLOURS, "sift": ("grey",), "pixels": ("channels", "grey")}  # the first is the default

@@ -9,16 +9,19 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxcls import array_cache, build, checkpoint_view, evaluate, models, preflight, teachers
+from jaxcls import files, models
+from jaxcls.checkpoints import view
 from jaxcls.classical import classifier
 from jaxcls.classical.knn import Neighbours
 from jaxcls.classical.run import STEP, grid_of, judge, versions
 from jaxcls.defaults import default_config
 from jaxcls.errors import UserError
-from jaxcls.logs import Logger
+from jaxcls.logs.logger import Logger
 from jaxcls.models import pretrained, weight_files
 from jaxcls.models.published import PUBLISHED, Published
+from jaxcls.tasks import teachers
 from jaxcls.tasks.base import Task
+from jaxcls.training import build, evaluate, preflight
 
 METHODS = ("linear", "knn")
 
@@ -61,7 +64,7 @@ def config_of_run(path):
     Raises:
       UserError: where there is no good checkpoint.
     """
-    meta = checkpoint_view.read_meta(checkpoint_view.find_step(path))
+    meta = view.read_meta(view.find_step(path))
     config, stored = default_config(), meta["config"]
     for section in ("data", "model"):
         for key, value in stored[section].items():
@@ -118,14 +121,14 @@ def run(config, network, options, workdir):
     probed = network(config, job.picture)
     workdir = Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
-    evaluate.write_json(workdir / "config.json", preflight.to_json(config))
+    files.write_json(workdir / "config.json", preflight.to_json(config))
     with Logger(workdir, total_steps=STEP, steps_per_epoch=1) as log:
         table = {split: features(job, probed, split, workdir, log) for split in job.sources}
         model, told = fit(table, options, len(job.classes), config.seed, log)
         results = judge(model, table, workdir, log)
         told |= {"network": probed.title, "source": probed.source, "features": table["train"][0].shape[1]}
-        evaluate.write_json(workdir / "probe.json", {**told, "classes": list(job.classes), "versions": versions()})
-        evaluate.write_json(workdir / "results.json", results)
+        files.write_json(workdir / "probe.json", {**told, "classes": list(job.classes), "versions": versions()})
+        files.write_json(workdir / "results.json", results)
         rows = [(f"{split} accuracy", evaluate.describe(figures)) for split, figures in results.items()]
         chose = "validation" in results and len(told.get("validation_accuracy_by_C", {})) > 1
         rows += [("", "it chose C, so this is optimistic")] if chose else []
@@ -171,7 +174,7 @@ def features(job, probed, split, workdir, log):
     config, path = job.config, Path(workdir) / f"features-{split}.npz"
     pictures = {"data": job.sources[split].fingerprint, "transform": list(config.data.eval_transform)}
     key = json.dumps({**probed.source, **pictures, "normalize": str(probed.normalize), "precision": config.precision})
-    if (stored := array_cache.read(path, key)) is not None:
+    if (stored := files.read_arrays(path, key)) is not None:
         log.note(f"{split}: features from {path}")
         return stored["features"], stored["label"]
     task = Features(probed.model, functools.partial(job.transforms["eval_device"], None))
@@ -180,7 +183,7 @@ def features(job, probed, split, workdir, log):
     if not np.isfinite(found["features"]).all():
         raise UserError(f"some features of {split} are not finite; look at the weights, or use precision float32.")
     label = np.asarray(found["label"], np.int32)
-    array_cache.write(path, key, features=found["features"], label=label, index=found["index"])
+    files.write_arrays(path, key, features=found["features"], label=label, index=found["index"])
     return found["features"], label
 
 
@@ -206,7 +209,7 @@ def of_weights(path):
         name = config.model.name
         classes = PUBLISHED.get(name, Published("")).classes
         model = models.create(name, num_classes=classes, dtype=config.precision, **config.model.fields.to_dict())
-        file, image = weight_files.read(path), jax.ShapeDtypeStruct((2, *picture), np.float32)
+        file, image = weight_files.read_arrays(path), jax.ShapeDtypeStruct((2, *picture), np.float32)
         shapes = jax.eval_shape(lambda key, x: model.init(key, x, train=False), jax.random.key(0), image)
         weights, report = pretrained.match(model, shapes, file)
         if fresh := [key for key in report.kept if not key.startswith(tuple(f"{layer}." for layer in model.head))]:

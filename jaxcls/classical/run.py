@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from jaxcls import build, evaluate, metrics, preflight
+from jaxcls import files, metrics
 from jaxcls.classical import classifier, hog, pictures, sift
 from jaxcls.classical.options import Options
 from jaxcls.data import sources, splits
 from jaxcls.errors import Problems, UserError
-from jaxcls.logs import Logger
+from jaxcls.logs.logger import Logger
+from jaxcls.training import build, evaluate, preflight
 
 # Keys of a config that count.
 USED = (
@@ -54,9 +55,9 @@ def run(config: Any, options: Options, workdir: str | Path) -> dict[str, dict[st
         log.note(f"data {config.data.name}: {len(found['train'].classes)} classes; {sizes} pictures")
         results, told = _run(found, config, options, grid, workdir, log)
         # Last, so that a run which fails keeps nobody from trying other options in the same workdir.
-        evaluate.write_json(workdir / "config.json", preflight.to_json(stored))
-        evaluate.write_json(workdir / "classical.json", told)
-        evaluate.write_json(workdir / "results.json", results)
+        files.write_json(workdir / "config.json", preflight.to_json(stored))
+        files.write_json(workdir / "classical.json", told)
+        files.write_json(workdir / "results.json", results)
         _summarise(results, told, stored, workdir, log)
     return results
 

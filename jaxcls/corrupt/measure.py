@@ -5,7 +5,6 @@ before they are normalised. The noise of a picture depends on its row and the se
 """
 
 import dataclasses
-import json
 import time
 from pathlib import Path
 
@@ -13,14 +12,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcls import build, corrupt, evaluate
+from jaxcls import corrupt, files
 from jaxcls.augment.base import fold, to_uint8
 from jaxcls.corrupt import errors
 from jaxcls.data import sources
 from jaxcls.errors import UserError
-from jaxcls.reader import choose
+from jaxcls.settings.reader import choose
 from jaxcls.tasks.base import Wrapper
 from jaxcls.tasks.wrappers import Transformed
+from jaxcls.training import build, evaluate
 
 FILE = "robustness.json"
 LINE_SECONDS = 10.0
@@ -150,7 +150,7 @@ def run(config, workdir, options, note=print):
 def save(report, workdir):
     """Writes `robustness.json`. Raises UserError where it can't be written."""
     if jax.process_index() == 0:
-        evaluate.write_json(Path(workdir) / FILE, report)
+        files.write_json(Path(workdir) / FILE, report)
 
 
 def read(workdir, like):
@@ -160,11 +160,11 @@ def read(workdir, like):
       workdir: of another run.
       like: the report it is to be compared with, whose corruptions and strengths it must have.
     """
+    report = files.read_json(Path(workdir) / FILE)
     try:
-        report = json.loads((Path(workdir) / FILE).read_text())
         same = all(report[key] == like[key] for key in ("split", "count", "limit", "seed", "data"))
         errors = {name: {s: report["errors"][name][s] for s in found} for name, found in like["errors"].items()}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (KeyError, TypeError):
         return None
     return {**report, "errors": errors} if same else None
 

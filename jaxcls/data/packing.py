@@ -1,5 +1,6 @@
-"""Writes the files of `packed`."""
+"""Makes packed caches of sources: builds the files of `packed` where they are not there yet."""
 
+import contextlib
 import functools
 import json
 import os
@@ -7,29 +8,109 @@ import shutil
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 
-from jaxcls.data.packed import CHUNK, HEADER, MAGIC, VERSION, hashed, voucher
+from jaxcls.data.base import Subset
+from jaxcls.data.packed import CHUNK, HEADER, MAGIC, VERSION, PackedSource, hashed, voucher
+from jaxcls.data.pipeline import default_threads, keep_freed_memory
 from jaxcls.errors import UserError
 
 EVERY = 5.0  # seconds between two lines of progress
 SAMPLE = 32  # pictures by which the room that is needed is estimated
 
 
-def build(source, path, transform, size, *, channels, threads=None, note=print):
+def pack(source, folder, transform, size, *, channels=3, threads=None, note=print):
+    """The PackedSource of a source, built where there is none yet.
+
+    A second process that wants the same file waits for the first (where the file system has locks; elsewhere both
+    build it, and the later one stays).
+
+    Args:
+      source: as from `sources.load`, of encoded pictures or arrays.
+      folder: where packed files lie.
+      transform: (encoded or array image, name, None) -> uint8 [h, w, channels], small: `augment.host.smaller`.
+      size: pixels of the short side.
+      channels: 1 or 3.
+      threads: that decode, by default as many as cores.
+      note: where lines go: that it begins, how far it is, where the file lies.
+
+    Raises:
+      UserError: a picture that cannot be read, a full disk, a folder that cannot be written, a damaged file.
+    """
+    folder = Path(folder)
+    path = folder / f"{source.fingerprint}-{size}-{channels}.pack"
+    try:
+        if path.exists():
+            return PackedSource(path)
+        folder.mkdir(parents=True, exist_ok=True)
+        with _locked(path.with_suffix(".lock")) as alone:
+            if not path.exists():
+                if alone:  # nobody else is at it, so what lies there was left by a build that was killed
+                    for left in folder.glob(f"{path.stem}.*.part"):
+                        left.unlink()
+                _build(source, path, transform, size, channels=channels, threads=threads, note=note)
+        return PackedSource(path)
+    except OSError as error:
+        raise UserError(
+            f"packed pictures {path} can't be written or read: {error.strerror or error}; free some space there, set "
+            "config.data.pack_dir to another folder, or config.data.pack=0."
+        ) from error
+
+
+def pack_all(found, folder, transform, size, **options):
+    """The splits of a set with packed pictures; splits that are views of one source share one file.
+
+    Args:
+      found: split -> source.
+      folder, transform, size, options: as for `pack`.
+
+    Raises:
+      UserError: as `pack`, and for a set that lies in memory already.
+    """
+    packed, result = {}, {}
+    for split, source in found.items():
+        if hasattr(source, "images"):
+            raise UserError("config.data.pack is for encoded pictures; this set lies in memory, so it must be 0.")
+        base = source.source if isinstance(source, Subset) else source
+        if id(base) not in packed:
+            packed[id(base)] = pack(base, folder, transform, size, **options)
+        made = packed[id(base)]
+        result[split] = Subset(made, source.indices) if isinstance(source, Subset) else made
+    return result
+
+
+def default_folder():
+    """Where packed files lie by default: jaxcls/packed in the user's cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "jaxcls" / "packed"
+
+
+@contextlib.contextmanager
+def _locked(path):
+    """Holds a lock file; gives False where the system or the file system has no locks."""
+    with open(path, "w") as file:
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except (ImportError, OSError):
+            yield False
+        else:
+            yield True
+
+
+def _build(source, path, transform, size, *, channels, threads=None, note=print):
     """Writes a packed file under another name and gives it its own at the end.
 
     Args:
-      source, transform, size, channels, threads, note: as for `packed.pack`.
+      source, transform, size, channels, threads, note: as for `pack`.
       path: of the file.
 
     Raises:
       UserError: a picture that cannot be read, too little room.
       OSError: the file cannot be written.
     """
-    from jaxcls.data.pipeline import default_threads, keep_freed_memory
-
     keep_freed_memory()
     threads = threads or default_threads()
     read = functools.partial(_read, source, transform, channels)

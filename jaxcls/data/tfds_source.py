@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxcls.data import decode
+from jaxcls.data.base import ArraySource, digest
 from jaxcls.errors import UserError
 
 IN_MEMORY = 2**30  # bytes of pixels up to which a set with pictures of one size is decoded at once
@@ -87,8 +88,6 @@ class TfdsSource:
     @functools.cached_property
     def fingerprint(self) -> str:
         """Hash of the set's name, version and split, and of the name, size and first 4 KiB of its files."""
-        from jaxcls.data.sources import digest
-
         parts = [repr((self._name, self.split)).encode()]
         for path in self._files:
             with open(path, "rb", buffering=0) as file:
@@ -182,8 +181,6 @@ def _readable(name: str, data_dir: str | Path | None):
 
 def _into_memory(source: TfdsSource, shape: tuple[int, int, int]):
     """Decodes all pictures. One thread: for pictures this small, threads wait for the interpreter's lock."""
-    from jaxcls.data.sources import ArraySource
-
     images = np.empty((len(source), *shape), np.uint8)
     labels, ids = np.empty(len(source), np.int32), []
     for row, item in enumerate(source.items()):

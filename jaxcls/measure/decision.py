@@ -10,14 +10,13 @@
 Prediction and serving read it, and so does the report. `thresholds` and `costs` exclude each other.
 """
 
-import contextlib
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from jaxcls import files
 from jaxcls.errors import UserError
 from jaxcls.measure import calibration, curves, outcome, stored
 
@@ -171,15 +170,7 @@ def save(workdir, step: int, decision: dict) -> dict:
     """
     decision = {"step": int(step), "split": SPLIT, **decision}
     file = path(workdir, step)
-    temporary = file.with_suffix(".json.tmp")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(decision, indent=1, allow_nan=False) + "\n")
-        temporary.replace(file)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise UserError(f"{file} can't be written: {error.strerror or error}; mend that and calibrate again") from error
+    files.write_json(file, decision, remedy="mend that and calibrate again", allow_nan=False)
     return decision
 
 

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxcls import checkpoint_view
+from jaxcls.checkpoints import view
 from jaxcls.errors import UserError
+from jaxcls.logs.records import read_metrics
 from jaxcls.measure import figures, stored
-from jaxcls.records import read_metrics
 
 SPLITS = ("test", "validation")
 
@@ -123,7 +123,7 @@ def _load(folder, name, split):
     order = np.argsort(found.index, kind="stable")
     found = stored.Logits(*(array[order] for array in found))
     try:
-        meta = checkpoint_view.read_meta(checkpoint_view.find_step(folder, step))
+        meta = view.read_meta(view.find_step(folder, step))
     except UserError:
         meta = {}
     config = stored.read_json(folder / "config.json") or meta.get("config")
@@ -138,7 +138,7 @@ def _with_defaults(config):
     """The flat config; a key younger than the run had its default in it."""
     from jaxcls.defaults import default_config
 
-    flat = checkpoint_view.flatten_config(_plain(default_config().to_dict())) | checkpoint_view.flatten_config(config)
+    flat = view.flatten_config(_plain(default_config().to_dict())) | view.flatten_config(config)
     return {key: value for key, value in flat.items() if value != {}}  # an empty section is none
 
 

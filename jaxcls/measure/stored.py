@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxcls import checkpoint_view
+from jaxcls.checkpoints import view
 from jaxcls.errors import UserError
 
 
@@ -71,7 +71,7 @@ def fingerprint(found: Logits) -> str:
 def read_classes(workdir, step: int, count: int) -> list[str]:
     """Class names from the metadata of a step's checkpoint; "0", "1", .. where that is gone or has another number."""
     try:
-        names = checkpoint_view.read_meta(checkpoint_view.find_step(workdir, step)).get("classes") or []
+        names = view.read_meta(view.find_step(workdir, step)).get("classes") or []
     except UserError:
         names = []
     return [str(name) for name in names] if len(names) == count else [str(i) for i in range(count)]
@@ -83,7 +83,7 @@ def final_step(workdir) -> int | None:
         if isinstance(figures, dict) and "step" in figures:
             return int(figures["step"])
     try:
-        return int(checkpoint_view.best_step(workdir).name)
+        return int(view.best_step(workdir).name)
     except (UserError, ValueError):
         return None
 

@@ -10,7 +10,6 @@ import hashlib
 import json
 import math
 import mmap
-import os
 import re
 import struct
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import NamedTuple
 import ml_dtypes
 import numpy as np
 
+from jaxcls import files
 from jaxcls.errors import UserError
 from jaxcls.models import hub, torch_files
 from jaxcls.models.torch_pickle import Tensor
@@ -99,19 +99,11 @@ def write(path: str | Path, tensors: dict[str, np.ndarray], metadata: dict[str, 
     path = Path(path)
     if path.suffix not in SUFFIXES:
         raise UserError(f"{path} must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with open(temporary, "wb") as file:
-            if path.suffix == ".safetensors":
-                _write_safetensors(file, tensors, metadata)
-            else:
-                torch_files.write(file, tensors)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UserError(f"{path} can't be written: {error.strerror or error}; choose another place") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    with files.replacing(path, remedy="choose another place") as temporary, open(temporary, "wb") as file:
+        if path.suffix == ".safetensors":
+            _write_safetensors(file, tensors, metadata)
+        else:
+            torch_files.write(file, tensors)
 
 
 @contextlib.contextmanager

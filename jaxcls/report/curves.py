@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxcls.errors import UserError
-from jaxcls.records import read_metrics
+from jaxcls.logs.records import read_metrics
 
 # Okabe and Ito (2008): colours that the colour-blind tell apart. Markers and dashes repeat the difference in grey.
 STYLES = {

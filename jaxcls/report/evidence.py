@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from jaxcls import checkpoint_view
+from jaxcls.checkpoints import view
 from jaxcls.errors import UserError
+from jaxcls.logs.records import read_metrics
 from jaxcls.measure import calibration, decision, figures, stored
-from jaxcls.records import read_metrics
 
 
 @dataclasses.dataclass
@@ -159,7 +159,7 @@ def _meta(workdir, step):
     """The metadata of a step's checkpoint, of the newest one where that is gone, {} where there is none."""
     for number in (step, None):
         try:
-            return checkpoint_view.read_meta(checkpoint_view.find_step(workdir, number))
+            return view.read_meta(view.find_step(workdir, number))
         except UserError:
             continue
     return {}

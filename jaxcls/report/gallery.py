@@ -5,8 +5,8 @@ import io
 
 import numpy as np
 
-from jaxcls import explain
 from jaxcls.errors import UserError
+from jaxcls.models import explain
 from jaxcls.report.evidence import Evidence
 from jaxcls.report.markup import join, paragraph, percent, section, tag
 

@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-from jaxcls.checkpoint_view import flatten_config
+from jaxcls.checkpoints.view import flatten_config
 from jaxcls.measure import figures, stored
 from jaxcls.measure.curves import first
 from jaxcls.report.evidence import Evidence

@@ -1,9 +1,9 @@
 """The report of a run: one HTML file that needs nothing else, put together from its sections."""
 
-import contextlib
 import json
 from pathlib import Path
 
+from jaxcls import files
 from jaxcls.errors import UserError
 from jaxcls.measure import stored
 from jaxcls.report import evidence, record
@@ -99,11 +99,5 @@ def _footer():
 
 
 def _write(path, content):
-    temporary = path.with_name(path.name + ".tmp")
-    try:
+    with files.replacing(path) as temporary:
         temporary.write_bytes(content.encode("utf-8", "replace"))  # names of files may be no Unicode
-        temporary.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise UserError(f"{path} can't be written: {error.strerror or error}; free some space, or mend that") from error

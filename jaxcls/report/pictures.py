@@ -5,8 +5,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxcls import explain
-from jaxcls.models import summary
+from jaxcls.models import explain, summary
 
 
 class Look(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxcls.checkpoint_view import flatten_config
+from jaxcls.checkpoints.view import flatten_config
 from jaxcls.defaults import default_config
 from jaxcls.report.curves import PANELS, SMOOTH_FROM, find_series, smooth
 from jaxcls.report.evidence import Evidence

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from jaxcls import checkpoint_view, preflight, train
 from jaxcls.ablate import ladder, running
 from jaxcls.ablate.running import Ended
+from jaxcls.checkpoints import view
 from jaxcls.errors import UserError
-from jaxcls.signals import Stopped
+from jaxcls.training import loop, preflight
+from jaxcls.training.signals import Stopped
 
 ROOT = Path(__file__).resolve().parents[2]
 LADDERS = sorted((ROOT / "configs" / "ladders").glob("*.py"))
@@ -83,7 +84,7 @@ def quiet(line):
 
 
 def test_table_is_what_the_runs_have_left(make, tmp_path):
-    rungs, here, workdir = make(), Here(train.run), tmp_path / "w"
+    rungs, here, workdir = make(), Here(loop.run), tmp_path / "w"
     report = running.run(rungs, workdir, 2, launch=here, note=quiet)
     assert here.ran == ["a/seed-0", "b/seed-0", "a/seed-1", "b/seed-1"]
     accuracy = {}
@@ -140,7 +141,7 @@ def test_a_changed_config_is_refused_by_its_key_before_anything_runs(make, tmp_p
 
 def test_a_rung_that_diverges_is_marked_and_the_others_go_on(make, tmp_path):
     body = "config.schedule.peak = 1e30; rung('+ far too fast'); config.schedule.peak = 0.06; rung('+ c', 'a')"
-    rungs, here = make(body), Here(train.run)
+    rungs, here = make(body), Here(loop.run)
     report = running.run(rungs, tmp_path / "w", 1, launch=here, note=quiet)
     assert here.ran == ["a/seed-0", "far-too-fast/seed-0", "c/seed-0"]
     assert [row["verdict"] for row in report["rungs"]] == ["", "failed", ""]
@@ -166,10 +167,10 @@ def test_a_teacher_is_trained_by_the_ladder_and_asked_by_the_student(make, tmp_p
         "config.model.fields = {'channels': (2, 4), 'hidden': 8}; rung('teacher', '');"
         "config.model.fields = {'channels': (2, 2), 'hidden': 4}; config.distill.teacher = 'rung:teacher'; rung('+ b')"
     )
-    report = running.run(make(body), tmp_path / "w", 1, launch=Here(train.run), note=quiet)
+    report = running.run(make(body), tmp_path / "w", 1, launch=Here(loop.run), note=quiet)
     assert [row["against"] for row in report["rungs"]] == [None, None, "a"]
     assert report["rungs"][2]["mean"] is not None
-    meta = checkpoint_view.read_meta(checkpoint_view.find_step(tmp_path / "w" / "b" / "seed-0"))
+    meta = view.read_meta(view.find_step(tmp_path / "w" / "b" / "seed-0"))
     assert meta["config"]["distill"]["teacher"] == str(tmp_path / "w" / "teacher" / "seed-0")
 
 
@@ -190,7 +191,7 @@ def test_ctrl_c_reaches_the_run_and_the_same_command_goes_on(make, tmp_path):
     assert process.returncode == 130
     assert "stopped within a, seed 0. The same command goes on" in told
     assert "the state is saved" in (workdir / "a" / "seed-0" / running.OUTPUT).read_text()
-    steps = [step.number for step in checkpoint_view.list_steps(workdir / "a" / "seed-0") if step.finished]
+    steps = [step.number for step in view.list_steps(workdir / "a" / "seed-0") if step.finished]
     refused = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert refused.returncode == 2
     assert "config.duration is '1000000 steps' there and '4 steps' now" in refused.stderr

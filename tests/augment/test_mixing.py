@@ -13,9 +13,9 @@ from scipy import stats
 
 from jaxcls.augment import mixing
 from jaxcls.augment.base import Context
-from jaxcls.step import split_batch
 from jaxcls.tasks.base import Task
 from jaxcls.tasks.wrappers import Transformed
+from jaxcls.training.step import split_batch
 
 REFERENCE = np.load(Path(__file__).parents[1] / "fixtures" / "mix.npz")
 CONTEXT = Context(classes=5, seed=3, batch_size=16)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from jaxcls.classical import hog, pictures, sift
-from jaxcls.data.sources import ArraySource
+from jaxcls.data.base import ArraySource
 from jaxcls.errors import UserError
 
 pytest.importorskip("skimage", reason="needs the extra 'classical'")

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from fixtures.toys import ConvNet
 
-from jaxcls import build, checkpoint_view, corrupt, train
+from jaxcls import corrupt
+from jaxcls.checkpoints import view
 from jaxcls.corrupt import errors, measure, page
 from jaxcls.defaults import default_config
 from jaxcls.errors import UserError
+from jaxcls.training import build, loop
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 import robustness
@@ -38,8 +40,8 @@ def trained(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build, "build_model", lambda config, classes, parallel: ConvNet(num_classes=classes))
         folder = tmp_path_factory.mktemp("robust")
-        train.run(make_config(ema_decay=0.5), folder / "a")
-        train.run(make_config(duration="8 steps"), folder / "b")
+        loop.run(make_config(ema_decay=0.5), folder / "a")
+        loop.run(make_config(duration="8 steps"), folder / "b")
         yield folder
 
 
@@ -49,7 +51,7 @@ def test_errors_are_those_of_pictures_corrupted_and_predicted_by_hand(trained):
     job = build.build(make_config(ema_decay=0.5))
     source = job.sources["test"]
     images, n = source.images[:, 2:18, 2:18], len(source)
-    variables, averaged = checkpoint_view.read_variables(checkpoint_view.find_step(trained / "a"))
+    variables, averaged = view.read_variables(view.find_step(trained / "a"))
     assert averaged and report["count"] == n
     predict = jax.jit(lambda x: ConvNet(num_classes=4).apply(variables, x, train=False)[0].argmax(-1))
     mean, std = (np.array(value, np.float32) for value in job.normalize)

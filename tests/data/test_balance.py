@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxcls.data import balance
-from jaxcls.data.sources import ArraySource, Synthetic
+from jaxcls.data.base import ArraySource
+from jaxcls.data.sources import Synthetic
 from jaxcls.errors import UserError
 
 COUNTS = st.lists(st.integers(1, 10**6), min_size=2, max_size=20)

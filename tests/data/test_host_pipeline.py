@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from jaxcls import augment
-from jaxcls.data import folder, packed, pipeline
+from jaxcls.data import folder, packing, pipeline
 
 MIB = 2**20
 
@@ -49,7 +49,7 @@ def source(request, tmp_path):
     found = jpegs(tmp_path / "pictures")
     if request.param == "packed":
         shrink = augment.smaller(48, channels=3)
-        found = packed.pack(found, tmp_path / "cache", shrink, 48, note=lambda _: None)
+        found = packing.pack(found, tmp_path / "cache", shrink, 48, note=lambda _: None)
     return found
 
 
@@ -154,7 +154,7 @@ def test_the_bound_on_memory_notices_who_keeps_batches(tmp_path):
 
 def test_memory_of_the_packed_file_is_not_copied(tmp_path):
     found = jpegs(tmp_path / "pictures", n=4)
-    made = packed.pack(found, tmp_path / "cache", augment.smaller(48, channels=3), 48, note=lambda _: None)
+    made = packing.pack(found, tmp_path / "cache", augment.smaller(48, channels=3), 48, note=lambda _: None)
     images = [made[row]["image"] for row in range(4)]
     assert all(np.shares_memory(image, made[row]["image"]) for row, image in enumerate(images))
     assert os.path.getsize(made.path) > sum(image.nbytes for image in images)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxcls import build, evaluate
 from jaxcls.data import metadata, sources
 from jaxcls.defaults import default_config
 from jaxcls.errors import UserError
+from jaxcls.training import build, evaluate
 
 
 @pytest.fixture

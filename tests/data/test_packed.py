@@ -15,7 +15,7 @@ from PIL import Image
 
 from jaxcls import augment
 from jaxcls.data import folder, packed, packing
-from jaxcls.data.sources import ArraySource, subset
+from jaxcls.data.base import ArraySource, subset
 from jaxcls.errors import UserError
 
 SHRINK = augment.smaller(16, channels=3)
@@ -34,7 +34,7 @@ def pictures(tmp_path):
 
 def pack(source, where, size=16, **options):
     lines = []
-    made = packed.pack(source, where, augment.smaller(size, channels=3), size, note=lines.append, **options)
+    made = packing.pack(source, where, augment.smaller(size, channels=3), size, note=lines.append, **options)
     return made, lines
 
 
@@ -80,13 +80,13 @@ def test_another_size_and_changed_pictures_are_built_again(pictures, tmp_path):
 
 def test_views_of_one_source_share_a_file(pictures, tmp_path):
     found = {"train": subset(pictures, np.array([5, 1, 2])), "validation": subset(pictures, np.array([0, 8]))}
-    made = packed.pack_all(found, tmp_path / "cache", SHRINK, 16, note=lambda _: None)
+    made = packing.pack_all(found, tmp_path / "cache", SHRINK, 16, note=lambda _: None)
     assert len(list((tmp_path / "cache").glob("*.pack"))) == 1
     assert [made["train"][i]["id"] for i in range(3)] == [pictures.ids[i] for i in (5, 1, 2)]
     np.testing.assert_array_equal(made["validation"].labels, pictures.labels[[0, 8]])
     array = ArraySource(np.zeros((2, 4, 4, 3), np.uint8), np.arange(2), ("a", "b"), ("x", "y"))
     with pytest.raises(UserError, match="lies in memory"):
-        packed.pack_all({"train": array}, tmp_path, SHRINK, 16)
+        packing.pack_all({"train": array}, tmp_path, SHRINK, 16)
 
 
 @pytest.mark.parametrize("where", ["pixels", "index", "header", "length", "magic", "version"])
@@ -155,7 +155,7 @@ class Slow:
 def build(source, where, locks=True):
     if not locks:
         fcntl.flock = refuse
-    packed.pack(source, where, Slow(), 16, threads=1, note=lambda _: None)
+    packing.pack(source, where, Slow(), 16, threads=1, note=lambda _: None)
 
 
 def refuse(*_):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from jaxcls import augment
 from jaxcls.data import pipeline
-from jaxcls.data.sources import ArraySource
+from jaxcls.data.base import ArraySource
 from jaxcls.errors import UserError
 
 SIZES = st.integers(1, 60).flatmap(lambda n: st.tuples(st.just(n), st.integers(1, n)))

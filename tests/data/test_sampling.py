@@ -10,14 +10,15 @@ from fixtures.toys import Count
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from jaxcls import augment, build
+from jaxcls import augment
 from jaxcls.data import pipeline, sampling
+from jaxcls.data.base import ArraySource
 from jaxcls.data.sampling import RULES, Sampler
-from jaxcls.data.sources import ArraySource
 from jaxcls.defaults import default_config
 from jaxcls.errors import UserError
-from jaxcls.feed import MemoryTrainFeed, StreamTrainFeed
 from jaxcls.parallel import Parallel
+from jaxcls.training import build
+from jaxcls.training.feed import MemoryTrainFeed, StreamTrainFeed
 
 SIZES = (60, 25, 10, 3)  # of the classes
 LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(4), SIZES)).astype(np.int32)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from jaxcls import models
-from jaxcls.config_file import load
 from jaxcls.errors import UserError
 from jaxcls.models import summary, whitening
 from jaxcls.models.airbench import identity_first
+from jaxcls.settings.config_file import load
 
 
 def test_whitened_patches_are_uncorrelated_and_of_variance_1():

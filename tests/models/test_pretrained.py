@@ -12,11 +12,12 @@ from flax import linen as nn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxcls import augment, build, models
+from jaxcls import augment, models
 from jaxcls.errors import UserError
 from jaxcls.models import weight_files
 from jaxcls.models.base import Classifier
 from jaxcls.models.pretrained import from_state_dict, load, match, to_state_dict
+from jaxcls.training import build
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from jaxcls.errors import UserError
-from jaxcls.records import Records, read_metrics
+from jaxcls.logs.records import Records, read_metrics
 from jaxcls.report.curves import draw_curves, find_series, smooth, write_curves
 
 

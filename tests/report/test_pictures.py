@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxcls import build, checkpoint_view, evaluate, train
-from jaxcls.checkpoint import Checkpoints
+from jaxcls.checkpoints import view
+from jaxcls.checkpoints.store import Checkpoints
 from jaxcls.defaults import default_config
 from jaxcls.errors import UserError
 from jaxcls.report import evidence, gallery
 from jaxcls.report.page import write_report
 from jaxcls.report.pictures import Look, Pictures
+from jaxcls.training import build, evaluate, loop
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 import report as script
@@ -32,7 +33,7 @@ def config_of(folder):
 
 
 def variables_of(workdir):
-    return checkpoint_view.read_variables(checkpoint_view.find_step(workdir, 2))[0]
+    return view.read_variables(view.find_step(workdir, 2))[0]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def finished(tmp_path_factory):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(rng.integers(level - 50, level + 50, (28, 28), np.uint8)).save(path)
     workdir = tmp_path_factory.mktemp("run")
-    train.run(config_of(folder), workdir)
+    loop.run(config_of(folder), workdir)
     return workdir, folder
 
 
@@ -168,9 +169,9 @@ def test_a_heat_map_covers_its_own_place(side, channels):
 def test_the_weights_of_a_state_are_those_of_its_checkpoint(finished, tmp_path, average):
     config = config_of(finished[1])
     config.ema_decay, config.data.validation = average, 0.0
-    train.run(config, tmp_path)
+    loop.run(config, tmp_path)
     job = build.build(config)
     state, _ = Checkpoints(tmp_path, transient=job.task.transient).restore(job.init_state(), note=print)
-    stored, averaged = checkpoint_view.read_variables(checkpoint_view.find_step(tmp_path))
+    stored, averaged = view.read_variables(view.find_step(tmp_path))
     assert averaged == bool(average)
     jax.tree.map(np.testing.assert_array_equal, stored, evaluate.weights(state))

@@ -1,0 +1,270 @@
+"""Saving and restoring runs: asynchronous and atomic through Orbax, each step sealed by the SHA-256 of its files.
+
+Layout (read by `checkpoint_view` without any of the run's objects):
+
+    <workdir>/checkpoints/<step>/state   the TrainState as nested dicts, less what the task calls transient
+    <workdir>/checkpoints/<step>/meta    JSON: config, classes, normalisation, metrics, versions, data, loop's memory
+    <workdir>/manifests/<step>.json      written last: a step without it is unfinished and never restored
+    <workdir>/damaged/                   what was found unfinished or corrupt, moved aside
+"""
+
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+from pathlib import Path
+
+import flax.serialization
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
+
+from jaxcls import parallel, pytree
+from jaxcls.checkpoints import view
+from jaxcls.errors import UserError
+
+
+class Checkpoints:
+    """The checkpoints of one workdir. The newest `keep` and the best one stay, independently of each other.
+
+    Args:
+      workdir: folder of the run.
+      keep: how many of the newest to keep.
+      transient: keys of `state.extra` that are not saved.
+      read_only: for evaluation: nothing is written, moved or deleted.
+
+    Raises:
+      UserError: from any method, where a file cannot be written or read.
+    """
+
+    def __init__(self, workdir, *, keep=2, transient=(), read_only=False):
+        self.workdir = Path(workdir).absolute()
+        self.transient = tuple(transient)
+        self.keep = keep
+        self.read_only = read_only
+        self._manager = None
+        self._pending = None  # the step whose files are still being written
+
+    def save(self, state, meta, score=None):
+        """Starts writing the checkpoint of `state.step`; returns before it is done. A step that is there already stays.
+
+        Args:
+          state: the TrainState, replicated.
+          meta: a JSON-able dict.
+          score: what `best` means for this step, higher is better; None if it was not measured.
+        """
+        step = int(state.step)
+        with self._writing():
+            self._finish()
+            manager = self._open()
+            if step in manager.all_steps():
+                return
+            tree = _drop_empty(flax.serialization.to_state_dict(self._lasting(state)))
+            items = ocp.args.Composite(state=ocp.args.StandardSave(tree), meta=ocp.args.JsonSave(meta))
+            metrics = {"score": float(score)} if score is not None and math.isfinite(score) else None
+            manager.save(step, args=items, metrics=metrics)
+            self._pending = step
+
+    def poll(self):
+        """Seals the last checkpoint if its files are complete by now. Cheap; call it between steps."""
+        if self._pending is not None and not self._manager.is_saving_in_progress():
+            with self._writing():
+                self._finish()
+
+    def close(self):
+        """Waits for the last checkpoint and seals it."""
+        if self._manager is not None:
+            with self._writing():
+                self._finish()
+                self._manager.close()
+                self._manager = None
+
+    def restore(self, state, note, *, step=None):
+        """The newest good checkpoint in place of `state`, as host arrays.
+
+        Every file is checked against the manifest first, those of older steps too: Orbax would keep a damaged one as
+        the best. Unfinished and damaged steps are named, moved to `damaged/` (unless read_only) and passed over.
+
+        Args:
+          state: the state the run would start with, or a function that returns it and is called only where there is
+            a checkpoint; gives names, shapes and the transient parts.
+          note: called with one line for each step that is passed over.
+          step: only this step, instead of the newest.
+
+        Returns:
+          (state, meta), or None where there is no good checkpoint.
+
+        Raises:
+          UserError: if a good checkpoint does not fit the state, or the step asked for is not good.
+        """
+        number = parallel.agree(lambda: self._choose(step, note))
+        if number is None:
+            return None
+        folder = self.workdir / "checkpoints" / str(number)
+        return self._load(folder, state() if callable(state) else state), view.read_meta(folder)
+
+    def best(self):
+        """The step with the highest score among the finished ones; None where no step has a score."""
+        if not (self.workdir / "checkpoints").is_dir():
+            return None
+        steps = view.list_steps(self.workdir)
+        return next((entry.number for entry in steps if entry.best), None)
+
+    def _choose(self, step, note):
+        """The number of the newest good step, or of the one asked for; None where there is none."""
+        if step is not None:
+            folder = view.find_step(self.workdir, step)
+            if problem := self._problem(folder):
+                others = [str(s.number) for s in view.list_steps(self.workdir) if s.finished and s.number != step]
+                hint = f"choose another step, of {', '.join(others)}." if others else "there is no other one."
+                raise UserError(f"checkpoint {folder} {problem}; {hint}")
+            return step
+        if not (self.workdir / "checkpoints").is_dir():
+            return None
+        newest, steps = None, view.list_steps(self.workdir)
+        for entry in reversed(steps):
+            if problem := self._problem(entry.path):
+                note(f"checkpoint {entry.path.name} {problem}; it is passed over{self._move_aside(entry.path)}")
+            elif newest is None:
+                newest = entry.number
+                if self.read_only:
+                    break
+        if steps and newest is None and not self.read_only:
+            note("no good checkpoint is left: the run starts from the beginning")
+        return newest
+
+    @staticmethod
+    def _problem(folder):
+        """What is wrong with a step, in a few words; None if it is good."""
+        if not view.manifest_path(folder).is_file() or not folder.name.isdigit():
+            return "is unfinished (the run ended while it was written)"
+        try:
+            problems = view.verify(folder)
+            view.read_meta(folder)
+        except UserError as error:
+            return f"is damaged ({error})"
+        return f"is damaged ({problems[0]})" if problems else None
+
+    def _load(self, folder, state):
+        target = flax.serialization.to_state_dict(self._lasting(state))
+        misfits = _misfits(view.read_tensors(folder), pytree.flatten_names(target))
+        if misfits:
+            more = f" (and {len(misfits) - 1} more)" if len(misfits) > 1 else ""
+            raise UserError(
+                f"checkpoint {folder} does not fit this config: {misfits[0]}{more}; use the config it was made with, "
+                "or another --workdir."
+            )
+        arrays = view.read_arrays(folder)
+        leaves = [arrays[name] for name in pytree.flatten_names(target)]
+        tree = jax.tree.unflatten(jax.tree.structure(target), leaves)
+        restored = flax.serialization.from_state_dict(self._lasting(state), tree)
+        kept = {k: v for k, v in state.extra.items() if k in self.transient}
+        return restored.replace(extra={**restored.extra, **kept})
+
+    def _lasting(self, state):
+        return state.replace(extra={k: v for k, v in state.extra.items() if k not in self.transient})
+
+    def _move_aside(self, folder):
+        """Frees the step's number, since Orbax silently refuses to save a step that exists. Nothing is deleted.
+
+        Returns what to add to a message.
+        """
+        if self.read_only:
+            return ""
+        with self._writing():
+            target = self.workdir / "damaged"
+            target.mkdir(exist_ok=True)
+            n = sum(1 for _ in target.iterdir())
+            shutil.move(folder, target / f"{folder.name}-{n}")
+            view.manifest_path(folder).unlink(missing_ok=True)
+        return f" and lies in {target} now"
+
+    def _open(self):
+        if self._manager is None:
+            newest = checkpoint_managers.LatestN(self.keep)
+            best = checkpoint_managers.BestN(
+                get_metric_fn=lambda m: m["score"], n=1, keep_checkpoints_without_metrics=False
+            )
+            options = ocp.CheckpointManagerOptions(
+                preservation_policy=checkpoint_managers.AnyPreservationPolicy([newest, best]),
+                best_fn=lambda m: m["score"],  # without it Orbax stores no scores, and a restart loses the best
+            )
+            self._manager = ocp.CheckpointManager(self.workdir / "checkpoints", options=options)
+        return self._manager
+
+    def _finish(self):
+        """Waits until the pending step is committed, writes its manifest, removes manifests of deleted steps."""
+        if self._pending is None:
+            return
+        step, self._pending = self._pending, None  # first, so that a step that failed is never sealed
+        self._manager.wait_until_finished()
+        if jax.process_index():
+            return
+        folder = self.workdir / "checkpoints" / str(step)
+        write_manifest(folder)
+        for path in (self.workdir / "manifests").glob("*.json"):
+            if not (self.workdir / "checkpoints" / path.stem).is_dir():
+                path.unlink(missing_ok=True)
+
+    def _writing(self):
+        return _AsUserError(self.workdir)
+
+
+class _AsUserError:
+    """Turns a failed write into one line. What was committed before stays good."""
+
+    def __init__(self, workdir):
+        self.workdir = workdir
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, _):
+        cause = error if isinstance(error, Exception) else None
+        while cause is not None and not isinstance(cause, OSError):
+            # TensorStore raises ValueErrors that end in "...: No space left on device [os_error_code='28']".
+            if match := re.search(r"([^:]+) \[os_error_code", str(cause)):
+                cause = OSError(0, match[1].strip())
+                break
+            cause = cause.__cause__ or cause.__context__
+        if cause is not None:
+            raise UserError(
+                f"a checkpoint in {self.workdir} can't be written: {cause.strerror or cause}; free some space, or mend "
+                "what is wrong there. Earlier checkpoints are intact, and the same command goes on from the newest."
+            ) from error
+
+
+def _misfits(have, want):
+    """Where the tensors of a checkpoint (name -> Tensor) are not those of a state (name -> array), in words."""
+    want = {name: f"{np.asarray(x).dtype} {np.shape(x)}" for name, x in want.items()}
+    have = {name: f"{t.dtype} {t.shape}" for name, t in have.items()}
+    found = [f"{n} is {have[n]}, the config wants {want[n]}" for n in want if n in have and have[n] != want[n]]
+    found += [f"{n} is missing in it" for n in want if n not in have]
+    return found + [f"{n} of it is not in the model" for n in have if n not in want]
+
+
+def write_manifest(folder):
+    """Seals a committed step: the SHA-256 of each of its files, written atomically to `manifests/<step>.json`."""
+    files = {}
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        with open(path, "rb") as file:
+            files[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+    target = view.manifest_path(folder)
+    target.parent.mkdir(exist_ok=True)
+    temporary = target.with_suffix(".tmp")
+    with open(temporary, "w") as file:
+        json.dump({"step": int(folder.name), "files": files}, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, target)
+
+
+def _drop_empty(tree):
+    """Nested dicts without empty ones and without None, which Orbax would store as leaves of their own."""
+    if not isinstance(tree, dict):
+        return tree
+    kept = {k: _drop_empty(v) for k, v in tree.items()}
+    return {k: v for k, v in kept.items() if v is not None and not (isinstance(v, dict) and not v)}

@@ -1,0 +1,71 @@
+"""Files that are whole or not there: atomic writing, JSON that may be missing or damaged, arrays kept beside a key."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxcls.errors import UserError
+
+REMEDY = "free some space, or mend what is wrong there"
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path, remedy: str = REMEDY) -> Iterator[Path]:
+    """Gives a path to write to, which takes the place of `path` at the end: readers see the old file or the new one.
+
+    Folders that are missing are made. Whatever goes wrong, nothing is left beside the old file.
+
+    Raises:
+      UserError: for an OSError; `remedy` ends the message.
+    """
+    path = Path(path)
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        temporary.replace(path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise UserError(f"{path} can't be written: {error.strerror or error}; {remedy}.") from error
+        raise
+
+
+def write_json(path: str | Path, value: Any, remedy: str = REMEDY, **options: Any) -> None:
+    """Writes a JSON file atomically; `options` are those of json.dumps. Raises UserError where it can't be written."""
+    with replacing(path, remedy) as temporary:
+        temporary.write_text(json.dumps(value, indent=1, **options) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """What a JSON file holds; None where it is missing, unreadable or no JSON."""
+    try:
+        return json.loads(Path(path).read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def read_arrays(path: str | Path, key: str) -> dict[str, np.ndarray] | None:
+    """Name -> array of a file that `write_arrays` made with this key; None where it is missing or another."""
+    try:
+        with np.load(path) as file:
+            if str(file["key"]) == key:
+                return {name: file[name] for name in file.files if name != "key"}
+    except Exception:  # NumPy and zipfile raise a dozen types for damaged files; it is computed again
+        pass
+    return None
+
+
+def write_arrays(path: str | Path, key: str, **arrays: np.ndarray) -> None:
+    """Writes arrays that took long to compute, beside the key that says what they are of.
+
+    Raises:
+      UserError: where it can't be written.
+    """
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, key=key, **arrays)

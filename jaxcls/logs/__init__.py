@@ -1,0 +1,1 @@
+"""What a run tells: `logger` on the terminal, `records` in the workdir."""

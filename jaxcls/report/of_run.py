@@ -1,0 +1,27 @@
+"""The report of a run that is at hand: its calibration, its pictures, its page."""
+
+from jaxcls.measure import decision
+from jaxcls.report import page, pictures
+
+
+def write(run, workdir, step, variables, warn):
+    """Calibrates a state on its validation logits and writes the report of the run; call it on the main process alone.
+
+    Args:
+      run: a training.run.Run.
+      workdir: folder of the run, with the stored logits of the step.
+      step: of the state; None where the run has no split to evaluate on.
+      variables: the model's collections that gave the answers (`training.evaluate.weights`).
+      warn: where a line goes if that fails: an evaluation is worth something without its report.
+
+    Returns:
+      The path of the page, or None.
+    """
+    try:
+        if step is not None:
+            decision.fit_run(workdir, step)
+        seen = pictures.Pictures(run, variables)
+        return page.write_report(workdir, step, pictures=seen, note=warn)
+    except Exception as error:  # memory that does not suffice for heat maps, a full disk, a mistake of ours
+        warn(f"no report was written: {' '.join(f'{type(error).__name__}: {error}'.split())[:300]}")
+        return None

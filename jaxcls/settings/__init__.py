@@ -1,0 +1,1 @@
+"""Configs: `config_file` loads files and settings, `reader` holds a config against the defaults."""

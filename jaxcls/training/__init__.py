@@ -1,0 +1,1 @@
+"""Training and evaluating one run: the loop, the step, what feeds it, and the way from a config to them."""

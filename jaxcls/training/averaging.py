@@ -1,0 +1,275 @@
+"""Averages of trained weights: of the last checkpoints of a run, or of several runs (a soup).
+
+Wortsman et al. 2022, "Model soups: averaging weights of multiple fine-tuned models improves accuracy without increasing
+inference time". BatchNorm's statistics belong to weights, and the mean of statistics is none of the mean of weights, so
+they are taken anew from training batches (Izmailov et al. 2018, section 3.1), by `precise_bn`.
+"""
+
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.serialization
+import jax
+import numpy as np
+
+from jaxcls import files
+from jaxcls.checkpoints import view
+from jaxcls.checkpoints.store import Checkpoints
+from jaxcls.errors import UserError
+from jaxcls.logs.logger import format_value
+from jaxcls.pytree import flatten_names
+from jaxcls.training import build, evaluate, precise_bn, preflight
+
+AVERAGED = ("params/", "model_state/", "extra/")  # the rest, such as the optimiser's state, is the first one's
+PICTURES = 5000  # of which BatchNorm's statistics are taken, where there are so many
+FILE = "soup.json"
+
+
+class Ingredient(NamedTuple):
+    """One checkpoint: the folder of its step, its metadata, and its shapes (name -> checkpoint_view.Tensor)."""
+
+    folder: Path
+    meta: dict[str, Any]
+    tensors: dict[str, Any]
+
+    @property
+    def workdir(self):
+        """Of its run."""
+        return self.folder.parents[1]
+
+    @property
+    def title(self):
+        """A few words for people."""
+        return f"{self.workdir} at step {self.folder.name}"
+
+
+def choose(paths, *, last=0, steps=()):
+    """The checkpoints that are meant.
+
+    Args:
+      paths: workdirs, or folders of single steps; of several, each gives its best step, the newest where none is best.
+      last: as many of the newest of one workdir; 0: not.
+      steps: or these of its steps.
+
+    Returns:
+      [Ingredient], verified, in the order given, the newest first with `last`.
+
+    Raises:
+      UserError: where there are fewer than two, one is damaged, or they do not fit together.
+    """
+    if last or steps:
+        if len(paths) != 1:
+            raise UserError("--last and --steps are for the checkpoints of one run; of several runs leave them out.")
+        finished = [step.path for step in view.list_steps(paths[0]) if step.finished]
+        if steps:
+            folders = [view.find_step(paths[0], step) for step in dict.fromkeys(steps)]
+        elif last > len(finished):
+            raise UserError(
+                f"{paths[0]} holds {len(finished)} finished checkpoint(s), not {last}; a run keeps as many as "
+                "config.checkpoint.keep says."
+            )
+        else:
+            folders = finished[::-1][:last]
+    else:
+        folders = [view.best_step(path) for path in paths]
+    if len(folders) < 2:
+        raise UserError("an average needs two checkpoints or more: give several runs, or --last N, or --steps A,B.")
+    found = []
+    for folder in folders:
+        if problems := view.verify(folder):
+            raise UserError(f"{folder} is damaged ({problems[0]}); choose another step")
+        found.append(Ingredient(folder, view.read_meta(folder), _tensors(folder)))
+    for other in found[1:]:
+        _check(found[0], other)
+    return found
+
+
+def _tensors(folder):
+    return {name: t for name, t in view.read_tensors(folder).items() if name.startswith(AVERAGED)}
+
+
+def _check(first, other):
+    """Raises UserError where two checkpoints are no weights of one architecture for the same classes."""
+    names = [ingredient.meta.get("model") for ingredient in (first, other)]
+    what = f"{first.title} and {other.title} can't be averaged"
+    if names[0] != names[1]:
+        raise UserError(f"{what}: the models are {names[0]} and {names[1]}.")
+    if first.meta.get("classes") != other.meta.get("classes"):
+        raise UserError(f"{what}: they know other classes, or the same in another order.")
+    if first.meta.get("normalize") != other.meta.get("normalize"):
+        raise UserError(f"{what}: their pictures are normalised in different ways (config.data.normalize).")
+    shapes = [{name: tensor.shape for name, tensor in each.tensors.items()} for each in (first, other)]
+    for name in sorted(shapes[0].keys() | shapes[1].keys()):
+        one, two = (each.get(name, "absent") for each in shapes)
+        if one != two:
+            raise UserError(f"{what}: {name} is {one} in the first and {two} in the second.")
+
+
+def same_pictures(ingredients):
+    """Whether all were trained on the same pictures: another seed holds out other ones, where a set has no splits."""
+    return len({each.meta["data"]["fingerprint"] for each in ingredients}) == 1
+
+
+def mean(trees):
+    """The mean of name -> array, in float64 and back to the first one's types; what is no float is the first one's."""
+    out = {}
+    for name, array in trees[0].items():
+        if np.issubdtype(array.dtype, np.integer) or array.dtype == bool:
+            out[name] = array
+        else:
+            out[name] = np.mean([tree[name].astype(np.float64) for tree in trees], axis=0).astype(array.dtype)
+    return out
+
+
+class Averager:
+    """What makes states of checkpoints and judges them: the run of the first ingredient.
+
+    Args:
+      config: of that run.
+      ingredients: from `choose`.
+      pictures: how many BatchNorm's statistics are taken of.
+      note: where lines go.
+
+    Raises:
+      UserError: for data that can't be opened.
+    """
+
+    def __init__(self, config, ingredients, pictures=PICTURES, note=print):
+        self.job = build.build(config)
+        if self.job.sources["train"].fingerprint != ingredients[0].meta["data"]["fingerprint"]:
+            raise UserError(f"the training pictures of {config.data.name} have changed since {ingredients[0].title}.")
+        self.base, self.pictures, self.note = self.job.init_state(), pictures, note
+        self.validation, self.feed = None, None
+
+    def arrays(self, ingredient):
+        """Name -> array of what is averaged."""
+        return view.read_arrays(ingredient.folder, ingredient.tensors)
+
+    def load(self, ingredient):
+        """The state of a checkpoint of the first ingredient's run, whole, as host arrays."""
+        checkpoints = Checkpoints(ingredient.workdir, transient=self.job.task.transient, read_only=True)
+        state, _ = checkpoints.restore(self.base, self.note, step=int(ingredient.folder.name))
+        return state
+
+    def average(self, state, trees):
+        """The state with the mean of the trees, and BatchNorm's statistics of these weights; host arrays."""
+        state = _with(state, mean(trees))
+        if precise_bn.STATISTICS not in state.model_state:
+            return state
+        job = self.job
+        step = int(state.step) // job.steps_per_epoch * job.steps_per_epoch  # in an epoch a picture comes once
+        self.feed = self.feed or job.train_feed()
+        batches = min(job.steps_per_epoch, math.ceil(self.pictures / job.config.batch_size))
+        # a teacher has no part in the statistics, and may be gone
+        task = build.build_task(job.config, job.model, job.transforms) if job.distillation else job.task
+        refresh = precise_bn.refresher(task, job.parallel, batches, self.feed)
+        return jax.device_get(refresh(job.parallel.replicate(state), step))
+
+    def judge(self, state):
+        """Figures on validation (metrics.of_logits); {} where there is no such split, or nothing to be right about."""
+        if "validation" not in self.job.sources:
+            return {}
+        self.validation = self.validation or self.job.eval_feed("validation")
+        figures, _ = evaluate.evaluate(self.validation, self.job.parallel.replicate(state))
+        return figures if "accuracy" in figures else {}
+
+    def close(self):
+        """Stops reading."""
+        if self.feed is not None:
+            self.feed.close()
+
+
+def uniform(averager, ingredients):
+    """(state, report): the mean of all."""
+    state = averager.average(averager.load(ingredients[0]), [averager.arrays(each) for each in ingredients])
+    report = {"method": "uniform", "kept": [each.title for each in ingredients]}
+    if not same_pictures(ingredients):
+        averager.note(
+            "warning: these runs were trained on different pictures, so what one held out another has learnt: the "
+            "average's figures on validation, and on a test split that is no part of the set, are too good"
+        )
+    elif figures := averager.judge(state):
+        report["validation"] = figures
+    return state, report
+
+
+def greedy(averager, ingredients):
+    """(state, report): in the order of config.eval.best on validation, each is kept unless the mean with it is worse.
+
+    The first is the best one as it is, so the result is no worse than it on validation.
+
+    Raises:
+      UserError: where there are no figures of validation, or the runs have not the same pictures for it.
+    """
+    if not same_pictures(ingredients):
+        raise UserError(
+            "--greedy needs runs that held out the same pictures: these were trained on different ones; give all of "
+            "them one config.seed, or use a set with a validation split of its own."
+        )
+    figure, score = averager.job.config.eval.best, averager.job.score
+    first = averager.load(ingredients[0])
+    trees, judged = [averager.arrays(each) for each in ingredients], []
+    for each, tree in zip(ingredients, trees, strict=True):
+        if not (figures := averager.judge(_with(first, tree))):
+            raise UserError("--greedy chooses by figures of validation, and there are none; leave it out.")
+        judged.append(figures)
+        averager.note(f"{each.title}: validation {format_value(figure, figures[figure])}")
+    order = np.argsort([-score(figures) for figures in judged], kind="stable")
+    kept, best = [order[0]], averager.judge(_with(first, trees[order[0]]))
+    state = _with(first, trees[order[0]])
+    for i in order[1:]:
+        tried = averager.average(first, [trees[j] for j in (*kept, i)])
+        figures = averager.judge(tried)
+        good = score(figures) >= score(best)
+        said = format_value(figure, figures[figure])
+        averager.note(f"with {ingredients[i].title}: {said}, {'kept' if good else 'left out'}")
+        if good:
+            kept, best, state = [*kept, i], figures, tried
+    report = {
+        "method": "greedy", "kept": [ingredients[i].title for i in kept], "validation": best,
+        "accuracies": {each.title: figures["accuracy"] for each, figures in zip(ingredients, judged, strict=True)},
+    }  # fmt: skip
+    return state, report
+
+
+def _with(state, tree):
+    """The state with arrays in place of those of these names."""
+    target = flax.serialization.to_state_dict(state)
+    leaves = [tree.get(name, leaf) for name, leaf in flatten_names(target).items()]
+    return flax.serialization.from_state_dict(state, jax.tree.unflatten(jax.tree.structure(target), leaves))
+
+
+def check_out(out):
+    """Raises UserError where a folder for the average is in use."""
+    out = Path(out)
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+        raise UserError(f"--out {out} is in use; choose a new folder.")
+
+
+def write(out, averager, state, report, meta):
+    """A new workdir with the state as its one checkpoint, `config.json` and `soup.json`.
+
+    Args:
+      out: the folder.
+      averager: Averager.
+      state: of host arrays.
+      report: of `uniform` or `greedy`.
+      meta: of the first ingredient's checkpoint.
+
+    Raises:
+      UserError: where it can't be written.
+    """
+    out, figures = Path(out), report.get("validation", {})
+    out.mkdir(parents=True, exist_ok=True)
+    files.write_json(out / "config.json", preflight.to_json(averager.job.config))
+    meta = {
+        **meta, "step": int(state.step), "averaged": report,
+        "metrics": {f"validation_{name}": value for name, value in figures.items()},
+    }  # fmt: skip
+    checkpoints = Checkpoints(out, keep=1, transient=averager.job.task.transient)
+    checkpoints.save(
+        averager.job.parallel.saveable(averager.job.parallel.replicate(state)), meta, averager.job.score(figures)
+    )
+    checkpoints.close()
+    files.write_json(out / FILE, report)

@@ -1,0 +1,107 @@
+"""Exact evaluation of a live state or of a checkpoint: every example once, with its logits."""
+
+from pathlib import Path
+
+import jax
+
+from jaxcls import files, metrics, parallel
+from jaxcls.checkpoints.store import Checkpoints
+from jaxcls.errors import UserError
+from jaxcls.tasks import tta
+from jaxcls.tasks.distill import without_hints
+from jaxcls.training import build, predictions
+
+
+def evaluate(feed, state):
+    """Figures of a split (metrics.of_logits) and its predictions, as (dict, dict of arrays).
+
+    Of a task that predicts no logits (self-supervised ones) there is only the count.
+    """
+    outputs = feed(state)
+    if "logits" not in outputs:
+        return {"count": len(outputs["index"])}, outputs
+    return metrics.of_logits(outputs["logits"], outputs["label"]), outputs
+
+
+def weights(state):
+    """The collections of the model that answers, as host arrays: averages where there are any, no additions of a task.
+
+    No other process takes part, while reading a checkpoint waits for all of them.
+    """
+    chosen = state.extra.get("ema", {"params": state.params, "model_state": state.model_state})
+    return jax.device_get({"params": without_hints(chosen["params"]), **chosen["model_state"]})
+
+
+def describe(figures):
+    """One line for people: accuracy with its 95 % Wilson interval, and the number of examples counted."""
+    if "accuracy" not in figures:
+        return f"not measured ({figures['count']} examples)"
+    low, high = metrics.wilson_interval(figures["correct"], figures["count"])
+    text = f"{figures['accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%}), {figures['count']} examples"
+    if "top5" in figures:
+        text += f", top-5 {figures['top5']:.2%}"
+    return f"{text}, loss {figures['loss']:.4g}"
+
+
+def final_split(run):
+    """The split that the result is reported on: test, else validation, else None."""
+    return next((split for split in ("test", "validation") if split in run.sources), None)
+
+
+def run(config, workdir, *, step=None, note=print):
+    """`--mode=eval`: evaluates a checkpoint on all splits but train, prints and stores the figures, writes the report.
+
+    With another config.eval.tta than the run's own the predictions get a name of their own, and the report stays.
+
+    Args:
+      config: the run's config.
+      workdir: folder of the run.
+      step: the checkpoint; None for the best one if there is a best, else the newest.
+      note: where lines go.
+
+    Returns:
+      dict split -> figures.
+
+    Raises:
+      UserError: where there is no good checkpoint, or no split to evaluate on.
+    """
+    job = build.build(config)
+    if final_split(job) is None:
+        raise UserError("there is neither a test nor a validation split to evaluate on.")
+    state, number = restored(job, workdir, step, note)
+    results, variant = {}, _variant(workdir, job.config.eval)
+    for split in ("validation", "test"):
+        if split in job.sources:
+            results[split], outputs = evaluate(job.eval_feed(split), state)
+            path = predictions.save(workdir, split, f"{number}{variant}", outputs)
+            predictions.save_rows(workdir, split, job)
+            note(f"step {number}, {split}: accuracy {describe(results[split])}; logits in {path}")
+    if jax.process_index() == 0 and not variant:
+        from jaxcls.report import of_run
+
+        path = of_run.write(job, workdir, number, weights(state), warn=lambda text: note(f"warning: {text}"))
+        if path:
+            note(f"report: {path}")
+    return results
+
+
+def restored(job, workdir, step, note):
+    """(replicated state, its step) of a run's checkpoint: of the step, or, for None, the best or the newest.
+
+    Raises:
+      UserError: where there is no good checkpoint.
+    """
+    checkpoints = Checkpoints(workdir, transient=job.task.transient, read_only=True)
+    step = parallel.agree(checkpoints.best) if step is None else step
+    found = checkpoints.restore(job.init_state(), note, step=step)
+    if found is None:
+        raise UserError(f"{workdir} holds no finished checkpoint; train first with --mode=train.")
+    return job.parallel.replicate(found[0]), int(found[0].step)
+
+
+def _variant(workdir, used):
+    """The suffix for another test-time augmentation than the run's; "" where the run has stored no config."""
+    own = (files.read_json(Path(workdir) / "config.json") or {}).get("eval")
+    if own is None:
+        return ""
+    return tta.suffix(used.tta, own.get("tta", ()), used.tta_mean, own.get("tta_mean", "logits"))

@@ -1,0 +1,205 @@
+"""Feeds the compiled steps: from pictures in device memory, or from a stream of host batches.
+
+A training feed is called `feed(state, step, stop) -> (state, metrics, n)`: it does n >= 1 steps, no further than
+`stop`, and returns metrics name -> (sum, count), each a scalar or [length] with n valid entries, without waiting for
+the devices. `feed.with_step(step)` feeds the same batches to another step function; its state needs a `step`, too.
+An evaluation feed is called `feed(state)` and returns the predictions of every example, once, as host arrays.
+"""
+
+import collections
+import copy
+
+import jax
+import numpy as np
+
+from jaxcls.data import pipeline
+from jaxcls.training.step import make_multi_step
+
+
+class MemoryTrainFeed:
+    """Training from a set in device memory: an epoch's rows are drawn on the host and lie on the device too.
+
+    Inside the step the batch is looked up by the step's number, so while an epoch lasts nothing goes from the host to
+    the device.
+
+    Args:
+      step: from `make_train_step`.
+      source: an ArraySource.
+      parallel: Parallel.
+      batch_size: of the global batch.
+      seed: of the order.
+      sampler: sampling.Sampler, which rows make up an epoch; None for a permutation of all.
+      length: steps in one compiled call. Above 1 they run in a loop on the device; on a CPU that costs more than it
+        saves, since XLA computes the weight gradients of convolutions inside a loop 40 times slower.
+    """
+
+    def __init__(self, step, source, parallel, *, batch_size, seed, length, sampler=None):
+        self.parallel, self.length = parallel, length
+        self.numbers = {"n": len(source if sampler is None else sampler), "batch_size": batch_size, "seed": seed}
+        if sampler is not None:
+            self.numbers["order"] = sampler
+        self.steps = self.numbers["n"] // batch_size  # of an epoch
+        self.data = parallel.replicate({"image": source.images, "label": source.labels})
+        self.epoch, self.rows, self.counts = None, None, {}
+        self._compile(step)
+
+    def _compile(self, step):
+        def batch(data, number):
+            pictures, rows = data
+            return pipeline.lookup(pictures, {k: v[number % self.steps] for k, v in rows.items()})
+
+        if self.length == 1:
+            fn, axes = lambda state, data, rows: step(state, batch((data, rows), state.step)), (None, None, 1)
+        else:
+            run = make_multi_step(step, batch, self.length)
+            fn, axes = lambda state, data, rows, n: run(state, (data, rows), n), (None, None, 1, None)
+        self.compiled = self.parallel.compile(fn, axes, donate=(0,))
+
+    def with_step(self, step):
+        """See the module's docstring. The pictures are not copied."""
+        other = copy.copy(self)
+        other.epoch, other.rows = None, None
+        other._compile(step)
+        return other
+
+    def __call__(self, state, step, stop):
+        """See the module's docstring. A call does not go beyond the end of an epoch."""
+        epoch, position = divmod(step, self.steps)
+        if epoch != self.epoch:
+            self.epoch, self.rows = epoch, self._put(epoch)
+        if self.length == 1:
+            return *self.compiled(state, self.data, self.rows), 1
+        n = min(self.length, stop - step, self.steps - position)
+        if n not in self.counts:
+            self.counts[n] = self.parallel.replicate(np.int32(n))
+        return *self.compiled(state, self.data, self.rows, self.counts[n]), n
+
+    def _put(self, epoch):
+        """The rows of an epoch's batches on the devices, [steps, batch_size]: between epochs nothing is transferred."""
+        batches = [pipeline.train_rows(epoch * self.steps + i, **self.numbers) for i in range(self.steps)]
+        rows = {k: np.stack([batch[k] for batch in batches]) for k in batches[0]}
+        share = self.parallel.local_rows(self.numbers["batch_size"])
+        return self.parallel.split({k: v[:, share] for k, v in rows.items()}, axis=1)
+
+    def close(self):
+        """Nothing to stop."""
+
+
+class StreamTrainFeed:
+    """Training from a Stream: the next batches are read, and put on the devices, while the step runs."""
+
+    def __init__(self, step, stream, parallel):
+        self.stream, self.parallel = stream, parallel
+        self.compiled = parallel.compile(step, (None, 0), donate=(0,))
+        self.batches, self.next = None, None
+
+    def __call__(self, state, step, stop):
+        """See the module's docstring."""
+        if self.next != step:
+            self.close()
+            # The stream has no end of its own: where it is cut must not depend on evaluation or saving.
+            batches = self.stream.batches(step, 2**31 - 1)
+            self.batches = prefetch(batches, self.parallel.split)
+        batch = next(self.batches)
+        self.next = step + 1
+        return *self.compiled(state, batch), 1
+
+    def with_step(self, step):
+        """See the module's docstring. It reads by itself."""
+        return StreamTrainFeed(step, self.stream, self.parallel)
+
+    def close(self):
+        """Stops the reading threads or processes."""
+        if self.batches is not None:
+            self.batches.close()
+        self.batches = self.next = None
+
+
+class ChangingFeed:
+    """Training whose step function changes on the way; each is compiled when it is first needed.
+
+    Args:
+      feeds: (first step, training feed) pairs in order; the first begins at step 0.
+    """
+
+    def __init__(self, feeds):
+        self.starts, self.feeds = zip(*feeds, strict=True)
+
+    def __call__(self, state, step, stop):
+        """See the module's docstring. A call does not go beyond the next change."""
+        now = sum(start <= step for start in self.starts) - 1
+        for feed in self.feeds[:now]:
+            feed.close()
+        return self.feeds[now](state, step, min([stop, *self.starts[now + 1 :]]))
+
+    def with_step(self, step):
+        """See the module's docstring: one step function from start to end."""
+        return self.feeds[0].with_step(step)
+
+    def close(self):
+        """Stops the reading threads or processes."""
+        for feed in self.feeds:
+            feed.close()
+
+
+class MemoryEvalFeed:
+    """Evaluation from a set in device memory."""
+
+    def __init__(self, step, source, parallel, *, batch_size):
+        self.parallel, self.n, self.batch_size = parallel, len(source), batch_size
+        self.data = parallel.replicate({"image": source.images, "label": source.labels})
+        fn = lambda state, data, row: step(state, pipeline.lookup(data, row))  # noqa: E731
+        self.compiled = parallel.compile(fn, (None, None, 0))
+
+    def __call__(self, state):
+        """See the module's docstring."""
+
+        def rows(s):
+            row = pipeline.eval_rows(s, n=self.n, batch_size=self.batch_size)
+            return {k: v[self.parallel.local_rows(len(v))] for k, v in row.items()}
+
+        batches = (self.parallel.split(rows(s)) for s in range(-(-self.n // self.batch_size)))
+        return collect((self.compiled(state, self.data, batch) for batch in batches), self.n)
+
+
+class StreamEvalFeed:
+    """Evaluation from a Stream."""
+
+    def __init__(self, step, stream, parallel, *, n, batch_size):
+        self.stream, self.parallel, self.n, self.batch_size = stream, parallel, n, batch_size
+        self.compiled = parallel.compile(step, (None, 0))
+
+    def __call__(self, state):
+        """See the module's docstring."""
+        batches = prefetch(self.stream.batches(0, -(-self.n // self.batch_size)), self.parallel.split)
+        return collect((self.compiled(state, batch) for batch in batches), self.n)
+
+
+def prefetch(batches, put, ahead=2):
+    """Iterates over `put(batch)`, keeping `ahead` of them on their way to the devices."""
+    queue = collections.deque()
+    try:
+        for batch in batches:
+            queue.append(put(batch))
+            if len(queue) > ahead:
+                yield queue.popleft()
+        while queue:
+            yield queue.popleft()
+    finally:
+        batches.close()
+
+
+def collect(outputs, n):
+    """Outputs of evaluation batches as host arrays without the padding, one row an example.
+
+    Raises RuntimeError if that is not each of the n examples exactly once.
+    """
+    parts = []
+    for out in outputs:
+        out = {k: np.asarray(v) for k, v in jax.device_get(out).items()}
+        real = out.pop("mask") > 0
+        parts.append({k: v[real] for k, v in out.items()})
+    result = {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
+    if not np.array_equal(result["index"], np.arange(n)):
+        raise RuntimeError("evaluation did not see every example exactly once")
+    return result

@@ -1,0 +1,50 @@
+"""What an evaluation leaves in `eval/` of the workdir: the predictions of a split, and what its rows are called."""
+
+import contextlib
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from jaxcls import files
+from jaxcls.data import groups, metadata
+from jaxcls.errors import UserError
+
+INTACT = f"{files.REMEDY}. Checkpoints are intact, and the same command goes on from the newest"
+
+
+def save(workdir, split, step, predictions):
+    """Writes `eval/<split>-<step>.npz` (logits, label, index), of which every figure can be computed again.
+
+    `step` may bear the suffix of another test-time augmentation than the run's own (tta.suffix).
+    """
+    path = Path(workdir) / "eval" / f"{split}-{step}.npz"
+    if jax.process_index() == 0:
+        with files.replacing(path, INTACT) as temporary, open(temporary, "wb") as file:
+            np.savez(file, **predictions)
+    return path
+
+
+def save_rows(workdir, split, job):
+    """Writes `eval/<split>-rows.json`: what the rows of a split are called, and what else is known of them.
+
+    {"id": [str], "columns": {name: [value]}, "fingerprint": that of the split}; see `data.metadata`. With
+    config.data.group_by a column "group" says which pictures belong together. A file that was made of the same data
+    stays as it is, unless the config names a table.
+    """
+    path, source, data = Path(workdir) / "eval" / f"{split}-rows.json", job.sources[split], job.config.data
+    if jax.process_index() == 0 and (data.metadata or data.group_by or _fingerprint(path) != source.fingerprint):
+        names, columns = metadata.rows(source)
+        columns |= metadata.table(names, data.metadata, metadata.root(source))
+        if data.group_by:
+            with contextlib.suppress(UserError):  # a split that came with the set need not have groups
+                columns[metadata.GROUP] = groups.names_of_ids(names, data.group_by, metadata.root(source))
+        with files.replacing(path, INTACT) as temporary:
+            content = {"id": names, "columns": columns, "fingerprint": source.fingerprint}
+            temporary.write_text(json.dumps(content, default=str) + "\n")
+    return path
+
+
+def _fingerprint(path):
+    return (files.read_json(path) or {}).get("fingerprint")

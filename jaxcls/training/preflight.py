@@ -1,0 +1,280 @@
+"""What can be checked in seconds before anything is compiled, so that a mistake never costs minutes."""
+
+import contextlib
+import functools
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from jaxcls import pytree
+from jaxcls.checkpoints import view
+from jaxcls.data import pipeline, unreadable
+from jaxcls.data.packed import PackedSource
+from jaxcls.defaults import default_config
+from jaxcls.errors import Problems, UserError
+
+# What may differ between the runs that share a workdir: it has no influence on the result.
+FREE = (
+    "parallel.",
+    "checkpoint.",
+    "data.dir",
+    "data.workers",
+    "data.pack_dir",
+    "data.device_memory",
+    "eval.batch_size",
+    "log_every",
+)
+SHOWN = 5  # unreadable pictures, or classes, named in a message
+
+
+def check(run, workdir, note, full=False):
+    """Checks workdir, data, model and disk of a built run. Writes nothing.
+
+    Args:
+      run: from `build.build`.
+      workdir: folder of the run, which need not exist.
+      note: where lines about what was found go.
+      full: whether all of a packed file is compared with its hashes (data/packed.py); else three parts of it were.
+
+    Raises:
+      UserError: with a line for each thing that cannot work.
+    """
+    problems = Problems()
+    with problems.noted():
+        check_workdir(run.config, workdir)
+    with problems.noted():
+        check_labels(run.sources)
+    checked = set()
+    for split, source in run.sources.items():
+        base = getattr(source, "source", source)  # of a Subset
+        with problems.noted():
+            if not isinstance(base, PackedSource):
+                check_pictures(source, f"{split} of {run.config.data.name}")
+            elif full and base not in checked:
+                checked.add(base)
+                base.check()
+    problems.refuse()
+    about = [] if run.distillation is None else run.distillation.check(workdir)
+    shapes = check_model(run)
+    if run.config.precise_bn and "batch_stats" not in shapes.model_state:
+        raise UserError(f"config.precise_bn has no effect: {run.config.model.name} has no BatchNorm; remove it.")
+    report = check_weights(run, workdir)
+    check_disk(shapes.replace(extra=_saved(shapes.extra, run.task.transient)), run.config, workdir)
+    sizes = ", ".join(f"{split} {len(source):,}" for split, source in run.sources.items())
+    note(f"data {run.config.data.name}: {len(run.classes)} classes; {sizes} pictures")
+    note(
+        f"model {run.config.model.name}: {pytree.count(shapes.params):,} parameters; "
+        f"{run.total_steps:,} steps of {run.config.batch_size} pictures, {run.steps_per_epoch:,} an epoch, "
+        f"on {run.parallel.size} x {run.parallel.devices[0].device_kind} ({run.parallel.mode})"
+    )
+    if report is not None:
+        note(str(report))
+    for line in about:
+        note(line)
+    if not run.selects:
+        note("there is no validation split: no best checkpoint is chosen, the last state is the result")
+
+
+def check_workdir(config, workdir):
+    """The workdir can be written, and holds no run of another config.
+
+    Raises:
+      UserError: where that is not so.
+    """
+    path = Path(workdir)
+    try:
+        parent = _existing(path)
+        if not parent.is_dir():
+            raise UserError(f"--workdir={workdir}: {parent} is a file; choose another.")
+        with tempfile.TemporaryFile(dir=parent):
+            pass
+    except OSError as error:
+        raise UserError(f"--workdir={workdir} can't be written: {error.strerror}; choose another.") from error
+    there = path / "config.json"
+    if not there.is_file():
+        return
+    try:
+        old = view.flatten_config(json.loads(there.read_text()))
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(f"{there} can't be read ({error}); choose another --workdir.") from error
+    new = view.flatten_config(to_json(config))
+    # A key that is younger than the run had its default then, though there was no name for it.
+    default = view.flatten_config(to_json(default_config()))
+    old = {**{key: default[key] for key in new.keys() & default.keys()}, **old}
+    changed = [
+        f"config.{key} is {old.get(key)!r} there and {new.get(key)!r} now"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key) and not key.startswith(FREE)
+    ]
+    if changed:
+        more = f" (and {len(changed) - SHOWN} more)" if len(changed) > SHOWN else ""
+        raise UserError(
+            f"--workdir={workdir} holds a run of another config: {'; '.join(changed[:SHOWN])}{more}. "
+            "Choose another --workdir."
+        )
+
+
+def check_labels(sources):
+    """Labels are class numbers, and every class has training examples.
+
+    Raises:
+      UserError: where that is not so.
+    """
+    for split, source in sources.items():
+        labels, n = np.asarray(source.labels), len(source.classes)
+        if len(source) == 0:
+            raise UserError(f"the {split} split is empty; add pictures to it, or leave it out.")
+        if labels.min() < 0 or labels.max() >= n:
+            bad = labels[(labels < 0) | (labels >= n)]
+            raise UserError(
+                f"{len(bad)} picture(s) of the {split} split have labels such as {bad[0]}, but there are {n} classes "
+                f"(0 to {n - 1}); prepare the set again."
+            )
+    source = sources["train"]
+    counts = np.bincount(source.labels, minlength=len(source.classes))
+    empty = [str(source.classes[i]) for i in np.flatnonzero(counts == 0)]
+    if empty:
+        more = f" and {len(empty) - SHOWN} more classes" if len(empty) > SHOWN else ""
+        raise UserError(f"no training examples of {', '.join(empty[:SHOWN])}{more}; add pictures, or remove the class.")
+
+
+def check_pictures(source, what):
+    """Every picture of a folder has a readable header and is not cut off.
+
+    Raises:
+      UserError: naming the first bad ones.
+    """
+    bad = unreadable.check(source)
+    if bad:
+        shown = "; ".join(f"{name}: {problem}" for name, problem in bad[:SHOWN])
+        more = f"; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
+        count = "1 picture" if len(bad) == 1 else f"{len(bad)} pictures"
+        raise UserError(f"{count} in {what} can't be used: {shown}{more}")
+
+
+def check_model(run):
+    """Traces the model on the shapes of training and evaluation; nothing is computed. Returns the state's shapes.
+
+    Raises:
+      UserError: if the pictures, as the transforms leave them, do not fit the model or the normalisation.
+    """
+    channels, mean = run.config.data.channels or _shape(run, "train")[-1], run.normalize[0]
+    if len(mean) not in (1, channels):
+        raise UserError(
+            f"config.data.normalize={run.config.data.normalize} (or mean, std) has {len(mean)} channels, but "
+            f"the pictures have {channels}; use 'unit' or 'symmetric', or set config.data.channels."
+        )
+    with _fits(run, "eval_transform"):
+        state = run.state_shapes
+    predict = lambda params, state, batch, rng: run.task.predict(state, batch)  # noqa: E731
+    calls = [("eval_transform", split, predict) for split in run.sources if split != "train"]
+    calls += [("sizes" if run.phases else "augment", "train", task.loss) for _, task in run.phases or [(0, run.task)]]
+    axis = run.parallel.axis_name
+    for key, split, call in calls:
+        with _fits(run, key):
+            if axis:
+                call = jax.vmap(call, (None, None, 0, None), axis_name=axis)
+            batch = _batch_shapes(_shape(run, split), devices=1 if axis else None)
+            jax.eval_shape(call, state.params, state, batch, jax.ShapeDtypeStruct((2,), np.uint32))
+    return state
+
+
+@contextlib.contextmanager
+def _fits(run, key):
+    """Whatever tracing raises, as a UserError that names the transforms and the model."""
+    what = f"config.data.{key} {tuple(getattr(run.config.data, key))} and model {run.config.model.name}"
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{what}: {error}") from error
+    except Exception as error:  # models raise whatever they like for shapes that do not fit
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{what} don't fit: {type(error).__name__}: {reason} (JAXCLS_TRACEBACK=1 shows where)."
+        ) from error
+
+
+def check_weights(run, workdir):
+    """The file of config.model.pretrained has what the model needs. Returns the report on it; None where none is used:
+    no file is named, or the run goes on from a checkpoint.
+
+    Raises:
+      UserError: if the file is missing or damaged, or does not fit.
+    """
+    if (Path(workdir) / "checkpoints").is_dir() and any(s.finished for s in view.list_steps(workdir)):
+        return None
+    return run.pretrained[1]
+
+
+def check_disk(shapes, config, workdir):
+    """There is room for the checkpoints.
+
+    Raises:
+      UserError: if there is not.
+    """
+    path = _existing(Path(workdir))
+    need = pytree.nbytes(shapes) * (config.checkpoint.keep + 2)  # the newest, the best, and one being written
+    free = shutil.disk_usage(path).free
+    if need > free:
+        raise UserError(
+            f"the checkpoints of this run need {_gib(need)}, but {path} has {_gib(free)} free; "
+            "free some space, choose another --workdir or lower config.checkpoint.keep."
+        )
+
+
+def _saved(extra, transient):
+    """The entries of `extra` that go into checkpoints."""
+    return {key: value for key, value in extra.items() if key not in transient}
+
+
+def _existing(path):
+    """The path, or the nearest folder above it that exists."""
+    return next(p for p in [path, *path.absolute().parents] if p.exists())
+
+
+def _gib(n):
+    return f"{n / 2**30:.1f} GiB" if n >= 2**30 else f"{n / 2**20:.1f} MiB"
+
+
+def _shape(run, split):
+    """(height, width, channels) of a split's pictures as they reach the device."""
+    source = run.sources[split]
+    if run.in_memory(source):
+        return source.images.shape[1:]
+    item, training = source[0], split == "train"
+    random = pipeline.generator(0) if training else None
+    return run.transforms["train_host" if training else "eval_host"](item["image"], item["id"], random).shape
+
+
+def _batch_shapes(picture, devices):
+    """A batch of two pictures, as shapes; with a leading axis of devices where there is one."""
+    lead = (2,) if devices is None else (devices, 2)
+    numbers = dict.fromkeys(("label", "index", "epoch", "draw"), jax.ShapeDtypeStruct(lead, np.int32))
+    image = jax.ShapeDtypeStruct((*lead, *picture), np.uint8)
+    return {"image": image, **numbers, "mask": jax.ShapeDtypeStruct(lead, np.float32)}
+
+
+def to_json(config):
+    """A ConfigDict as JSON-able dicts and lists."""
+    return json.loads(json.dumps(config.to_dict()))
+
+
+@functools.cache
+def versions():
+    """Versions of what a result depends on."""
+    from importlib.metadata import version
+
+    names = ("jaxcls", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow")
+    found = {name: version(name) for name in names}
+    device = jax.devices()[0]
+    return {**found, "platform": device.platform, "device": device.device_kind, "cores": os.cpu_count()}
+
+
+def parameters(run):
+    """The number of trained parameters."""
+    return pytree.count(run.state_shapes.params)

@@ -1,0 +1,219 @@
+"""Losses, optimisers and schedules of a config: the part of `build` that reads these sections."""
+
+import functools
+
+from jaxcls import losses, optim
+from jaxcls.errors import UserError
+from jaxcls.optim import schedules, transfer
+from jaxcls.settings.reader import choose
+
+LOSSES = {
+    "cross_entropy": (losses.cross_entropy, ()),
+    "focal": (losses.focal, ("gamma", "alpha")),
+    "binary_cross_entropy": (losses.binary_cross_entropy, ("threshold", "sum_classes")),
+    "poly1": (losses.poly1, ("epsilon",)),
+}
+OPTIMISERS = {
+    "sgd": (optim.sgd, ("momentum", "nesterov")),
+    "adam": (optim.adam, ("b1", "b2", "eps")),
+    "adamw": (optim.adamw, ("b1", "b2", "eps")),
+    "rmsprop_tf": (optim.rmsprop_tf, ("momentum", "eps")),
+    "lars": (optim.lars, ("momentum", "trust", "eps")),
+    "lamb": (optim.lamb, ("b1", "b2", "eps")),
+    "lion": (optim.lion, ("b1", "b2")),
+    "muon": (optim.muon, ("momentum", "nesterov", "exclude", "adam_rate", "b1", "b2", "eps")),
+}
+FIGURES = ("accuracy", "balanced_accuracy", "loss")  # of validation, that may be followed (metrics.of_logits)
+OWN = ("b2", "eps")  # 0 stands for the optimiser's own default
+KEYS = {"exclude": "muon_exclude"}  # arguments whose config key has another name
+CYCLED = {"sgd": "momentum", "rmsprop_tf": "momentum", "lars": "momentum", "adam": "b1", "adamw": "b1", "lamb": "b1"}
+
+
+def loss(config, class_weight=None):
+    """(logits, label, label_smoothing=) -> [n].
+
+    Raises:
+      UserError: unknown name, or class weights for a loss that is not linear in the label.
+    """
+    section = config.loss
+    function, names = LOSSES[choose("config.loss.name", section.name, LOSSES)]
+    if class_weight is not None and section.name == "binary_cross_entropy":
+        raise UserError("config.loss.class_weight does not go with binary_cross_entropy; use another loss.name.")
+    options = {name: getattr(section, name) for name in names}
+    if "threshold" in options:
+        options["threshold"] = options["threshold"] or None
+    return functools.partial(function, **options)
+
+
+def timing(config, total, steps_per_epoch, parts):
+    """When each parameter is trained (transfer.Timing); `parts` () -> parameter name -> part (models.stages.parts)."""
+    steps = functools.partial(schedules.steps, steps_per_epoch=steps_per_epoch, total=total)
+    return transfer.read(config.optim.freeze, config.optim.unfreeze, parts, steps, total)
+
+
+def optimiser(config, total, steps_per_epoch, layers, parts, when):
+    """(learning rate as a function of the step, optax chain).
+
+    `layers` () -> names of the parameters in order (optim.call_order), called for layer-wise decay alone; `parts` as
+    of `timing`, which gave `when`.
+    """
+    section = config.optim
+    rate, cycle = schedule(config, total, steps_per_epoch)
+    name = choose("config.optim.name", section.name, OPTIMISERS)
+    make, names = OPTIMISERS[name]
+    options = {key: getattr(section, KEYS.get(key, key)) for key in names if key != CYCLED.get(name) or cycle is None}
+    options = {key: value for key, value in options.items() if value or key not in OWN}
+    if cycle is not None and name in CYCLED:
+        options[CYCLED[name]] = cycle
+    if section.weight_decay:
+        options["weight_decay"] = section.weight_decay
+    if section.weight_decay or name in ("lars", "lamb"):
+        options["decay_mask"] = section.decay_mask
+    if section.clip_adaptive:
+        options["clip_adaptive_ratio"] = section.clip_adaptive
+        options["clip_adaptive_exclude"] = section.clip_adaptive_exclude
+    tx = make(rate, clip_norm=section.clip_norm, factors=_factors(section, layers, parts, when), **options)
+    if when.starts:
+        tx = transfer.gradual(tx, when)
+    if section.lookahead:
+        alpha = section.lookahead_alpha
+        if section.lookahead_end:
+            alpha = schedules.cubic(alpha, section.lookahead_end, total)
+        tx = optim.lookahead(tx, k=section.lookahead, alpha=alpha)
+    if when.still:
+        tx = optim.freeze(tx, when.still)  # around lookahead: frozen parameters need no slow copy
+    if section.sam:
+        tx = optim.sam(tx, rho=section.sam, still=when.still)
+    return rate, tx
+
+
+def _factors(section, layers, parts, when):
+    factors = [optim.by_name(transfer.multipliers(section.multipliers, parts, when))] if section.multipliers else []
+    if section.layer_decay != 1:
+        factors.append(optim.layerwise(layers(), section.layer_decay))
+    return factors
+
+
+def schedule(config, total, steps_per_epoch):
+    """(learning rate, momentum), functions of the step; the second is None where it is not scheduled."""
+    section = config.schedule
+    choose("config.schedule.name", section.name, ("one_cycle", *SHAPES))
+    peak = section.peak
+    if section.per_batch:
+        peak = schedules.scaled_rate(peak, config.batch_size, per=section.per_batch)
+    steps = functools.partial(schedules.steps, steps_per_epoch=steps_per_epoch, total=total)
+    if section.name == "one_cycle":
+        choose("config.schedule.anneal", section.anneal, ("cosine", "linear"))
+        if section.three_phase and section.pct_start > 0.5:
+            raise UserError("config.schedule.pct_start must be at most 0.5 with three_phase (the way down is as long).")
+        form = {"pct_start": section.pct_start, "anneal": section.anneal, "three_phase": section.three_phase}
+        ends = {"div_factor": section.div_factor, "final_div_factor": section.final_div_factor}
+        cycle = schedules.one_cycle_momentum(0.85, 0.95, total, **form) if section.cycle_momentum else None
+        return schedules.one_cycle(peak, total, **form, **ends), cycle
+    warmup = steps(section.warmup, what="config.schedule.warmup")
+    if warmup >= total:
+        raise UserError(f"config.schedule.warmup is {warmup} steps, but the run has only {total}; make it shorter.")
+    rest = SHAPES[section.name](section, peak, total - warmup, steps)
+    # milestones count from the start of the run, as in Goyal et al. and timm
+    delay = section.name not in ("step", "multi_step", "exponential")
+    start = section.warmup_start if warmup else 0.0
+    return schedules.with_warmup(rest, peak, warmup, start=start, delay=delay), None
+
+
+def sizes(config, total, steps_per_epoch):
+    """config.data.sizes as (first step, short side) pairs.
+
+    Raises:
+      UserError: for an entry that is none, or is not after the one before.
+    """
+    what, found = "config.data.sizes", []
+    entries = ",".join(map(str, config.data.sizes)).split(",") if config.data.sizes else []  # as typed, or one by one
+    for text in map(str.strip, entries):
+        moment, colon, side = (part.strip() for part in text.partition(":"))
+        if not colon or not side.isdigit() or not int(side):
+            raise UserError(f"{what}: {text!r} must be 'DURATION: SIDE', as in '50%: 224'.")
+        step = schedules.steps(moment, steps_per_epoch=steps_per_epoch, total=total, what=what)
+        if step >= total or (found and step <= found[-1][0]):
+            raise UserError(f"{what}: {text!r} is step {step} of {total}; give the moments of the run in their order.")
+        found.append((step, int(side)))
+    return found
+
+
+def _length(section, steps, key):
+    n = steps(getattr(section, key), what=f"config.schedule.{key}")
+    if not n:
+        raise UserError(f"config.schedule.{key} is empty; {section.name} needs a duration such as '30 epochs'.")
+    return n
+
+
+def _trapezoid(section, peak, total, steps):
+    cooldown = _length(section, steps, "cooldown")
+    if cooldown > total:
+        raise UserError(
+            f"config.schedule.cooldown is {cooldown} steps, but {total} are left after the warm-up; make it shorter."
+        )
+    return schedules.trapezoid(peak, total, cooldown, final=section.final)
+
+
+# Name -> (section, peak, steps after the warm-up, duration -> steps) -> schedule
+SHAPES = {
+    "constant": lambda s, peak, total, steps: schedules.constant(peak),
+    "cosine": lambda s, peak, total, steps: schedules.cosine(peak, total, final=s.final),
+    "linear": lambda s, peak, total, steps: schedules.linear(peak, s.final, total),
+    "polynomial": lambda s, peak, total, steps: schedules.polynomial(peak, total, power=s.power, final=s.final),
+    "trapezoid": _trapezoid,
+    "step": lambda s, peak, total, steps: schedules.step(peak, _length(s, steps, "every"), factor=s.factor),
+    "exponential": lambda s, peak, total, steps: schedules.exponential(
+        peak, _length(s, steps, "every"), factor=s.factor
+    ),
+    "multi_step": lambda s, peak, total, steps: schedules.multi_step(
+        peak, [steps(m, what="config.schedule.milestones") for m in s.milestones], factor=s.factor
+    ),
+    "sgdr": lambda s, peak, total, steps: schedules.sgdr(peak, _length(s, steps, "every"), mult=s.mult, final=s.final),
+}
+
+
+def check_best(config, splits):
+    """Raises UserError where config.eval.best can't choose a checkpoint."""
+    best = choose("config.eval.best", config.eval.best, FIGURES)
+    if best != "accuracy" and "validation" not in splits:
+        raise UserError(
+            "config.eval.best has no effect: no validation split chooses a checkpoint; set config.data.validation."
+        )
+
+
+def control(config, splits):
+    """What the loop does after an evaluation on validation, for `Run.control`; None for nothing.
+
+    `memory["stop"]` tells the loop to end.
+
+    Raises:
+      UserError: where there is no validation split to follow.
+    """
+    plateau, stopping = config.plateau, config.early_stopping
+    followed = {}
+    if plateau.figure:
+        followed["plateau"] = functools.partial(
+            schedules.plateau, factor=plateau.factor, patience=plateau.patience, threshold=plateau.threshold,
+            cooldown=plateau.cooldown, min_scale=plateau.min_scale,
+        )  # fmt: skip
+    if stopping.figure:
+        followed["early_stopping"] = functools.partial(
+            schedules.early_stopping, patience=stopping.patience, threshold=stopping.threshold
+        )
+    if not followed:
+        return None
+    figures_of = {"plateau": plateau.figure, "early_stopping": stopping.figure}
+    for key in followed:
+        choose(f"config.{key}.figure", figures_of[key], FIGURES)
+        if "validation" not in splits:
+            raise UserError(f"config.{key} follows a validation split, and there is none; set config.data.validation.")
+
+    def after_evaluation(memory, figures):
+        for key, follow in followed.items():
+            name = figures_of[key]
+            memory[key] = follow(memory.get(key, {}), figures[name], mode="min" if name == "loss" else "max")
+        memory["stop"] = memory.get("early_stopping", {}).get("stop", False)
+        return {"lr_scale": memory["plateau"]["scale"]} if "plateau" in memory else {}
+
+    return after_evaluation

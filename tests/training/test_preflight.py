@@ -1,0 +1,172 @@
+"""The checks that need no compilation, one by one."""
+
+import json
+import types
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxcls.data import sources
+from jaxcls.defaults import RANGES, default_config, flatten, out_of_range, unknown_key
+from jaxcls.errors import Problems, UserError
+from jaxcls.settings import config_file
+from jaxcls.training import build, preflight
+
+
+def small_config(**changes):
+    config = default_config()
+    config.data.name = "synthetic/96x28x1x3"
+    config.batch_size = 16
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+def test_a_good_run_passes_and_nothing_is_written(tmp_path):
+    lines = []
+    preflight.check(build.build(small_config()), tmp_path / "w", lines.append)
+    assert not list(tmp_path.iterdir())
+    assert lines[0] == "data synthetic/96x28x1x3: 3 classes; train 87, validation 9, test 24 pictures"
+    assert "lenet5: 61,111 parameters; 50 steps of 16 pictures, 5 an epoch" in lines[1]  # 61,706 less 7 outputs of 85
+    lines.clear()
+    preflight.check(build.build(small_config(**{"data.validation": 0.0})), tmp_path, lines.append)
+    assert "no validation split" in lines[-1]
+
+
+@pytest.mark.parametrize("mode", ["jit", "pmap"])
+def test_the_model_is_traced_on_what_training_and_evaluation_give(mode):
+    config = small_config(**{"parallel.mode": mode, "model.name": "resnet20_cifar"})
+    shapes = preflight.check_model(build.build(config))
+    assert all(isinstance(x, jax.ShapeDtypeStruct) for x in jax.tree.leaves(shapes))
+
+
+@pytest.mark.parametrize("changes, message", [
+    ({"data.augment": ("crop(24)",)}, r"config.data.augment \('crop\(24\)',\) and model lenet5: .* not 24x24"),
+    ({"data.eval_transform": ("resize(40)",)}, r"config.data.eval_transform .* not 40x40: resize them"),
+    ({"data.augment": ("crop(40)",)}, "a crop of 40 does not fit into 28x28"),
+    ({"data.normalize": "cifar10"}, "cifar10 .* has 3 channels, but the pictures have 1"),
+    ({"data.mean": (0.5, 0.5), "data.std": (1.0, 1.0)}, "has 2 channels"),
+    ({"model.name": "simple_cnn_16_32", "data.augment": ("crop(20)",)}, "don't fit: .*JAXCLS_TRACEBACK=1"),
+])  # fmt: skip
+def test_pictures_that_do_not_fit(changes, message):
+    with pytest.raises(UserError, match=message):
+        preflight.check_model(build.build(small_config(**changes)))
+
+
+def test_all_problems_of_the_data_and_the_workdir_are_told_together(tmp_path):
+    (tmp_path / "file").write_text("x")
+    run = build.build(small_config())
+    images = np.zeros((2, 28, 28, 1), np.uint8)
+    run.sources["test"] = sources.ArraySource(images, np.array([0, 7]), run.classes, ["a", "b"])
+    with pytest.raises(UserError) as caught:
+        preflight.check(run, tmp_path / "file", print)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 2 and "is a file" in lines[0] and "labels such as 7" in lines[1]
+
+
+class Labels(types.SimpleNamespace):
+    """As much of a source as the check of labels reads."""
+
+    def __len__(self):
+        return len(self.labels)
+
+
+def test_labels():
+    def check(labels, n):
+        preflight.check_labels({"train": Labels(labels=np.array(labels, int), classes="abcdefghij"[:n])})
+
+    check([0, 1, 2], 3)
+    for labels, message in (
+        ([0, 1, 2, 3], "1 picture.* labels such as 3, but there are 3 classes"),
+        ([0, 1, -1], "labels such as -1"),
+        ([0, 2], "no training examples of b"),
+        ([], "the train split is empty"),
+    ):
+        with pytest.raises(UserError, match=message):
+            check(labels, 3)
+    with pytest.raises(UserError, match="of b, c, d, e, f and 4 more classes"):
+        check([0], 10)
+
+
+def test_what_has_no_influence_on_the_result_may_change_in_a_workdir(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(preflight.to_json(small_config())))
+    free = {"checkpoint.keep": 5, "parallel.devices": 1, "data.workers": 2, "log_every": "1 step"}
+    preflight.check_workdir(small_config(**free), tmp_path)
+    with pytest.raises(UserError, match="config.schedule.peak is 0.1 there and 0.2 now. Choose another --workdir"):
+        preflight.check_workdir(small_config(**{"schedule.peak": 0.2}), tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(UserError, match="config.json can't be read"):
+        preflight.check_workdir(small_config(), tmp_path)
+
+
+def test_a_run_from_before_a_key_existed_had_its_default(tmp_path):
+    old = preflight.to_json(small_config())
+    del old["data"]["repeats"]
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    preflight.check_workdir(small_config(), tmp_path)
+    with pytest.raises(UserError, match="config.data.repeats is 1 there and 2 now"):
+        preflight.check_workdir(small_config(**{"data.repeats": 2}), tmp_path)
+
+
+def test_the_room_that_checkpoints_need(tmp_path, monkeypatch):
+    """A state of 10,000 bytes, 2 newest, the best and one being written: 40,000 bytes."""
+    shapes, config = {"w": jax.ShapeDtypeStruct((2500,), np.float32)}, small_config()
+    for free in (39_999, 40_000):
+        monkeypatch.setattr(preflight.shutil, "disk_usage", lambda _, free=free: types.SimpleNamespace(free=free))
+        if free < 40_000:
+            with pytest.raises(UserError, match="need 0.0 MiB"):
+                preflight.check_disk(shapes, config, tmp_path / "not" / "yet")
+        else:
+            preflight.check_disk(shapes, config, tmp_path / "not" / "yet")
+
+
+def test_problems_are_collected():
+    problems = Problems()
+    problems.refuse()
+    for text in ("one", "two"):
+        with problems.noted():
+            raise UserError(text)
+    with pytest.raises(ValueError), problems.noted():
+        raise ValueError  # a bug is not a mistake of the user
+    with pytest.raises(UserError, match="^one\ntwo$"):
+        problems.refuse()
+
+
+def test_the_defaults_are_in_range_and_every_range_is_of_a_key():
+    assert RANGES.keys() <= dict(flatten(default_config())).keys()
+    assert out_of_range(default_config()) == []
+
+
+@given(st.sampled_from(sorted(RANGES)), st.floats() | st.integers(-(2**70), 2**70).map(float))
+def test_ranges_hold_their_ends(path, value):
+    """Against plain comparisons written out from the notation of intervals."""
+    config = default_config()
+    with config.unlocked(), config.ignore_type():
+        config.update_from_flattened_dict({path: value})
+    (low, high), first, last = map(float, RANGES[path][1:-1].split(",")), RANGES[path][0], RANGES[path][-1]
+    inside = low < value < high or (first == "[" and value == low) or (last == "]" and value == high)
+    assert (out_of_range(config) == []) == inside
+
+
+@given(st.sampled_from([path for path, _ in flatten(default_config()) if len(path.rpartition(".")[2]) > 5]), st.data())
+def test_a_letter_left_out_of_a_key_is_found(path, data):
+    section, _, key = path.rpartition(".")
+    where = data.draw(st.integers(1, len(key) - 1))
+    wrong = f"{section}.{key[:where]}{key[where + 1 :]}".strip(".")
+    if wrong in dict(flatten(default_config())):
+        return
+    message = unknown_key(wrong)
+    assert f"config.{wrong} does not exist; did you mean config.{path}?" == message
+
+
+@given(st.sampled_from(["seed", "schedule.peak", "optim.nesterov", "data.mean", "duration"]), st.data())
+def test_a_value_survives_the_command_line(path, data):
+    kinds = {
+        "seed": st.integers(), "schedule.peak": st.floats(allow_nan=False), "optim.nesterov": st.booleans(),
+        "data.mean": st.lists(st.floats(0, 1)).map(tuple), "duration": st.text("abc 019%.,'\"()[]=-\\é", max_size=20),
+    }  # fmt: skip
+    value, config = data.draw(kinds[path]), default_config()
+    config_file.override(config, [(path, str(value))])
+    assert dict(flatten(config))[path] == value

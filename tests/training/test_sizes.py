@@ -1,0 +1,154 @@
+"""Progressive resizing (config.data.sizes): what the net sees at which step, restarts, and mistakes."""
+
+import dataclasses
+import functools
+
+import jax
+import numpy as np
+import pytest
+from fixtures.toys import ConvNet
+from PIL import Image
+
+from jaxcls import augment
+from jaxcls.augment.base import Context
+from jaxcls.checkpoints import view
+from jaxcls.defaults import default_config
+from jaxcls.errors import UserError
+from jaxcls.settings import config_file
+from jaxcls.state import Aux
+from jaxcls.tasks.supervised import Supervised
+from jaxcls.training import build, loop
+from jaxcls.training.feed import ChangingFeed
+
+
+class Watched(Supervised):
+    """Records the side of the pictures as a metric and as the order of compilations."""
+
+    def __init__(self, compiled):
+        super().__init__(ConvNet(num_classes=4, features=2, batch_norm=False))
+        self.compiled = compiled
+
+    def loss(self, params, state, batch, rng):
+        side = batch["image"].shape[1]
+        self.compiled.append(side)
+        loss, aux = super().loss(params, state, batch, rng)
+        return loss, Aux(aux.model_state, aux.count, {**aux.metrics, "side": (side * aux.count, aux.count)})
+
+
+def make_config(sizes, **settings):
+    config = default_config()
+    config.data.name, config.data.validation, config.data.workers = "synthetic/64x8x1x4", 0.25, 0
+    config.data.sizes, config.data.augment = sizes, ("crop(8, pad=1)",)
+    config.model.name, config.model.fields = "simple_cnn_16_32", {"channels": (3, 4), "hidden": 5}
+    config.batch_size, config.duration, config.parallel.devices = 16, "8 steps", 1
+    config.eval.every = config.checkpoint.every = "4 steps"
+    config.schedule.name, config.schedule.peak = "constant", 0.1
+    for key, value in settings.items():
+        config.data[key] = value
+    return config
+
+
+def make_job(monkeypatch, sizes, **settings):
+    """A job of a task that records the sides it sees, and the list of those that were traced."""
+    traced = []
+    monkeypatch.setattr(build, "Supervised", lambda *args, **options: Watched(traced))
+    return build.build(make_config(sizes, **settings)), traced
+
+
+@pytest.mark.parametrize("memory", [2**20, 0], ids=["memory", "stream"])
+def test_pictures_have_their_size_from_the_right_step_on(monkeypatch, memory):
+    """And every size is compiled once, when it begins."""
+    job, traced = make_job(monkeypatch, ("25%: 4", "50%: 6"), device_memory=memory)
+    feed, state, sides = job.train_feed(), job.parallel.replicate(job.init_state()), []
+    assert isinstance(feed, ChangingFeed)
+    for step in range(8):
+        state, values, _ = feed(state, step, 8)
+        sides.append(float(values["side"][0] / values["side"][1]))
+        assert len(dict.fromkeys(traced)) == 1 + (step >= 2) + (step >= 4)
+    feed.close()
+    assert sides == [8, 8, 4, 4, 6, 6, 6, 6]
+
+
+def test_a_call_of_many_steps_ends_where_the_size_changes(monkeypatch):
+    told = []
+
+    def feed_of(side):
+        return lambda state, step, stop: (state, told.append((side, step, stop)), stop - step)
+
+    feed = ChangingFeed([(0, Closing(feed_of(4))), (3, Closing(feed_of(6))), (7, Closing(feed_of(8)))])
+    step = 0
+    while step < 9:
+        step += feed(None, step, 9)[2]
+    assert told == [(4, 0, 3), (6, 3, 7), (8, 7, 9)]
+    assert [inner.closed for inner in feed.feeds] == [True, True, False]
+
+
+class Closing:
+    def __init__(self, call):
+        self.call, self.closed = call, False
+
+    def __call__(self, *args):
+        return self.call(*args)
+
+    def close(self):
+        self.closed = True
+
+
+def test_a_restart_in_any_size_changes_no_bit(tmp_path, monkeypatch):
+    job, _ = make_job(monkeypatch, ("0%: 4", "4 steps: 6"))
+    assert len(job.phases) == 2 and job.task is job.phases[-1][1]
+    results = loop.fit(job, tmp_path / "whole")
+    for stop in (4, 8):
+        loop.fit(dataclasses.replace(job, total_steps=stop), tmp_path / "twice")
+    left, right = (view.read_arrays(view.find_step(tmp_path / name)) for name in ("whole", "twice"))
+    assert left.keys() == right.keys()
+    assert not [name for name in left if left[name].tobytes() != right[name].tobytes()]
+    assert results["test"]["count"] == 16  # evaluated in the size of the evaluation
+
+
+def test_the_resize_is_pillows_and_comes_before_mixing():
+    """With the antialiased bilinear filter; what mixes runs on the small pictures."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (4, 12, 9, 3)).astype(np.uint8)
+    batch = {"image": images, "label": np.arange(4, dtype=np.int32)}
+    calls = [augment.parse(spec) for spec in ("flip(0)", "mixup(0.4) | cutmix(1.0)", "cutout(2)")]
+    assert [call[0] for call in augment.shrunk(calls, 6)] == ["flip", "resize", augment.ONE_OF, "cutout"]
+    transform = augment.device_transform(augment.shrunk(calls[:1], 6), random=True, context=Context(4))
+    out = jax.jit(functools.partial(transform, jax.random.split(jax.random.key(0), 4)))(batch)["image"]
+    expected = [np.asarray(Image.fromarray(x).resize((6, 8), Image.Resampling.BILINEAR)) for x in images]
+    np.testing.assert_allclose(np.asarray(out) * 255, np.stack(expected), atol=1.01)
+
+
+@pytest.mark.parametrize(
+    "sizes, words",
+    [
+        (("224",), "must be 'DURATION: SIDE'"),
+        (("50%: big",), "must be 'DURATION: SIDE'"),
+        (("50%: 0",), "must be 'DURATION: SIDE'"),
+        (("50%: 4", "25%: 6"), "in their order"),
+        (("8 steps: 6",), "step 8 of 8"),
+        (("soon: 6",), "write it as '500 steps'"),
+    ],
+)
+def test_mistakes_are_named(sizes, words):
+    with pytest.raises(UserError, match="config.data.sizes") as raised:
+        build.build(make_config(sizes))
+    assert words in str(raised.value)
+
+
+def test_a_size_that_does_not_fit_the_model_is_refused_before_anything_compiles(tmp_path):
+    config = make_config(("0%: 28", "50%: 20"), name="synthetic/64x28x1x4", augment=())
+    config.model.name, config.model.fields = "lenet5", {}
+    with pytest.raises(UserError, match="config.data.sizes .* takes pictures of 28x28 or 32x32, not 20x20"):
+        loop.fit(build.build(config), tmp_path)
+
+
+def test_several_sizes_may_stand_in_one_text_as_on_the_command_line():
+    config = make_config(())
+    config_file.override(config, [("data.sizes", "0%: 4, 50%: 6")])
+    assert [step for step, _ in build.build(config).phases] == [0, 4]
+
+
+def test_without_sizes_there_is_one_task():
+    job = build.build(make_config(()))
+    assert job.phases == () and not isinstance(job.train_feed(), ChangingFeed)
