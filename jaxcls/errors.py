@@ -1,6 +1,8 @@
 """The one exception for what a user can cause and mend, and a way to show several of them at once."""
 
 import contextlib
+import difflib
+from collections.abc import Iterable, Iterator
 
 
 class UserError(Exception):
@@ -22,17 +24,23 @@ class Problems:
     """
 
     def __init__(self):
-        self.found = []
+        self.found: list[str] = []
 
     @contextlib.contextmanager
-    def noted(self):
+    def noted(self) -> Iterator[None]:
         """Keeps a UserError that is raised inside."""
         try:
             yield
         except UserError as error:
             self.found.append(str(error))
 
-    def refuse(self):
+    def refuse(self) -> None:
         """Raises UserError if anything was noted."""
         if self.found:
             raise UserError("\n".join(self.found))
+
+
+def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """The end of a message about a word that is not known: "; did you mean 'x'?", or "" where nothing is near."""
+    near = difflib.get_close_matches(str(word), [str(k) for k in known], 1, cutoff)
+    return f"; did you mean {near[0]!r}?" if near else ""
