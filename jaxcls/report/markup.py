@@ -1,35 +1,28 @@
 """HTML and SVG as strings that are escaped exactly once, and the tables and figures of the report made of them."""
 
-import html
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
+
+from markupsafe import Markup, escape
 
 PERCENT = "\N{NO-BREAK SPACE}%"
 VOID = {"br", "col", "hr", "img", "meta"}
 
 
-class Markup(str):
-    """Text that is markup already and is not escaped again."""
-
-    __slots__ = ()
-
-
 def text(value: Any) -> Markup:
-    """A value as markup: Markup stays as it is, anything else is turned into text and escaped; None is nothing."""
-    if isinstance(value, Markup):
-        return value
-    return Markup("" if value is None else html.escape(str(value)))
+    """A value as markup, escaped unless it is Markup; None is nothing."""
+    return Markup("") if value is None else escape(value)
 
 
 def join(parts: Iterable[Any], separator: str = "") -> Markup:
     """The parts one after the other."""
-    return Markup(separator.join(map(text, parts)))
+    return Markup(separator).join(map(text, parts))
 
 
 def tag(name: str, /, *children: Any, **attributes: Any) -> Markup:
     """An element. Attributes are written `class_`, `aria_label`, `viewBox`; one that is None or False is left out."""
     written = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{html.escape(str(value))}"'
+        f' {key.rstrip("_").replace("_", "-")}="{escape(value)}"'
         for key, value in attributes.items()
         if value is not None and value is not False
     )

@@ -19,7 +19,7 @@ from jaxcls.report.svg import Plot, path, thin, ticks
 
 def test_text_is_escaped_once():
     assert tag("p", "a < b", Markup("<b>c</b>"), title='"', class_="x", hidden=None) == (
-        '<p title="&quot;" class="x">a &lt; b<b>c</b></p>'
+        '<p title="&#34;" class="x">a &lt; b<b>c</b></p>'
     )
     assert text(text("&")) == "&amp;"
 
