@@ -1,6 +1,8 @@
 """`python -m jaxcls VERB ...`, the same as `jaxcls VERB ...`."""
 
-from jaxcls.main import cli
+import sys
+
+from jaxcls.cli.command import main
 
 if __name__ == "__main__":
-    cli()
+    sys.exit(main())

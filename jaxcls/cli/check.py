@@ -1,0 +1,34 @@
+"""Looks whether a run could begin, and trains nothing: config, every picture's header, model, schedule, disk.
+
+    jaxcls check --config=finetune --data=pictures --workdir=runs/mine
+
+It takes the arguments of jaxcls train. Seconds; exit status 2 and a line for each problem where there are some.
+"""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jaxcls.cli import devices, run_config
+from jaxcls.cli.train import arguments as arguments
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+SETTINGS = True
+
+
+def run(args: argparse.Namespace) -> None:
+    """Checks."""
+    settings = [*args.settings, *([("data.name", args.data)] if args.data else [])]
+    config, workdir = run_config.read(args.config, args.workdir, settings)
+    devices.set_up(args)
+    check(config, workdir)
+
+
+def check(config: "ConfigDict", workdir: str | Path) -> None:
+    """Raises UserError with a line for each thing that stands against a run."""
+    from jaxcls.training import build, preflight
+
+    preflight.check(build.build(config), workdir, note=print, full=True)
+    print("ready: nothing stands against this run")

@@ -1,0 +1,34 @@
+"""Trains a model, or goes on with a run that was stopped; python -m jaxcls.main does the same.
+
+    jaxcls train --config=finetune --data=pictures --workdir=runs/mine
+    jaxcls train --config=resnet18_cifar10 --config.batch_size=256 --config.schedule.peak=0.2
+    jaxcls train --workdir=runs/mine                      # goes on with the settings of that run
+
+Any key of the config can be set, as --config.key=value; docs/configs.md lists them. CONFIG:tiny is a trial of a config
+that takes seconds to minutes. Ctrl-C or SIGTERM saves the state and stops (exit status 130 or 0); the same command goes
+on from there.
+"""
+
+import argparse
+
+from jaxcls.cli import devices, run_config
+from jaxcls.cli.arguments import add_config
+
+SETTINGS = True
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what the verb takes."""
+    add_config(parser)
+    parser.add_argument("--workdir", metavar="DIR", help="for checkpoints, logs, results; default runs/<config name>")
+    devices.add_processes(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Trains."""
+    settings = [*args.settings, *([("data.name", args.data)] if args.data else [])]
+    config, workdir = run_config.read(args.config, args.workdir, settings)
+    devices.set_up(args)
+    from jaxcls.training import loop
+
+    loop.run(config, workdir)

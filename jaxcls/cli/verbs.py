@@ -1,0 +1,43 @@
+"""The verbs of `jaxcls`, in groups: each is a file of this folder with `arguments(parser)` and `run(args)`."""
+
+GROUPS = {
+    "Train": {
+        "check": "look whether a run could begin: config, pictures, disk",
+        "train": "train, or go on with a run that was stopped",
+        "find-lr": "suggest a learning rate by a short test",
+        "ablate": "run a ladder of configs with several seeds",
+        "configs": "list, show and copy the configs that come with jaxcls",
+        "models": "list the models",
+        "summarize": "a model layer by layer, with counts and speed",
+    },
+    "Measure": {
+        "eval": "evaluate a checkpoint of a run",
+        "report": "write the report of a run",
+        "compare": "tell whether runs differ by more than noise",
+        "calibrate": "fit a temperature, choose thresholds, take costs",
+        "robustness": "measure a run on noise, blur, weather, compression",
+    },
+    "Use": {
+        "predict": "predict the classes of pictures",
+        "inspect": "look into checkpoints, compare and verify them",
+        "average": "average checkpoints of one or several runs",
+        "export": "write the weights of a run for other tools",
+    },
+    "Data": {
+        "prepare": "download and convert a public data set",
+        "clean": "find copies, leaks, outliers and wrong labels in a folder",
+        "show-augment": "show what training does to the pictures",
+        "baseline": "hand-made features with a linear classifier",
+        "probe": "what the features of a frozen net are worth",
+    },
+    "Machine": {
+        "doctor": "versions, devices, extras, cache, disk",
+        "completion": "print the completion script of a shell",
+    },
+}
+VERBS = {verb: text for verbs in GROUPS.values() for verb, text in verbs.items()}
+
+
+def module(verb: str) -> str:
+    """The name of the module that holds a verb."""
+    return f"jaxcls.cli.{verb.replace('-', '_')}"
