@@ -1,6 +1,33 @@
 """Image classification in JAX: from a folder of pictures to a trained and measured model.
 
-Importing this package loads nothing heavy; import the part that you need (`jaxcls.models`, `jaxcls.data`, ...).
+    import jaxcls
+
+    jaxcls.train("finetune", data="pictures", workdir="runs/mine")  # split -> figures
+    predictor = jaxcls.load("runs/mine")  # a checkpoint as a function of pictures
+    jaxcls.models.create("resnet50", num_classes=10)
+
+Nothing heavy is loaded before it is used; docs/python.md goes through a session.
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jaxcls import models as models
+    from jaxcls.api import load as load
+    from jaxcls.api import train as train
+
 __version__ = "0.1.0"
+__all__ = ["__version__", "load", "models", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "models":
+        return importlib.import_module("jaxcls.models")
+    if name in ("load", "train"):
+        return getattr(importlib.import_module("jaxcls.api"), name)
+    raise AttributeError(f"module 'jaxcls' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -16,19 +16,20 @@ MAY = {
     "pytree": "",
     "parallel": "",
     "files": "",
+    "call_strings": "",
     "losses": "",
     "metrics": "",
     "state": "",
     "defaults": "",
-    "settings": "defaults",
+    "settings": "call_strings defaults",
     "logs": "",
-    "data": "",
-    "augment": "data",  # decode, for pictures that come encoded
-    "models": "files pytree",
+    "data": "call_strings",
+    "augment": "call_strings data",  # decode, for pictures that come encoded
+    "models": "call_strings files pytree",
     "optim": "models pytree",
     "checkpoints": "parallel pytree",
     "measure": "checkpoints defaults files logs metrics",
-    "tasks": "checkpoints data files losses metrics models parallel pytree state",
+    "tasks": "call_strings checkpoints data files losses metrics models parallel pytree state",
     "report": "checkpoints defaults files logs measure models",
     "training": "augment checkpoints data defaults files logs losses metrics models optim parallel pytree report "
     "settings state tasks",
@@ -37,7 +38,7 @@ MAY = {
     "corrupt": "augment data files settings tasks training",
     "ablate": "defaults files models settings training",
 }
-TOP = {"cli", "main", "__main__", "__init__"}  # may use everything, and nothing below them uses them
+TOP = {"api", "cli", "main", "__main__", "__init__"}  # may use everything, and nothing below them uses them
 HEAVY = {"matplotlib", "sklearn", "tensorflow_datasets", "grain", "tensorboard", "rich", "orbax", "jax", "flax"}
 
 

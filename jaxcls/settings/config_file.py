@@ -1,7 +1,5 @@
 """Config files and `--config.key=value` settings: loaded, or refused in one line that says where the mistake is."""
 
-import ast
-import difflib
 import inspect
 import re
 import traceback
@@ -11,8 +9,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from jaxcls import call_strings
 from jaxcls.defaults import default_config, flatten, unknown_key
-from jaxcls.errors import UserError
+from jaxcls.errors import UserError, did_you_mean
+from jaxcls.settings import shipped
 
 EXAMPLES = {"get_config": "configs/lenet5_digits.py", "get_ladder": "configs/ladders/fashion_small.py"}
 BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
@@ -44,6 +44,8 @@ def call(name, function, flag="--config="):
     """
     file, colon, arg = str(name).partition(":")
     path = Path(file)
+    if not path.is_file() and path.parent == Path():
+        path = shipped.find(file) or path
     if not file:
         raise UserError(f"{flag.rstrip('=') or 'the file'} is empty; give a file, such as {flag}{EXAMPLES[function]}.")
     if not path.is_file():
@@ -95,7 +97,7 @@ def _convert(path, texts, default):
     node: Any = default
     for key in path.split("."):
         if path.startswith("model.fields."):
-            return _items(texts[-1])[0]
+            return call_strings.literal(texts[-1])
         if not isinstance(node, dict) or key not in node:
             raise UserError(unknown_key(path))
         node = node[key]
@@ -103,7 +105,7 @@ def _convert(path, texts, default):
         inside = f"config.{path}.{next(iter(node))}" if node else f"config.{path}.<field>"
         raise UserError(f"--config.{path} is a section; set one of its keys, such as --{inside}=...")
     if isinstance(node, tuple):
-        return tuple(item for text in texts for item in _items(text, whole=True))
+        return tuple(item for text in texts for item in call_strings.literals(text))
     text = texts[-1]
     try:
         if isinstance(node, bool):
@@ -122,22 +124,6 @@ def _whole(value):
     return int(value)
 
 
-def _items(text, whole=False):
-    """What was typed as Python literals; whatever is none, such as `crop(32, pad=4)`, stays text."""
-    try:
-        tree = ast.parse(text.strip() or "()", mode="eval").body
-    except (SyntaxError, ValueError):
-        return [text]
-
-    def value(node):
-        try:
-            return ast.literal_eval(node)
-        except ValueError:
-            return ast.unparse(node)
-
-    return [value(node) for node in tree.elts] if whole and isinstance(tree, (ast.Tuple, ast.List)) else [value(tree)]
-
-
 def _set(config, path, value):
     *sections, key = path.split(".")
     with config.unlocked():
@@ -150,10 +136,14 @@ def _set(config, path, value):
 def _missing(path, flag):
     if path.is_dir():
         return f"{flag}{path} is a folder; give one of its files, such as {next(path.glob('*.py'), path / 'x.py')}."
-    if not path.parent.is_dir():
-        return f"{flag}{path} does not exist: there is no folder {path.parent}."
-    near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.py")], 1)
-    return f"{flag}{path} does not exist" + (f"; did you mean {path.parent / near[0]}?" if near else ".")
+    if path.parent == Path() and not path.suffix:
+        return f"{flag}{path}: there is no such file or name{shipped.nearest(str(path))}"
+    if path.parent.is_dir() and (near := did_you_mean(str(path), map(str, path.parent.glob("*.py")))):
+        return f"{flag}{path} does not exist{near}"
+    if file := shipped.find(path.name):
+        return f"{flag}{path} does not exist; {flag}{file.stem} comes with jaxcls."
+    folder = "" if path.parent.is_dir() else f": there is no folder {path.parent}"
+    return f"{flag}{path} does not exist{folder}; jaxcls configs lists those that come with it."
 
 
 def _mistake(path, error):

@@ -1,0 +1,79 @@
+"""What `import jaxcls` offers by itself: training and loading, as functions."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jaxcls.errors import UserError
+from jaxcls.types import Figures, PathLike
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+    from jaxcls.predict.predictor import Predictor
+
+
+def load(workdir: PathLike, step: int | None = None) -> "Predictor":
+    """A trained model as a function of pictures: that of a run's best checkpoint, the newest where none is best.
+
+    Args:
+      workdir: folder of a run, or of one step.
+      step: another of its checkpoints.
+
+    Raises:
+      UserError: where there is no checkpoint that can be read.
+    """
+    from jaxcls.predict.predictor import Predictor
+
+    return Predictor.load(workdir, step)
+
+
+def train(
+    config: "str | ConfigDict | None" = None,
+    *,
+    data: str | None = None,
+    workdir: PathLike | None = None,
+    **settings: Any,
+) -> dict[str, Figures]:
+    """Trains, or goes on with a run that was stopped; what `jaxcls train` does.
+
+    Args:
+      config: the name of a config that comes with jaxcls, a file, or a ConfigDict (jaxcls.defaults). None: the one that
+        the run in `workdir` has stored.
+      data: a folder of pictures, or what config.data.name takes.
+      workdir: default runs/<config name>.
+      settings: keys of the config with their values: `batch_size=32`, `optim={"momentum": 0.8}`, or with dots,
+        `**{"optim.momentum": 0.8}`.
+
+    Returns:
+      split -> figures of the final evaluation (accuracy, loss, count, ...).
+
+    Raises:
+      UserError: for a mistake in the config, the data or the settings.
+      Stopped: by SIGTERM or Ctrl-C, once the state is saved.
+    """
+    from ml_collections import ConfigDict
+
+    from jaxcls.cli import arguments, run_config
+    from jaxcls.settings import config_file
+    from jaxcls.training import loop
+
+    if isinstance(config, ConfigDict):
+        if workdir is None:
+            raise UserError("a config that is no file has no name for its workdir; give workdir=...")
+        chosen, folder = config.copy_and_resolve_references(), str(workdir)
+    else:
+        chosen, folder = run_config.read(config, None if workdir is None else str(workdir))
+    if data is not None:
+        settings["data.name"] = arguments.data_name(data)
+    config_file.override(chosen, list(_flat(settings)))
+    return loop.run(chosen, Path(folder))
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """(path, text) of nested settings, as `config_file.override` takes them."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value if isinstance(value, str) else repr(value)
