@@ -1,6 +1,6 @@
 """airbench94 (1,971,640 parameters) on CIFAR-10: 94 % in 9.9 epochs, whole set and epoch on the device.
 
-    python scripts/prepare_data.py cifar10
+    jaxcls prepare cifar10
     python -m jaxcls.main --config=configs/cifar10_fast.py
     python -m jaxcls.main --config=configs/cifar10_fast.py --config.precision=bfloat16      # on a GPU
 

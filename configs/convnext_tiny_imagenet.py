@@ -1,6 +1,6 @@
 """ConvNeXt-T (28,589,128 parameters) on ImageNet-1k: 300 epochs at batch 4096.
 
-    python scripts/prepare_data.py imagenet2012 --manual_dir=DIR
+    jaxcls prepare imagenet2012 --manual-dir=DIR
     python -m jaxcls.main --config=configs/convnext_tiny_imagenet.py
 
 Source: Liu et al. 2022 (arXiv 2201.03545), table 5: AdamW, RandAugment, MixUp or CutMix, erasing, stochastic depth 0.1,

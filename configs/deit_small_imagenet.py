@@ -1,6 +1,6 @@
 """DeiT-S, a ViT-S/16 (22,050,664 parameters) on ImageNet-1k alone: 300 epochs at batch 1008.
 
-    python scripts/prepare_data.py imagenet2012 --manual_dir=DIR
+    jaxcls prepare imagenet2012 --manual-dir=DIR
     python -m jaxcls.main --config=configs/deit_small_imagenet.py
 
 Source: Touvron et al. 2020 (arXiv 2012.12877), table 9: AdamW, RandAugment, MixUp or CutMix, erasing, repeated

@@ -1,6 +1,6 @@
 """MobileNetV2 (3,504,872 parameters) on ImageNet-1k with a ResNet-50 as teacher: 0.7 T^2 KL + 0.3 cross entropy, T = 4.
 
-    python scripts/prepare_data.py imagenet2012 --manual_dir=DIR
+    jaxcls prepare imagenet2012 --manual-dir=DIR
     python -m jaxcls.main --config=configs/distill_mobilenet_v2.py --config.distill.teacher=FILE_OR_WORKDIR
 
 FILE is torchvision's resnet50 or any other in its names; for the workdir of a run of ours also give
@@ -10,7 +10,7 @@ teacher adds at 150 epochs has not been measured by us. Meant for 8 GPUs of 16 G
 CIFAR-100, with a 32x32 ResNet-50 that was trained by `configs/resnet18_cifar10.py` with
 `--config.data.name=tfds/cifar100 --config.data.normalize=cifar100 --config.model.name=resnet50 --workdir=runs/teacher`:
 
-    python scripts/prepare_data.py cifar100
+    jaxcls prepare cifar100
     python -m jaxcls.main --config=configs/distill_mobilenet_v2.py:cifar100 --config.distill.teacher=runs/teacher
 """
 

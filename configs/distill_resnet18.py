@@ -1,6 +1,6 @@
 """ResNet-18 (11,689,512 parameters) on ImageNet-1k with a ResNet-50 as teacher: 0.7 T^2 KL + 0.3 cross entropy, T = 4.
 
-    python scripts/prepare_data.py imagenet2012 --manual_dir=DIR
+    jaxcls prepare imagenet2012 --manual-dir=DIR
     python -m jaxcls.main --config=configs/distill_resnet18.py --config.distill.teacher=FILE_OR_WORKDIR
 
 FILE is torchvision's resnet50 or any other in its names; for the workdir of a run of ours also give
@@ -11,7 +11,7 @@ CIFAR-100 is the last rung of the ladder, with a ResNet-50 that was trained by `
 `--config.data.name=tfds/cifar100 --config.data.normalize=cifar100 --config.model.name=resnet50 --workdir=runs/teacher`
 (79.9 % is published for it alone, so it wants the ladder's other tricks, too):
 
-    python scripts/prepare_data.py cifar100
+    jaxcls prepare cifar100
     python -m jaxcls.main --config=configs/distill_resnet18.py:cifar100 --config.distill.teacher=runs/teacher
 """
 

@@ -1,6 +1,6 @@
 """EfficientNet-B0 (5,288,548 parameters) on ImageNet-1k: 350 epochs at batch 4096, RMSProp as in TensorFlow.
 
-    python scripts/prepare_data.py imagenet2012 --manual_dir=DIR
+    jaxcls prepare imagenet2012 --manual-dir=DIR
     python -m jaxcls.main --config=configs/efficientnet_b0_imagenet.py
 
 Source: Tan and Le 2019 (arXiv 1905.11946), section 5.2, and the authors' code: rate 0.256 times 0.97 every 2.4 epochs,

@@ -10,7 +10,7 @@ docs/results.md). 10 minutes on two busy CPU cores.
 What to try on your own pictures: `--config.optim.freeze=all` trains the head alone, in a third of the time;
 `--config.optim.layer_decay=0.8`; `--config.optim.unfreeze="20%: stage3, 40%: all"`. On the ants and bees, at 128 pixels
 for 12 epochs, neither these nor ten times the rate for the head or colour jitter with erasing differed by more than
-the noise of 153 pictures (docs/results.md). `scripts/probe.py` tells within a minute or two
+the noise of 153 pictures (docs/results.md). `jaxcls probe` tells within a minute or two
 what the frozen features are worth.
 """
 

@@ -1,7 +1,7 @@
 """Industrial inspection: rare defects on grey pictures, by a small multi-scale ResNeXt (1,052,150 parameters).
 
     python -m jaxcls.main --config=configs/inspection.py --config.data.name=folder/PATH --workdir=runs/inspection
-    python scripts/calibrate.py runs/inspection --recall crack=0.95
+    jaxcls calibrate runs/inspection --recall crack=0.95
 
 A ResNeXt of eight blocks (Xie et al. 2016) with a feature pyramid between stages and classifier (Lin et al. 2017), so
 that small scratches and large stains are both seen, at 128 pixels, from scratch, for two CPU cores. The picture is

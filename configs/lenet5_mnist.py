@@ -1,6 +1,6 @@
 """LeNet-5 (61,706 parameters) on MNIST.
 
-python scripts/prepare_data.py mnist
+jaxcls prepare mnist
 python -m jaxcls.main --config=configs/lenet5_mnist.py
 """
 

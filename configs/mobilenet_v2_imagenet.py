@@ -1,6 +1,6 @@
 """MobileNetV2 (3,504,872 parameters) on ImageNet-1k: 300 epochs at batch 256, the recipe of torchvision's weights.
 
-    python scripts/prepare_data.py imagenet2012 --manual_dir=DIR
+    jaxcls prepare imagenet2012 --manual-dir=DIR
     python -m jaxcls.main --config=configs/mobilenet_v2_imagenet.py
 
 Source: torchvision's references/classification: SGD, rate 0.045 times 0.98 every epoch (the paper, Sandler et al. 2018,

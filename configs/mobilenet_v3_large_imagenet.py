@@ -1,6 +1,6 @@
 """MobileNetV3-Large (5,483,032 parameters) on ImageNet-1k: 600 epochs, the recipe of torchvision's weights.
 
-    python scripts/prepare_data.py imagenet2012 --manual_dir=DIR
+    jaxcls prepare imagenet2012 --manual-dir=DIR
     python -m jaxcls.main --config=configs/mobilenet_v3_large_imagenet.py
 
 Source: torchvision's references/classification: RMSProp, rate 0.064 times 0.973 every two epochs, AutoAugment, erasing.

@@ -1,6 +1,6 @@
 """ResNet-18 (3x3 stem, 11,220,132 parameters) on CIFAR-100: pad-4 crop and flip, SGD in steps, 200 epochs.
 
-    python scripts/prepare_data.py cifar100
+    jaxcls prepare cifar100
     python -m jaxcls.main --config=configs/resnet18_cifar100.py
 
 The recipe of weiaicunzai's pytorch-cifar100, which also turns pictures by up to 15 degrees (`rotate(15)`, left out

@@ -1,6 +1,6 @@
 """ResNet-50 (v1.5, 25,557,032 parameters) on ImageNet-1k: 90 epochs at batch 1024, the recipe of Goyal et al. (2017).
 
-    python scripts/prepare_data.py imagenet2012 --manual_dir=DIR   # the folder with the two archives
+    jaxcls prepare imagenet2012 --manual-dir=DIR   # the folder with the two archives
     python -m jaxcls.main --config=configs/resnet50_imagenet.py
 
 Meant for 8 GPUs with 16 GiB or more, or one of 80 GiB or more. Published for this recipe in Flax: 76.3 % after 4.3

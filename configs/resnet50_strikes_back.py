@@ -1,6 +1,6 @@
 """ResNet-50 (25,557,032 parameters) on ImageNet-1k by the procedures A1, A2 and A3 of "ResNet strikes back".
 
-    python scripts/prepare_data.py imagenet2012 --manual_dir=DIR
+    jaxcls prepare imagenet2012 --manual-dir=DIR
     python -m jaxcls.main --config=configs/resnet50_strikes_back.py:a2
 
 `:a3` (or no argument) takes 100 epochs at 160 pixels, `:a2` 300 and `:a1` 600 at 224. Source: Wightman, Touvron and

@@ -1,6 +1,6 @@
 """ResNet-50 (25,557,032 parameters) on ImageNet-1k by torchvision's new recipe: 600 epochs, trained at 176 pixels.
 
-    python scripts/prepare_data.py imagenet2012 --manual_dir=DIR
+    jaxcls prepare imagenet2012 --manual-dir=DIR
     python -m jaxcls.main --config=configs/resnet50_torchvision.py
 
 Source: torchvision's issue #3995, the recipe of the weights IMAGENET1K_V2: TrivialAugment, MixUp or CutMix, erasing,

@@ -1,6 +1,6 @@
 """A beginners' net of two convolutions (12,850,530 parameters) on cats and dogs, 23,262 pictures: 20 epochs.
 
-    python scripts/prepare_data.py cats_vs_dogs
+    jaxcls prepare cats_vs_dogs
     python -m jaxcls.main --config=configs/simple_cnn_cats_vs_dogs.py
 
 70 % of each class are trained on, 15 % choose the checkpoint, 15 % are tested on, once. A recipe of our own, made for

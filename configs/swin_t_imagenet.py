@@ -1,6 +1,6 @@
 """Swin-T (28,288,354 parameters) on ImageNet-1k: 300 epochs at batch 1024.
 
-    python scripts/prepare_data.py imagenet2012 --manual_dir=DIR
+    jaxcls prepare imagenet2012 --manual-dir=DIR
     python -m jaxcls.main --config=configs/swin_t_imagenet.py
 
 Source: Liu et al. 2021 (arXiv 2103.14030), appendix A2.1, and the authors' code (gradients clipped at 5). Published:

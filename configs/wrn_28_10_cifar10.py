@@ -1,6 +1,6 @@
 """WRN-28-10 (36,479,194 parameters) on CIFAR-10: crop with reflected borders and flip, SGD in steps, 200 epochs.
 
-    python scripts/prepare_data.py cifar10
+    jaxcls prepare cifar10
     python -m jaxcls.main --config=configs/wrn_28_10_cifar10.py
 
 Source: Zagoruyko and Komodakis 2016 (arXiv 1605.07146), section 3, and the authors' code. Published: 96.0 %, with

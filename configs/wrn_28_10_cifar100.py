@@ -1,6 +1,6 @@
 """WRN-28-10 (36,536,884 parameters) on CIFAR-100: crop with reflected borders and flip, SGD in steps, 200 epochs.
 
-    python scripts/prepare_data.py cifar100
+    jaxcls prepare cifar100
     python -m jaxcls.main --config=configs/wrn_28_10_cifar100.py
 
 Source: Zagoruyko and Komodakis 2016 (arXiv 1605.07146), section 3, and the authors' code. Published: 80.75 %, with

@@ -61,7 +61,7 @@ def load(
     Args:
       name: one of
         `digits`: scikit-learn's 1,797 8x8 digits, grey;
-        `tfds/<name>`: a set that `scripts/prepare_data.py <name>` has prepared. Small ones with pictures of one size
+        `tfds/<name>`: a set that `jaxcls prepare <name>` has prepared. Small ones with pictures of one size
         are decoded into memory; others yield encoded bytes. Where a set has a validation split but no test split
         (ImageNet), that validation split is the test set;
         `folder/<path>`: sub-folders per class, see `jaxcls.data.folder`. A relative path counts from data_dir;

@@ -30,6 +30,7 @@ _NAMES = {
         tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm""",
 }
 CLASSES = {name: tuple(word.replace("Ankle_", "Ankle ") for word in names.split()) for name, names in _NAMES.items()}
+TENSORFLOW = "pip install 'tensorflow-cpu>=2.21,<2.22'"
 
 
 class TfdsSource:
@@ -65,7 +66,7 @@ class TfdsSource:
     def labels(self) -> np.ndarray:
         """int32 [n]. Read from all records once (minutes for ImageNet), then kept beside the records.
 
-        `scripts/prepare_data.py` does that. Where the records' folder cannot be written, they are kept in the user's
+        `jaxcls prepare` does that. Where the records' folder cannot be written, they are kept in the user's
         cache.
         """
         user = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "jaxcls"
@@ -144,7 +145,7 @@ def builder(name: str, data_dir: str | Path | None = None):
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         raise UserError(f"tfds/{name}: tensorflow-datasets has no set of this name{hint}") from error
     except ModuleNotFoundError as error:
-        remedy = "pip install -e '.[tf]'" if "tensorflow" in str(error) else "install what is missing"
+        remedy = TENSORFLOW if "tensorflow" in str(error) else "install what is missing"
         raise UserError(f"tfds/{name}: {' '.join(str(error).split())}; {remedy}") from error
     except (ValueError, AssertionError) as error:
         raise UserError(f"tfds/{name}: {' '.join(str(error).split())}") from error
@@ -157,8 +158,8 @@ def formats(prepared) -> set[str]:
 
 def command(name: str, data_dir: str | Path | None) -> str:
     """The command line that prepares a set."""
-    where = f" --data_dir={shlex.quote(str(data_dir))}" if data_dir else ""
-    return f"python scripts/prepare_data.py {shlex.quote(name)}{where}"
+    where = f" --data-dir={shlex.quote(str(data_dir))}" if data_dir else ""
+    return f"jaxcls prepare {shlex.quote(name)}{where}"
 
 
 def _readable(name: str, data_dir: str | Path | None):

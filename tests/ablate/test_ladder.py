@@ -29,7 +29,7 @@ def write(tmp_path, body="b.batch_size = 64", returned="[('a', a), ('+ b', b)]")
 
 @pytest.mark.parametrize("path", LADDERS, ids=lambda path: path.stem)
 def test_docstring_of_a_ladder_gives_the_command(path):
-    assert f"python scripts/ablate.py configs/ladders/{path.name}" in path.read_text().split('"""')[1]
+    assert f"jaxcls ablate configs/ladders/{path.name}" in path.read_text().split('"""')[1]
 
 
 @pytest.mark.parametrize("arg", ["", "tiny"])

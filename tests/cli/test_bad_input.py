@@ -312,7 +312,7 @@ def test_labels_out_of_range_and_a_class_without_examples(refused, config, monke
 
 def test_a_set_that_is_not_prepared_names_the_command(refused, config, tmp_path):
     text = refused(f"--config={config}", "--config.data.name=tfds/mnist", f"--config.data.dir={tmp_path}")
-    assert f"get it with: python scripts/prepare_data.py mnist --data_dir={tmp_path}" in text
+    assert f"get it with: jaxcls prepare mnist --data-dir={tmp_path}" in text
 
 
 def test_a_workdir_that_cannot_be_one(refused, config, tmp_path):

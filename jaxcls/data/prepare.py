@@ -1,21 +1,12 @@
-"""Downloads a data set and prepares it for jaxcls.
+"""Downloads a data set or converts one, so that `tfds/<name>` can be read without TensorFlow."""
 
-    python scripts/prepare_data.py cifar10 [--data_dir=DIR]
-    python scripts/prepare_data.py imagenet2012 --manual_dir=DIR   (with ILSVRC2012_img_{train,val}.tar in it)
-    python scripts/prepare_data.py --list
-
-tensorflow-datasets downloads, checks and writes the set as ArrayRecord, which `tfds/<name>` then reads without
-TensorFlow. DIR is $TFDS_DATA_DIR or ~/tensorflow_datasets if not given. A set that is there already is left alone; one
-that is there as TFRecord is converted beside it. Exit status: 0 done, 2 not possible, with one line that says why.
-"""
-
-import argparse
 import logging
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from jaxcls.cli.entry import entry_point
+from jaxcls.data import tfds_source
 from jaxcls.errors import UserError
 
 # name: pictures, their size, classes, MiB to download, MiB on disk, as in tensorflow-datasets' catalogue.
@@ -31,24 +22,6 @@ USUAL = {
     "imagenet2012": (1_331_167, "any", 1000, 147_476, 159_580),
 }
 IMAGENET = ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar")
-
-
-@entry_point
-def main(argv: list[str] | None = None) -> int:
-    """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", nargs="?", help="a data set of tensorflow-datasets, or tfds/<name>")
-    parser.add_argument("--data_dir", help="where sets are kept")
-    parser.add_argument("--manual_dir", help="folder with archives that have to be downloaded by hand (ImageNet)")
-    parser.add_argument("--list", action="store_true", help="show the usual sets and their sizes")
-    args = parser.parse_args(argv)
-    if args.list:
-        print(table())
-        return 0
-    if not args.name:
-        parser.error("name a data set, or use --list")
-    prepare(args.name.removeprefix("tfds/"), args.data_dir, args.manual_dir)
-    return 0
 
 
 def table() -> str:
@@ -74,8 +47,6 @@ def prepare(name: str, data_dir: str | None = None, manual_dir: str | None = Non
     Raises:
       UserError: unknown set, no network, missing archives, TensorFlow needed but not installed, disk full.
     """
-    from jaxcls.data import tfds_source
-
     builder = tfds_source.builder(name, data_dir)
     formats = tfds_source.formats(builder)
     if "array_record" in formats:
@@ -99,7 +70,7 @@ def prepare(name: str, data_dir: str | None = None, manual_dir: str | None = Non
     print(f"{name} is prepared in {builder.data_dir} ({time.time() - start:.0f} s); its name in a config: tfds/{name}")
 
 
-def _download(builder, manual_dir: str | None) -> None:
+def _download(builder: Any, manual_dir: str | None) -> None:
     import tensorflow_datasets as tfds
 
     if manual_dir and builder.name == "imagenet2012":
@@ -111,7 +82,7 @@ def _download(builder, manual_dir: str | None) -> None:
     builder.download_and_prepare(download_config=config, file_format="array_record")
 
 
-def _convert(builder) -> None:
+def _convert(builder: Any) -> None:
     from tensorflow_datasets.scripts.cli import convert_format_utils
 
     convert_format_utils.convert_dataset(
@@ -127,7 +98,7 @@ def _convert(builder) -> None:
     )
 
 
-def _run(name: str, work) -> None:
+def _run(name: str, work: Callable[[], None]) -> None:
     """Calls work; what a user can do about its failure becomes one line."""
     import requests
     import tensorflow_datasets as tfds
@@ -136,14 +107,13 @@ def _run(name: str, work) -> None:
         work()
     except ImportError as error:
         if "tensorflow" in str(error).lower():
-            raise UserError(
-                f"preparing {name} needs TensorFlow (reading it will not): pip install -e '.[tf]'"
-            ) from error
+            remedy = tfds_source.TENSORFLOW
+            raise UserError(f"preparing {name} needs TensorFlow (reading it will not): {remedy}") from error
         raise UserError(f"preparing {name} needs the package {error.name}: pip install {error.name}") from error
     except (requests.exceptions.ConnectionError, requests.exceptions.Timeout) as error:
         raise UserError(
             f"{name} could not be downloaded: no connection. Check the network or the proxy (HTTPS_PROXY), or run "
-            "this same command on another machine and copy its data_dir here"
+            "this same command on another machine and copy its --data-dir here"
         ) from error
     except (requests.exceptions.RequestException, tfds.download.DownloadError) as error:
         raise UserError(f"{name} could not be downloaded: {' '.join(str(error).split())}; try again later") from error
@@ -159,8 +129,4 @@ def _by_hand(name: str) -> str:
     where = "its archives (which ones, its page in the catalogue of tensorflow-datasets says)"
     if name.startswith("imagenet2012"):
         where = f"{' and '.join(IMAGENET)} (from image-net.org, after registration)"
-    return f"{name} has to be downloaded by hand: put {where} into a folder and run this with --manual_dir=FOLDER"
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return f"{name} has to be downloaded by hand: put {where} into a folder and run this with --manual-dir=FOLDER"
