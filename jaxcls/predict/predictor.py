@@ -187,7 +187,7 @@ class Predictor:
             colour = "grey" if c == 1 else "colour"
             yield f"trained on {data}: pictures are squeezed to {w}x{h} pixels ({colour}) and should look like its own"
         if self.decision is None:
-            yield "probabilities are not calibrated; scripts/calibrate.py does that, and chooses thresholds"
+            yield "probabilities are not calibrated; jaxcls calibrate does that, and chooses thresholds"
 
 
 def _config(stored):
@@ -223,7 +223,7 @@ def _decision(folder, classes):
     if found and [str(name) for name in found["classes"]] != [str(name) for name in classes]:
         raise UserError(
             f"{decisions.path(Path(folder).parents[1], int(folder.name))} is of other classes; make it anew with "
-            "scripts/calibrate.py"
+            "jaxcls calibrate"
         )
     return found
 

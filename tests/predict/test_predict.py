@@ -1,7 +1,6 @@
-"""Prediction from a checkpoint gives what the run's own evaluation gives; the script survives what users feed it."""
+"""Prediction from a checkpoint gives what the run's own evaluation gives; the command survives what users feed it."""
 
 import csv
-import importlib
 import io
 import json
 import os
@@ -17,22 +16,17 @@ import pytest
 from PIL import Image
 
 from jaxcls.checkpoints.store import Checkpoints
+from jaxcls.cli.command import main
 from jaxcls.defaults import default_config
 from jaxcls.errors import UserError
+from jaxcls.predict import reading
 from jaxcls.predict.predictor import Predictor
 from jaxcls.settings.config_file import load
 from jaxcls.settings.reader import Reader
-from jaxcls.training import build, evaluate, preflight
+from jaxcls.training import build, evaluate, predictions, preflight
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ("cat", "dog", "owl")
-
-
-@pytest.fixture(scope="module")
-def script():
-    sys.path.insert(0, str(ROOT / "scripts"))
-    yield importlib.import_module("predict")
-    sys.path.remove(str(ROOT / "scripts"))
 
 
 def make_folder(root, each=4, seed=0):
@@ -72,9 +66,9 @@ def make_run(workdir, config):
     checkpoints = Checkpoints(workdir)
     checkpoints.save(job.parallel.replicate(state), meta)
     checkpoints.close()
-    _, predictions = evaluate.evaluate(job.eval_feed("test"), job.parallel.replicate(state))
-    evaluate.save_predictions(workdir, "test", 0, predictions)
-    return job, predictions
+    _, stored = evaluate.evaluate(job.eval_feed("test"), job.parallel.replicate(state))
+    predictions.save(workdir, "test", 0, stored)
+    return job, stored
 
 
 @pytest.fixture(scope="module")
@@ -107,8 +101,8 @@ def files(run):
     return [pictures / job.sources["test"][int(row)]["id"] for row in predictions["index"]]
 
 
-def json_rows(script, capsys, *arguments, status=0):
-    assert script.main([*map(str, arguments), "--format", "jsonl"]) == status
+def json_rows(capsys, *arguments, status=0):
+    assert main(["predict", *map(str, arguments), "--format", "jsonl"]) == status
     out, err = capsys.readouterr()
     return [json.loads(line) for line in out.splitlines()], err
 
@@ -129,8 +123,8 @@ def test_the_size_of_the_batch_does_not_matter(run, predictor, n):
     assert np.allclose(found, run[3]["logits"][:n], rtol=1e-5, atol=1e-5)
 
 
-def test_the_script_gives_their_probabilities_in_the_order_of_the_input(run, script, capsys):
-    rows, err = json_rows(script, capsys, run[1], *files(run), "--batch", 4, "--top", 2)
+def test_the_command_gives_their_probabilities_in_the_order_of_the_input(run, capsys):
+    rows, err = json_rows(capsys, run[1], *files(run), "--batch", 4, "--top", 2)
     assert [row["path"] for row in rows] == list(map(str, files(run)))
     expected = softmax(run[3]["logits"])
     for row, p in zip(rows, expected, strict=True):
@@ -140,7 +134,7 @@ def test_the_script_gives_their_probabilities_in_the_order_of_the_input(run, scr
 
 
 @pytest.mark.slow
-def test_a_run_of_the_configs_is_predicted_as_it_was_evaluated(tmp_path, script, capsys):
+def test_a_run_of_the_configs_is_predicted_as_it_was_evaluated(tmp_path, capsys):
     from jaxcls.training import loop
 
     pictures = make_folder(tmp_path / "pictures", each=16)
@@ -151,13 +145,13 @@ def test_a_run_of_the_configs_is_predicted_as_it_was_evaluated(tmp_path, script,
     split = build.build(config).sources["test"]
     step = json.loads((tmp_path / "run/results.json").read_text())["test"]["step"]
     stored = np.load(tmp_path / f"run/eval/test-{step}.npz")
-    rows, _ = json_rows(script, capsys, tmp_path / "run", *(pictures / split[int(i)]["id"] for i in stored["index"]))
+    rows, _ = json_rows(capsys, tmp_path / "run", *(pictures / split[int(i)]["id"] for i in stored["index"]))
     calibration = json.loads((tmp_path / f"run/calibration/{step}.json").read_text())
     expected = softmax(stored["logits"], calibration["temperature"])
     assert np.allclose([row["probability"] for row in rows], expected.max(axis=1), atol=1e-5)
 
 
-def test_a_stored_calibration_and_its_thresholds_are_used(run, script, capsys, tmp_path):
+def test_a_stored_calibration_and_its_thresholds_are_used(run, capsys, tmp_path):
     workdir = tmp_path / "run"
     shutil.copytree(run[1], workdir)
     expected = softmax(run[3]["logits"], 2.5)
@@ -169,7 +163,7 @@ def test_a_stored_calibration_and_its_thresholds_are_used(run, script, capsys, t
     }  # fmt: skip
     (workdir / "calibration").mkdir()
     (workdir / "calibration/0.json").write_text(json.dumps(decision))
-    rows, err = json_rows(script, capsys, workdir, *files(run))
+    rows, err = json_rows(capsys, workdir, *files(run))
     others = np.where(np.arange(3) == rarest, -1, expected).argmax(axis=1)
     answers = np.where(expected[:, rarest] >= limit - 1e-9, rarest, others)
     safe = np.abs(expected[:, rarest] - limit) > 1e-6
@@ -179,7 +173,7 @@ def test_a_stored_calibration_and_its_thresholds_are_used(run, script, capsys, t
     assert "temperature 2.5" in err and "thresholds decide" in err
     decision["classes"] = ["a", "b", "c"]
     (workdir / "calibration/0.json").write_text(json.dumps(decision))
-    assert script.main([str(workdir), str(files(run)[0])]) == 2
+    assert main(["predict", str(workdir), str(files(run)[0])]) == 2
     assert "of other classes" in capsys.readouterr().err
 
 
@@ -246,9 +240,9 @@ def mixed(run, tmp_path):
     return root, ["a.jpg", "c.jpg", "b/1.png", "b/2.png", "b/deep/3.webp"]
 
 
-def test_broken_pictures_are_reported_and_passed_over(run, mixed, script, capsys):
+def test_broken_pictures_are_reported_and_passed_over(run, mixed, capsys):
     root, order = mixed
-    rows, err = json_rows(script, capsys, run[1], root, root / "gone.jpg", root / "notes.txt", "--batch", 2)
+    rows, err = json_rows(capsys, run[1], root, root / "gone.jpg", root / "notes.txt", "--batch", 2)
     assert [row["path"] for row in rows] == [*(f"{root}/{x}" for x in order), f"{root}/gone.jpg", f"{root}/notes.txt"]
     assert ["error" in row for row in rows] == [False, True, True, False, False, True, True]
     assert rows[0]["probability"] == pytest.approx(rows[3]["probability"], abs=1e-6)
@@ -256,11 +250,11 @@ def test_broken_pictures_are_reported_and_passed_over(run, mixed, script, capsys
     assert "3 predicted, 4 could not be read" in err and f"skipped {root}/gone.jpg: there is no such file" in err
 
 
-def test_csv_has_a_column_for_everything_and_goes_to_a_file(run, mixed, script, capsys, tmp_path):
+def test_csv_has_a_column_for_everything_and_goes_to_a_file(run, mixed, capsys, tmp_path):
     root, order = mixed
     out = tmp_path / "new/answers.csv"
     arguments = [str(run[1]), str(root), "--out", str(out), "--top", "9", "--heatmaps", str(tmp_path / "maps")]
-    assert script.main(arguments) == 0
+    assert main(["predict", *arguments]) == 0
     assert not capsys.readouterr().out
     rows = list(csv.DictReader(out.open(newline="")))
     assert [os.path.relpath(row["path"], root) for row in rows] == order
@@ -282,27 +276,27 @@ def test_the_left_half_of_a_heat_map_is_the_picture_as_the_model_sees_it(run, pr
     assert predictor.explains == "Grad-CAM"
 
 
-def test_the_table_has_a_line_for_each_picture(run, mixed, script, capsys):
+def test_the_table_has_a_line_for_each_picture(run, mixed, capsys):
     root, order = mixed
-    assert script.main([str(run[1]), f"{root}/b/*.png", str(root / "a.jpg")]) == 0
+    assert main(["predict", str(run[1]), f"{root}/b/*.png", str(root / "a.jpg")]) == 0
     header, *lines = capsys.readouterr().out.splitlines()
     assert header.split()[:3] == ["class", "probability", "picture"]
     assert [line.split()[2] for line in lines] == [f"{root}/b/1.png", f"{root}/b/2.png", f"{root}/a.jpg"]
     assert lines[0].endswith("could not be read") and lines[1].split()[0] in CLASSES
 
 
-def test_paths_come_from_stdin_and_need_not_be_utf8(run, mixed, script, capsys, monkeypatch, tmp_path):
+def test_paths_come_from_stdin_and_need_not_be_utf8(run, mixed, capsys, monkeypatch, tmp_path):
     root, _ = mixed
     strange = os.fsdecode(os.fsencode(root) + b"/\xff,\n.jpg")
     shutil.copy(root / "a.jpg", strange)
     monkeypatch.setattr(sys, "stdin", io.StringIO(f"{root}/a.jpg\n\n{root}/b\n"))
-    rows, _ = json_rows(script, capsys, run[1], "-", strange)
+    rows, _ = json_rows(capsys, run[1], "-", strange)
     assert [row["path"] for row in rows][-1] == strange and len(rows) == 5
     out = tmp_path / "out.csv"
-    assert script.main([str(run[1]), strange, "--out", str(out)]) == 0
+    assert main(["predict", str(run[1]), strange, "--out", str(out)]) == 0
     with open(out, newline="", errors="surrogateescape") as file:
         assert next(csv.DictReader(file))["path"] == strange
-    assert script.main([str(run[1]), strange]) == 0
+    assert main(["predict", str(run[1]), strange]) == 0
     assert "/?,?.jpg" in capsys.readouterr().out
 
 
@@ -316,10 +310,10 @@ def test_paths_come_from_stdin_and_need_not_be_utf8(run, mixed, script, capsys, 
         (["{run}", "x.jpg", "--out", "{empty}"], 2, "--out {empty} can't be written"),
     ],
 )
-def test_what_cannot_be_done_ends_with_a_line_and_a_status(run, script, capsys, tmp_path, arguments, status, message):
+def test_what_cannot_be_done_ends_with_a_line_and_a_status(run, capsys, tmp_path, arguments, status, message):
     (tmp_path / "empty").mkdir()
     names = {"run": run[1], "empty": tmp_path / "empty"}
-    assert script.main([a.format(**names) for a in arguments]) == status
+    assert main(["predict", *(a.format(**names) for a in arguments)]) == status
     err = capsys.readouterr().err
     assert message.format(**names) in err and "Traceback" not in err
 
@@ -332,7 +326,7 @@ def test_a_damaged_checkpoint_is_refused(run, tmp_path):
         Predictor.load(tmp_path / "run")
 
 
-def test_reading_ahead_keeps_the_order_and_never_holds_more_than_it_may(script):
+def test_reading_ahead_keeps_the_order_and_never_holds_more_than_it_may():
     held, most, lock = 0, 0, threading.Lock()
 
     def work(i):
@@ -343,16 +337,16 @@ def test_reading_ahead_keeps_the_order_and_never_holds_more_than_it_may(script):
         return i
 
     found = []
-    for i in script.ahead(work, iter(range(200)), threads=4, most=8):
+    for i in reading.ahead(work, iter(range(200)), threads=4, most=8):
         found.append(i)
         with lock:
             held -= 1
     assert found == list(range(200)) and most <= 8
 
 
-def test_batches_have_the_size_in_good_pictures_and_do_not_wait_for_ever_for_them(script):
-    entries = [(str(i), None if 10 <= i < 40 else i, None) for i in range(50)]
-    parts = list(script.batches(iter(entries), 4))
+def test_batches_have_the_size_in_good_pictures_and_do_not_wait_for_ever_for_them():
+    entries = [reading.Picture(str(i), None if 10 <= i < 40 else i, None) for i in range(50)]
+    parts = list(reading.batches(iter(entries), 4))
     assert [entry for _, batch in parts for entry in batch] == entries
     assert [number for number, _ in parts] == list(np.cumsum([0, *(len(batch) for _, batch in parts)])[:-1])
     assert max(len(batch) for _, batch in parts) == 16
@@ -362,8 +356,7 @@ def test_batches_have_the_size_in_good_pictures_and_do_not_wait_for_ever_for_the
 def test_a_signal_waits_for_the_end_of_a_write_and_then_ends_the_process(tmp_path):
     program = f"""
 import os, signal, sys
-sys.path.insert(0, {str(ROOT / "scripts")!r})
-from predict_progress import Interruption
+from jaxcls.predict.progress import Interruption
 with Interruption() as interruption, open({str(tmp_path / "rows")!r}, "w") as file:
     interruption.closing = lambda: print("closed", flush=True)
     with interruption.held_off():

@@ -1,4 +1,4 @@
-"""Progress on stderr, and an end at Ctrl-C that cuts no row, for scripts/predict.py."""
+"""Progress on stderr, and an end at Ctrl-C that cuts no row."""
 
 import contextlib
 import os
@@ -6,6 +6,8 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from typing import Any
 
 LINE_SECONDS = 10.0  # how often a line of progress is printed where there is no terminal
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
@@ -18,21 +20,23 @@ class Interruption:
     comes out as some other exception.
     """
 
-    def __init__(self):
-        self.closing = lambda: print("\nended by a signal", file=sys.stderr)
-        self._busy, self._number, self._old = False, None, {}
+    def __init__(self) -> None:
+        self.closing: Callable[[], None] = lambda: print("\nended by a signal", file=sys.stderr)
+        self._busy = False
+        self._number: int | None = None
+        self._old: dict[signal.Signals, Any] = {}
 
-    def __enter__(self):
+    def __enter__(self) -> "Interruption":
         if threading.current_thread() is threading.main_thread():
             self._old = {number: signal.signal(number, self._handle) for number in STATUS}
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._old.items():
             signal.signal(number, handler)
 
     @contextlib.contextmanager
-    def held_off(self):
+    def held_off(self) -> Iterator[None]:
         """Within this context a signal waits for its end."""
         self._busy = True
         try:
@@ -50,7 +54,7 @@ class Interruption:
     def _end(self):
         with contextlib.suppress(Exception):  # a terminal that is gone is no reason to stay
             self.closing()
-        os._exit(STATUS[self._number])
+        os._exit(STATUS[signal.Signals(self._number or signal.SIGINT)])
 
 
 class Progress:
@@ -59,10 +63,11 @@ class Progress:
     `done` and `failed` are the pictures so far.
     """
 
-    def __init__(self, quiet=False):
+    def __init__(self, quiet: bool = False):
         self.done = self.failed = 0
-        self.total, self._quiet, self._began, self._told = None, quiet, time.monotonic(), time.monotonic()
-        self._bar = None
+        self.total: int | None = None
+        self._quiet, self._began, self._last_line = quiet, time.monotonic(), time.monotonic()
+        self._bar: Any = None
         if not quiet and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -73,10 +78,10 @@ class Progress:
             self._task = self._bar.add_task("", total=None, rate="")
             self._bar.start()
 
-    def count(self, number):
+    def count(self, number: Callable[[], int]) -> None:
         """Finds out the total by `number()`, on the side: folders may hold millions of pictures."""
 
-        def find():
+        def find() -> None:
             self.total = number()
             if self._bar:
                 self._bar.update(self._task, total=self.total)
@@ -84,24 +89,24 @@ class Progress:
         if not self._quiet:
             threading.Thread(target=find, daemon=True).start()
 
-    def note(self, text):
+    def note(self, text: str) -> None:
         """A line."""
         if self._bar:
             self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
             print(text, file=sys.stderr, flush=True)
 
-    def add(self, done, failed):
+    def add(self, done: int, failed: int) -> None:
         """So many more pictures, of which so many could not be read."""
         self.done, self.failed = self.done + done, self.failed + failed
         if self._bar:
             self._bar.update(self._task, completed=self.done, rate=f"{self._rate():,.0f}/s")
-        elif not self._quiet and time.monotonic() - self._told >= LINE_SECONDS:
-            self._told = time.monotonic()
+        elif not self._quiet and time.monotonic() - self._last_line >= LINE_SECONDS:
+            self._last_line = time.monotonic()
             of = "" if self.total is None else f" of {self.total:,}"
             self.note(f"{self.done:,}{of} pictures, {self._rate():,.1f}/s")
 
-    def close(self, name, interrupted=False):
+    def close(self, name: str | None, interrupted: bool = False) -> None:
         """The last line: how many, how fast, where the rows are."""
         if self._bar:
             self._bar.stop()

@@ -1,4 +1,4 @@
-"""What scripts/predict.py writes: rows in three formats, and heat maps."""
+"""What a prediction writes: rows in three formats, and heat maps."""
 
 import contextlib
 import csv
@@ -7,28 +7,49 @@ import json
 import os
 import re
 import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TextIO
 
 import numpy as np
+from PIL import Image
 
 from jaxcls.errors import UserError
+from jaxcls.models.explain import overlay
+from jaxcls.predict.predictor import Predictor
+from jaxcls.predict.progress import Interruption
+from jaxcls.predict.reading import printable
 
 SIDE = 224  # pixels at least of the pictures that heat maps are laid over
+
+
+Row = Mapping[str, Any]  # path with class, probability, top and perhaps heatmap; or path with error
+
+
+class Form(Protocol):
+    """How rows become text."""
+
+    def header(self) -> str:
+        """What comes before the first row."""
+
+    def text(self, row: Row) -> str:
+        """A row, with its line end."""
 
 
 class Table:
     """Rows for people: class, probability, picture, other classes. What is wrong with a picture is told on stderr."""
 
-    def __init__(self, classes, top, heatmap):
+    def __init__(self, classes: Sequence[str], top: int, heatmap: bool):
         del heatmap  # the folder was given by hand: where they lie is known
         self.width = min(max(map(len, (*classes, "class"))), 28)
         self.top = top
 
-    def header(self):
+    def header(self) -> str:
         other = "  other classes" if self.top > 1 else ""
         return f"{'class':<{self.width}}  probability  {'picture':<40}{other}".rstrip() + "\n"
 
-    def text(self, row):
-        path = "".join(c if c.isprintable() else "?" for c in row["path"])
+    def text(self, row: Row) -> str:
+        path = printable(row["path"])
         if "error" in row:
             return f"{'-':<{self.width}}  {'-':>11}  {path:<40}  could not be read\n"
         others = ", ".join(f"{t['class']} {t['probability']:.1%}" for t in row["top"] if t["class"] != row["class"])
@@ -38,13 +59,13 @@ class Table:
 class JsonLines:
     """One JSON object a line."""
 
-    def __init__(self, **_):
+    def __init__(self, **_: Any):
         pass
 
-    def header(self):
+    def header(self) -> str:
         return ""
 
-    def text(self, row):
+    def text(self, row: Row) -> str:
         text = json.dumps(row, ensure_ascii=False, allow_nan=False)
         try:
             text.encode()
@@ -56,14 +77,15 @@ class JsonLines:
 class Csv:
     """One row a picture: path, class, probability, class_1, probability_1, .., heatmap where there are any, error."""
 
-    def __init__(self, classes, top, heatmap):
+    def __init__(self, classes: Sequence[str], top: int, heatmap: bool):
+        del classes
         ranks = [f"{what}_{i}" for i in range(1, top + 1) for what in ("class", "probability")]
         self.columns = ["path", "class", "probability", *ranks, *["heatmap"][: int(heatmap)], "error"]
 
-    def header(self):
+    def header(self) -> str:
         return self._line(self.columns)
 
-    def text(self, row):
+    def text(self, row: Row) -> str:
         flat = {**row, **{f"{k}_{i}": v for i, first in enumerate(row.get("top", ()), 1) for k, v in first.items()}}
         return self._line([flat.get(column, "") for column in self.columns])
 
@@ -79,12 +101,12 @@ FORMATS = {"table": Table, "jsonl": JsonLines, "csv": Csv}
 class Output:
     """Rows to a file or the standard output, in whole lines. `terminal`: whether people watch them."""
 
-    def __init__(self, form, file, name, interruption):
+    def __init__(self, form: Form, file: TextIO, name: str | None, interruption: Interruption):
         self.form, self.file, self.name, self.interruption = form, file, name, interruption
         self.terminal = name is None and file.isatty()
         self._put(form.header())
 
-    def write(self, rows):
+    def write(self, rows: Sequence[Row]) -> None:
         """Writes rows, all of them or none as far as signals go. Raises UserError where that is not possible."""
         self._put("".join(map(self.form.text, rows)))
 
@@ -100,7 +122,7 @@ class Output:
 
 
 @contextlib.contextmanager
-def open_output(kind, path, interruption, **fields):
+def open_output(kind: str, path: Path | None, interruption: Interruption, **fields: Any) -> Iterator[Output]:
     """The Output of a format ("table", "jsonl", "csv"), to a file or, for None, to the standard output.
 
     Args:
@@ -113,15 +135,15 @@ def open_output(kind, path, interruption, **fields):
       UserError: where the file can't be written.
     """
     form = FORMATS[kind](**fields)
-    options = {"encoding": "utf-8", "errors": "surrogateescape"}  # paths come out as the bytes that they are
+    errors = "surrogateescape"  # paths come out as the bytes that they are
     if path is None:
-        if hasattr(sys.stdout, "reconfigure"):
-            sys.stdout.reconfigure(**options)
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8", errors=errors)
         yield Output(form, sys.stdout, None, interruption)
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, "w", newline="", **options)  # noqa: SIM115  closed below
+        file = open(path, "w", newline="", encoding="utf-8", errors=errors)  # noqa: SIM115  closed below
     except OSError as error:
         raise UserError(f"--out {path} can't be written: {error.strerror or error}; choose another file.") from error
     with file:
@@ -135,7 +157,7 @@ class Heatmaps:
       UserError: where the model has no heat maps, or the folder can't be written.
     """
 
-    def __init__(self, folder, predictor, interruption):
+    def __init__(self, folder: Path, predictor: Predictor, interruption: Interruption):
         self.folder, self.predictor, self.interruption = folder, predictor, interruption
         if predictor.explains is None:
             raise UserError(f"--heatmaps: {predictor.name} has none for pictures of this size; leave it out.")
@@ -144,7 +166,9 @@ class Heatmaps:
         except OSError as error:
             raise UserError(f"--heatmaps {folder} can't be written: {error.strerror or error}") from error
 
-    def draw(self, images, answers, names, places):
+    def draw(
+        self, images: np.ndarray, answers: list[dict[str, Any]], names: Sequence[str], places: Sequence[int]
+    ) -> None:
         """Writes `<place>-<picture>-<class>.png` for each answer and adds its path to it, as `heatmap`.
 
         Args:
@@ -156,8 +180,8 @@ class Heatmaps:
         good = [i for i, answer in enumerate(answers) if "error" not in answer]
         if not good:
             return
-        seen, maps = self.predictor.heatmaps(images[good], [answers[i]["class"] for i in good])
-        for i, picture, heat in zip(good, seen, maps, strict=True):
+        pictures, maps = self.predictor.heatmaps(images[good], [answers[i]["class"] for i in good])
+        for i, picture, heat in zip(good, pictures, maps, strict=True):
             stem = os.path.splitext(os.path.basename(names[i]))[0]
             parts = [re.sub(r"[^\w.-]+", "_", text)[:60] for text in (stem, answers[i]["class"])]
             path = self.folder / f"{places[i]:06d}-{parts[0]}-{parts[1]}.png"
@@ -169,12 +193,8 @@ class Heatmaps:
             answers[i]["heatmap"] = str(path)
 
 
-def beside(picture, heat):
+def beside(picture: np.ndarray, heat: np.ndarray) -> Image.Image:
     """A Pillow image: the picture, and at its right the picture with the map over it; small ones are enlarged."""
-    from PIL import Image
-
-    from jaxcls.models.explain import overlay
-
     times = max(1, -(-SIDE // max(heat.shape)))
     large = picture.repeat(times, axis=0).repeat(times, axis=1)
     size = large.shape[1::-1]

@@ -1,0 +1,54 @@
+"""Predicts the classes of pictures with a trained model, any number of them.
+
+    jaxcls predict runs/mine photo.jpg                       # a table
+    jaxcls predict runs/mine pictures/ --out answers.csv     # every picture of a folder, at any depth
+    jaxcls predict runs/mine 'scans/**/*.png' --format jsonl --top 3 --heatmaps maps
+    find /archive -name '*.jpg' | jaxcls predict runs/mine - --out answers.jsonl
+
+RUN is a run's workdir (its best checkpoint, the newest where none is best; --step for another) or the folder of one
+step; nothing else is needed, the training data neither. Pictures are treated as in the run's evaluation, so a test
+picture gets the logits that the evaluation stored. Probabilities are calibrated, and the class is what stored
+thresholds or costs decide, where jaxcls calibrate has left them. docs/predicting.md has the formats.
+
+Rows come in the order of the input. --out is replaced at the start and then written batch by batch in whole lines:
+what is there after Ctrl-C is valid. A picture that cannot be read gets a row with the reason, and a line on stderr.
+
+Exit status: 0 where something was predicted; 1 where nothing could be; 2 where an option or the run cannot be used;
+130 after Ctrl-C.
+"""
+
+import argparse
+from pathlib import Path
+
+from jaxcls.cli import devices
+from jaxcls.cli.arguments import add_run, positive
+
+FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}  # by the suffix of --out
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what the verb takes."""
+    add_run(parser)
+    parser.add_argument("pictures", metavar="PICTURE", nargs="+", help="files, folders, patterns; -: paths from stdin")
+    parser.add_argument("--format", choices=("table", "jsonl", "csv"), help="default: by the name of --out, else table")
+    parser.add_argument("--out", metavar="FILE", type=Path, help="instead of the standard output")
+    parser.add_argument("--top", type=positive, default=5, metavar="K", help="how many classes (default %(default)s)")
+    parser.add_argument("--heatmaps", metavar="DIR", type=Path, help="PNGs that show what each answer rests on")
+    parser.add_argument("--batch", type=positive, default=32, metavar="N", help="pictures at a time (%(default)s)")
+    parser.add_argument("--threads", type=positive, metavar="N", help="that read pictures (default: one a core)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Predicts."""
+    from jaxcls.predict.progress import Interruption
+
+    with Interruption() as interruption:
+        devices.set_up()
+        from jaxcls.predict import answering
+
+        suffix = args.out.suffix.lower() if args.out else ""
+        options = answering.Options(
+            form=args.format or FORMATS.get(suffix, "table"), out=args.out, top=args.top, heatmaps=args.heatmaps,
+            batch=args.batch, threads=args.threads,
+        )  # fmt: skip
+        return answering.run(args.run, args.step, args.pictures, options, interruption)

@@ -1,0 +1,103 @@
+"""Predicts any number of pictures: reads them ahead, answers batch by batch, writes rows in the order of the input."""
+
+import contextlib
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxcls.data.pipeline import default_threads
+from jaxcls.predict.output import Heatmaps, open_output
+from jaxcls.predict.predictor import Predictor
+from jaxcls.predict.progress import Interruption, Progress
+from jaxcls.predict.reading import Picture, ahead, batches, paths, printable, read
+from jaxcls.types import PathLike
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What to write and how to work.
+
+    Attributes:
+      form: "table", "jsonl" or "csv".
+      out: the file, None for the standard output.
+      top: how many classes are listed.
+      heatmaps: folder of heat maps, or None.
+      batch: pictures at a time.
+      threads: that read; None for one a core.
+    """
+
+    form: str = "table"
+    out: Path | None = None
+    top: int = 5
+    heatmaps: Path | None = None
+    batch: int = 32
+    threads: int | None = None
+
+
+def run(run: PathLike, step: int | None, pictures: Sequence[str], options: Options, interruption: Interruption) -> int:
+    """Predicts pictures with a checkpoint; returns the exit status: 0, or 1 where no picture could be predicted.
+
+    Args:
+      run: workdir, or the folder of one step.
+      step: of a workdir; None for the best one, else the newest.
+      pictures: files, folders, patterns, "-" for paths from stdin.
+      options: what to write.
+      interruption: holds signals off while rows are written.
+
+    Raises:
+      UserError: where the checkpoint can't be used, or something can't be written.
+    """
+    predictor = Predictor.load(run, step, sizes=(1, min(8, options.batch), options.batch))
+    heatmaps = Heatmaps(options.heatmaps, predictor, interruption) if options.heatmaps else None
+    fields = {"classes": predictor.classes, "top": min(options.top, len(predictor.classes)), "heatmap": bool(heatmaps)}
+    with open_output(options.form, options.out, interruption, **fields) as output:
+        progress = Progress(quiet=output.terminal)
+        progress.note(title(predictor))
+        for note in predictor.notes:
+            progress.note(f"note: {note}")
+        if "-" not in pictures:
+            progress.count(lambda: sum(1 for _ in paths(pictures)))
+        interruption.closing = lambda: progress.close(output.name, interrupted=True)
+        threads = options.threads or default_threads()
+        prepared = ahead(lambda entry: read(predictor.prepare, *entry), paths(pictures), threads, 2 * options.batch)
+        with contextlib.closing(prepared):
+            for number, batch in batches(prepared, options.batch):
+                rows = answer(predictor, number, batch, options.top, heatmaps)
+                output.write(rows)
+                failed = [row for row in rows if "error" in row]
+                for row in failed:
+                    progress.note(f"skipped {printable(row['path'])}: {row['error']}")
+                progress.add(len(rows), len(failed))
+        progress.close(output.name)
+    return 0 if progress.done > progress.failed else 1
+
+
+def title(predictor: Predictor) -> str:
+    """A line about the model."""
+    weights = ", averaged weights" if predictor.averaged else ""
+    decision = predictor.decision
+    calibrated = f"; calibrated (temperature {decision['temperature']:.3g})" if decision else ""
+    kind = "costs" if decision and decision["costs"] else "thresholds"
+    decides = f"; the class is what the stored {kind} decide" if predictor.decides else ""
+    return f"{predictor.name}, step {predictor.step}{weights}: {len(predictor.classes)} classes{calibrated}{decides}"
+
+
+def answer(
+    predictor: Predictor, number: int, batch: Sequence[Picture], top: int, heatmaps: Heatmaps | None
+) -> list[dict[str, Any]]:
+    """The rows of a batch: path with class, probability and top, or with error; `number` pictures came before it."""
+    good = [(place, p.path, p.image) for place, p in enumerate(batch, number + 1) if p.image is not None]
+    answers: list[dict[str, Any]] = []
+    if good:
+        places, names, images = zip(*good, strict=True)
+        answers = predictor.answers(predictor.logits(np.stack(images)), top)
+        if heatmaps:
+            heatmaps.draw(np.stack(images), answers, names, places)
+    rows = iter(answers)
+    return [
+        {"path": picture.path, **(next(rows) if picture.image is not None else {"error": picture.problem})}
+        for picture in batch
+    ]

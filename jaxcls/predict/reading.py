@@ -1,0 +1,113 @@
+"""Pictures of files, folders and patterns, read and prepared ahead of the device by threads."""
+
+import collections
+import glob
+import itertools
+import os
+import sys
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from jaxcls.data.folder import SUFFIXES
+from jaxcls.errors import UserError
+
+NO_PICTURES = "there are no pictures in this folder (.jpg, .png, .webp, .bmp, .gif, .tif or .ppm)"
+HIDDEN = (".", "__MACOSX")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Picture(NamedTuple):
+    """A picture as it goes to the device, uint8 [h, w, c]; or None and what is wrong with it."""
+
+    path: str
+    image: np.ndarray | None
+    problem: str | None
+
+
+def printable(path: str) -> str:
+    """A path for people: no control characters, no broken ones."""
+    return "".join(c if c.isprintable() else "?" for c in path)
+
+
+def paths(arguments: Iterable[str]) -> Iterator[tuple[str, str | None]]:
+    """(path, None) of every picture of files, folders, patterns and, for "-", lines of stdin; (path, why) of others."""
+    for argument in arguments:
+        lines = (line.rstrip("\r\n") for line in sys.stdin) if argument == "-" else (argument,)
+        for text in filter(None, lines):
+            if os.path.isdir(text):
+                yield from walk(text)
+            elif os.path.isfile(text) or not glob.has_magic(text):
+                yield text, None if os.path.exists(text) else "there is no such file or folder"
+            else:
+                matches = sorted(glob.glob(text, recursive=True))
+                yield from itertools.chain.from_iterable(walk(p) if os.path.isdir(p) else [(p, None)] for p in matches)
+                if not matches:
+                    yield text, "there is nothing that matches this pattern"
+
+
+def walk(folder: str) -> Iterator[tuple[str, str | None]]:
+    """`paths` of a folder, at any depth, by name; hidden files and links to folders are left out."""
+    problems: list[OSError] = []
+    empty = True
+    for place, folders, files in os.walk(folder, onerror=problems.append):
+        folders[:] = sorted(name for name in folders if not name.startswith(HIDDEN))
+        for name in sorted(files):
+            if not name.startswith(HIDDEN) and os.path.splitext(name)[1].lower() in SUFFIXES:
+                yield os.path.join(place, name), None
+                empty = False
+    for problem in problems:
+        yield str(problem.filename), problem.strerror or str(problem)
+    if empty and not problems:
+        yield folder, NO_PICTURES
+
+
+def read(prepare: Callable[[bytes, str], np.ndarray], path: str, problem: str | None) -> Picture:
+    """Reads and prepares the picture of an entry of `paths`."""
+    if problem:
+        return Picture(path, None, problem)
+    try:
+        with open(path, "rb", buffering=0) as file:
+            encoded = file.read()
+        return Picture(path, prepare(encoded, path), None)
+    except OSError as error:
+        problem = f"cannot be read ({error.strerror or error})"
+    except UserError as error:
+        problem = str(error).removeprefix(f"{path}: ")
+    except MemoryError:
+        problem = "too large for the memory of this machine"
+    return Picture(path, None, problem)
+
+
+def ahead(
+    function: Callable[[Item], Result], items: Iterable[Item], threads: int, most: int
+) -> Generator[Result, None, None]:
+    """Iterates over function(item) in the order of the items, computed by threads; at most so many are held at once."""
+    queue: collections.deque[Future[Result]] = collections.deque()
+    pool = ThreadPoolExecutor(threads)
+    try:
+        for item in items:
+            queue.append(pool.submit(function, item))
+            if len(queue) >= most:
+                yield queue.popleft().result()
+        while queue:
+            yield queue.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def batches(pictures: Iterable[Picture], size: int) -> Iterator[tuple[int, list[Picture]]]:
+    """(pictures before, list of pictures) with `size` good ones each, or fewer where many cannot be read."""
+    number, good = 0, 0
+    batch: list[Picture] = []
+    for picture in pictures:
+        batch.append(picture)
+        good += picture.image is not None
+        if good == size or len(batch) == 4 * size:
+            yield number, batch
+            number, batch, good = number + len(batch), [], 0
+    if batch:
+        yield number, batch
