@@ -23,7 +23,7 @@ def names_of_ids(ids: Sequence[str], group_by: str, root: str | Path = ".") -> l
 
     Args:
       ids: of the pictures; in a folder their paths below it.
-      group_by: a CSV file (its name ends so) with columns `path` and `group`, as `scripts/clean_data.py` writes it, or
+      group_by: a CSV file (its name ends so) with columns `path` and `group`, as `jaxcls clean` writes it, or
         a regular expression that is found in every id: its first group names the group, without one all that is found.
       root: where a relative file starts, if it is not found from here.
 

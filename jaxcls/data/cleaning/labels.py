@@ -143,7 +143,7 @@ def suspects(probabilities: np.ndarray, given: np.ndarray, method: str = "class_
 
     A picture whose given class is the most probable one is never a suspect. The paper has no such rule; without it,
     classes with a high threshold lose pictures that the predictor agrees with. `class_rate` and the order are what did
-    best on the human labels of CIFAR-10N (`scripts/bench_cleaning.py`); the paper orders by `margins`, too.
+    best on the human labels of CIFAR-10N (`scripts/bench/cleaning.py`); the paper orders by `margins`, too.
     """
     counts = confident_joint(probabilities, given)
     estimated = joint(counts, given) * len(given)

@@ -29,7 +29,7 @@ PAGE = r"""<!doctype html>
 </style>
 <h1><!--TITLE--></h1>
 <pre><!--SUMMARY--></pre>
-<p>Tick what shall be moved aside. Then save the choices as a CSV and give it to <code>clean_data.py FOLDER --apply
+<p>Tick what shall be moved aside. Then save the choices as a CSV and give it to <code>jaxcls clean FOLDER --apply
 CSV</code>. Nothing is moved before that, nothing is deleted ever.</p>
 <!--SECTIONS-->
 <nav><button id="save">Save choices as CSV</button><span id="count" role="status"></span></nav>

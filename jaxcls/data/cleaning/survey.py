@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from jaxcls.data import decode, folder, metadata, sources
+from jaxcls.data import decode, folder, metadata, sources, tfds_source
 from jaxcls.errors import UserError
 
 GREY = 32  # side of the small grey copies
@@ -43,24 +43,23 @@ class Collection:
         return pixels(self.read(i), self.ids[i])
 
 
-def collect(name: str, data_dir: str | Path | None = None) -> Collection:
-    """Opens a folder (its path, or `folder/<path>` if there is none of that name) or another source by its name.
+def folder_of(name: str, data_dir: str | Path | None = None) -> Path | None:
+    """The folder that a name such as `folder/pictures` means; None for sets that are no folders."""
+    kind, _, path = name.partition("/")
+    return Path(data_dir or ".").expanduser() / Path(path).expanduser() if kind == "folder" and path else None
 
-    Unlike in `sources.load`, sets without splits stay whole.
+
+def collect(name: str, data_dir: str | Path | None = None) -> Collection:
+    """Opens a set by its name, as `sources.load` takes it; unlike there, sets without splits stay whole.
 
     Raises:
       UserError: as `sources.load`.
     """
-    path = Path(name).expanduser()
-    if not path.is_dir() and name.startswith("folder/"):
-        path = Path(data_dir or ".").expanduser() / Path(name.removeprefix("folder/")).expanduser()
-    elif not path.is_dir() and name.startswith("tfds/"):
-        from jaxcls.data import tfds_source
-
+    if path := folder_of(name, data_dir):
+        return Collection(folder.scan(path), path.resolve())
+    if name.startswith("tfds/"):
         return Collection(tfds_source.load(name.removeprefix("tfds/"), data_dir))
-    elif not path.is_dir() and name.partition("/")[0] in ("digits", "synthetic"):
-        return Collection(sources.load(name, data_dir=data_dir))
-    return Collection(folder.scan(path), path.resolve())
+    return Collection(sources.load(name, data_dir=data_dir))
 
 
 def pixels(image: bytes | np.ndarray, name: str = "") -> np.ndarray:

@@ -107,7 +107,7 @@ def test_the_same_pixels_in_another_file_are_identical(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         image.save(tmp_path / name)
     Image.new("RGB", (9, 9), "red").save(tmp_path / "b/4.png")
-    links = duplicates.find(survey(collect(str(tmp_path))))
+    links = duplicates.find(survey(collect(f"folder/{tmp_path}")))
     assert links == [Link(0, 1, 1.0, False, "same pixels"), Link(0, 2, 1.0, False, "same file")]
 
 

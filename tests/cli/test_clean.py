@@ -3,7 +3,6 @@
 import base64
 import csv
 import html.parser
-import importlib.util
 import io
 import json
 import re
@@ -14,13 +13,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxcls.data.cleaning import review
+from jaxcls.cli import clean as clean_verb
+from jaxcls.cli import command
+from jaxcls.data.cleaning import labels, review, search
+from jaxcls.data.cleaning.survey import CHUNK
 from jaxcls.errors import UserError
+from jaxcls.models import features
+from jaxcls.training.build import NORMALIZE
 
-ROOT = Path(__file__).parents[3]
-spec = importlib.util.spec_from_file_location("clean_data", ROOT / "scripts/clean_data.py")
-clean_data = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(clean_data)
+
+def clean(*arguments):
+    return command.main(["clean", *map(str, arguments)])
 
 
 def picture(rng, label):
@@ -61,7 +64,7 @@ def rows(path):
 
 def test_everything_planted_is_found_moved_and_put_back(root, tmp_path, capsys):
     before = sorted(root.rglob("*"))
-    assert clean_data.main([str(root), "--out", str(tmp_path / "out")]) == 1
+    assert clean(root, "--out", tmp_path / "out") == 1
     said = capsys.readouterr().out
     assert "104 pictures, 2 classes; train 84, validation 20" in said and "without a network" in said
     found = rows(tmp_path / "out/findings.csv")
@@ -85,11 +88,11 @@ def test_everything_planted_is_found_moved_and_put_back(root, tmp_path, capsys):
     assert len(moved & set(by["duplicate"])) == 1
 
     table = tmp_path / "out/findings.csv"
-    assert clean_data.main([str(root), "--apply", str(table)]) == 0
+    assert clean(root, "--apply", table) == 0
     assert {str(p.relative_to(root)) for p in before} - {str(p.relative_to(root)) for p in root.rglob("*")} == moved
-    assert clean_data.main([str(root), "--apply", str(table)]) == 0  # again
+    assert clean(root, "--apply", table) == 0  # again
     assert "0 of 3 files moved" in capsys.readouterr().out
-    assert clean_data.main(["--undo", f"{root}.removed/journal.jsonl"]) == 0
+    assert clean("--undo", f"{root}.removed/journal.jsonl") == 0
     assert sorted(root.rglob("*")) == before
 
 
@@ -111,7 +114,7 @@ class Page(html.parser.HTMLParser):
 
 
 def test_the_sheet_has_all_in_itself(root, tmp_path):
-    assert clean_data.main([str(root), "--out", str(tmp_path / "out"), "--show", "2"]) == 1
+    assert clean(root, "--out", tmp_path / "out", "--show", "2") == 1
     text = (tmp_path / "out/findings.html").read_text(encoding="utf-8")
     page, found = Page(text), rows(tmp_path / "out/findings.csv")
     assert not re.search(r"(src|href)\s*=\s*[\"']?(?!data:)\w", text.replace("link.href", ""))  # nothing is fetched
@@ -132,25 +135,25 @@ def test_a_clean_folder_ends_with_0(root, tmp_path, capsys):
     for name in ("train/birnen/same.png", "train/birnen/leak.png", "train/äpfel/conflict.png", "train/äpfel/near.jpg",
                  "val/äpfel/5.png"):  # fmt: skip
         (root / name).unlink()
-    arguments = [str(root), "--out", str(tmp_path / "out"), "--checks", "unreadable", "duplicates"]
-    assert clean_data.main(arguments) == 0
+    arguments = [root, "--out", tmp_path / "out", "--checks", "unreadable", "duplicates"]
+    assert clean(*arguments) == 0
     assert not (tmp_path / "out").exists() and "features" not in capsys.readouterr().out
 
 
 def test_sets_that_are_no_folder_can_be_searched(tmp_path, capsys):
-    arguments = ["synthetic/40x16x3x2", "--out", str(tmp_path / "out"), "--checks", "duplicates", "outliers"]
-    assert clean_data.main(arguments) in (0, 1)
+    arguments = ["synthetic/40x16x3x2", "--out", tmp_path / "out", "--checks", "duplicates", "outliers"]
+    assert clean(*arguments) in (0, 1)
     assert "50 pictures, 2 classes; train 40, test 10" in capsys.readouterr().out
-    assert clean_data.main(["synthetic/40x16x3x2", "--apply", "x.csv"]) == 2
+    assert clean("synthetic/40x16x3x2", "--apply", "x.csv") == 2
     assert "not a folder" in capsys.readouterr().err
 
 
 def test_findings_that_may_have_been_edited_stay(root, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    arguments = [str(root), "--checks", "duplicates"]
-    assert clean_data.main(arguments) == clean_data.main(arguments) == 1
+    arguments = [root, "--checks", "duplicates"]
+    assert clean(*arguments) == clean(*arguments) == 1
     assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == ["clean-set", "clean-set-2"]
-    assert clean_data.main([*arguments, "--out", "runs/clean-set"]) == 2
+    assert clean(*arguments, "--out", "runs/clean-set") == 2
     assert "perhaps with your choices" in capsys.readouterr().err
 
 
@@ -187,7 +190,7 @@ def test_a_csv_of_another_kind_is_refused(tmp_path, text, message):
     ],
 )
 def test_what_a_user_gets_wrong_is_one_line(root, capsys, arguments, message):
-    assert clean_data.main([str(root), *arguments.split()]) == 2
+    assert clean(root, *arguments.split()) == 2
     said = capsys.readouterr().err
     assert message in said and said.count("\n") == 1
 
@@ -195,12 +198,37 @@ def test_what_a_user_gets_wrong_is_one_line(root, capsys, arguments, message):
 def test_features_of_a_network(shared, root, tmp_path, capsys):
     """Stages 1 and 2 and the last features of SqueezeNet: 128 + 256 + 512."""
     weights = str(shared / "data/weights/squeezenet1_1_imagenet.safetensors")
-    embed = clean_data.network("squeezenet1_1", weights, 32)
+    embed = features.stage_means("squeezenet1_1", weights, 32, *NORMALIZE["imagenet"], CHUNK)
     batch = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
     values = embed(batch)
     assert values.shape == (3, 896) and np.isfinite(values).all()
     assert embed(batch[1:2])[0] == pytest.approx(values[1], rel=1e-4, abs=1e-4)  # padding has no influence
-    arguments = ["--model", "squeezenet1_1", "--weights", weights, "--size", "32", "--out", str(tmp_path / "out")]
-    assert clean_data.main([str(root), *arguments]) == 1
+    arguments = ["--model", "squeezenet1_1", "--weights", weights, "--size", "32", "--out", tmp_path / "out"]
+    assert clean(root, *arguments) == 1
     assert "squeezenet1_1 with" in capsys.readouterr().out
     assert "train/äpfel/wrong, really <b>.png" in {x["path"] for x in rows(tmp_path / "out/findings.csv")[:14]}
+
+
+def test_the_arguments_default_to_those_of_the_search():
+    args = command.parser("clean").parse_args(["pictures"])
+    taken = (args.checks, args.radius, args.correlation, args.folds, args.confidence, "none", args.seed)
+    assert search.Options(*taken) == search.Options() and args.data == "folder/pictures"
+    assert (*labels.METHODS, "none") == clean_verb.METHODS
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ("", "name a folder"),
+        ("x --model resnet18", "--model and --weights belong together"),
+        ("x --radius 12", "--radius must be 0 to 11"),
+        ("x --folds 1", "--folds 2 or more"),
+        ("x --data_dir y", "there is no argument --data_dir; did you mean '--data-dir'?"),
+        ("nowhere", "nowhere"),
+    ],
+)
+def test_usage(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    assert clean(*arguments.split()) == 2
+    said = capsys.readouterr().err
+    assert message in said and said.count("\n") == 1
