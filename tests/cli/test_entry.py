@@ -13,7 +13,7 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 # Prints far more than a pipe holds; then, with an argument, writes to another pipe that nobody reads.
 CHATTY = """
 import os, sys
-from jaxcls.entry import entry_point
+from jaxcls.cli.entry import entry_point
 
 @entry_point
 def main(argv=None):
@@ -59,8 +59,8 @@ def test_another_broken_pipe_is_a_fault():
     assert run.returncode == 1 and "BrokenPipeError" in run.stderr
 
 
-# input_peers is run by bench_input, in environments that need not hold jaxcls
-@pytest.mark.parametrize("script", sorted({path.name for path in SCRIPTS.glob("*.py")} - {"input_peers.py"}))
+# Files with an underscore are run by others, _input_peers.py in environments that need not hold jaxcls.
+@pytest.mark.parametrize("script", sorted(str(path.relative_to(SCRIPTS)) for path in SCRIPTS.rglob("[!_]*.py")))
 def test_every_script_starts_there(script):
     lines = (SCRIPTS / script).read_text().splitlines()
     starts = [lines[i - 1] for i, line in enumerate(lines) if line.startswith("def main(")]

@@ -1,8 +1,8 @@
 """Measures what comes after an evaluation, on made-up logits: the seconds of all figures, and of the report.
 
-    python scripts/bench_report.py                                # 50,000 pictures, 1,000 classes
-    python scripts/bench_report.py --figures                      # the figures alone
-    python scripts/bench_report.py --count 2000 --classes 10 --json
+    python scripts/bench/report.py                                # 50,000 pictures, 1,000 classes
+    python scripts/bench/report.py --figures                      # the figures alone
+    python scripts/bench/report.py --count 2000 --classes 10 --json
 
 The logits are random with the right class ahead, of which about three quarters are then right, as of a good ImageNet
 model. The report is made as for a finished run: its files are read, the temperature is fitted on as many validation
@@ -16,7 +16,9 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +40,8 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def parse(argv):
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=50_000, help="pictures (default %(default)s)")
     parser.add_argument("--classes", type=int, default=1000, help="default %(default)s")
@@ -50,7 +53,7 @@ def parse(argv):
     return args
 
 
-def make_logits(count, classes):
+def make_logits(count: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
     """(float32 [count, classes], int [count])."""
     rng = np.random.default_rng(0)
     label = rng.integers(0, classes, count)
@@ -59,16 +62,20 @@ def make_logits(count, classes):
     return 2 * logits, label
 
 
-def measure_figures(logits, label):
+def measure_figures(logits: np.ndarray, label: np.ndarray) -> dict[str, Any]:
     """Seconds of every figure, and of fitting the temperature."""
     names = [f"class {i}" for i in range(logits.shape[1])]
-    found, figures_s = timed(lambda: figures.figures(logits, label, names))
+    values, figures_s = timed(lambda: figures.figures(logits, label, names))
     temperature, temperature_s = timed(lambda: calibration.fit_temperature(logits, label))
-    return {"accuracy": found["accuracy"], "temperature": temperature, "figures_s": figures_s,
-            "temperature_s": temperature_s}  # fmt: skip
+    return {
+        "accuracy": values["accuracy"],
+        "temperature": temperature,
+        "figures_s": figures_s,
+        "temperature_s": temperature_s,
+    }
 
 
-def measure_page(logits, label):
+def measure_page(logits: np.ndarray, label: np.ndarray) -> dict[str, Any]:
     """Seconds of the whole report of a workdir with these logits, and its bytes."""
     with tempfile.TemporaryDirectory() as workdir:
         (Path(workdir) / "eval").mkdir()
@@ -79,14 +86,14 @@ def measure_page(logits, label):
         return {"page_s": page_s, "page_bytes": path.stat().st_size}
 
 
-def timed(work):
+def timed(work: Callable[[], Any]) -> tuple[Any, list[float]]:
     """(what it returns, [seconds of wall time, seconds of CPU time])."""
     start, cpu = time.perf_counter(), time.process_time()
     result = work()
     return result, [time.perf_counter() - start, time.process_time() - cpu]
 
 
-def lines(result):
+def lines(result: dict[str, Any]) -> Iterator[str]:
     """The result as lines of text."""
     yield f"{result['count']:,} pictures, {result['classes']:,} classes, {result['cpus']} CPU core(s)"
     yield f"figures      {seconds(result['figures_s'])}   (accuracy {result['accuracy']:.2%})"
@@ -95,7 +102,8 @@ def lines(result):
         yield f"report       {seconds(result['page_s'])}   ({result['page_bytes'] / 2**20:.2f} MiB)"
 
 
-def seconds(pair):
+def seconds(pair: list[float]) -> str:
+    """What `timed` gives, as text."""
     return f"{pair[0]:7.2f} s, {pair[1]:6.2f} s of CPU"
 
 

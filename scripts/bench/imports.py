@@ -1,7 +1,7 @@
 """Measures what starting costs: time and memory of fresh processes, and the heavy modules that each loads.
 
-    python scripts/bench_import.py                    # all cases, 5 rounds
-    python scripts/bench_import.py --rounds 1 --cases import help --top 15
+    python scripts/bench/imports.py                    # all cases, 5 rounds
+    python scripts/bench/imports.py --rounds 1 --cases import help --top 15
 
 Every round starts each case once, in turns. With --top, the imports that cost most by themselves are listed (one more
 process for each case; `-X importtime` makes everything slower, so compare its figures with each other only).
@@ -15,15 +15,31 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from jaxcls.cli.entry import entry_point
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 HEAVY = (
-    "tensorflow", "tensorflow_datasets", "tensorboard", "jax", "flax", "optax", "orbax", "grain", "matplotlib",
-    "sklearn", "scipy", "pandas", "rich", "PIL", "ml_collections", "numpy",
-)  # fmt: skip
+    "tensorflow",
+    "tensorflow_datasets",
+    "tensorboard",
+    "jax",
+    "flax",
+    "optax",
+    "orbax",
+    "grain",
+    "matplotlib",
+    "sklearn",
+    "scipy",
+    "pandas",
+    "rich",
+    "PIL",
+    "ml_collections",
+    "numpy",
+)
 # Arguments of the interpreter. --mode=check needs a folder that it may write to.
 CASES = {
     "python": ["-c", "pass"],
@@ -57,14 +73,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="everything as one JSON object")
     args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
-        result = run(args, Path(folder))
+        result = measure(args, Path(folder))
     print(json.dumps(result, indent=1) if args.json else "\n".join(lines(result)))
     return 0
 
 
-def run(args, folder):
+def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """case -> wall_s, wall_s_min, cpu_s, peak_rss_bytes, heavy modules, costliest imports."""
-    times = {case: [] for case in args.cases}
+    times: dict[str, list] = {case: [] for case in args.cases}
     for _ in range(max(1, args.rounds)):
         for case in args.cases:
             times[case].append(start(case, folder))
@@ -72,15 +88,18 @@ def run(args, folder):
     for case, rounds in times.items():
         wall, cpu, memory = (sorted(values) for values in zip(*rounds, strict=True))
         result[case] = {
-            "wall_s": wall[len(wall) // 2], "wall_s_min": wall[0], "cpu_s": cpu[len(cpu) // 2],
-            "peak_rss_bytes": memory[-1], "heavy": heavy(case, folder),
-        }  # fmt: skip
+            "wall_s": wall[len(wall) // 2],
+            "wall_s_min": wall[0],
+            "cpu_s": cpu[len(cpu) // 2],
+            "peak_rss_bytes": memory[-1],
+            "heavy": heavy(case, folder),
+        }
         if args.top:
             result[case]["imports"] = imports(case, folder, args.top)
     return result
 
 
-def start(case, folder):
+def start(case: str, folder: Path) -> tuple[float, float, int]:
     """(wall seconds, CPU seconds, peak resident bytes) of one process. The peak is at least that of this process."""
     began = time.perf_counter()
     process = subprocess.Popen(command(case, folder), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -92,12 +111,12 @@ def start(case, folder):
     return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def command(case, folder):
+def command(case: str, folder: Path) -> list[str]:
     """The command line of a case."""
     return [sys.executable, *(part.format(workdir=folder / "run") for part in CASES[case])]
 
 
-def heavy(case, folder):
+def heavy(case: str, folder: Path) -> list[str]:
     """Which of `HEAVY` are loaded at the end."""
     path = folder / "modules.json"
     executable, *arguments = command(case, folder)
@@ -106,18 +125,18 @@ def heavy(case, folder):
     return [name for name in HEAVY if name in loaded]
 
 
-def imports(case, folder, n):
+def imports(case: str, folder: Path, n: int) -> list[tuple[float, str]]:
     """The n packages whose modules cost most: [seconds of their own modules, package], without what they import."""
     executable, *arguments = command(case, folder)
     done = subprocess.run([executable, "-X", "importtime", *arguments], cwd=ROOT, capture_output=True, text=True)
-    found = re.findall(r"^import time: +(\d+) \| +\d+ \| +([^\s.]+)", done.stderr, re.MULTILINE)
-    own = {}
-    for microseconds, package in found:
+    costs = re.findall(r"^import time: +(\d+) \| +\d+ \| +([^\s.]+)", done.stderr, re.MULTILINE)
+    own: dict[str, float] = {}
+    for microseconds, package in costs:
         own[package] = own.get(package, 0.0) + int(microseconds) / 1e6
     return sorted(((seconds, package) for package, seconds in own.items()), reverse=True)[:n]
 
 
-def lines(result):
+def lines(result: dict[str, Any]) -> Iterator[str]:
     """The result as lines of text."""
     yield f"{'case':<8} {'wall s':>7} {'min':>6} {'CPU s':>6} {'MiB':>5}  heavy modules"
     for case, r in result.items():

@@ -1,6 +1,6 @@
 """Measures what augmentation inside the compiled step costs: the transforms alone, and the step with and without them.
 
-    python scripts/bench_augment.py --config configs/resnet18_cifar10.py --data synthetic/2048x32x3x10 --batch 32 \\
+    python scripts/bench/augment.py --config configs/resnet18_cifar10.py --data synthetic/2048x32x3x10 --batch 32 \\
         --augment "crop(32, pad=4), flip, rand_augment(2, 9), random_erasing, mixup(0.2)"
 
 On one device, into whose memory the set must fit. --base is the list that the other is compared with (default: none,
@@ -11,30 +11,32 @@ rounds.
 import argparse
 import json
 import sys
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
 import numpy as np
+from _step import Step, config_of_file
+from _timing import interleave, machine, ratio, summary
 
 from jaxcls.cli.entry import entry_point
 from jaxcls.errors import UserError
 from jaxcls.settings.config_file import override
 from jaxcls.training import build
-
-sys.path.insert(0, str(Path(__file__).parent))
-from bench_step import Step, interleave, machine, ratio, read_config, summary
+from jaxcls.training.run import Run
 
 
 @entry_point
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     args = parse(argv)
-    result = run(args)
+    result = measure(args)
     print(json.dumps(result, indent=1) if args.json else "\n".join(lines(result)))
     return 0
 
 
-def parse(argv):
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", required=True, metavar="FILE[:ARG]", help="a config of a run")
     parser.add_argument("--data", metavar="NAME", help="another set for it, e.g. synthetic/2048x32x3x10")
@@ -51,57 +53,61 @@ def parse(argv):
     return args
 
 
-def run(args):
-    """All measurements of a command line, as one dict."""
-    base, job = job_with(args, args.base), job_with(args, args.augment)
-    steps = {"base": Step(base), "step": Step(job)}
-    contenders = {name: step.round for name, step in steps.items()} | {"transforms": Transforms(job)}
+def measure(args: argparse.Namespace) -> dict[str, Any]:
+    """All measurements of a command line."""
+    base, run = run_with(args, args.base), run_with(args, args.augment)
+    steps = {"base": Step(base), "step": Step(run)}
+    contenders: dict[str, Any] = {name: step.round for name, step in steps.items()}
+    contenders["transforms"] = Transforms(run)
     for call in contenders.values():
         call(1)
     times = interleave(contenders, args.steps, args.rounds)
-    batch = job.config.batch_size
-    found = {name: summary(times[name], args.steps, batch) for name in times}
-    return machine(job.parallel) | {
-        "model": job.config.model.name, "augment": list(job.config.data.augment), "batch": batch,
-        "compared_with": list(base.config.data.augment), "picture": list(job.sources["train"].images.shape[1:]),
-        "steps": args.steps, "rounds": args.rounds, **found,
+    batch = run.config.batch_size
+    return machine(run.parallel) | {
+        "model": run.config.model.name,
+        "augment": list(run.config.data.augment),
+        "batch": batch,
+        "compared_with": list(base.config.data.augment),
+        "picture": list(run.sources["train"].images.shape[1:]),
+        "steps": args.steps,
+        "rounds": args.rounds,
+        **{name: summary(times[name], args.steps, batch) for name in times},
         "share_of_step": ratio(times["transforms"], times["base"]),
         "share_of_step_cpu": ratio(times["transforms"], times["base"], "cpu"),
-        "step_with": ratio(times["step"], times["base"]), "step_with_cpu": ratio(times["step"], times["base"], "cpu"),
-    }  # fmt: skip
+        "step_with": ratio(times["step"], times["base"]),
+        "step_with_cpu": ratio(times["step"], times["base"], "cpu"),
+    }
 
 
-def job_with(args, specs):
-    """The run of the config with another list of transforms."""
-    args.model = args.parallel = None  # as read_config knows them
-    config = read_config(args)
+def run_with(args: argparse.Namespace, specs: str) -> Run:
+    """The run of the config with another list of transforms. UserError for a set that is not in device memory."""
+    config = config_of_file(args.config, data=args.data, batch=args.batch, precision=args.precision)
     override(config, [("data.augment", specs), ("parallel.devices", "1")])
-    job = build.build(config)
-    if not job.in_memory(job.sources["train"]):
+    run = build.build(config)
+    if not run.in_memory(run.sources["train"]):
         raise UserError("the set does not fit into device memory; name a smaller one with --data.")
-    return job
+    return run
 
 
 class Transforms:
     """The transforms of a run's training, compiled by themselves; called with a number of batches."""
 
-    def __init__(self, job):
-        n, source = job.config.batch_size, job.sources["train"]
+    def __init__(self, run: Run) -> None:
+        n, source = run.config.batch_size, run.sources["train"]
         numbers = dict.fromkeys(("index", "draw", "epoch"), np.arange(n, dtype=np.int32))
-        self.batch = job.parallel.split({"image": source.images[:n], "label": source.labels[:n], **numbers})
+        self.batch = run.parallel.split({"image": source.images[:n], "label": source.labels[:n], **numbers})
         keys = jax.vmap(lambda row: jax.random.fold_in(jax.random.key(0), row))
-        self.compiled = job.parallel.compile(
-            lambda batch: job.transforms["train_device"](keys(batch["draw"]), batch), (0,)
-        )
+        augmented = run.transforms["train_device"]
+        self.compiled = run.parallel.compile(lambda batch: augmented(keys(batch["draw"]), batch), (0,))
 
-    def __call__(self, batches):
+    def __call__(self, batches: int) -> None:
         """That many batches, back to back; waits for the last one."""
         for _ in range(batches):
             out = self.compiled(self.batch)
         jax.block_until_ready(out)
 
 
-def lines(r):
+def lines(r: dict[str, Any]) -> Iterator[str]:
     """The result as lines of text."""
     yield f"{r['devices']} x {r['device']} ({r['platform']}, {r['cpus']} CPU cores), jax {r['jax']}"
     yield f"{r['model']}, pictures {r['picture']}, batch {r['batch']}; {r['rounds']} rounds of {r['steps']} steps"

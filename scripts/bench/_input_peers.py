@@ -1,4 +1,4 @@
-"""What bench_input.py compares with: the usual ways to read and crop JPEG files. Needs no jaxcls.
+"""What input.py compares with: the usual ways to read and crop JPEG files. Needs no jaxcls.
 
     pillow          torchvision's transforms on Pillow images: Image.open, convert, crop, resize
     pillow-draft    the same after Image.draft, which has libjpeg decode at 1/2, 1/4 or 1/8 where that is enough
@@ -7,12 +7,13 @@
 
 Each runs in a process of its own, so that no library's allocator, threads or caches touch another's figures:
 
-    python input_peers.py '{"peer": "pillow", "paths": [...], "job": "train", "size": 224, "batch": 64, "threads": 1,
-                            "workers": 0, "steps": 8}'
+    python scripts/bench/_input_peers.py '{"peer": "pillow", "paths": [...], "job": "train", "size": 224, "batch": 64,
+                                           "threads": 1, "workers": 0, "steps": 8}'
 
 answers "ready", and then each line on its standard input with a round's {"start", "wall", "cpu"} as JSON.
 """
 
+import argparse
 import contextlib
 import functools
 import itertools
@@ -23,13 +24,15 @@ import multiprocessing.pool
 import random
 import sys
 import time
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
 IN_FLIGHT = 8  # batches for each thread or process beside those that are counted, so that none runs dry at the end
 
 
-def serve(spec, make):
+def serve(spec: dict[str, Any], make: Callable[[dict], Any]) -> None:
     """Answers each line on the standard input with a round of `make(spec)`, an iterator over batches."""
     print("ready", flush=True)
     for _ in sys.stdin:
@@ -37,7 +40,7 @@ def serve(spec, make):
             print(json.dumps(measure(batches, spec["steps"])), flush=True)
 
 
-def measure(batches, steps):
+def measure(batches: Iterator, steps: int) -> dict[str, float]:
     """{"start", "wall", "cpu"} in seconds: to the first batch, and of the `steps` batches after it."""
     began = time.perf_counter()
     next(batches)
@@ -47,7 +50,7 @@ def measure(batches, steps):
     return {"start": wall - began, "wall": time.perf_counter() - wall, "cpu": cpu_seconds() - cpu}
 
 
-def cpu_seconds():
+def cpu_seconds() -> float:
     """CPU time of this process and, where psutil is there to tell, of its living children."""
     total = time.process_time()
     try:
@@ -60,18 +63,18 @@ def cpu_seconds():
     return total
 
 
-def total_batches(spec):
+def total_batches(spec: dict[str, Any]) -> int:
     """How many batches a round may ask for."""
     return spec["steps"] + 1 + IN_FLIGHT * (spec["workers"] or spec["threads"])
 
 
-def path_batches(spec):
+def path_batches(spec: dict[str, Any]) -> Iterator[list[str]]:
     """Lists of paths, the files over and over."""
     paths = itertools.cycle(spec["paths"])
     return (list(itertools.islice(paths, spec["batch"])) for _ in range(total_batches(spec)))
 
 
-def in_crowd(function, spec):
+def in_crowd(function: Callable, spec: dict[str, Any]) -> Iterator:
     """function(paths) of each batch, by threads or processes."""
     n, make = spec["threads"], multiprocessing.pool.ThreadPool
     if spec["workers"]:
@@ -80,12 +83,12 @@ def in_crowd(function, spec):
         yield from pool.imap(function, path_batches(spec))
 
 
-def pillow(spec, draft=False):
+def pillow(spec: dict[str, Any], draft: bool = False) -> Iterator[np.ndarray]:
     """Batches through Pillow."""
     return in_crowd(functools.partial(pillow_batch, spec["job"], spec["size"], draft), spec)
 
 
-def pillow_batch(job, size, draft, paths):
+def pillow_batch(job: str, size: int, draft: bool, paths: list[str]) -> np.ndarray:
     """uint8 [n, size, size, 3] of some files, as torchvision's transforms make them from Pillow images."""
     from PIL import Image
 
@@ -113,7 +116,7 @@ def pillow_batch(job, size, draft, paths):
     return np.stack(pictures)
 
 
-def random_box(width, height):
+def random_box(width: int, height: int) -> tuple[int, int, int, int]:
     """The box of torchvision's RandomResizedCrop: (left, top, right, bottom)."""
     for _ in range(10):
         area = width * height * random.uniform(0.08, 1)
@@ -126,17 +129,17 @@ def random_box(width, height):
     return (width - side) // 2, (height - side) // 2, (width + side) // 2, (height + side) // 2
 
 
-def short_side(size):
+def short_side(size: int) -> int:
     """256 for 224."""
     return round(size * 256 / 224)
 
 
-def decode(spec):
+def decode(spec: dict[str, Any]) -> Iterator[int]:
     """Batches of pictures decoded in full and dropped."""
     return in_crowd(decode_batch, spec)
 
 
-def decode_batch(paths):
+def decode_batch(paths: list[str]) -> int:
     """The number of pixels of some files."""
     import simplejpeg
 
@@ -147,7 +150,7 @@ def decode_batch(paths):
     return pixels
 
 
-def tf_data(spec):
+def tf_data(spec: dict[str, Any]) -> Iterator[Any]:
     """Batches through tf.data: bilinear without antialiasing, which is that pipeline's default."""
     import tensorflow as tf
 
@@ -158,9 +161,14 @@ def tf_data(spec):
         shape = tf.image.extract_jpeg_shape(encoded)
         if train:
             begin, extent, _ = tf.image.sample_distorted_bounding_box(
-                shape, tf.zeros([1, 0, 4]), use_image_if_no_bounding_boxes=True, min_object_covered=0.0,
-                area_range=(0.08, 1.0), aspect_ratio_range=(3 / 4, 4 / 3), max_attempts=10,
-            )  # fmt: skip
+                shape,
+                tf.zeros([1, 0, 4]),
+                use_image_if_no_bounding_boxes=True,
+                min_object_covered=0.0,
+                area_range=(0.08, 1.0),
+                aspect_ratio_range=(3 / 4, 4 / 3),
+                max_attempts=10,
+            )
             window = tf.concat([begin[:2], extent[:2]], 0)
         else:
             side = tf.cast(size / short_side(size) * tf.cast(tf.reduce_min(shape[:2]), tf.float32), tf.int32)
@@ -179,9 +187,9 @@ def tf_data(spec):
 PEERS = {"pillow": pillow, "pillow-draft": functools.partial(pillow, draft=True), "tf.data": tf_data, "decode": decode}
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status, 3 where the peer is not installed."""
-    spec = json.loads((sys.argv[1:] if argv is None else argv)[0])
+    spec = read_spec(__doc__, argv)
     if spec["peer"] == "tf.data":
         import os
 
@@ -192,6 +200,13 @@ def main(argv=None):
             return 3
     serve(spec, PEERS[spec["peer"]])
     return 0
+
+
+def read_spec(description: str, argv: list[str] | None) -> dict[str, Any]:
+    """The one argument: a JSON object."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("spec", type=json.loads, metavar="SPEC", help="a JSON object, as above")
+    return parser.parse_args(argv).spec
 
 
 if __name__ == "__main__":

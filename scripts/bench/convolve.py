@@ -1,6 +1,6 @@
 """Measures the forms of convolutions and max pools that jaxcls takes on the CPU, XLA's own, and PyTorch's if installed.
 
-    taskset -c 0 python scripts/bench_convolve.py
+    taskset -c 0 python scripts/bench/convolve.py
 
 For each case the forward pass, the gradient of the pictures and that of the kernel, one after the other, in ms of
 processor time: the least of --rounds, the contenders in turns. The forms are those of jaxcls/models/layers/convolve.py
@@ -9,7 +9,9 @@ and pool.py.
 
 import argparse
 import time
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -57,13 +59,13 @@ def main(argv: list[str] | None = None) -> int:
     names = [f"{name} {part}" for part in ("forward", "pictures", "kernel") for name in makers]
     print(f"| picture of side, case | {' | '.join(names)} |\n|{'---|' * (len(names) + 1)}", flush=True)
     for name in args.case:
-        made, side = (pool_calls if name in POOLS else convolution_calls)(makers, name)
-        times = [f"{t:.1f}" for t in measure(made, args.rounds)]
+        calls, side = (pool_calls if name in POOLS else convolution_calls)(makers, name)
+        times = [f"{t:.1f}" for t in measure(calls, args.rounds)]
         print(f"| {side}, {name} | {' | '.join(times + [''] * (len(names) - len(times)))} |", flush=True)
     return 0
 
 
-def convolution_calls(makers, name):
+def convolution_calls(makers: dict[str, tuple[Any, Any]], name: str) -> tuple[list[list[Callable]], int]:
     """(for each contender [forward, gradient of the pictures, of the kernel], side of the pictures)."""
     batch, side, channels, features, size, stride, groups = CASES[name]
     rng = np.random.default_rng(0)
@@ -72,16 +74,16 @@ def convolution_calls(makers, name):
     return [make(x, kernel, stride, size // 2, groups) for make, _ in makers.values()], side
 
 
-def pool_calls(makers, name):
+def pool_calls(makers: dict[str, tuple[Any, Any]], name: str) -> tuple[list[list[Callable]], int]:
     """(for each contender [forward, gradient of the pictures], side of the pictures)."""
     batch, side, channels, window, stride = POOLS[name]
     x = np.random.default_rng(0).normal(size=(batch, side, side, channels)).astype(np.float32)
     return [make(x, window, stride) for _, make in makers.values()], side
 
 
-def measure(made, rounds):
+def measure(contenders: list[list[Callable]], rounds: int) -> list[float]:
     """ms of each part, in order; of each part all contenders."""
-    calls = [parts[i] for i in range(len(made[0])) for parts in made]
+    calls = [parts[i] for i in range(len(contenders[0])) for parts in contenders]
     least = [float("inf")] * len(calls)
     for i in range(rounds + 1):
         for j, call in enumerate(calls):
@@ -92,7 +94,7 @@ def measure(made, rounds):
     return least
 
 
-def jax_calls(function):
+def jax_calls(function: Callable) -> Callable:
     """A maker of the three calls, of JAX arrays and a convolution with the arguments that `nn.Conv` gives."""
 
     def make(x, kernel, stride, pad, groups):
@@ -116,7 +118,7 @@ def jax_calls(function):
     return make
 
 
-def jax_pool(x, window, stride):
+def jax_pool(x: np.ndarray, window: int, stride: int) -> list[Callable]:
     """The two calls of a max pool."""
     x, pool = jnp.asarray(x), partial(max_pool, window=window, stride=stride)
     grad = jnp.ones(jax.eval_shape(pool, x).shape)
@@ -125,13 +127,13 @@ def jax_pool(x, window, stride):
     return [lambda call=call: jax.block_until_ready(call()) for call in (partial(forward, x), partial(of_x, x, grad))]
 
 
-def xla_pool(x, window, stride):
+def xla_pool(x: np.ndarray, window: int, stride: int) -> list[Callable]:
     """The same by XLA's own pooling."""
     with plain():  # while it is compiled
         return jax_pool(x, window, stride)
 
 
-def torch_pool():
+def torch_pool() -> Callable:
     """A maker of the same in PyTorch, channels_last. ImportError where it is not installed."""
     import torch
 
@@ -150,7 +152,7 @@ def torch_pool():
     return make
 
 
-def torch_calls():
+def torch_calls() -> Callable:
     """The same in PyTorch, channels_last. ImportError where it is not installed."""
     import torch
 

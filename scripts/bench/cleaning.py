@@ -1,8 +1,8 @@
 """Measures how well wrong labels are found, on the human labels of CIFAR-10N (Wei et al. 2022).
 
-    python scripts/bench_cleaning.py --noisy train-noisy-labels.npz --model squeezenet1_1 --weights FILE
-    python scripts/bench_cleaning.py --noisy train-noisy-labels.npz                    # features without a network
-    python scripts/bench_cleaning.py --noisy ... --pictures 20000 --cache features.npy # compute features only once
+    python scripts/bench/cleaning.py --noisy train-noisy-labels.npz --model squeezenet1_1 --weights FILE
+    python scripts/bench/cleaning.py --noisy train-noisy-labels.npz                    # features without a network
+    python scripts/bench/cleaning.py --noisy ... --pictures 20000 --cache features.npy # compute features only once
 
 The clean labels, which say which human labels are wrong, are those of tfds/cifar10; the .npz has arrays of 50,000 human
 labels, one for each way they were made (`aggregate`, `random1`, .., `worse`). The network must not have seen the clean
@@ -14,16 +14,21 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from clean_data import HANDMADE, Progress, network
 
 from jaxcls.cli.entry import entry_point
 from jaxcls.data import sources
-from jaxcls.data.cleaning import features, labels
-from jaxcls.data.cleaning.survey import Collection, survey
+from jaxcls.data.cleaning import labels
+from jaxcls.data.cleaning.progress import Progress
+from jaxcls.data.cleaning.search import Embedding
+from jaxcls.data.cleaning.survey import CHUNK, Collection, survey
 from jaxcls.errors import UserError
+from jaxcls.models.features import stage_means
+from jaxcls.training.build import NORMALIZE
 
 LOW = (0.02, 0.05, 0.1)  # probabilities of the given label below which a picture is reported
 
@@ -32,12 +37,13 @@ LOW = (0.02, 0.05, 0.1)  # probabilities of the given label below which a pictur
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     args = parse(argv)
-    result = run(args)
+    result = measure(args)
     print(json.dumps(result, indent=1) if args.json else "\n".join(lines(result)))
     return 0
 
 
-def parse(argv):
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--noisy", type=Path, required=True, help=".npz of human labels, in the original order")
     parser.add_argument("--data", default="tfds/cifar10", help="the set with clean labels (default %(default)s)")
@@ -55,7 +61,7 @@ def parse(argv):
     return args
 
 
-def run(args) -> dict:
+def measure(args: argparse.Namespace) -> dict[str, Any]:
     """All measurements of a command line."""
     train = sources.load(args.data, data_dir=args.data_dir)["train"]
     rows = np.argsort(train.ids)[: args.pictures]  # tensorflow-datasets shuffles; ids are in the original order
@@ -72,26 +78,33 @@ def run(args) -> dict:
     taken = time.process_time() - start
     kind = f"{args.model} at {args.size} pixels" if args.model else "gradients and colours"
     return {
-        "pictures": len(train), "features": kind, "dimensions": values.shape[1], "features_cpu_s": taken,
+        "pictures": len(train),
+        "features": kind,
+        "dimensions": values.shape[1],
+        "features_cpu_s": taken,
         "levels": {name: level(values, given, train.labels, args.folds) for name, given in noisy.items()},
-    }  # fmt: skip
+    }
 
 
-def features_of(args, train) -> np.ndarray:
+def features_of(args: argparse.Namespace, train: Any) -> np.ndarray:
+    """The features of the pictures, float32 [n, d]: kept ones, or computed."""
     if args.cache and args.cache.exists():
         values = np.load(args.cache)[: len(train)]
         if len(values) < len(train):
             raise UserError(f"--cache {args.cache} has only {len(values):,} pictures; delete it")
         return values
-    side = args.size if args.model else HANDMADE
-    embed = network(args.model, args.weights, side) if args.model else features.handmade
-    values = survey(Collection({"train": train}), features=embed, side=side, progress=Progress("reading", "pictures"))
+    embedding = Embedding()
+    if args.model:
+        function = stage_means(args.model, args.weights, args.size, *NORMALIZE["imagenet"], CHUNK)
+        embedding = Embedding(function, args.size, args.model)
+    collection, progress = Collection({"train": train}), Progress("reading", "pictures")
+    values = survey(collection, features=embedding.function, side=embedding.side, progress=progress)
     if args.cache:
         np.save(args.cache, values.features)
     return values.features
 
 
-def level(values, given, clean, folds) -> dict:
+def level(values: np.ndarray, given: np.ndarray, clean: np.ndarray, folds: int) -> dict[str, Any]:
     """The figures for one array of labels."""
     from sklearn.metrics import average_precision_score
 
@@ -101,22 +114,24 @@ def level(values, given, clean, folds) -> dict:
     columns, wrong = np.searchsorted(classes, given), given != clean
     own = p[np.arange(len(given)), columns]
     orders = (("confidence", own), ("margin", labels.margins(p, columns)))
-    found = {}
+    scores = {}
     for method in labels.METHODS:
         suspects = labels.suspects(p, columns, method)
-        found[method] = score(suspects.rows, wrong)
+        scores[method] = score(suspects.rows, wrong)
     for least in LOW:
-        found[f"confidence < {least}"] = score(np.flatnonzero(own < least), wrong)
+        scores[f"confidence < {least}"] = score(np.flatnonzero(own < least), wrong)
+    ap = {name: float(average_precision_score(wrong, -order)) if wrong.any() else 0.0 for name, order in orders}
     return {
-        "wrong": float(wrong.mean()), "accuracy": float(np.mean(classes[p.argmax(1)] == clean)),
-        "estimate": suspects.estimate / len(given), "found": found,
-        "ap": {name: float(average_precision_score(wrong, -order)) if wrong.any() else 0.0 for name, order in orders}
-        | {"random": float(wrong.mean())},
+        "wrong": float(wrong.mean()),
+        "accuracy": float(np.mean(classes[p.argmax(1)] == clean)),
+        "estimate": suspects.estimate / len(given),
+        "found": scores,
+        "ap": {**ap, "random": float(wrong.mean())},
         "cpu_s": time.process_time() - start,
-    }  # fmt: skip
+    }
 
 
-def score(rows, wrong) -> dict:
+def score(rows: np.ndarray, wrong: np.ndarray) -> dict[str, float]:
     """Precision, recall and F1 of some rows."""
     hits = int(wrong[rows].sum())
     precision, recall = hits / max(len(rows), 1), hits / max(int(wrong.sum()), 1)
@@ -124,16 +139,22 @@ def score(rows, wrong) -> dict:
     return {"reported": len(rows), "precision": precision, "recall": recall, "f1": f1}
 
 
-def lines(result):
+def lines(result: dict[str, Any]) -> Iterator[str]:
     """The figures as a table."""
-    yield (f"{result['pictures']:,} pictures, {result['features']}, {result['dimensions']} features "
-           f"({result['features_cpu_s']:.0f} s of CPU time)")  # fmt: skip
+    yield (
+        f"{result['pictures']:,} pictures, {result['features']}, {result['dimensions']} features "
+        f"({result['features_cpu_s']:.0f} s of CPU time)"
+    )
     for name, x in result["levels"].items():
-        yield (f"\n{name}: {x['wrong']:.1%} wrong, estimated {x['estimate']:.1%}; predictions right (by the clean "
-               f"labels) {x['accuracy']:.1%}; {x['cpu_s']:.0f} s of CPU time")  # fmt: skip
+        yield (
+            f"\n{name}: {x['wrong']:.1%} wrong, estimated {x['estimate']:.1%}; predictions right (by the clean "
+            f"labels) {x['accuracy']:.1%}; {x['cpu_s']:.0f} s of CPU time"
+        )
         for method, y in x["found"].items():
-            yield (f"  {method:18} {y['reported']:7,} reported  precision {y['precision']:6.1%}  "
-                   f"recall {y['recall']:6.1%}  F1 {y['f1']:.3f}")  # fmt: skip
+            yield (
+                f"  {method:18} {y['reported']:7,} reported  precision {y['precision']:6.1%}  "
+                f"recall {y['recall']:6.1%}  F1 {y['f1']:.3f}"
+            )
         yield "  AP of the order by " + ", ".join(f"{order} {value:.3f}" for order, value in x["ap"].items())
 
 
