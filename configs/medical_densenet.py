@@ -7,7 +7,7 @@
 For skin lesions (ISIC), X-rays, retinas: any folder with a sub-folder for each finding. DenseNet-121 (Huang et al.
 2017) with squeeze and excitation in every layer; `--config.model.fields.attention=cbam` has CBAM. Classes are drawn
 equally often. Pictures of one patient must lie in one split: config.data.group_by. The report's ROC curve and the
-table of `calibrate.py` say what a wanted recall costs. Without config.model.pretrained it starts from nothing.
+table of `jaxcls calibrate` say what a wanted recall costs. Without config.model.pretrained it starts from nothing.
 
 Not run by us: medical pictures cannot be downloaded here. A test runs it on a stand-in folder.
 """

@@ -7,7 +7,6 @@ of a config that takes seconds to minutes. `jaxcls train`, `eval` and `check` do
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from jaxcls.cli import devices, run_config
 from jaxcls.cli.arguments import Parser, count, take_settings
@@ -72,12 +71,5 @@ def cli(argv: Sequence[str] | None = None) -> None:
     sys.exit(entry_point(main)(sys.argv[1:] if argv is None else argv))
 
 
-def _unraisable(problem: Any) -> None:
-    """After a failed write, TensorStore's threads report that Orbax's event loop is gone; the error is told already."""
-    if str(problem.exc_value) != "Event loop is closed":
-        sys.__unraisablehook__(problem)
-
-
 if __name__ == "__main__":
-    sys.unraisablehook = _unraisable
     cli()

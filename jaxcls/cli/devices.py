@@ -46,6 +46,11 @@ def set_up(processes: argparse.Namespace | None = None) -> None:
         jax.distributed.initialize(*by_hand)
 
 
+def cpu_only() -> None:
+    """For verbs that look at files: they must not take the memory of a GPU that is training. Before JAX is imported."""
+    os.environ["JAX_PLATFORMS"] = "cpu"
+
+
 def cache_folder() -> Path:
     """Where compiled programs are kept, unless JAX_COMPILATION_CACHE_DIR says otherwise."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxcls" / "xla"

@@ -6,6 +6,7 @@ import select
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from jaxcls.errors import UserError
 from jaxcls.training import signals
@@ -20,6 +21,8 @@ def entry_point(main: Callable[..., int | None]) -> Callable[..., int]:
 
     @functools.wraps(main)
     def run(argv: Sequence[str] | None = None) -> int:
+        if sys.unraisablehook is sys.__unraisablehook__:
+            sys.unraisablehook = _unraisable
         with signals.ending_at_once():
             try:
                 status = main(argv)
@@ -49,6 +52,12 @@ def fail(error: UserError) -> int:
     for line in str(error).splitlines():
         print(f"error: {line}", file=sys.stderr)
     return 2
+
+
+def _unraisable(problem: Any) -> None:
+    """After a failed read or write TensorStore's threads report that their loop is gone; the error is told already."""
+    if str(problem.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(problem)
 
 
 def _reader_gone() -> bool:

@@ -1,6 +1,5 @@
-"""Checkpoints written by Orbax itself, from one device and from four, looked at through the library and the script."""
+"""Checkpoints written by Orbax itself, from one device and from four, looked at by the library and the command."""
 
-import importlib.util
 import json
 import math
 import os
@@ -16,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from jaxcls.checkpoints import view
+from jaxcls.cli.command import main
 from jaxcls.errors import UserError
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "inspect_checkpoint.py"
@@ -79,17 +79,9 @@ def workdir(written, tmp_path):
     return Path(shutil.copytree(written / "one", tmp_path / "run"))
 
 
-@pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("inspect_checkpoint", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def run(script, capsys, *arguments):
-    """(exit status, standard output, standard error) of the script."""
-    status = script.main([str(argument) for argument in arguments])
+def run(capsys, *arguments):
+    """(exit status, standard output, standard error) of the command."""
+    status = main(["inspect", *map(str, arguments)])
     captured = capsys.readouterr()
     return status, captured.out, captured.err
 
@@ -154,9 +146,9 @@ def test_a_step_folder_is_found_from_inside(workdir, monkeypatch):
         ("fresh", None, "holds no finished checkpoint"),
     ],
 )
-def test_what_is_not_there_is_one_line_and_status_2(workdir, script, capsys, path, step, message):
+def test_what_is_not_there_is_one_line_and_status_2(workdir, capsys, path, step, message):
     (workdir.parent / "fresh" / "checkpoints").mkdir(parents=True)
-    status, out, err = run(script, capsys, workdir.parent / path, *(["--step", step] if step else []))
+    status, out, err = run(capsys, workdir.parent / path, *(["--step", step] if step else []))
     assert (status, out) == (2, "")
     assert err.count("\n") == 1 and err.startswith("error: ") and message in err
 
@@ -175,19 +167,19 @@ def test_damage_is_one_line_and_status_2(workdir, damaged, size):
     assert "choose another step" in result.stderr
 
 
-def test_an_undamaged_step_beside_a_damaged_one_opens(workdir, script, capsys):
+def test_an_undamaged_step_beside_a_damaged_one_opens(workdir, capsys):
     (workdir / "checkpoints" / "10" / "meta" / "metadata").write_text("{")
-    status, out, _ = run(script, capsys, workdir, "--step", 5)
+    status, out, _ = run(capsys, workdir, "--step", 5)
     assert status == 0 and "layer1.0" in out
 
 
-def test_a_step_without_state_is_named(workdir, script, capsys):
+def test_a_step_without_state_is_named(workdir, capsys):
     shutil.rmtree(workdir / "checkpoints" / "10" / "state")
-    assert "holds no tensors" in run(script, capsys, workdir)[2]
+    assert "holds no tensors" in run(capsys, workdir)[2]
 
 
-def test_verify_finds_what_orbax_does_not(workdir, script, capsys):
-    assert run(script, capsys, workdir, "--verify")[0] == 0
+def test_verify_finds_what_orbax_does_not(workdir, capsys):
+    assert run(capsys, workdir, "--verify")[0] == 0
     folder = workdir / "checkpoints" / "10"
     data = max((file for file in folder.rglob("*") if file.is_file()), key=lambda file: file.stat().st_size)
     content = bytearray(data.read_bytes())
@@ -195,7 +187,7 @@ def test_verify_finds_what_orbax_does_not(workdir, script, capsys):
     data.write_bytes(content)
     (folder / "commit_success.txt").unlink(missing_ok=True)
     (folder / "stranger").write_text("")
-    status, out, _ = run(script, capsys, workdir, "--verify")
+    status, out, _ = run(capsys, workdir, "--verify")
     assert status == 1
     assert f"{data.relative_to(folder).as_posix()}: its SHA-256 differs" in out
     assert "stranger: not in the manifest" in out
@@ -209,8 +201,8 @@ def test_verify_finds_what_orbax_does_not(workdir, script, capsys):
         view.verify(folder)
 
 
-def test_the_report_names_everything(written, script, capsys):
-    status, out, err = run(script, capsys, written / "four")
+def test_the_report_names_everything(written, capsys):
+    status, out, err = run(capsys, written / "four")
     lines = [" ".join(line.split()) for line in out.splitlines()]
     assert (status, err) == (0, "")
     assert "5 good, best accuracy 0.2" in lines and "10 good accuracy 0.1" in lines
@@ -222,24 +214,23 @@ def test_the_report_names_everything(written, script, capsys):
     assert any(line.startswith("params") for line in lines[: lines.index("total 8 335 1.3 KiB")])
 
 
-def test_filter_tree_and_config(written, script, capsys):
-    _, out, _ = run(script, capsys, written / "one", "--filter", "^params/fc")
+def test_filter_tree_and_config(written, capsys):
+    _, out, _ = run(capsys, written / "one", "--filter", "^params/fc")
     assert "params/fc/kernel" in out and "conv1/kernel" not in out
     assert "total 1 24 96 B" in [" ".join(line.split()) for line in out.splitlines()]
-    status, _, err = run(script, capsys, written / "one", "--filter", "conv1/kernal")
+    status, _, err = run(capsys, written / "one", "--filter", "conv1/kernal")
     assert status == 2 and "nearest are params/layer1.0/conv1/kernel" in err
-    _, out, _ = run(script, capsys, written / "one", "--tree")
+    _, out, _ = run(capsys, written / "one", "--tree")
     tree = [" ".join(line.split()) for line in out.splitlines()]
     assert "layer1.0 296 1.1 KiB" in tree and "kernel 8x3 float32 24 96 B" in tree
-    _, out, _ = run(script, capsys, written / "one", "--config", "--step", 5)
+    _, out, _ = run(capsys, written / "one", "--config", "--step", 5)
     assert json.loads(out) == {"model": {"name": "resnet18"}, "lr": 0.05, "augment": {}}
-    with pytest.raises(SystemExit) as stop:
-        script.main([str(written), "--filter", "("])
-    assert stop.value.code == 2
+    status, _, err = run(capsys, written, "--filter", "(")
+    assert status == 2 and "'(' is no regular expression" in err
 
 
-def test_statistics_in_json(written, script, capsys):
-    _, out, _ = run(script, capsys, written / "four", "--stats", "--json")
+def test_statistics_in_json(written, capsys):
+    _, out, _ = run(capsys, written / "four", "--stats", "--json")
 
     def refuse(constant):
         raise AssertionError(f"{constant} is not JSON")
@@ -254,13 +245,13 @@ def test_statistics_in_json(written, script, capsys):
     assert report["meta"]["classes"][11] == "class 11"
 
 
-def test_runs_on_one_and_four_devices_are_identical(written, script, capsys):
-    status, out, _ = run(script, capsys, written / "one", "--diff", written / "four")
+def test_runs_on_one_and_four_devices_are_identical(written, capsys):
+    status, out, _ = run(capsys, written / "one", "--diff", written / "four")
     assert status == 0 and "8 of 8 tensors compared are equal" in out
 
 
-def test_two_steps_differ_in_what_changed(written, script, capsys):
-    status, out, _ = run(script, capsys, written / "one", "--step", 5, "--diff", 10, "--json")
+def test_two_steps_differ_in_what_changed(written, capsys):
+    status, out, _ = run(capsys, written / "one", "--step", 5, "--diff", 10, "--json")
     report = json.loads(out)
     assert (status, report["identical"]) == (1, False)
     assert list(report["values"]) == ["step", "params/layer1.0/conv1/kernel"]  # the largest first
@@ -269,24 +260,24 @@ def test_two_steps_differ_in_what_changed(written, script, capsys):
     assert kernel["relative_l2"] == pytest.approx(5 * math.sqrt(288) / math.sqrt(sum((i + 5) ** 2 for i in range(288))))
     assert report["config"] == {"lr": [0.05, 0.1]}
     assert report["metrics"] == {"accuracy": [0.2, 0.1]}
-    status, out, _ = run(script, capsys, written / "one", "--step", 5, "--diff", 10, "--filter", "fc")
+    status, out, _ = run(capsys, written / "one", "--step", 5, "--diff", 10, "--filter", "fc")
     assert status == 0 and "2 of 2 tensors" in out
 
 
-def test_other_tensors_and_shapes_are_told(written, script, capsys, tmp_path):
+def test_other_tensors_and_shapes_are_told(written, capsys, tmp_path):
     import orbax.checkpoint as ocp
 
     state = {"params": {"fc": {"kernel": np.zeros((8, 5), np.float32)}, "new": np.zeros(2)}, "step": np.int64(10)}
     with ocp.CheckpointManager(tmp_path / "checkpoints") as manager:
         meta = ocp.args.JsonSave({"config": {}})
         manager.save(10, args=ocp.args.Composite(state=ocp.args.StandardSave(state), meta=meta))
-    status, out, _ = run(script, capsys, written / "one", "--diff", tmp_path / "checkpoints" / "10", "--json")
+    status, out, _ = run(capsys, written / "one", "--diff", tmp_path / "checkpoints" / "10", "--json")
     report = json.loads(out)
     assert status == 1
     assert report["only_second"] == ["params/new"] and "rng" in report["only_first"]
     assert report["shapes"] == {"params/fc/kernel": [[8, 3], [8, 5]]}
     assert report["dtypes"] == {"step": ["int32", "int64"]} and report["values"] == {}
-    assert run(script, capsys, written / "one", "--diff", tmp_path / "checkpoints" / "10")[0] == 1
+    assert run(capsys, written / "one", "--diff", tmp_path / "checkpoints" / "10")[0] == 1
 
 
 arrays = hnp.arrays(np.float32, hnp.array_shapes(max_dims=2, max_side=4), elements=st.floats(width=32))
