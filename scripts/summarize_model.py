@@ -3,7 +3,6 @@
     python scripts/summarize_model.py resnet50                                   # by stage
     python scripts/summarize_model.py resnet18 --size 32 --classes 10 --field stem=cifar --by layer
     python scripts/summarize_model.py resnet50 --batch 1 16 --precision bfloat16 # measures the compiled model, too
-    python scripts/summarize_model.py --all docs/models.md                       # a page about every model
 
 The counts follow from shapes alone and take seconds, without a compiler or an accelerator; jaxcls/models/summary.py
 states the conventions. --batch compiles the model in evaluation and runs it on the first device.
@@ -16,7 +15,6 @@ import os
 import re
 import sys
 import time
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -33,7 +31,6 @@ from jaxcls.models.published import PUBLISHED, Published
 PRECISIONS = ("float32", "bfloat16", "float16")
 RUNS = 20  # at most, of each batch size; and at most SECONDS, but no fewer than LEAST
 LEAST, SECONDS = 5, 10
-ERRORS = str(Path(__file__).parents[1] / "docs/reference_errors.json")
 
 
 @entry_point
@@ -42,11 +39,6 @@ def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
     if not args.batch:
         jax.config.update("jax_platforms", "cpu")  # counting must not take the memory of a GPU that is training
-    if args.all:
-        from model_page import write
-
-        write(Path(args.all), args.errors)
-        return 0
     report = describe(args)
     if args.json:
         print(json.dumps(report, indent=1))
@@ -57,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def parse(argv):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", nargs="?", help="a name; a wrong one lists those that are near")
+    parser.add_argument("model", help="a name; a wrong one lists those that are near")
     parser.add_argument("--size", type=side, help="side of the pictures, or HEIGHTxWIDTH; default: the published one")
     parser.add_argument("--classes", type=int, help="0: without the classifier; default: the published number")
     parser.add_argument("--channels", type=positive, help="of the pictures; default: the published number")
@@ -66,17 +58,7 @@ def parse(argv):
     parser.add_argument("--by", choices=("stage", "block", "layer"), default="stage", help="default: %(default)s")
     parser.add_argument("--batch", type=positive, nargs="+", metavar="N", help="measure with these batch sizes")
     parser.add_argument("--json", action="store_true", help="everything as one JSON object")
-    parser.add_argument("--all", nargs="?", const="docs/models.md", metavar="FILE", help="write the page (%(const)s)")
-    parser.add_argument(
-        "--errors",
-        metavar="FILE",
-        default=ERRORS,
-        help="for --all: JSON, name of a reference -> relative error; default: what the docs have",
-    )
-    args = parser.parse_args(argv)
-    if bool(args.model) == bool(args.all):
-        parser.error("give the name of a model, or --all")
-    return args
+    return parser.parse_args(argv)
 
 
 def positive(text: str) -> int:

@@ -1,6 +1,5 @@
 import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import jax
@@ -210,8 +209,6 @@ def script():
         spec = importlib.util.spec_from_file_location("summarize_model", SCRIPTS / "summarize_model.py")
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        import model_page  # noqa: F401  while it can be found
-
         yield module
 
 
@@ -276,8 +273,6 @@ def test_random_variables_are_finite_and_of_use(script):
         ("resnet18 --field stem", "NAME=VALUE"),
         ("resnet18 --field width=wide", "cannot be built with {'width': 'wide'}"),
         ("resnet18 --classes -3", "num_classes"),
-        ("--all /no/folder/models.md", "no folder /no/folder"),
-        ("--all --errors /no/errors.json", "--errors: /no/errors.json: No such file"),
     ],
 )
 def test_errors_are_one_line(script, capsys, arguments, message):
@@ -286,30 +281,8 @@ def test_errors_are_one_line(script, capsys, arguments, message):
     assert err.startswith("error: ") and message in err and err.count("\n") == 1
 
 
-@pytest.mark.parametrize("arguments", ["", "resnet18 --all", "resnet18 --size 0", "resnet18 --batch 0"])
+@pytest.mark.parametrize("arguments", ["", "resnet18 --size 0", "resnet18 --batch 0"])
 def test_usage(script, capsys, arguments):
     with pytest.raises(SystemExit):
         script.main(arguments.split())
     capsys.readouterr()
-
-
-def test_page_of_all_models(script, capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(models, "list_models", lambda: ["lenet5", "resnet18", "resnet20_cifar", "simple_cnn_16_32"])
-    errors = tmp_path / "errors.json"
-    errors.write_text('{"resnet18": 3.24e-7, "resnet18_eca": 4e-7}')
-    status, _, _ = run(script, capsys, f"--all {tmp_path / 'models.md'} --errors {errors}")
-    assert status == 0
-    page = (tmp_path / "models.md").read_text()
-    titles = [line for line in page.splitlines() if line.startswith("#")]
-    assert titles[0] == "# Models" and len(titles) == 5
-    assert "| `resnet18` | 224 | 11,689,512 | 1.814 | 2.485 | torchvision | 3.2e-07 | 69.76 (TV) |" in page
-    assert "| `lenet5` | 32, 1 channel, 10 classes | 61,706 | 0.0004165 | 0.006518 | own |  |  |" in page
-    assert "resnet18_eca 4.0e-07" in page
-    assert "{" not in page
-
-
-def test_broken_file_of_errors(script, capsys, tmp_path):
-    (tmp_path / "errors.json").write_text("[1]")
-    status, _, err = run(script, capsys, f"--all {tmp_path / 'models.md'} --errors {tmp_path / 'errors.json'}")
-    assert status == 2 and 'must hold {"name": number' in err
-    assert not (tmp_path / "models.md").exists() and "model_page" in sys.modules

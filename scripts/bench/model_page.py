@@ -1,25 +1,35 @@
-"""The page about all registered models, docs/models.md, for scripts/summarize_model.py."""
+"""Writes the page about all registered models, docs/models.md.
 
+    python scripts/bench/model_page.py
+    python scripts/bench/model_page.py --errors errors.json --out models.md
+
+The counts follow from shapes alone (jaxcls/models/summary.py). Exit status: 0; 2 where a file is none.
+"""
+
+import argparse
 import json
 import sys
 from pathlib import Path
 
+import flax.linen as nn
+import jax
 from rich.console import Console
 from rich.progress import track
 
 from jaxcls import models
+from jaxcls.cli.entry import entry_point
 from jaxcls.errors import UserError
 from jaxcls.models import summary
 from jaxcls.models.published import PUBLISHED, Published
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 REFERENCES = (ROOT / "tests/models/fixtures/models.json", ROOT.parent / "shared/reference/models.json")
 
 INTRODUCTION = """\
 # Models
 
-Written by `python scripts/summarize_model.py --all`; a single model by stage or layer, other sizes and fields, and its
-speed: `python scripts/summarize_model.py resnet50 --batch 16`.
+Written by `python scripts/bench/model_page.py`; a single model by stage or layer, other sizes and fields, and its
+speed: `jaxcls summarize resnet50 --batch 16`.
 
 * **picture**: the side for which the figures of the row are, channels and classes where they are not 3 and 1000.
 * **GMACs**: thousand millions of multiply-adds of convolutions and matrix products (attention and mixing of tokens
@@ -44,7 +54,24 @@ HEADER = """\
 """
 
 
-def write(path: Path, errors_file: str | None) -> None:
+@entry_point
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=ROOT / "docs/models.md", help="default: the page in docs/")
+    parser.add_argument(
+        "--errors",
+        type=Path,
+        default=ROOT / "docs/reference_errors.json",
+        help="JSON, name of a reference -> relative error (default: the file in docs/)",
+    )
+    args = parser.parse_args(argv)
+    jax.config.update("jax_platforms", "cpu")  # counting must not take the memory of a GPU that is training
+    write(args.out, args.errors)
+    return 0
+
+
+def write(path: Path, errors_file: Path) -> None:
     """Writes the page. Raises UserError for a file of errors that cannot be read or a folder that is not there."""
     errors = read_errors(errors_file)
     references = set(errors)
@@ -64,30 +91,31 @@ def write(path: Path, errors_file: str | None) -> None:
     page = [INTRODUCTION.format(counted=counted)]
     for heading, rows in families.items():
         page.append("\n".join([f"## {title(heading)}\n", source(heading), HEADER + "\n".join(rows) + "\n"]))
-    variants = [f"{name} {errors.get(name, 0):.1e}" if name in errors else name
-                for name in sorted(references - set(models.list_models()))]  # fmt: skip
+    others = sorted(references - set(models.list_models()))
+    variants = [f"{name} {errors[name]:.1e}" if name in errors else name for name in others]
     if variants:
         page.append(f"Also held against a reference, as fields of a model: {', '.join(variants)}.\n")
     path.write_text("\n".join(page))
 
 
-def read_errors(file: str | None) -> dict[str, float]:
-    if not file:
-        return {}
+def read_errors(file: Path) -> dict[str, float]:
+    """Name of a reference -> relative error. Raises UserError for another file."""
     try:
-        return {name: float(error) for name, error in json.loads(Path(file).read_text()).items()}
+        return {name: float(error) for name, error in json.loads(file.read_text()).items()}
     except OSError as error:
         raise UserError(f"--errors: {file}: {error.strerror or error}") from error
     except (ValueError, TypeError, AttributeError) as error:
         raise UserError(f'--errors: {file} must hold {{"name": number, ..}}: {error}') from error
 
 
-def build(name):
+def build(name: str) -> tuple[nn.Module, Published]:
+    """A model of the published kind, and what is known of it."""
     known = PUBLISHED.get(name, Published("own"))
     return models.create(name, num_classes=known.classes), known
 
 
-def row(name, model, known, references, errors) -> str:
+def row(name: str, model: nn.Module, known: Published, references: set[str], errors: dict[str, float]) -> str:
+    """The row of a model."""
     total = summary.summarize(model, known.shape).total
     picture = str(known.size)
     if known.channels != 3:
@@ -96,9 +124,8 @@ def row(name, model, known, references, errors) -> str:
         picture += f", {known.classes} classes"
     logits = f"{errors[name]:.1e}" if name in errors else "tested" if name in references else ""
     gmacs, activations = total.macs / 1e9, total.activations / 1e6
-    cells = (f"`{name}`", picture, f"{total.parameters:,}", f"{gmacs:#.4g}", f"{activations:#.4g}", known.library,
-             logits, known.top1)  # fmt: skip
-    return f"| {' | '.join(cells)} |"
+    counts = (f"{total.parameters:,}", f"{gmacs:#.4g}", f"{activations:#.4g}")
+    return f"| {' | '.join((f'`{name}`', picture, *counts, known.library, logits, known.top1))} |"
 
 
 def title(heading: str) -> str:
@@ -110,3 +137,7 @@ def source(heading: str) -> str:
     """And after that; "" where there is none."""
     text = heading.partition(": ")[2].strip()
     return f"{text}\n" if text else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
