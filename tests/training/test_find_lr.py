@@ -1,7 +1,6 @@
-"""The learning-rate range test: its rules on curves and quadratics with a known answer, the script from end to end."""
+"""The learning-rate range test: its rules on curves and quadratics with a known answer, the command from end to end."""
 
 import csv
-import importlib.util
 import math
 from pathlib import Path
 
@@ -12,14 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxcls import optim
+from jaxcls.cli import command
 from jaxcls.defaults import default_config
 from jaxcls.errors import UserError
 from jaxcls.training import build, find_lr
 
 ROOT = Path(__file__).resolve().parents[2]
-SPEC = importlib.util.spec_from_file_location("script_find_lr", ROOT / "scripts" / "find_lr.py")
-script = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(script)
 
 
 def descent(curvatures, start=1.0):
@@ -126,10 +123,10 @@ def test_the_losses_are_those_of_training_with_these_rates():
     config, before = make_config(), make_config()
     found = find_lr.range_test(config, rates, note=lambda line: None)
     assert config == before
-    job = build.build(config)
+    run = build.build(config)
     table = jax.numpy.asarray(rates, jax.numpy.float32)
-    job.tx = optim.sgd(lambda t: table[t], momentum=0.9, weight_decay=1e-3)
-    feed, state, losses = job.train_feed(), job.parallel.replicate(job.init_state()), []
+    run.tx = optim.sgd(lambda t: table[t], momentum=0.9, weight_decay=1e-3)
+    feed, state, losses = run.train_feed(), run.parallel.replicate(run.init_state()), []
     for step in range(10):
         state, values, _ = feed(state, step, 10)
         losses.append(float(values["loss"][0] / values["loss"][1]))
@@ -137,10 +134,10 @@ def test_the_losses_are_those_of_training_with_these_rates():
     assert losses[-1] != pytest.approx(losses[0], rel=1e-3)
 
 
-def test_the_script_writes_table_and_figure_and_begins_no_run(tmp_path, monkeypatch, capsys):
+def test_the_command_writes_table_and_figure_and_begins_no_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     arguments = [f"--config={ROOT}/configs/lenet5_digits.py", "--config.batch_size=32", "--config.parallel.devices=1"]
-    assert script.main([*arguments, "--low", "1e-3", "--high", "2", "--steps", "40", "--out", "found"]) == 0
+    assert command.main(["find-lr", *arguments, "--low", "1e-3", "--high", "2", "--steps", "40", "--out", "found"]) == 0
     output = capsys.readouterr().out
     suggested = float(output.rpartition("--config.schedule.peak=")[2])
     with open("found/find_lr.csv") as file:
@@ -158,16 +155,16 @@ def test_the_script_writes_table_and_figure_and_begins_no_run(tmp_path, monkeypa
         (["--low", "1", "--high", "0.1"], "in this order"),
         (["--low", "nan"], "in this order"),
         (["--steps", "3"], "at least 10"),
-        (["--config.optim.momentun=0.9"], "did you mean config.optim.momentum"),
+        (["--config.optim.momentun=0.9"], "did you mean 'config.optim.momentum'"),
         (["--config.batch_size=100000"], "make it smaller"),
     ],
 )
 def test_mistakes_are_one_line_and_status_2(arguments, words, capsys):
-    assert script.main([f"--config={ROOT}/configs/lenet5_digits.py", *arguments]) == 2
+    assert command.main(["find-lr", f"--config={ROOT}/configs/lenet5_digits.py", *arguments]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1 and words in error
 
 
 def test_a_missing_config_is_one_line(capsys):
-    assert script.main(["--config=configs/lenet5_digit.py"]) == 2
+    assert command.main(["find-lr", "--config=configs/lenet5_digit.py"]) == 2
     assert "lenet5_digit.py" in capsys.readouterr().err

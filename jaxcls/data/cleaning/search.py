@@ -154,7 +154,7 @@ def _write(
     print(f"  written      {table}, {page}")
     if links:
         path = out / "groups.csv"
-        groups.write(path, collection.ids, duplicates.components(len(collection), links))
+        groups.write(path, collection.ids, duplicates.components(len(collection), links).tolist())
         print(f"               {path}: copies stay in one split with --config.data.group_by={path}")
     if collection.root:
         command = shlex.join(["jaxcls", "clean", title, "--apply", str(table)])
