@@ -5,70 +5,22 @@ encoded pictures the leading crops and resizes run on the host, with the decoder
 a random box from the same (seed, epoch, draw) by the same formula.
 """
 
-import ast
-import difflib
-
+from jaxcls import call_strings
+from jaxcls.call_strings import ONE_OF, Call
 from jaxcls.errors import UserError
-
-ONE_OF = "a | b"  # the name of a call that stands for alternatives; its arguments are calls
 
 
 def parse(spec, what="config.data.augment"):
-    """`"crop(32, pad=4)"` as `("crop", (32,), {"pad": 4})`. Only literals are accepted; nothing is executed.
-
-    Alternatives, `"mixup(0.2) | 3 * cutmix(1.0)"`, become `(ONE_OF, (call, call), {"weights": (1, 3)})`.
+    """The call that an entry of the list is, `call_strings.parse` with alternatives: "mixup(0.2) | 3 * cutmix(1.0)".
 
     Raises:
-      UserError: if it is no such call, or there is no transform of that name (the nearest is suggested).
+      UserError: if it is no call, or there is no transform of that name.
     """
-    try:
-        tree = ast.parse(spec.strip(), mode="eval").body
-        choices = [_weighted(node) for node in _alternatives(tree)]
-    except (SyntaxError, ValueError, AttributeError, TypeError):
-        raise UserError(
-            f"{what}: {spec!r} can't be read; write it like 'crop(32, pad=4)', 'flip' or 'mixup(0.2) | cutmix(1.0)'."
-        ) from None
-    for _, (name, *_) in choices:
-        _check_name(name, what)
-    if len(choices) == 1 and choices[0][0] == 1:
-        return choices[0][1]
-    return ONE_OF, tuple(call for _, call in choices), {"weights": tuple(weight for weight, _ in choices)}
-
-
-def _alternatives(node):
-    """The nodes of `a | b | c` in order."""
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
-        return [*_alternatives(node.left), *_alternatives(node.right)]
-    return [node]
-
-
-def _weighted(node):
-    """(weight, call) of `3 * a(1)`; the weight is 1 where there is none."""
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
-        weight = ast.literal_eval(node.left)
-        if isinstance(weight, bool) or not weight > 0:
-            raise ValueError
-        return weight, _call(node.right)
-    return 1, _call(node)
-
-
-def _call(node):
-    """(name, args, kwargs) of `a(1, b=2)` or `a`."""
-    if isinstance(node, ast.Name):
-        return node.id, (), {}
-    args = tuple(ast.literal_eval(a) for a in node.args)
-    return node.func.id, args, {k.arg: ast.literal_eval(k.value) for k in node.keywords}
-
-
-def _check_name(name, what):
     from jaxcls.augment.device import DEVICE
     from jaxcls.augment.host import HOST
 
-    known = sorted({*DEVICE, *HOST})
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}."
-        raise UserError(f"{what}: there is no transform {name!r}; {hint}")
+    like = "'crop(32, pad=4)', 'flip' or 'mixup(0.2) | cutmix(1.0)'"
+    return call_strings.parse(spec, {*DEVICE, *HOST}, what=what, kind="transform", like=like, alternatives=True)
 
 
 def split_list(specs, *, encoded, what="config.data.augment"):
@@ -97,14 +49,18 @@ def shrunk(calls, side):
 
     ends = (i for i, call in enumerate(calls) if any(name in LAST for name in _names([call])))
     at = next(ends, len(calls))
-    return [*calls[:at], ("resize", (side,), {}), *calls[at:]]
+    return [*calls[:at], Call("resize", (side,), {}), *calls[at:]]
 
 
 def host_transform(calls, *, channels, what="config.data.augment"):
     """(encoded bytes or uint8 array, name, generator) -> uint8 [h, w, channels]: decodes, then crops and resizes."""
     from jaxcls.augment.host import HOST, HostTransform
 
-    return HostTransform([_fitting(call, what, lambda n, a, k: HOST[n](*a, **k)) for call in calls], channels)
+    operations = []
+    for name, args, kwargs in calls:
+        with call_strings.fitting(name, what):
+            operations.append(HOST[name](*args, **kwargs))
+    return HostTransform(operations, channels)
 
 
 def smaller(size, *, channels):
@@ -143,12 +99,13 @@ def device_transform(calls, *, random, context=None, what="config.data.augment",
             raise UserError(f"{what}: {name!r} must come before {last!r}, which mixes or erases the finished pictures.")
         last = name if name in device.LAST else last
 
-    def make(name, args, kwargs):
-        if name != ONE_OF:
-            return device.build(device.DEVICE[name], args, kwargs, context)
-        return device.one_of(*[_fitting(call, what, make) for call in args], **kwargs, context=context)
+    def build(call):
+        with call_strings.fitting(call.name, what):
+            if call.name != ONE_OF:
+                return device.build(device.DEVICE[call.name], call.args, call.kwargs, context)
+            return device.one_of(*map(build, call.args), **call.kwargs, context=context)
 
-    operations = [_fitting(call, what, make) for call in calls]
+    operations = [build(call) for call in calls]
     if not views:
         return device.compose(operations, context)
     policy = [any(name in device.POLICIES for name in _names([call])) for call in calls]
@@ -162,14 +119,6 @@ def device_transform(calls, *, random, context=None, what="config.data.augment",
 def _names(calls):
     for name, args, _ in calls:
         yield from _names(args) if name == ONE_OF else (name,)
-
-
-def _fitting(call, what, make):
-    """make(*call), with a UserError where the arguments do not fit."""
-    try:
-        return make(*call)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{what}: the arguments of {call[0]!r} don't fit: {error}") from error
 
 
 def _gives_one_size(name, args, kwargs):

@@ -1,13 +1,10 @@
 """Classes of different size: weights for the loss, and long-tailed versions of a set for experiments."""
 
-import re
-
 import numpy as np
 
+from jaxcls import call_strings
 from jaxcls.data import pipeline, sources
 from jaxcls.errors import UserError
-
-BETA = 0.999  # of "effective"
 
 
 def count(source):
@@ -32,26 +29,34 @@ def class_weights(rule, counts, what="config.loss.class_weight"):
     text, counts = str(rule).strip(), np.asarray(counts, np.float64)
     if not text:
         return None
-    effective = re.fullmatch(r"effective(?:\(([^()]*)\))?", text)
-    if effective or text == "auto":
-        if not counts.all():
-            raise UserError(f"{what} is {text!r}, but class {int(np.argmin(counts))} has no training examples.")
-        if text == "auto":
-            return np.float32(counts.sum() / (len(counts) * counts))
-        beta = _number(effective[1] if effective[1] is not None else BETA)
-        if beta is None or not 0 <= beta < 1:
-            raise UserError(f"{what} is {text!r}; beta must be at least 0 and below 1, as in 'effective(0.999)'.")
-        with np.errstate(divide="ignore"):  # beta = 0 gives 1 example each: log(0) is meant
-            weights = 1 / -np.expm1(counts * np.log(beta))
-        return np.float32(weights / weights.mean())
     numbers = [_number(part) for part in text.strip("()[]").rstrip(", ").split(",")]
     if None in numbers:
-        raise UserError(f"{what} is {text!r}; it can be 'auto', 'effective(0.999)' or numbers, such as '1, 2.5, 0.5'.")
+        like = "'auto', 'effective(0.999)' or numbers, such as '1, 2.5, 0.5'"
+        name, args, kwargs = call_strings.parse(text, RULES, what=what, kind="rule", like=like)
+        if not counts.all():
+            raise UserError(f"{what} is {text!r}, but class {int(np.argmin(counts))} has no training examples.")
+        with call_strings.fitting(name, what):
+            return np.float32(RULES[name](counts, *args, **kwargs))
     if len(numbers) != len(counts):
         raise UserError(f"{what} has {len(numbers)} numbers, but there are {len(counts)} classes.")
     if min(numbers) < 0 or not max(numbers) > 0 or not np.all(np.isfinite(numbers)):
         raise UserError(f"{what} is {text!r}; weights must be finite, not negative and not all 0.")
     return np.float32(numbers)
+
+
+def _auto(counts):
+    return counts.sum() / (len(counts) * counts)
+
+
+def _effective(counts, beta=0.999):
+    if isinstance(beta, (bool, str)) or not 0 <= beta < 1:
+        raise ValueError(f"beta must be at least 0 and below 1, as in 'effective(0.999)', not {beta!r}")
+    with np.errstate(divide="ignore"):  # beta = 0 gives 1 example each: log(0) is meant
+        weights = 1 / -np.expm1(counts * np.log(beta))
+    return weights / weights.mean()
+
+
+RULES = {"auto": _auto, "effective": _effective}
 
 
 def _number(text):

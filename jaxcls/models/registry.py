@@ -1,20 +1,19 @@
 """Names of models and the constructors behind them."""
 
-import ast
 import dataclasses
 import difflib
 import fnmatch
-import re
 from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
-from flax import linen as nn
 
+from jaxcls import call_strings
 from jaxcls.errors import UserError
+from jaxcls.models.base import Classifier
 from jaxcls.models.fpn import FPN
 
-Constructor = Callable[..., nn.Module]
-NECK = re.compile(r"fpn(?:\(([1-9]\d*)\))?")
+Constructor = Callable[..., Classifier]
 
 _MODELS: dict[str, Constructor] = {}
 
@@ -37,7 +36,7 @@ def list_models(pattern: str = "*") -> list[str]:
     return sorted(fnmatch.filter(_MODELS, pattern))
 
 
-def create(name: str, *, num_classes: int = 1000, neck: str = "", **fields) -> nn.Module:
+def create(name: str, *, num_classes: int = 1000, neck: str = "", **fields: Any) -> Classifier:
     """The model called `name`, not yet initialised. `dtype` and `param_dtype` may be names, as in "bfloat16".
 
     `neck="fpn"` puts a feature pyramid between the model and its classifier (`jaxcls.models.fpn`), of 256 features a
@@ -55,16 +54,26 @@ def create(name: str, *, num_classes: int = 1000, neck: str = "", **fields) -> n
     fields = {field: _tuples(value) for field, value in fields.items()}
     for field in {"dtype", "param_dtype"} & fields.keys():
         fields[field] = _float_dtype(field, fields[field])
-    pyramid = NECK.fullmatch(neck)
-    if neck and not pyramid:
-        raise UserError(f"neck must be '', 'fpn', or 'fpn(64)' for 64 features a level, not {neck!r}")
     if not neck:
         return _MODELS[name](num_classes=num_classes, **fields)
+    _, args, options = call_strings.parse(neck, ["fpn"], what="neck", kind="neck", like="'fpn' or 'fpn(64)'")
+    with call_strings.fitting("fpn", "neck"):
+        features = _fpn_features(*args, **options)
     backbone = _MODELS[name](num_classes=0, **fields)
     return FPN(
-        backbone=backbone, features=int(pyramid[1] or 256), num_classes=num_classes, dropout=backbone.dropout,
-        dtype=backbone.dtype, param_dtype=backbone.param_dtype,
-    )  # fmt: skip
+        backbone=backbone,
+        features=features,
+        num_classes=num_classes,
+        dropout=backbone.dropout,
+        dtype=backbone.dtype,
+        param_dtype=backbone.param_dtype,
+    )
+
+
+def _fpn_features(features: int = 256) -> int:
+    if isinstance(features, bool) or not isinstance(features, int) or features < 1:
+        raise ValueError(f"features of a level must be a whole number of at least 1, not {features!r}")
+    return features
 
 
 def _tuples(value):
@@ -80,10 +89,7 @@ def parse_field(text: str) -> tuple[str, object]:
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise UserError(f"--field takes NAME=VALUE, as in stem=cifar, not {text!r}")
-    try:
-        return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return name, value
+    return name, call_strings.literal(value)
 
 
 def _nearest(word: str, known: list[str]) -> str:

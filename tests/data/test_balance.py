@@ -48,7 +48,7 @@ def test_effective_lies_between_none_and_auto():
     auto = balance.class_weights("auto", counts)
     np.testing.assert_allclose(balance.class_weights("effective(0.9999999)", counts), auto / auto.mean(), rtol=1e-3)
     np.testing.assert_array_equal(
-        balance.class_weights("effective", counts), balance.class_weights("effective(0.999)", counts)
+        balance.class_weights("effective()", counts), balance.class_weights("effective(0.999)", counts)
     )
 
 
@@ -59,10 +59,13 @@ def test_numbers_are_taken_as_they_are():
 
 
 def test_mistakes_are_one_line_with_a_remedy():
-    refused("balanced", match="it can be 'auto', 'effective\\(0.999\\)' or numbers")
+    refused("balanced", match="there is no rule 'balanced'; there are auto, effective")
     refused("auto", (3, 0), match="class 1 has no training examples")
-    for beta in ("1", "-0.1", "x", "nan", ""):
+    for beta in ("1", "-0.1", "'1'", "True"):
         refused(f"effective({beta})", match="below 1")
+    for text in ("effective(x)", "effective(nan)", "1, x", "auto | auto"):
+        refused(text, match="can't be read; write it like 'auto', 'effective\\(0.999\\)' or numbers")
+    refused("auto(1)", match="the arguments of 'auto' don't fit")
     refused("1, 2, 3", match="3 numbers, but there are 2 classes")
     for wrong in ("1, -2", "0, 0", "1, inf", "nan, 1"):
         refused(wrong, match="finite, not negative")

@@ -124,14 +124,14 @@ def test_a_model_without_feature_maps_has_no_pyramid(name, abstract):
 def test_too_small_a_picture_and_an_unknown_neck(abstract):
     with pytest.raises(UserError, match="which ResNet has not for pictures of 4x4: use larger pictures"):
         abstract(models.create("resnet18", neck="fpn"), 4, 4, 3)
-    with pytest.raises(UserError, match="neck must be '', 'fpn', or .* not 'pan'"):
+    with pytest.raises(UserError, match="neck: there is no neck 'pan'; did you mean 'fpn'"):
         models.create("resnet18", neck="pan")
 
 
 def test_the_levels_may_have_fewer_features(abstract):
     wide, narrow = (abstract(models.create("resnet18", neck=n, num_classes=3), 64, 64, 3) for n in ("fpn", "fpn(8)"))
     assert wide["params"]["fc"]["kernel"].shape == (4 * 256, 3) and narrow["params"]["fc"]["kernel"].shape == (4 * 8, 3)
-    with pytest.raises(UserError, match="64 features a level, not 'fpn\\(0\\)'"):
+    with pytest.raises(UserError, match="neck: the arguments of 'fpn' don't fit: .* at least 1, not 0"):
         models.create("resnet18", neck="fpn(0)")
 
 
