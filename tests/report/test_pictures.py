@@ -1,9 +1,7 @@
-"""Pictures and heat maps of a run's rows, the rows' names, and the script that writes the report again."""
+"""Pictures and heat maps of a run's rows, the rows' names, and the command that writes the report again."""
 
 import json
 import shutil
-import sys
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -12,15 +10,13 @@ from PIL import Image
 
 from jaxcls.checkpoints import view
 from jaxcls.checkpoints.store import Checkpoints
+from jaxcls.cli.command import main
 from jaxcls.defaults import default_config
 from jaxcls.errors import UserError
-from jaxcls.report import evidence, gallery
+from jaxcls.report import evidence, gallery, of_run
 from jaxcls.report.page import write_report
-from jaxcls.report.pictures import Look, Pictures
+from jaxcls.report.pictures import Pictures
 from jaxcls.training import build, evaluate, loop
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-import report as script
 
 
 def config_of(folder):
@@ -96,28 +92,28 @@ def test_a_report_that_fails_is_a_warning_and_no_more(finished, monkeypatch):
     monkeypatch.setattr("jaxcls.report.page.write_report", lambda *_, **__: 1 / 0)
     lines = []
     job = build.build(config_of(folder))
-    assert evaluate.report(job, workdir, job.init_state(), lines.append) is None
+    assert of_run.write(job, workdir, 2, evaluate.weights(job.init_state()), warn=lines.append) is None
     assert lines == ["no report was written: ZeroDivisionError: division by zero"]
 
 
-def test_the_script_writes_the_same_page_and_says_what_is_missing(finished, capsys, tmp_path):
+def test_the_command_writes_the_same_page_and_says_what_is_missing(finished, capsys, tmp_path):
     workdir, folder = finished
     copy = shutil.copytree(workdir, tmp_path / "run")
-    assert script.main([str(copy)]) == 0
+    assert main(["report", str(copy)]) == 0
     assert capsys.readouterr().out.strip() == str(copy / "report.html")
     same = (copy / "report.html").read_text().replace(str(copy), str(workdir))
     assert same == write_pictures(workdir, folder).read_text()
     moved = folder.rename(folder.with_name("moved"))
     try:
-        assert script.main([str(copy)]) == 0
+        assert main(["report", str(copy)]) == 0
     finally:
         moved.rename(folder)
     assert "the pictures are left out" in capsys.readouterr().err
     page = (copy / "report.html").read_text()
     assert "data:image/" not in page and "The pictures themselves are not shown" in page and "does not exist" in page
-    assert script.main([str(copy), "--no-pictures"]) == 0
+    assert main(["report", str(copy), "--no-pictures"]) == 0
     assert "they were not asked for" in (copy / "report.html").read_text()
-    assert script.main([str(tmp_path / "nothing")]) == 2
+    assert main(["report", str(tmp_path / "nothing")]) == 2
     assert "holds no run" in capsys.readouterr().err
 
 
@@ -157,7 +153,7 @@ def test_a_heat_map_covers_its_own_place(side, channels):
     heat = np.zeros((side, side), np.float32)
     heat[: side // 2, : side // 2] = 1
     picture = np.full((side, side, channels), 90, np.uint8)
-    laid = gallery.laid_over(Look(picture, heat)).astype(int)
+    laid = gallery.laid_over(picture, heat).astype(int)
     quarter = len(laid) // 4
     assert (laid[-quarter:, -quarter:] == 90).all()  # where nothing spoke for it the picture is as it is
     assert np.abs(laid[:quarter, :quarter] - 90).sum(-1).min() > 60
