@@ -43,7 +43,7 @@ def parse(text: str, known: Collection[str], *, what: str, kind: str, like: str,
         raise UserError(f"{what}: {text!r} can't be read; write it like {like}.") from None
     for _, call in choices:
         if call.name not in known:
-            hint = did_you_mean(call.name, known) or f"; there are {', '.join(sorted(known))}."
+            hint = did_you_mean(call.name, list(known)) or f"; there are {', '.join(sorted(known))}."
             raise UserError(f"{what}: there is no {kind} {call.name!r}{hint}")
     weights, calls = zip(*choices, strict=True)
     return calls[0] if plain else Call(ONE_OF, calls, {"weights": weights})
