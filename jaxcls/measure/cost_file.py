@@ -1,0 +1,42 @@
+"""What each mistake costs, from a CSV file."""
+
+import csv
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxcls.errors import UserError
+from jaxcls.measure import decision
+from jaxcls.types import PathLike
+
+
+def read(path: PathLike, classes: Sequence[str]) -> Float[np.ndarray, "classes classes"]:
+    """The matrix of a CSV file, in the order of the classes.
+
+    Numbers, a line for each true class in the order of the classes; or with a first line and a first column of class
+    names, in any order.
+
+    Raises:
+      UserError: where it can't be read or is no such matrix.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            rows = [[cell.strip() for cell in row] for row in csv.reader(file) if any(cell.strip() for cell in row)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"--costs: {path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    named = bool(rows) and set(rows[0][1:]) == set(classes) and len(rows[0]) == len(classes) + 1
+    if named:
+        columns, lines = rows[0][1:], {row[0]: row[1:] for row in rows[1:]}
+        if set(lines) != set(classes) or len(rows) != len(classes) + 1:
+            raise UserError(f"--costs: the first column of {path} has to name every class once")
+        if any(len(line) != len(classes) for line in lines.values()):
+            raise UserError(f"--costs: {path} needs {len(classes)} numbers in every line")
+        rows = [[lines[true][columns.index(answer)] for answer in classes] for true in classes]
+    try:
+        return decision.check_costs(np.array([[float(cell) for cell in row] for row in rows]), classes)
+    except ValueError as error:
+        n = len(classes)
+        raise UserError(
+            f"--costs: {path} has to hold a number for each pair of classes, {n} lines of {n} ({error})"
+        ) from error
