@@ -4,11 +4,19 @@ A label is a class (int [n]) or a distribution (float [n, classes], as MixUp mak
 and weights and sums; nothing is averaged over examples here. `jensen_shannon` and `distillation` compare logits.
 """
 
+from collections.abc import Callable, Sequence
+
 import jax
 import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float, Int
+
+Logits = Float[Array, "n classes"]
+Label = Int[Array, " n"] | Float[Array, "n classes"]
+PerExample = Float[Array, " n"]
 
 
-def cross_entropy(logits, label, *, label_smoothing=0.0):
+def cross_entropy(logits: Logits, label: Label, *, label_smoothing: float = 0.0) -> PerExample:
     """Cross entropy of softmax(logits) against classes or distributions.
 
     Args:
@@ -30,7 +38,7 @@ def cross_entropy(logits, label, *, label_smoothing=0.0):
     return -(1 - label_smoothing) * picked - label_smoothing * jnp.mean(log_p, axis=-1)
 
 
-def targets(label, classes, *, label_smoothing=0.0):
+def targets(label: Label, classes: int, *, label_smoothing: float = 0.0) -> Float[Array, "n classes"]:
     """Labels as float32 [n, classes]: one-hot where they are classes, then smoothed.
 
     `label_smoothing` mixes with the uniform distribution: (1 - s) * label + s / classes, for soft labels as well.
@@ -39,7 +47,14 @@ def targets(label, classes, *, label_smoothing=0.0):
     return (1 - label_smoothing) * label + label_smoothing / classes if label_smoothing else label
 
 
-def focal(logits, label, *, gamma=2.0, alpha=1.0, label_smoothing=0.0):
+def focal(
+    logits: Logits,
+    label: Label,
+    *,
+    gamma: float = 2.0,
+    alpha: float | Sequence[float] | Float[Array, " classes"] = 1.0,
+    label_smoothing: float = 0.0,
+) -> PerExample:
     """Focal loss of several classes: sum over k of label_k * alpha_k * (1 - p_k)^gamma * -log p_k, with p the softmax.
 
     Lin et al., Focal Loss for Dense Object Detection, eq. 5, with softmax in place of their sigmoid; a soft label
@@ -62,7 +77,14 @@ def focal(logits, label, *, gamma=2.0, alpha=1.0, label_smoothing=0.0):
     return -jnp.sum(weight * rest**gamma * log_p, axis=-1)
 
 
-def binary_cross_entropy(logits, label, *, label_smoothing=0.0, threshold=None, sum_classes=False):
+def binary_cross_entropy(
+    logits: Logits,
+    label: Label,
+    *,
+    label_smoothing: float = 0.0,
+    threshold: float | None = None,
+    sum_classes: bool = False,
+) -> PerExample:
     """Every class a yes-or-no question of its own: cross entropy of sigmoid(logits), averaged over the classes.
 
     Wightman et al., ResNet strikes back, use it so that a picture mixed of two classes may show both in full. Equal to
@@ -86,7 +108,7 @@ def binary_cross_entropy(logits, label, *, label_smoothing=0.0, threshold=None, 
     return jnp.sum(loss, axis=-1) if sum_classes else jnp.mean(loss, axis=-1)
 
 
-def poly1(logits, label, *, epsilon=1.0, label_smoothing=0.0):
+def poly1(logits: Logits, label: Label, *, epsilon: float = 1.0, label_smoothing: float = 0.0) -> PerExample:
     """Poly-1: cross entropy + epsilon * (1 - p of the label), p the softmax (Leng et al., PolyLoss).
 
     For soft and smoothed labels, p of the label is the mean of p under the label.
@@ -105,7 +127,7 @@ def poly1(logits, label, *, epsilon=1.0, label_smoothing=0.0):
     return jnp.sum(target * (epsilon * -jnp.expm1(log_p) - log_p), axis=-1)
 
 
-def jensen_shannon(*views):
+def jensen_shannon(*views: Logits) -> PerExample:
     """Jensen-Shannon divergence between the predictions for several views of each picture, in nats.
 
     The mean over the views of KL(p_view || mean of p): Hendrycks et al., AugMix, section 3, there for the clean picture
@@ -123,7 +145,7 @@ def jensen_shannon(*views):
     return jnp.mean(jnp.sum(jnp.exp(log_p) * (log_p - log_mean), axis=-1), axis=0)
 
 
-def distillation(student, teacher, temperature=1.0):
+def distillation(student: Logits, teacher: Logits, temperature: float = 1.0) -> PerExample:
     """T^2 * KL(softmax(teacher / T) || softmax(student / T)), the soft part of distillation.
 
     Hinton et al., Distilling the Knowledge in a Neural Network, section 2: the factor keeps the size of the gradients
@@ -141,7 +163,15 @@ def distillation(student, teacher, temperature=1.0):
     return temperature**2 * jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1)
 
 
-def distilled(student, teacher, label, *, alpha=0.5, temperature=1.0, loss=cross_entropy):
+def distilled(
+    student: Logits,
+    teacher: Logits,
+    label: Label,
+    *,
+    alpha: float = 0.5,
+    temperature: float = 1.0,
+    loss: Callable[[Logits, Label], PerExample] = cross_entropy,
+) -> PerExample:
     """alpha * T^2 * KL(teacher || student) + (1 - alpha) * loss(student, label); see `distillation`. float32 [n]."""
     soft = distillation(student, teacher, temperature)
     return alpha * soft + (1 - alpha) * loss(student, label)

@@ -1,25 +1,33 @@
 """Metrics as (sum, count) pairs, so that no average depends on how the data was cut; and the figures made of them."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
+from jaxtyping import Float, Int
+
+from jaxcls.types import Figures
 
 
-def correct(logits, label):
+def correct(
+    logits: Float[Array, "n classes"], label: Int[Array, " n"] | Float[Array, "n classes"]
+) -> Float[Array, " n"]:
     """1.0 where the largest logit is the labelled class, [n]; a soft label counts as its most probable class."""
     if label.ndim == 2:
         label = jnp.argmax(label, axis=-1)
     return (jnp.argmax(logits, axis=-1) == label).astype(jnp.float32)
 
 
-def means(pairs):
+def means(pairs: Mapping[str, tuple[Any, Any]]) -> dict[str, float]:
     """name -> (sum, count) as name -> sum / count (floats). A count of zero gives NaN: nothing was measured."""
     totals = {name: (float(np.sum(s)), float(np.sum(c))) for name, (s, c) in pairs.items()}
     return {name: s / c if c else math.nan for name, (s, c) in totals.items()}
 
 
-def of_logits(logits, label):
+def of_logits(logits: Float[np.ndarray, "n classes"], label: Int[np.ndarray, " n"]) -> Figures:
     """Figures of a whole split from its stored logits, in float64 on the host.
 
     Args:
@@ -39,18 +47,20 @@ def of_logits(logits, label):
     shifted = logits - logits.max(axis=1, keepdims=True)
     log_sum = np.log(np.exp(shifted).sum(axis=1)) + logits.max(axis=1)
     hits = int((rank == 0).sum())
-    support, found = np.bincount(label), np.bincount(label, weights=rank == 0)
+    support, right_of_class = np.bincount(label), np.bincount(label, weights=rank == 0)
     out = {
-        "loss": float((log_sum - right).mean()), "accuracy": hits / len(label),
-        "balanced_accuracy": float((found[support > 0] / support[support > 0]).mean()), "correct": hits,
+        "loss": float((log_sum - right).mean()),
+        "accuracy": hits / len(label),
+        "balanced_accuracy": float((right_of_class[support > 0] / support[support > 0]).mean()),
+        "correct": hits,
         "count": len(label),
-    }  # fmt: skip
+    }
     if logits.shape[1] > 5:
         out["top5"] = float((rank < 5).mean())
     return out
 
 
-def wilson_interval(hits, n, z=1.959964):
+def wilson_interval(hits: float, n: float, z: float = 1.959964) -> tuple[float, float]:
     """The confidence interval of a proportion (Wilson 1927), by default of 95 %.
 
     Unlike the normal approximation it stays inside [0, 1] and holds near 100 %, where accuracies are.

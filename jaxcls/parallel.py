@@ -5,22 +5,26 @@ batch, so BatchNorm is synchronised by itself; in `pmap` mode a device sees its 
 so through the collectives below, which do nothing where `axis_name` is None.
 """
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxcls.errors import UserError
+from jaxcls.types import PyTree
 
 AXIS = "data"
 
 
-def psum(tree, axis_name):
+def psum(tree: PyTree, axis_name: str | None) -> PyTree:
     """Sum over the devices of a mapped axis; the tree itself where there is none."""
     return tree if axis_name is None else jax.lax.psum(tree, axis_name)
 
 
-def pmean(tree, axis_name):
+def pmean(tree: PyTree, axis_name: str | None) -> PyTree:
     """Mean over the devices of a mapped axis (the maximum for integers, such as counters)."""
     if axis_name is None:
         return tree
@@ -32,17 +36,17 @@ def pmean(tree, axis_name):
     return jax.tree.map(mean, tree)
 
 
-def all_gather(tree, axis_name):
+def all_gather(tree: PyTree, axis_name: str | None) -> PyTree:
     """The shares [n / devices, ...] of all devices as [n, ...], in the order of the batch."""
     return tree if axis_name is None else jax.lax.all_gather(tree, axis_name, tiled=True)
 
 
-def axis_index(axis_name):
+def axis_index(axis_name: str | None) -> int | jax.Array:
     """The number of this device on a mapped axis; 0 where there is none."""
     return 0 if axis_name is None else jax.lax.axis_index(axis_name)
 
 
-def agree(choose):
+def agree(choose: Callable[[], int | None]) -> int | None:
     """What `choose()` returns on process 0 (a whole number from 0 up, or None), known to all processes.
 
     Files are read by one process, so that none acts on a folder that another is changing. A UserError there ends the
@@ -76,30 +80,33 @@ class Parallel:
       size: the number of devices of all processes.
     """
 
-    def __init__(self, mode="jit", devices=None):
+    def __init__(self, mode: str = "jit", devices: int | None = None):
         """`devices`: how many of this machine's devices to use (single-process runs only); None for all.
 
         Raises UserError for an unknown mode or more devices than there are.
         """
         if mode not in ("jit", "pmap"):
             raise UserError(f"config.parallel.mode is {mode!r}; it can be 'jit' or 'pmap'.")
-        found = jax.devices()
-        if devices and devices > len(found):
+        available = jax.devices()
+        if devices and devices > len(available):
             raise UserError(
-                f"config.parallel.devices asks for {devices} devices, but JAX sees {len(found)} ({found[0].platform})."
+                f"config.parallel.devices asks for {devices} devices, but JAX sees {len(available)} "
+                f"({available[0].platform})."
             )
         if devices and jax.process_count() > 1:
             raise UserError(
                 "config.parallel.devices can't be set when several processes train together; leave it at 0 (all)."
             )
         self.mode = mode
-        self.devices = found[: devices or None]
+        self.devices = available[: devices or None]
         self.size = len(self.devices)
         self.axis_name = AXIS if mode == "pmap" else None
         self.mesh = Mesh(np.array(self.devices), (AXIS,))
         self.replicated = NamedSharding(self.mesh, PartitionSpec())
 
-    def compile(self, fn, in_axes, *, donate=()):
+    def compile(
+        self, fn: Callable[..., Any], in_axes: Sequence[int | None], *, donate: Sequence[int] = ()
+    ) -> Callable[..., Any]:
         """`fn` compiled for all devices; what it returns is replicated.
 
         Args:
@@ -109,23 +116,27 @@ class Parallel:
         """
         if self.mode == "pmap":
             return jax.pmap(
-                fn, AXIS, in_axes=tuple(None if a is None else 0 for a in in_axes), out_axes=None,
-                devices=self._pmap_devices(), donate_argnums=donate,
-            )  # fmt: skip
+                fn,
+                AXIS,
+                in_axes=tuple(None if a is None else 0 for a in in_axes),
+                out_axes=None,
+                devices=self._pmap_devices(),
+                donate_argnums=donate,
+            )
         shardings = tuple(self.replicated if a is None else self._split(a) for a in in_axes)
         return jax.jit(fn, in_shardings=shardings, out_shardings=self.replicated, donate_argnums=donate)
 
-    def replicate(self, tree):
+    def replicate(self, tree: PyTree) -> PyTree:
         """Copies of host arrays on every device. Every process must hold the same values."""
         return jax.tree.map(lambda x: jax.make_array_from_process_local_data(self.replicated, np.asarray(x)), tree)
 
-    def saveable(self, tree):
+    def saveable(self, tree: PyTree) -> PyTree:
         """Replicated state as Orbax takes it: global arrays, which pmap's results are not with several processes."""
         if self.mode == "pmap" and jax.process_count() > 1:
             return self.replicate(jax.device_get(tree))
         return tree
 
-    def split(self, tree, axis=0):
+    def split(self, tree: PyTree, axis: int = 0) -> PyTree:
         """Host arrays, this process's rows along `axis`, as the global batch over all devices.
 
         In pmap mode the result has a leading axis of this process's devices, as pmap wants it.
@@ -144,7 +155,7 @@ class Parallel:
 
         return jax.tree.map(put, tree)
 
-    def local_rows(self, n):
+    def local_rows(self, n: int) -> slice:
         """The slice of a global batch of n rows that this process provides."""
         share = n // jax.process_count()
         start = jax.process_index() * share

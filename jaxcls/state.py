@@ -1,14 +1,18 @@
 """What a training run carries from step to step (`TrainState`), and what a task's loss reports (`Aux`)."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 
+from jaxcls.types import Batch, PyTree
 
-@flax.struct.dataclass
-class TrainState:
+if TYPE_CHECKING:
+    import optax
+
+
+class TrainState(flax.struct.PyTreeNode):
     """Arrays only, so that it can be donated, replicated and saved as it is.
 
     Functions live in the task and the optimiser.
@@ -35,8 +39,7 @@ class TrainState:
     loss_scale: Any = None
 
 
-@flax.struct.dataclass
-class Aux:
+class Aux(flax.struct.PyTreeNode):
     """What `Task.loss` returns beside the summed loss.
 
     Attributes:
@@ -52,7 +55,16 @@ class Aux:
     carry: Any = None
 
 
-def create(task, tx, rng, batch, *, controls=None, loss_scale=None, weights=None) -> TrainState:
+def create(
+    task: Any,
+    tx: "optax.GradientTransformation",
+    rng: jax.Array,
+    batch: Batch,
+    *,
+    controls: dict[str, float] | None = None,
+    loss_scale: float | None = None,
+    weights: PyTree = None,
+) -> TrainState:
     """The state of step 0: parameters and extras from `task.init`, the optimiser's state from `tx`.
 
     Args:
@@ -65,8 +77,7 @@ def create(task, tx, rng, batch, *, controls=None, loss_scale=None, weights=None
       weights: leaves of the model's variables to start from in place of fresh ones, as nested dicts; None for none.
     """
     init_rng, run_rng = jax.random.split(rng)
-    given = {} if weights is None else {"weights": weights}
-    params, model_state, extra = task.init(init_rng, batch, **given)
+    params, model_state, extra = task.init(init_rng, batch, weights)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,

@@ -10,16 +10,17 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from flax import linen as nn
+from jax import Array
 
 from jaxcls.errors import UserError
 from jaxcls.models import layers
-from jaxcls.models.base import Classifier
+from jaxcls.models.base import Classifier, Outputs
 from jaxcls.models.registry import register
 
 WINDOW = 2  # of the first convolution
 
 
-def identity_first(key, shape, dtype=jnp.float32):
+def identity_first(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
     """Section 3.3: the first filters of `[h, w, c, features]` hand their channel on; the others start as PyTorch's."""
     kernel = layers.torch_kernel(key, shape, dtype)
     height, width, channels, features = shape
@@ -37,7 +38,7 @@ class Block(nn.Module):
     norm: Any
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         x = layers.max_pool(self.conv(self.features, 3, name="conv1")(x), 2)
         x = nn.gelu(self.norm(name="norm1")(x), approximate=False)
         x = self.conv(self.features, 3, name="conv2")(x)
@@ -57,16 +58,16 @@ class Airbench(Classifier):
     whitened: ClassVar = "whiten"  # the convolution that config.model.whiten fills
 
     @nn.compact
-    def __call__(self, images, *, train: bool = False):
+    def __call__(self, images: Array, *, train: bool = False) -> Outputs:
         if min(images.shape[1:3]) < 16:
             raise UserError(f"airbench halves pictures four times: 16x16 or larger, not {images.shape[1:3]}")
-        conv = partial(layers.conv, kernel_init=identity_first, **self.kinds)
+        conv = partial(layers.conv, kernel_init=identity_first, **self.dtypes)
         norm = partial(
-            layers.batch_norm(train=train, axis_name=self.axis_name, epsilon=1e-12, momentum=0.4, **self.kinds),
+            layers.batch_norm(train=train, axis_name=self.axis_name, epsilon=1e-12, momentum=0.4, **self.dtypes),
             use_scale=False,
-        )  # fmt: skip
+        )
         features = 2 * WINDOW**2 * images.shape[-1]
-        x = layers.conv(features, WINDOW, padding=0, use_bias=True, name="whiten", **self.kinds)(images)
+        x = layers.conv(features, WINDOW, padding=0, use_bias=True, name="whiten", **self.dtypes)(images)
         out = {"stem": nn.gelu(x, approximate=False)}
         x, block = out["stem"], self.rematerialised(Block)
         for i, width in enumerate(self.widths, 1):
@@ -75,8 +76,9 @@ class Airbench(Classifier):
         if not self.num_classes:
             return out["pre_logits"], out
         x = layers.dropout(out["pre_logits"], self.dropout, train=train)
-        return layers.logits_layer(x, self.num_classes, use_bias=False, param_dtype=self.param_dtype,
-                                   name="head") * self.scale, out  # fmt: skip
+        return layers.logits_layer(
+            x, self.num_classes, use_bias=False, param_dtype=self.param_dtype, name="head"
+        ) * self.scale, out
 
 
 register(Airbench, "airbench94")

@@ -11,10 +11,10 @@ from typing import ClassVar
 
 import jax.numpy as jnp
 from flax import linen as nn
-from jax import lax
+from jax import Array, lax
 
 from jaxcls.models import layers
-from jaxcls.models.base import Classifier
+from jaxcls.models.base import Classifier, Outputs
 from jaxcls.models.registry import register
 
 LEAST = 63
@@ -33,13 +33,22 @@ class AlexNet(Classifier, kw_only=True):
     unused: ClassVar = (r"classifier\.[14]\.",)
 
     @nn.compact
-    def __call__(self, images, *, train: bool = False):
+    def __call__(self, images: Array, *, train: bool = False) -> Outputs:
         layers.check_size(images, LEAST, "AlexNet")
 
         def conv(x, i, features, size, stride=1, padding=None):
             bias_init = layers.torch_uniform(size**2 * x.shape[-1])
-            layer = layers.conv(features, size, stride, padding=padding, use_bias=True, bias_init=bias_init,
-                                kernel_init=layers.torch_kernel, name=f"features.{i}", **self.kinds)  # fmt: skip
+            layer = layers.conv(
+                features,
+                size,
+                stride,
+                padding=padding,
+                use_bias=True,
+                bias_init=bias_init,
+                kernel_init=layers.torch_kernel,
+                name=f"features.{i}",
+                **self.dtypes,
+            )
             return nn.relu(layer(x))
 
         out = {"stem": conv(images, 0, self.channels[0], 11, 4, padding=2)}
@@ -54,12 +63,12 @@ class AlexNet(Classifier, kw_only=True):
         x = layers.flatten(layers.adaptive_avg_pool(x, 6))
         for i in (1, 4):
             x = layers.dropout(x, self.dropout, train=train)
-            x = nn.relu(layers.dense(x, self.hidden, name=f"classifier.{i}", **self.kinds))
+            x = nn.relu(layers.dense(x, self.hidden, name=f"classifier.{i}", **self.dtypes))
         out["pre_logits"] = x = x.astype(jnp.float32)
         return layers.logits_layer(x, self.num_classes, param_dtype=self.param_dtype, name="classifier.6"), out
 
 
-def local_response_norm(x, size: int = 5, k: float = 2.0, alpha: float = 1e-4, beta: float = 0.75):
+def local_response_norm(x: Array, size: int = 5, k: float = 2.0, alpha: float = 1e-4, beta: float = 0.75) -> Array:
     """x / (k + alpha * the sum of squares over the `size` channels around each) ** beta, of `[..., c]` in float32.
 
     Section 3.3, with its constants. (PyTorch and Caffe divide alpha by the size.) Comes back in the type of x.
@@ -90,14 +99,24 @@ class AlexNet2012(Classifier, kw_only=True):
     unused: ClassVar = (r"fc[67]\.",)
 
     @nn.compact
-    def __call__(self, images, *, train: bool = False):
+    def __call__(self, images: Array, *, train: bool = False) -> Outputs:
         layers.check_size(images, LEAST, "AlexNet")
         normal = nn.initializers.normal(0.01)
         zeros, ones = nn.initializers.zeros, nn.initializers.ones
 
         def conv(x, i, size, stride=1, groups=1, padding=None, bias_init=ones):
-            layer = layers.conv(self.channels[i - 1], size, stride, groups=groups, padding=padding, use_bias=True,
-                                kernel_init=normal, bias_init=bias_init, name=f"conv{i}", **self.kinds)  # fmt: skip
+            layer = layers.conv(
+                self.channels[i - 1],
+                size,
+                stride,
+                groups=groups,
+                padding=padding,
+                use_bias=True,
+                kernel_init=normal,
+                bias_init=bias_init,
+                name=f"conv{i}",
+                **self.dtypes,
+            )
             return nn.relu(layer(x))
 
         out = {"stem": conv(images, 1, 11, 4, padding=2, bias_init=zeros)}
@@ -111,9 +130,9 @@ class AlexNet2012(Classifier, kw_only=True):
             out["pre_logits"] = layers.global_mean(x)
             return out["pre_logits"], out
         x = layers.flatten(layers.adaptive_avg_pool(x, 6))
-        x = nn.relu(layers.dense(x, self.hidden, kernel_init=normal, bias_init=ones, name="fc6", **self.kinds))
+        x = nn.relu(layers.dense(x, self.hidden, kernel_init=normal, bias_init=ones, name="fc6", **self.dtypes))
         x = layers.dropout(x, self.dropout, train=train)
-        x = nn.relu(layers.dense(x, self.hidden, kernel_init=normal, bias_init=ones, name="fc7", **self.kinds))
+        x = nn.relu(layers.dense(x, self.hidden, kernel_init=normal, bias_init=ones, name="fc7", **self.dtypes))
         out["pre_logits"] = x.astype(jnp.float32)
         return self.classify(out["pre_logits"], "fc8", train=train, kernel_init=normal, bias_init=zeros), out
 

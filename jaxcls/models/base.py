@@ -1,12 +1,22 @@
 """What all models have in common: fields, the last layer, and what the reader of published weights wants to know."""
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, TypedDict
 
 import jax.numpy as jnp
 from flax import linen as nn
+from jax import Array
 
 from jaxcls.models import layers
+
+Outputs = tuple[Array, dict[str, Any]]  # logits, and the features on the way
+
+
+class Dtypes(TypedDict):
+    """What constructors of layers are told."""
+
+    dtype: Any
+    param_dtype: Any
 
 
 class Classifier(nn.Module, kw_only=True):
@@ -19,13 +29,8 @@ class Classifier(nn.Module, kw_only=True):
       axis_name: of the mapped axis over which BatchNorm is synchronised by `pmap`; None: not.
       remat: recompute blocks in the backward pass, to save memory. Ignored where there is nothing to gain.
 
-    Class attributes, for `pretrained`; names are those of a PyTorch state dict:
-      head: modules of the last layer(s), which weights for other classes do not fit.
-      unused: patterns of names that a file may hold and the model has no place for (tables that are computed here,
-        auxiliary classifiers that are switched off).
-      renames: (pattern, replacement) pairs of `re.sub` that turn another library's names into ours, applied in turn.
-      resized: pattern -> function(value, shape) -> value, for tables whose shape follows the picture's size; both in
-        PyTorch's layout.
+    The properties `head`, `unused`, `renames` and `resized` are for `pretrained`, in the names of a PyTorch state dict;
+    most families have class attributes in their place.
     """
 
     num_classes: int = 1000
@@ -35,24 +40,44 @@ class Classifier(nn.Module, kw_only=True):
     axis_name: str | None = None
     remat: bool = False
 
-    head: ClassVar[tuple[str, ...]] = ()
-    unused: ClassVar[tuple[str, ...]] = ()
-    renames: ClassVar[tuple[tuple[str, str], ...]] = ()
-    resized: ClassVar[dict[str, Callable]] = {}
+    @property
+    def head(self) -> tuple[str, ...]:
+        """Modules of the last layer(s), which weights for other classes do not fit."""
+        return ()
 
     @property
-    def kinds(self) -> dict:
+    def unused(self) -> tuple[str, ...]:
+        """Patterns of names that a file may hold and the model has no place for: tables that are computed here,
+        auxiliary classifiers that are switched off."""
+        return ()
+
+    @property
+    def renames(self) -> tuple[tuple[str, str], ...]:
+        """(pattern, replacement) of `re.sub`, from another library's names to ours, applied in turn."""
+        return ()
+
+    @property
+    def resized(self) -> dict[str, Callable]:
+        """Pattern -> function(value, shape) -> value, for tables whose shape follows the picture's size; both in
+        PyTorch's layout."""
+        return {}
+
+    @property
+    def dtypes(self) -> Dtypes:
         """The two dtypes, for the constructors of layers."""
         return {"dtype": self.dtype, "param_dtype": self.param_dtype}
 
-    def rematerialised(self, block):
+    def rematerialised(self, block: Any) -> Any:
         """The class of a block, or, with `remat`, one that computes its inside again in the backward pass."""
         return nn.remat(block) if self.remat else block
 
-    def classify(self, x, name: str, *, train: bool, kernel_init=layers.torch_kernel, bias_init=None):
+    def classify(
+        self, x: Array, name: str, *, train: bool, kernel_init: Any = layers.torch_kernel, bias_init: Any = None
+    ) -> Array:
         """Dropout and the dense layer `name` on features `[b, c]`: float32 `[b, num_classes]`."""
         if not self.num_classes:
             return x.astype(jnp.float32)
         x = layers.dropout(x, self.dropout, train=train)
-        return layers.logits_layer(x, self.num_classes, param_dtype=self.param_dtype, name=name,
-                                   kernel_init=kernel_init, bias_init=bias_init)  # fmt: skip
+        return layers.logits_layer(
+            x, self.num_classes, param_dtype=self.param_dtype, name=name, kernel_init=kernel_init, bias_init=bias_init
+        )

@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from flax import linen as nn
+from jax import Array
 
 from jaxcls.models import layers
-from jaxcls.models.base import Classifier
+from jaxcls.models.base import Classifier, Outputs
 from jaxcls.models.registry import register
 
 # The reference truncates at +-2, a hundred deviations out: a plain normal distribution.
@@ -29,7 +30,7 @@ class ConvNeXtBlock(nn.Module):
     drop: Any = lambda y: y  # stochastic depth of the residual branch
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         c = x.shape[-1]
         y = self.norm(name="block.2")(self.conv(c, 7, groups=c, name="block.0")(x))
         y = layers.mlp(y, 4 * c, self.dense, names=("block.3", "block.5"))
@@ -66,12 +67,12 @@ class ConvNeXt(Classifier):
     )
 
     @nn.compact
-    def __call__(self, images, *, train: bool = False):
+    def __call__(self, images: Array, *, train: bool = False) -> Outputs:
         layers.check_size(images, 32, "ConvNeXt")
-        inits = {"kernel_init": _init, "bias_init": nn.initializers.zeros}
-        conv = partial(layers.conv, use_bias=True, **inits, **self.kinds)
-        dense = partial(layers.dense, **inits, **self.kinds)
-        norm = layers.layer_norm(epsilon=1e-6, **self.kinds)
+        zeros = nn.initializers.zeros
+        conv = partial(layers.conv, use_bias=True, kernel_init=_init, bias_init=zeros, **self.dtypes)
+        dense = partial(layers.dense, kernel_init=_init, bias_init=zeros, **self.dtypes)
+        norm = layers.layer_norm(epsilon=1e-6, **self.dtypes)
         block = self.rematerialised(ConvNeXtBlock)
         rates = iter(layers.rising(self.stochastic_depth, sum(self.depths)))
         x = norm(name="features.0.1")(conv(self.widths[0], 4, 4, padding=0, name="features.0.0")(images))
@@ -81,15 +82,21 @@ class ConvNeXt(Classifier):
                 x = norm(name=f"features.{2 * i}.0")(x)
                 x = conv(width, 2, 2, padding=0, name=f"features.{2 * i}.1")(x)
             for j in range(depth):
-                x = block(self.layer_scale, conv, norm, dense, self.param_dtype,
-                          drop=partial(layers.stochastic_depth, rate=next(rates), train=train),
-                          name=f"features.{2 * i + 1}.{j}")(x)  # fmt: skip
+                x = block(
+                    self.layer_scale,
+                    conv,
+                    norm,
+                    dense,
+                    self.param_dtype,
+                    drop=partial(layers.stochastic_depth, rate=next(rates), train=train),
+                    name=f"features.{2 * i + 1}.{j}",
+                )(x)
             out[f"stage{i + 1}"] = x
         out["pre_logits"] = layers.global_mean(x)
         if self.num_classes:
             last_norm = layers.layer_norm(epsilon=1e-6, dtype=jnp.float32, param_dtype=self.param_dtype)
             out["pre_logits"] = last_norm(name="classifier.0")(out["pre_logits"])
-        return self.classify(out["pre_logits"], "classifier.2", train=train, **inits), out
+        return self.classify(out["pre_logits"], "classifier.2", train=train, kernel_init=_init, bias_init=zeros), out
 
 
 for _name, _depths, _widths, _rate in (

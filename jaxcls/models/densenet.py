@@ -15,9 +15,10 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from flax import linen as nn
+from jax import Array
 
 from jaxcls.models import layers
-from jaxcls.models.base import Classifier
+from jaxcls.models.base import Classifier, Outputs
 from jaxcls.models.registry import register
 
 STEMS = ("imagenet", "cifar")
@@ -41,7 +42,7 @@ class DenseLayer(nn.Module):
     drop: Any = lambda y: y
 
     @nn.compact
-    def __call__(self, *features):
+    def __call__(self, *features: Array) -> Array:
         x = jnp.concatenate(features, axis=-1)
         y = self.conv(self.squeezed, 1, name="conv1")(self.act(self.norm(name="norm1")(x)))
         y = self.conv(self.growth_rate, 3, name="conv2")(self.act(self.norm(name="norm2")(y)))
@@ -56,7 +57,7 @@ class Transition(nn.Module):
     act: Any = nn.relu
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         y = self.conv(x.shape[-1] // 2, 1, name="conv")(self.act(self.norm(name="norm")(x)))
         return layers.avg_pool(y, 2)
 
@@ -86,13 +87,19 @@ class DenseNet(Classifier):
         super().__post_init__()
 
     @nn.compact
-    def __call__(self, images, *, train: bool = False):
+    def __call__(self, images: Array, *, train: bool = False) -> Outputs:
         layers.check_size(images, self.least, "this DenseNet")
-        conv = partial(layers.conv, kernel_init=kernel_init, **self.kinds)
-        norm = layers.batch_norm(train=train, axis_name=self.axis_name, **self.kinds)
-        attention = partial(layers.attention, kind=self.attention, conv=conv, norm=norm, **self.kinds)
-        layer = partial(self.rematerialised(DenseLayer), self.growth_rate, self.bn_size * self.growth_rate, conv, norm,
-                        drop=partial(layers.dropout, rate=self.drop_rate, train=train))  # fmt: skip
+        conv = partial(layers.conv, kernel_init=kernel_init, **self.dtypes)
+        norm = layers.batch_norm(train=train, axis_name=self.axis_name, **self.dtypes)
+        attention = partial(layers.attention, kind=self.attention, conv=conv, norm=norm, **self.dtypes)
+        layer = partial(
+            self.rematerialised(DenseLayer),
+            self.growth_rate,
+            self.bn_size * self.growth_rate,
+            conv,
+            norm,
+            drop=partial(layers.dropout, rate=self.drop_rate, train=train),
+        )
         kernel, stride = (7, 2) if self.stem == "imagenet" else (3, 1)
         x = conv(self.num_init_features, kernel, stride, name="features.conv0")(images)
         x = nn.relu(norm(name="features.norm0")(x))

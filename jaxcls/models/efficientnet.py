@@ -10,9 +10,10 @@ from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 from flax import linen as nn
+from jax import Array
 
 from jaxcls.models import layers, timm_names
-from jaxcls.models.base import Classifier
+from jaxcls.models.base import Classifier, Outputs
 from jaxcls.models.registry import register
 
 
@@ -79,7 +80,7 @@ class FusedBlock(nn.Module):
     drop: Any = lambda y: y  # stochastic depth of the residual branch
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         step = partial(layers.conv_norm, conv=self.conv, norm=self.norm)
         expands = self.expanded != x.shape[-1]
         y = self.act(step(x, self.expanded if expands else self.features, self.kernel, self.stride, name="block.0"))
@@ -120,7 +121,7 @@ class EfficientNet(Classifier):
         return layers.make_divisible(features * self.width_mult)
 
     @property
-    def renames(self):
+    def renames(self) -> tuple[tuple[str, str], ...]:
         """timm's names to ours."""
         blocks = []
         for s, row in enumerate(self.rows):
@@ -136,10 +137,11 @@ class EfficientNet(Classifier):
         return timm_names.renames(blocks, ("features.0.0", "features.0.1", f"{last}.0", f"{last}.1", "classifier.1"))
 
     @nn.compact
-    def __call__(self, images, *, train: bool = False):
-        conv = partial(layers.conv, **self.kinds)
-        norm = layers.batch_norm(train=train, axis_name=self.axis_name, epsilon=self.epsilon, momentum=self.momentum,
-                                 **self.kinds)  # fmt: skip
+    def __call__(self, images: Array, *, train: bool = False) -> Outputs:
+        conv = partial(layers.conv, **self.dtypes)
+        norm = layers.batch_norm(
+            train=train, axis_name=self.axis_name, epsilon=self.epsilon, momentum=self.momentum, **self.dtypes
+        )
         step = partial(layers.conv_norm, conv=conv, norm=norm)
         repeats = [math.ceil(row.repeats * self.depth_mult) for row in self.rows]
         rates = (self.stochastic_depth * i / sum(repeats) for i in range(sum(repeats)))
@@ -156,25 +158,44 @@ class EfficientNet(Classifier):
         last = self.last or 4 * self.scaled(self.rows[-1].features)
         out[part] = x = nn.silu(step(x, last, 1, name=f"features.{len(self.rows) + 1}"))
         out["pre_logits"] = layers.global_mean(x)
-        logits = self.classify(out["pre_logits"], "classifier.1", train=train, bias_init=nn.initializers.zeros,
-                               kernel_init=nn.initializers.variance_scaling(1 / 3, "fan_out", "uniform"))  # fmt: skip
+        logits = self.classify(
+            out["pre_logits"],
+            "classifier.1",
+            train=train,
+            bias_init=nn.initializers.zeros,
+            kernel_init=nn.initializers.variance_scaling(1 / 3, "fan_out", "uniform"),
+        )
         return logits, out
 
-    def block(self, row, i, width, **fields):
+    def block(self, row: Row, i: int, width: int, **fields: Any) -> partial:
         """The constructor of block `i` of a row, whose input is `width` channels wide."""
-        shape = (self.scaled(row.features), layers.make_divisible(width * row.expansion), row.kernel)
-        shape += (row.stride if i == 0 else 1,)
+        expanded, stride = layers.make_divisible(width * row.expansion), row.stride if i == 0 else 1
+        shape = (self.scaled(row.features), expanded, row.kernel, stride)
         if row.fused:
             return partial(self.rematerialised(FusedBlock), *shape, act=nn.silu, **fields)
-        return partial(self.rematerialised(layers.InvertedResidual), *shape, act=nn.silu,
-                       squeezed=max(1, width // 4), squeeze_act=nn.silu, **fields)  # fmt: skip
+        return partial(
+            self.rematerialised(layers.InvertedResidual),
+            *shape,
+            act=nn.silu,
+            squeezed=max(1, width // 4),
+            squeeze_act=nn.silu,
+            **fields,
+        )
 
 
 # Width, depth, dropout: "compound scaling". The pictures grow, too: 224, 240, 260, 300, 380, 456, 528 and 600 pixels.
-SCALES = ((1.0, 1.0, 0.2), (1.0, 1.1, 0.2), (1.1, 1.2, 0.3), (1.2, 1.4, 0.3), (1.4, 1.8, 0.4), (1.6, 2.2, 0.4),
-          (1.8, 2.6, 0.5), (2.0, 3.1, 0.5))  # fmt: skip
+SCALES = (
+    (1.0, 1.0, 0.2),
+    (1.0, 1.1, 0.2),
+    (1.1, 1.2, 0.3),
+    (1.2, 1.4, 0.3),
+    (1.4, 1.8, 0.4),
+    (1.6, 2.2, 0.4),
+    (1.8, 2.6, 0.5),
+    (2.0, 3.1, 0.5),
+)
 for _n, (_width, _depth, _dropout) in enumerate(SCALES):
-    _fields = {"width_mult": _width, "depth_mult": _depth, "dropout": _dropout}
+    _fields: dict[str, Any] = {"width_mult": _width, "depth_mult": _depth, "dropout": _dropout}
     _fields |= {"epsilon": 1e-3, "momentum": 0.99} if _n >= 5 else {}
     register(partial(EfficientNet, **_fields), f"efficientnet_b{_n}")
 for _name, _rows, _first, _dropout in (("s", V2_S, 24, 0.2), ("m", V2_M, 24, 0.3), ("l", V2_L, 32, 0.4)):

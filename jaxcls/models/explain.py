@@ -6,15 +6,19 @@ mattered to the score, not why; a map that lights up beside the object is a reas
 
 import functools
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
+from jax import Array
 from jax.extend import core
 
 from jaxcls.errors import UserError
 from jaxcls.models.base import Classifier
 from jaxcls.models.vit import ViT
+from jaxcls.types import PyTree
 
 GRAD_CAM, ROLLOUT = "Grad-CAM", "attention rollout"
 CHUNK = 16  # pictures at a time: a backward pass keeps much of the forward one
@@ -25,7 +29,7 @@ RAMP = np.array([[40, 11, 84], [137, 34, 106], [212, 72, 66], [251, 155, 6], [25
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601, as Pillow has it
 
 
-def method(model, picture=None):
+def method(model: nn.Module, picture: tuple[int, int, int] | None = None) -> str | None:
     """ "Grad-CAM", "attention rollout", or None for a model that has neither feature maps nor attention.
 
     Args:
@@ -43,7 +47,7 @@ def method(model, picture=None):
     return GRAD_CAM if _last_map(model, out, image.shape) else None
 
 
-def heatmaps(model, variables, images, classes=None):
+def heatmaps(model: nn.Module, variables: PyTree, images: Array, classes: np.ndarray | None = None) -> np.ndarray:
     """What the score of a class rests on, picture by picture.
 
     Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391, section 3) on the last stage that is more than one place, or the
@@ -95,7 +99,7 @@ def _cam_maps(model, variables, images, classes):
     return maps / jnp.where(top > 0, top, 1)
 
 
-def map_and_gradient(model, variables, images, classes):
+def map_and_gradient(model: nn.Module, variables: PyTree, images: Array, classes: Array) -> tuple[Array, Array]:
     """The feature map that Grad-CAM looks at, and the gradient of the score by it: both float32 [n, rows, columns, c].
 
     The score is the logit of a class (-1: of the highest), before the softmax. Tokens that are patches, such as a
@@ -116,18 +120,15 @@ def map_and_gradient(model, variables, images, classes):
     return tuple(x.astype(jnp.float32).reshape(len(images), *shape, -1) for x in (features, gradient))
 
 
-def rollout(attention):
+def rollout(attention: Sequence[Array]) -> Array:
     """[n, tokens, tokens] from the weights of each layer, [n, heads, tokens, tokens] from the first to the last.
 
     Row i says what share of token i, after the last layer, comes from each of the first ones: the product of the
     layers' matrices, each the mean over its heads and the identity (for the shortcut), half of each.
     """
-    total = None
-    for weights in attention:
-        mean = weights.astype(jnp.float32).mean(axis=1)
-        layer = 0.5 * (mean + jnp.eye(mean.shape[-1]))
-        total = layer if total is None else layer @ total
-    return total
+    means = [weights.astype(jnp.float32).mean(axis=1) for weights in attention]
+    layers = [0.5 * (mean + jnp.eye(mean.shape[-1])) for mean in means]
+    return functools.reduce(lambda total, layer: layer @ total, layers)
 
 
 def _rollout_maps(model, variables, images, classes):
@@ -142,7 +143,7 @@ def _rollout_maps(model, variables, images, classes):
     return jnp.where(some, (maps - low) / jnp.where(some, high - low, 1), 0)
 
 
-def overlay(picture, heat):
+def overlay(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:
     """A heat map laid over its picture: uint8 [h, w, 3] from uint8 [h, w, 1 or 3] and float [h, w] in 0..1.
 
     Under the map the picture is grey, so that its colours are not taken for the map's; where the map is 1 it is covered

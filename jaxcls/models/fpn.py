@@ -5,16 +5,17 @@ classifier sees fine features and coarse ones.
 """
 
 import re
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jax import lax
+from jax import Array, lax
 
 from jaxcls.errors import UserError
 from jaxcls.models import layers
-from jaxcls.models.base import Classifier
+from jaxcls.models.base import Classifier, Outputs
 
 # torchvision's FeaturePyramidNetwork, whose names the convolutions bear.
 _init = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
@@ -45,20 +46,20 @@ class FPN(Classifier, kw_only=True):
     prefix: ClassVar[str] = "backbone."  # of the backbone's names; published weights lack it
 
     @property
-    def unused(self):
+    def unused(self) -> tuple[str, ...]:
         """What the backbone has no place for, its own last layer included."""
         return (*self.backbone.unused, *(f"^{re.escape(layer)}\\." for layer in self.backbone.head))
 
     @property
-    def renames(self):
+    def renames(self) -> tuple[tuple[str, str], ...]:
         return self.backbone.renames
 
     @property
-    def resized(self):
+    def resized(self) -> dict[str, Callable]:
         return self.backbone.resized
 
     @nn.compact
-    def __call__(self, images, *, train: bool = False):
+    def __call__(self, images: Array, *, train: bool = False) -> Outputs:
         _, out = self.backbone(images, train=train)
         stages = pyramid_stages(out)
         if len(stages) < 2:
@@ -67,7 +68,8 @@ class FPN(Classifier, kw_only=True):
                 f"{type(self.backbone).__name__} has not for pictures of {images.shape[1]}x{images.shape[2]}: use "
                 "larger pictures or a convolutional model such as resnet50, mobilenet_v2 or vgg16"
             )
-        levels, above = [], None
+        levels: list[Array] = []
+        above = None
         for i in reversed(range(len(stages))):
             x = self.conv(1, f"fpn.inner_blocks.{i}.0")(stages[i])
             above = x if above is None else x + repeat_pixels(above, x.shape[1:3])
@@ -77,11 +79,11 @@ class FPN(Classifier, kw_only=True):
         out["pre_logits"] = jnp.concatenate(means, axis=-1)
         return self.classify(out["pre_logits"], "fc", train=train), out
 
-    def conv(self, size: int, name: str):
-        return layers.conv(self.features, size, use_bias=True, kernel_init=_init, name=name, **self.kinds)
+    def conv(self, size: int, name: str) -> nn.Conv:
+        return layers.conv(self.features, size, use_bias=True, kernel_init=_init, name=name, **self.dtypes)
 
 
-def pyramid_stages(out: dict) -> list:
+def pyramid_stages(out: dict[str, Any]) -> list[Array]:
     """The last stage of each of the coarsest resolutions, from fine to coarse; [] where a stage is no feature map."""
     stages = [out[f"stage{i}"] for i in range(1, sum(key.startswith("stage") for key in out) + 1)]
     if any(stage.ndim != 4 for stage in stages):
@@ -89,7 +91,7 @@ def pyramid_stages(out: dict) -> list:
     return list({stage.shape[1:3]: stage for stage in stages}.values())[-LEVELS:]
 
 
-def repeat_pixels(x, size: tuple[int, int]):
+def repeat_pixels(x: Array, size: tuple[int, ...]) -> Array:
     """`[b, h, w, c]` enlarged to a (height, width) by repeating pixels, those that PyTorch's "nearest" takes."""
     for axis, new in enumerate(size, 1):
         old = x.shape[axis]

@@ -10,9 +10,10 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from flax import linen as nn
+from jax import Array
 
 from jaxcls.models import layers
-from jaxcls.models.base import Classifier
+from jaxcls.models.base import Classifier, Outputs
 from jaxcls.models.registry import register
 
 # Features of each block's 1x1; of the 1x1 and 3x3 of the two double branches; of the 1x1 behind the pool.
@@ -40,7 +41,7 @@ class InceptionBlock(nn.Module):
     unit: Any
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         one, reduced2, three2, reduced3, three3, pooled = self.features
         branches = [self.unit(one, 1, name="branch1")(x)]
         branches.append(self.unit(three2, 3, name="branch2.1")(self.unit(reduced2, 1, name="branch2.0")(x)))
@@ -56,15 +57,16 @@ class Auxiliary(nn.Module):
     dropout: float
     train: bool
     unit: Any
-    kinds: Any
+    dtypes: Any
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         x = self.unit(128, 1, name="conv")(layers.adaptive_avg_pool(x, 4))
-        x = nn.relu(layers.dense(layers.flatten(x), 1024, kernel_init=normal, name="fc1", **self.kinds))
+        x = nn.relu(layers.dense(layers.flatten(x), 1024, kernel_init=normal, name="fc1", **self.dtypes))
         x = layers.dropout(x.astype(jnp.float32), self.dropout, train=self.train)
-        return layers.logits_layer(x, self.num_classes, param_dtype=self.kinds["param_dtype"], kernel_init=normal,
-                                   name="fc2")  # fmt: skip
+        return layers.logits_layer(
+            x, self.num_classes, param_dtype=self.dtypes["param_dtype"], kernel_init=normal, name="fc2"
+        )
 
 
 class GoogLeNet(Classifier, kw_only=True):
@@ -86,21 +88,22 @@ class GoogLeNet(Classifier, kw_only=True):
     unused: ClassVar = (r"aux[12]\.",)
 
     @nn.compact
-    def __call__(self, images, *, train: bool = False):
+    def __call__(self, images: Array, *, train: bool = False) -> Outputs:
         layers.check_size(images, 15, "GoogLeNet")
-        conv = partial(layers.conv, kernel_init=normal, **self.kinds)
-        norm = layers.batch_norm(train=train, axis_name=self.axis_name, epsilon=1e-3, **self.kinds)
+        conv = partial(layers.conv, kernel_init=normal, **self.dtypes)
+        norm = layers.batch_norm(train=train, axis_name=self.axis_name, epsilon=1e-3, **self.dtypes)
         unit = partial(layers.BasicConv, conv=conv, norm=norm)
         block = self.rematerialised(InceptionBlock)
         x = layers.max_pool(unit(64, 7, 2, name="conv1")(images), 3, 2, ceil=True)
-        out, auxiliary = {"stem": x}, []
+        out: dict[str, Any] = {"stem": x}
+        auxiliary = []
         out["stage1"] = x = unit(192, 3, name="conv3")(unit(64, 1, name="conv2")(x))
         for i, blocks in enumerate(self.stages, 2):
             x = layers.max_pool(x, 2 if i == 4 else 3, 2, ceil=True)
             for name, features in blocks:
                 x = block(features, unit, name=f"inception{name}")(x)
                 if self.aux_logits and self.num_classes and name in AUXILIARY and (train or self.is_initializing()):
-                    aux = Auxiliary(self.num_classes, self.aux_dropout, train, unit, self.kinds, name=AUXILIARY[name])
+                    aux = Auxiliary(self.num_classes, self.aux_dropout, train, unit, self.dtypes, name=AUXILIARY[name])
                     auxiliary.append(aux(x))
             out[f"stage{i}"] = x
         if auxiliary and train:

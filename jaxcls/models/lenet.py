@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jax import lax
+from jax import Array, lax
 
 from jaxcls.errors import UserError
 from jaxcls.models import layers
-from jaxcls.models.base import Classifier
+from jaxcls.models.base import Classifier, Outputs
 from jaxcls.models.registry import register
 
 # Table I: which of the six maps of S2 each of the sixteen maps of C3 sees; 60 pairs.
@@ -48,12 +48,12 @@ def prototypes() -> np.ndarray:
     return np.array([[1 if pixel == "#" else -1 for pixel in digit] for digit in digits], np.float32)
 
 
-def scaled_tanh(x):
+def scaled_tanh(x: Array) -> Array:
     """1.7159 tanh(2x/3), so that +-1 maps to +-1 (appendix A)."""
     return 1.7159 * jnp.tanh(x * (2 / 3))
 
 
-def pad_to_32(images):
+def pad_to_32(images: Array) -> Array:
     """Pictures of 28x28 with a border of two zeros, those of 32x32 as they are. UserError for other sizes."""
     height, width = images.shape[1:3]
     if (height, width) == (28, 28):
@@ -75,23 +75,32 @@ class LeNet5(Classifier):
     unused: ClassVar = (r"fc2\.",)
 
     @nn.compact
-    def __call__(self, images, *, train: bool = False):
-        out, x = {}, pad_to_32(images)
+    def __call__(self, images: Array, *, train: bool = False) -> Outputs:
+        out: dict[str, Array] = {}
+        x = pad_to_32(images)
         for i, features in enumerate((6, 16), 1):
             bias_init = layers.torch_uniform(25 * x.shape[-1])
-            conv = layers.conv(features, 5, padding=0, use_bias=True, kernel_init=layers.torch_kernel,
-                               bias_init=bias_init, name=f"conv{i}", **self.kinds)  # fmt: skip
+            conv = layers.conv(
+                features,
+                5,
+                padding=0,
+                use_bias=True,
+                kernel_init=layers.torch_kernel,
+                bias_init=bias_init,
+                name=f"conv{i}",
+                **self.dtypes,
+            )
             x = jnp.tanh(conv(x))
             out.setdefault("stem", x)
             out[f"stage{i}"] = x = nn.avg_pool(x, window_shape=(2, 2), strides=(2, 2))
-        out["stage3"] = x = jnp.tanh(layers.dense(layers.flatten(x), 120, name="fc1", **self.kinds))
+        out["stage3"] = x = jnp.tanh(layers.dense(layers.flatten(x), 120, name="fc1", **self.dtypes))
         if self.num_classes:
-            x = jnp.tanh(layers.dense(x, 84, name="fc2", **self.kinds))
+            x = jnp.tanh(layers.dense(x, 84, name="fc2", **self.dtypes))
         out["pre_logits"] = x.astype(jnp.float32)
         return self.classify(out["pre_logits"], "fc3", train=train), out
 
 
-def uniform_by_fan_in(fan_in):
+def uniform_by_fan_in(fan_in: int | np.ndarray) -> nn.initializers.Initializer:
     """The paper's initialisation (appendix A): uniform within 2.4/fan_in of zero, for weights and biases alike."""
     return layers.uniform_within(2.4 / fan_in)
 
@@ -103,7 +112,7 @@ class Subsample(nn.Module):
     param_dtype: Any
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         scale = self.param("scale", uniform_by_fan_in(4), (x.shape[-1],), self.param_dtype)
         bias = self.param("bias", uniform_by_fan_in(4), (x.shape[-1],), self.param_dtype)
         total = 4 * nn.avg_pool(x, window_shape=(2, 2), strides=(2, 2))
@@ -120,7 +129,7 @@ class SparseConv(nn.Module):
     param_dtype: Any
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         source, target = np.array([(i, o) for o, inputs in enumerate(C3_INPUTS) for i in inputs]).T
         fan_in = np.array([25 * len(inputs) for inputs in C3_INPUTS])
         kernel = self.param("kernel", uniform_by_fan_in(fan_in[target]), (5, 5, len(source)), self.param_dtype)
@@ -149,18 +158,18 @@ class LeNet51998(Classifier):
         super().__post_init__()
 
     @nn.compact
-    def __call__(self, images, *, train: bool = False):
+    def __call__(self, images: Array, *, train: bool = False) -> Outputs:
         x, out = pad_to_32(images).astype(self.dtype), {}
         init = uniform_by_fan_in(25 * x.shape[-1])
-        c1 = layers.conv(6, 5, padding=0, use_bias=True, kernel_init=init, bias_init=init, name="c1", **self.kinds)
+        c1 = layers.conv(6, 5, padding=0, use_bias=True, kernel_init=init, bias_init=init, name="c1", **self.dtypes)
         out["stem"] = x = scaled_tanh(c1(x))
-        out["stage1"] = x = scaled_tanh(Subsample(name="s2", **self.kinds)(x))
-        x = scaled_tanh(SparseConv(name="c3", **self.kinds)(x))
-        out["stage2"] = x = scaled_tanh(Subsample(name="s4", **self.kinds)(x))
+        out["stage1"] = x = scaled_tanh(Subsample(name="s2", **self.dtypes)(x))
+        x = scaled_tanh(SparseConv(name="c3", **self.dtypes)(x))
+        out["stage2"] = x = scaled_tanh(Subsample(name="s4", **self.dtypes)(x))
         x = layers.flatten(x)
         for layer, features in (("c5", 120), ("f6", 84))[: 2 if self.num_classes else 1]:
             init = uniform_by_fan_in(x.shape[-1])
-            x = scaled_tanh(layers.dense(x, features, kernel_init=init, bias_init=init, name=layer, **self.kinds))
+            x = scaled_tanh(layers.dense(x, features, kernel_init=init, bias_init=init, name=layer, **self.dtypes))
             out.setdefault("stage3", x)
         out["pre_logits"] = x = x.astype(jnp.float32)
         if not self.num_classes:

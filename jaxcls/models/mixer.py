@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from flax import linen as nn
+from jax import Array
 
 from jaxcls.errors import UserError
 from jaxcls.models import layers
-from jaxcls.models.base import Classifier
+from jaxcls.models.base import Classifier, Outputs
 from jaxcls.models.registry import register
 
 
@@ -30,7 +31,7 @@ class MixerBlock(nn.Module):
     branch_drop: Any = lambda y: y  # stochastic depth
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         mlp = partial(layers.mlp, dense=self.dense, drop=self.drop)
         y = self.norm(name="norm1")(x).swapaxes(1, 2)
         y = mlp(y, self.token_hidden, names=("mlp_tokens.fc1", "mlp_tokens.fc2")).swapaxes(1, 2)
@@ -58,13 +59,23 @@ class Mixer(Classifier):
     head: ClassVar = ("head",)
 
     @nn.compact
-    def __call__(self, images, *, train: bool = False):
+    def __call__(self, images: Array, *, train: bool = False) -> Outputs:
         x = self._embed(images)
-        norm = layers.layer_norm(**self.kinds)
-        dense = partial(layers.dense, kernel_init=nn.initializers.xavier_uniform(),
-                        bias_init=nn.initializers.normal(1e-6), **self.kinds)  # fmt: skip
-        block = partial(self.rematerialised(MixerBlock), self.width // 2, 4 * self.width, norm, dense,
-                        drop=partial(layers.dropout, rate=self.block_dropout, train=train))  # fmt: skip
+        norm = layers.layer_norm(**self.dtypes)
+        dense = partial(
+            layers.dense,
+            kernel_init=nn.initializers.xavier_uniform(),
+            bias_init=nn.initializers.normal(1e-6),
+            **self.dtypes,
+        )
+        block = partial(
+            self.rematerialised(MixerBlock),
+            self.width // 2,
+            4 * self.width,
+            norm,
+            dense,
+            drop=partial(layers.dropout, rate=self.block_dropout, train=train),
+        )
         rates = layers.rising(self.stochastic_depth, self.depth)
         out = {"stem": x}
         for stage in range(4):
@@ -79,14 +90,17 @@ class Mixer(Classifier):
 
     def _embed(self, images):
         """`[b, patches, c]`."""
-        patches = layers.embed_patches(images, self.width, self.patch, kernel_init=nn.initializers.lecun_normal(),
-                                       name="stem.proj", **self.kinds)  # fmt: skip
+        patches = layers.embed_patches(
+            images, self.width, self.patch, kernel_init=nn.initializers.lecun_normal(), name="stem.proj", **self.dtypes
+        )
         x = patches.reshape(images.shape[0], -1, self.width)
         if not self.is_initializing() and self.depth:
             tokens = self.variables["params"]["blocks.0"]["mlp_tokens.fc1"]["kernel"].shape[0]
             if x.shape[1] != tokens:
-                raise UserError(f"this Mixer was initialised with pictures of {tokens} patches, not {x.shape[1]}: "
-                                "resize them to that size")  # fmt: skip
+                raise UserError(
+                    f"this Mixer was initialised with pictures of {tokens} patches, not {x.shape[1]}: "
+                    "resize them to that size"
+                )
         return x
 
 

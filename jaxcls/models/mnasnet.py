@@ -8,9 +8,10 @@ from functools import partial
 from typing import Any, ClassVar
 
 from flax import linen as nn
+from jax import Array
 
 from jaxcls.models import layers, timm_names
-from jaxcls.models.base import Classifier
+from jaxcls.models.base import Classifier, Outputs
 from jaxcls.models.registry import register
 
 # features, kernel, stride of the first block, expansion, blocks
@@ -32,7 +33,7 @@ class MnasBlock(nn.Module):
     drop: Any = lambda y: y  # stochastic depth of the residual branch
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         conv, norm, width = self.conv, self.norm, x.shape[-1] * self.expansion
         y = self.act(norm(name="layers.1")(conv(width, 1, name="layers.0")(x)))
         y = conv(width, self.kernel, self.stride, groups=width, name="layers.3")(y)
@@ -71,7 +72,7 @@ class MNASNet(Classifier):
         return 8 + len(self.rows)
 
     @property
-    def renames(self):
+    def renames(self) -> tuple[tuple[str, str], ...]:
         """timm's names to ours."""
         names = tuple(f"layers.{n}" for n in (0, 1, 3, 4, 6, 7))
         separable = timm_names.inside(("3", "4", "6", "7"))
@@ -82,9 +83,9 @@ class MNASNet(Classifier):
         return timm_names.renames(blocks, ("layers.0", "layers.1", *last, "classifier.1"))
 
     @nn.compact
-    def __call__(self, images, *, train: bool = False):
-        conv = partial(layers.conv, **self.kinds)
-        norm = layers.batch_norm(train=train, axis_name=self.axis_name, momentum=0.9997, **self.kinds)
+    def __call__(self, images: Array, *, train: bool = False) -> Outputs:
+        conv = partial(layers.conv, **self.dtypes)
+        norm = layers.batch_norm(train=train, axis_name=self.axis_name, momentum=0.9997, **self.dtypes)
         block = partial(self.rematerialised(MnasBlock), conv=conv, norm=norm)
         rates = iter(layers.rising(self.stochastic_depth, sum(row[-1] for row in self.rows)))
         width = self.scaled(32)
@@ -98,12 +99,18 @@ class MNASNet(Classifier):
                 part = f"stage{len(out)}"
             for i in range(repeats):
                 drop = partial(layers.stochastic_depth, rate=next(rates), train=train)
-                x = block(self.scaled(features), kernel, stride if i == 0 else 1, expansion, drop=drop,
-                          name=f"layers.{s}.{i}")(x)  # fmt: skip
+                x = block(
+                    self.scaled(features), kernel, stride if i == 0 else 1, expansion, drop=drop, name=f"layers.{s}.{i}"
+                )(x)
         out[part] = x = nn.relu(norm(name=f"layers.{self.last + 1}")(conv(1280, 1, name=f"layers.{self.last}")(x)))
         out["pre_logits"] = layers.global_mean(x)
-        logits = self.classify(out["pre_logits"], "classifier.1", train=train, bias_init=nn.initializers.zeros,
-                               kernel_init=nn.initializers.variance_scaling(1.0, "fan_out", "uniform"))  # fmt: skip
+        logits = self.classify(
+            out["pre_logits"],
+            "classifier.1",
+            train=train,
+            bias_init=nn.initializers.zeros,
+            kernel_init=nn.initializers.variance_scaling(1.0, "fan_out", "uniform"),
+        )
         return logits, out
 
 

@@ -8,9 +8,10 @@ from functools import partial
 from typing import Any, ClassVar
 
 from flax import linen as nn
+from jax import Array
 
 from jaxcls.models import layers, timm_names
-from jaxcls.models.base import Classifier
+from jaxcls.models.base import Classifier, Outputs
 from jaxcls.models.registry import register
 
 STEMS = ("imagenet", "cifar")
@@ -33,7 +34,7 @@ class LinearBottleneck(nn.Module):
     drop: Any = lambda y: y  # stochastic depth of the residual branch
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         step = partial(layers.conv_norm, conv=self.conv, norm=self.norm)
         expanded = x.shape[-1] * self.expansion
         y, n = x, 0
@@ -68,25 +69,30 @@ class MobileNetV2(Classifier):
         super().__post_init__()
 
     @property
-    def blocks(self):
+    def blocks(self) -> list[tuple[int, int, int, int, int]]:
         """(stage, position in it, expansion, features, stride) of each block."""
-        return [(s, i, expansion, layers.make_divisible(features * self.width_mult), stride if i == 0 else 1)
-                for s, (expansion, features, n, stride) in enumerate(self.rows) for i in range(n)]  # fmt: skip
+        return [
+            (s, i, expansion, layers.make_divisible(features * self.width_mult), stride if i == 0 else 1)
+            for s, (expansion, features, n, stride) in enumerate(self.rows)
+            for i in range(n)
+        ]
 
     @property
-    def renames(self):
+    def renames(self) -> tuple[tuple[str, str], ...]:
         """timm's names to ours."""
         plain = timm_names.inside(("conv.0.0", "conv.0.1", "conv.1", "conv.2"))
         expanding = timm_names.inside(("conv.0.0", "conv.0.1", "conv.1.0", "conv.1.1", "conv.2", "conv.3"))
-        blocks = [(rf"{s}\.{i}", f"features.{n}", plain if expansion == 1 else expanding)
-                  for n, (s, i, expansion, _, _) in enumerate(self.blocks, 1)]  # fmt: skip
+        blocks = [
+            (rf"{s}\.{i}", f"features.{n}", plain if expansion == 1 else expanding)
+            for n, (s, i, expansion, _, _) in enumerate(self.blocks, 1)
+        ]
         last = f"features.{len(blocks) + 1}"
         return timm_names.renames(blocks, ("features.0.0", "features.0.1", f"{last}.0", f"{last}.1", "classifier.1"))
 
     @nn.compact
-    def __call__(self, images, *, train: bool = False):
-        conv = partial(layers.conv, **self.kinds)
-        norm = layers.batch_norm(train=train, axis_name=self.axis_name, **self.kinds)
+    def __call__(self, images: Array, *, train: bool = False) -> Outputs:
+        conv = partial(layers.conv, **self.dtypes)
+        norm = layers.batch_norm(train=train, axis_name=self.axis_name, **self.dtypes)
         step = partial(layers.conv_norm, conv=conv, norm=norm)
         block = self.rematerialised(LinearBottleneck)
         blocks = self.blocks
@@ -105,8 +111,13 @@ class MobileNetV2(Classifier):
         last = layers.make_divisible(1280 * max(1.0, self.width_mult))
         out[part] = x = nn.relu6(step(x, last, 1, name=f"features.{len(blocks) + 1}"))
         out["pre_logits"] = layers.global_mean(x)
-        logits = self.classify(out["pre_logits"], "classifier.1", train=train,
-                               kernel_init=nn.initializers.normal(0.01), bias_init=nn.initializers.zeros)  # fmt: skip
+        logits = self.classify(
+            out["pre_logits"],
+            "classifier.1",
+            train=train,
+            kernel_init=nn.initializers.normal(0.01),
+            bias_init=nn.initializers.zeros,
+        )
         return logits, out
 
 

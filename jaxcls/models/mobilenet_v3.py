@@ -6,13 +6,14 @@ BatchNorm's epsilon, 1e-5 there: give `epsilon=1e-5` with their weights. (Its `t
 
 from functools import partial
 from itertools import groupby
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
 from flax import linen as nn
+from jax import Array
 
 from jaxcls.models import layers, timm_names
-from jaxcls.models.base import Classifier
+from jaxcls.models.base import Classifier, Outputs
 from jaxcls.models.registry import register
 
 
@@ -88,9 +89,10 @@ class MobileNetV3(Classifier, kw_only=True):
         return layers.make_divisible(features * self.width_mult)
 
     @property
-    def renames(self):
+    def renames(self) -> tuple[tuple[str, str], ...]:
         """timm's names to ours."""
-        blocks, before = [], self.scaled(16)
+        blocks: list[tuple] = []
+        before = self.scaled(16)
         for s, (_, stage) in enumerate(groupby(self.rows, key=lambda row: row.features)):
             for i, row in enumerate(stage):
                 names = layers.InvertedResidual.names(self.scaled(row.expanded) != before, row.squeeze)
@@ -100,10 +102,11 @@ class MobileNetV3(Classifier, kw_only=True):
         return timm_names.renames([*blocks, last], ("features.0.0", "features.0.1", "classifier.0", "", "classifier.3"))
 
     @nn.compact
-    def __call__(self, images, *, train: bool = False):
-        conv = partial(layers.conv, **self.kinds)
-        norm = layers.batch_norm(train=train, axis_name=self.axis_name, epsilon=self.epsilon, momentum=self.momentum,
-                                 **self.kinds)  # fmt: skip
+    def __call__(self, images: Array, *, train: bool = False) -> Outputs:
+        conv = partial(layers.conv, **self.dtypes)
+        norm = layers.batch_norm(
+            train=train, axis_name=self.axis_name, epsilon=self.epsilon, momentum=self.momentum, **self.dtypes
+        )
         step = partial(layers.conv_norm, conv=conv, norm=norm)
         block = partial(self.rematerialised(layers.InvertedResidual), conv=conv, norm=norm, gate=nn.hard_sigmoid)
         rates = layers.rising(self.stochastic_depth, len(self.rows))
@@ -128,10 +131,10 @@ class MobileNetV3(Classifier, kw_only=True):
         out[part] = x = nn.hard_swish(step(x, last, 1, name=f"features.{len(self.rows) + 1}"))
         return self.predict(layers.global_mean(x), out, train)
 
-    def predict(self, mean, out, train):
-        inits = {"kernel_init": nn.initializers.normal(0.01), "bias_init": nn.initializers.zeros}
+    def predict(self, mean: Array, out: dict[str, Any], train: bool) -> Outputs:
+        inits: dict[str, Any] = {"kernel_init": nn.initializers.normal(0.01), "bias_init": nn.initializers.zeros}
         if self.num_classes:
-            hidden = layers.dense(mean, self.scaled(self.hidden), name="classifier.0", **self.kinds, **inits)
+            hidden = layers.dense(mean, self.scaled(self.hidden), name="classifier.0", **self.dtypes, **inits)
             mean = nn.hard_swish(hidden).astype(jnp.float32)
         out["pre_logits"] = mean
         return self.classify(mean, "classifier.3", train=train, **inits), out

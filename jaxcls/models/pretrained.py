@@ -13,6 +13,7 @@ from flax import traverse_util
 
 from jaxcls.errors import UserError
 from jaxcls.models import state_dict
+from jaxcls.models.base import Classifier
 from jaxcls.models.state_dict import Slot, from_state_dict, merge, to_state_dict
 from jaxcls.models.weight_files import WeightFile
 
@@ -66,7 +67,7 @@ class Report:
         return "\n".join(lines)
 
 
-def load(model, variables: dict, file: WeightFile | dict) -> tuple[dict, Report]:
+def load(model: Classifier, variables: dict, file: WeightFile | dict) -> tuple[dict, Report]:
     """`variables` with the weights of a file where it has any, and what became of each tensor.
 
     Args:
@@ -81,7 +82,7 @@ def load(model, variables: dict, file: WeightFile | dict) -> tuple[dict, Report]
     return merge(variables, weights), report
 
 
-def match(model, variables: dict, file: WeightFile | dict) -> tuple[dict, Report]:
+def match(model: Classifier, variables: dict, file: WeightFile | dict) -> tuple[dict, Report]:
     """As `load`, with only the loaded leaves, as NumPy arrays; `variables` may be abstract (`jax.eval_shape`)."""
     if isinstance(file, WeightFile):
         report = Report(file.name, file.sha256, file.container)
@@ -215,7 +216,7 @@ def _names(model, keys, ours) -> dict[str, str]:
             for pattern, replacement in model.renames:
                 name = re.sub(pattern, replacement, name)
         names[key] = prefix + name
-    taken = {}
+    taken: dict[str, str] = {}
     for key, name in names.items():
         if (other := taken.setdefault(name, key)) != key:
             raise UserError(f"{other} and {key} would both be {name}")

@@ -6,6 +6,7 @@ TIMM, timm's results; MM, mmpretrain; gluon, GluonCV; RM, the README of the auth
 """
 
 import dataclasses
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,7 +195,8 @@ simple_cnn_32_64                 -
 
 
 def _read(table: str) -> dict[str, Published]:
-    known, defaults = {}, {}
+    known: dict[str, Published] = {}
+    defaults: dict[str, Any] = {}
     for line in filter(None, table.splitlines()):
         if line.startswith("["):
             library, *numbers = line.strip("[]").split(", ")

@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from flax import linen as nn
+from jax import Array
 
 from jaxcls.errors import UserError
 from jaxcls.models import layers
-from jaxcls.models.base import Classifier
+from jaxcls.models.base import Classifier, Outputs
 from jaxcls.models.registry import register
 
 STEMS = {"cifar": 16, "imagenet": 64}  # and their features
@@ -36,7 +37,7 @@ class PyramidBlock(nn.Module):
     drop: Any = lambda y: y  # stochastic depth of the residual branch
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         y = self.norm(name="bn1")(x)
         for i, kernel in enumerate(self.kernels, 1):
             y = self.act(y) if i > 1 else y
@@ -76,9 +77,9 @@ class PyramidNet(Classifier):
         super().__post_init__()
 
     @nn.compact
-    def __call__(self, images, *, train: bool = False):
-        conv = partial(layers.conv, **self.kinds)
-        norm = layers.batch_norm(train=train, axis_name=self.axis_name, **self.kinds)
+    def __call__(self, images: Array, *, train: bool = False) -> Outputs:
+        conv = partial(layers.conv, **self.dtypes)
+        norm = layers.batch_norm(train=train, axis_name=self.axis_name, **self.dtypes)
         block = partial(self.rematerialised(PyramidBlock), kernels=self.kernels, conv=conv, norm=norm)
         count = sum(self.stage_sizes)
         features = iter(round(STEMS[self.stem] + self.alpha * (i + 1) / count) for i in range(count))
@@ -89,8 +90,13 @@ class PyramidNet(Classifier):
             for j in range(size):
                 width = next(features)
                 drop = partial(layers.stochastic_depth, rate=next(rates), train=train)
-                x = block(features=width, out_features=width * (4 if self.kernels == BOTTLENECK else 1),
-                          stride=2 if i > 1 and j == 0 else 1, drop=drop, name=f"layer{i}.{j}")(x)  # fmt: skip
+                x = block(
+                    features=width,
+                    out_features=width * (4 if self.kernels == BOTTLENECK else 1),
+                    stride=2 if i > 1 and j == 0 else 1,
+                    drop=drop,
+                    name=f"layer{i}.{j}",
+                )(x)
             if i == len(self.stage_sizes):
                 x = nn.relu(norm(name="bn_final")(x))
             out[f"stage{i}"] = x
@@ -106,5 +112,6 @@ class PyramidNet(Classifier):
 for _alpha in (48, 84, 270):
     register(partial(PyramidNet, stage_sizes=(18, 18, 18), alpha=_alpha), f"pyramidnet110_a{_alpha}_cifar")
 register(partial(PyramidNet, stage_sizes=(30, 30, 30), alpha=200, kernels=BOTTLENECK), "pyramidnet272_a200_cifar")
-register(partial(PyramidNet, stage_sizes=(3, 4, 23, 3), alpha=360, kernels=BOTTLENECK, stem="imagenet"),
-         "pyramidnet101_a360")  # fmt: skip
+register(
+    partial(PyramidNet, stage_sizes=(3, 4, 23, 3), alpha=360, kernels=BOTTLENECK, stem="imagenet"), "pyramidnet101_a360"
+)

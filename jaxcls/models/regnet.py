@@ -12,10 +12,11 @@ from itertools import groupby
 from typing import Any, ClassVar, NamedTuple
 
 from flax import linen as nn
+from jax import Array
 
 from jaxcls.errors import UserError
 from jaxcls.models import layers
-from jaxcls.models.base import Classifier
+from jaxcls.models.base import Classifier, Outputs
 from jaxcls.models.registry import register
 
 
@@ -36,8 +37,10 @@ def stages(depth: int, initial: int, slope: float, step: float, group_width: int
     powers = [round(math.log((initial + slope * j) / initial) / math.log(step)) for j in range(depth)]
     widths = [8 * round(initial * step**power / 8) for power in powers]
     runs = [(width, len(list(run))) for width, run in groupby(widths)]
-    return tuple(Stage(blocks, layers.make_divisible(width, min(group_width, width)), min(group_width, width))
-                 for width, blocks in runs)  # fmt: skip
+    return tuple(
+        Stage(blocks, layers.make_divisible(width, min(group_width, width)), min(group_width, width))
+        for width, blocks in runs
+    )
 
 
 class RegNetBlock(nn.Module):
@@ -57,7 +60,7 @@ class RegNetBlock(nn.Module):
     drop: Any = lambda y: y  # stochastic depth of the residual branch
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         step = partial(layers.conv_norm, conv=self.conv, norm=self.norm)
         y = self.act(step(x, self.features, 1, name="f.a"))
         groups = self.features // self.group_width
@@ -101,7 +104,7 @@ class RegNet(Classifier):
         return stages(self.depth, self.initial, self.slope, self.step, self.group_width)
 
     @property
-    def renames(self):
+    def renames(self) -> tuple[tuple[str, str], ...]:
         """timm's names to ours."""
         rules = [(r"^stem\.conv\.", "stem.0."), (r"^stem\.bn\.", "stem.1."), (r"^head\.fc\.", "fc.")]
         inside = {"conv1": "f.a", "conv2": "f.b", "conv3": "f.c", "se": "f.se", "downsample": "proj"}
@@ -112,9 +115,9 @@ class RegNet(Classifier):
         return tuple(rules)
 
     @nn.compact
-    def __call__(self, images, *, train: bool = False):
-        conv = partial(layers.conv, **self.kinds)
-        norm = layers.batch_norm(train=train, axis_name=self.axis_name, **self.kinds)
+    def __call__(self, images: Array, *, train: bool = False) -> Outputs:
+        conv = partial(layers.conv, **self.dtypes)
+        norm = layers.batch_norm(train=train, axis_name=self.axis_name, **self.dtypes)
         block = partial(self.rematerialised(RegNetBlock), squeeze=self.squeeze, conv=conv, norm=norm)
         rates = iter(layers.rising(self.stochastic_depth, self.depth))
         x = nn.relu(layers.conv_norm(images, 32, 3, 2, conv=conv, norm=norm, name="stem"))
@@ -122,12 +125,22 @@ class RegNet(Classifier):
         for s, stage in enumerate(self.stages, 1):
             for i in range(stage.blocks):
                 drop = partial(layers.stochastic_depth, rate=next(rates), train=train)
-                x = block(stage.width, 2 if i == 0 else 1, stage.group_width, drop=drop,
-                          name=f"trunk_output.block{s}.block{s}-{i}")(x)  # fmt: skip
+                x = block(
+                    stage.width,
+                    2 if i == 0 else 1,
+                    stage.group_width,
+                    drop=drop,
+                    name=f"trunk_output.block{s}.block{s}-{i}",
+                )(x)
             out[f"stage{s}"] = x
         out["pre_logits"] = layers.global_mean(x)
-        logits = self.classify(out["pre_logits"], "fc", train=train, kernel_init=nn.initializers.normal(0.01),
-                               bias_init=nn.initializers.zeros)  # fmt: skip
+        logits = self.classify(
+            out["pre_logits"],
+            "fc",
+            train=train,
+            kernel_init=nn.initializers.normal(0.01),
+            bias_init=nn.initializers.zeros,
+        )
         return logits, out
 
 
@@ -153,5 +166,5 @@ Y = {
 }
 for _kind, _variants, _squeeze in (("x", X, 0.0), ("y", Y, 0.25)):
     for _size, _numbers in _variants.items():
-        _fields = dict(zip(("depth", "initial", "slope", "step", "group_width"), _numbers, strict=True))
+        _fields: dict[str, Any] = dict(zip(("depth", "initial", "slope", "step", "group_width"), _numbers, strict=True))
         register(partial(RegNet, squeeze=_squeeze, **_fields), f"regnet_{_kind}_{_size}")

@@ -18,10 +18,11 @@ from functools import partial
 from typing import Any, ClassVar
 
 from flax import linen as nn
+from jax import Array
 
 from jaxcls.errors import UserError
 from jaxcls.models import layers
-from jaxcls.models.base import Classifier
+from jaxcls.models.base import Classifier, Outputs
 from jaxcls.models.registry import register
 
 STEMS = ("imagenet", "cifar", "deep")
@@ -42,7 +43,7 @@ class BasicBlock(nn.Module):
     expansion: ClassVar[int] = 1
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         y = self.act(self.norm(name="bn1")(self.conv(self.features, 3, self.stride, name="conv1")(x)))
         y = last_norm(self, "bn2")(self.conv(self.features, 3, name="conv2")(y))
         return self.act(self.drop(self.attention(y, name="se")) + shortcut(self, x))
@@ -68,7 +69,7 @@ class Bottleneck(nn.Module):
     expansion: ClassVar[int] = 4
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         width = self.features * self.base_width // 64 * self.groups
         y = self.act(self.norm(name="bn1")(self.conv(width, 1, name="conv1")(x)))
         y = self.act(self.norm(name="bn2")(self.conv(width, 3, self.stride, groups=self.groups, name="conv2")(y)))
@@ -76,13 +77,13 @@ class Bottleneck(nn.Module):
         return self.act(self.drop(self.attention(y, name="se")) + shortcut(self, x))
 
 
-def last_norm(block, name: str):
+def last_norm(block: Any, name: str) -> nn.Module:
     """The norm that ends a block's residual branch."""
     init = nn.initializers.zeros_init() if block.zero_init else nn.initializers.ones_init()
     return block.norm(scale_init=init, name=name)
 
 
-def shortcut(block, x):
+def shortcut(block: Any, x: Array) -> Array:
     """`x` itself, or its 1x1 projection where the block changes the shape. Called inside the block."""
     features, stride = block.features * block.expansion, block.stride
     if stride == 1 and x.shape[-1] == features:
@@ -124,15 +125,20 @@ class ResNet(Classifier):
         super().__post_init__()
 
     @nn.compact
-    def __call__(self, images, *, train: bool = False):
-        conv = partial(layers.conv, **self.kinds)
-        norm = layers.batch_norm(train=train, axis_name=self.axis_name, **self.kinds)
+    def __call__(self, images: Array, *, train: bool = False) -> Outputs:
+        conv = partial(layers.conv, **self.dtypes)
+        norm = layers.batch_norm(train=train, axis_name=self.axis_name, **self.dtypes)
         x = self.stem_features(images, conv, norm)
         out = {"stem": x}
         rates = iter(layers.rising(self.stochastic_depth, sum(self.stage_sizes)))
-        block = partial(self.rematerialised(self.block), conv=conv, norm=norm, avg_down=self.avg_down,
-                        attention=partial(layers.attention, kind=self.attention, conv=conv, norm=norm, **self.kinds),
-                        zero_init=self.zero_init_residual)  # fmt: skip
+        block = partial(
+            self.rematerialised(self.block),
+            conv=conv,
+            norm=norm,
+            avg_down=self.avg_down,
+            attention=partial(layers.attention, kind=self.attention, conv=conv, norm=norm, **self.dtypes),
+            zero_init=self.zero_init_residual,
+        )
         if self.block.expansion > 1:
             block = partial(block, groups=self.groups, base_width=self.base_width)
         for i, size in enumerate(self.stage_sizes):
@@ -144,7 +150,7 @@ class ResNet(Classifier):
         out["pre_logits"] = layers.global_mean(x)
         return self.classify(out["pre_logits"], "fc", train=train), out
 
-    def stem_features(self, images, conv, norm):
+    def stem_features(self, images: Array, conv: Any, norm: Any) -> Array:
         """What the first stage sees."""
         if self.stem == "cifar":
             return nn.relu(norm(name="bn1")(conv(self.width, 3, name="conv1")(images)))
@@ -173,6 +179,6 @@ register(partial(NETS[101], base_width=128), "wide_resnet101_2")
 register(partial(NETS[50], groups=32, base_width=4), "resnext50_32x4d")
 register(partial(NETS[101], groups=32, base_width=8), "resnext101_32x8d")
 register(partial(NETS[101], groups=64, base_width=4), "resnext101_64x4d")
-_SE = {"attention": "se", "zero_init_residual": True}
+_SE: dict[str, Any] = {"attention": "se", "zero_init_residual": True}
 register(partial(NETS[50], groups=32, base_width=4, **_SE), "seresnext50_32x4d")
 register(partial(NETS[101], groups=32, base_width=8, **_SE), "seresnext101_32x8d")

@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from flax import linen as nn
+from jax import Array
 
 from jaxcls.errors import UserError
 from jaxcls.models import layers
-from jaxcls.models.base import Classifier
+from jaxcls.models.base import Classifier, Outputs
 from jaxcls.models.registry import register
 
 SHORTCUTS = ("A", "B")
@@ -33,7 +34,7 @@ class CifarBlock(nn.Module):
     drop: Any = lambda y: y  # stochastic depth of the residual branch
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         scale_init = nn.initializers.zeros_init() if self.zero_init else nn.initializers.ones_init()
         y = self.act(self.norm(name="bn1")(self.conv(self.features, 3, self.stride, name="conv1")(x)))
         y = self.norm(scale_init=scale_init, name="bn2")(self.conv(self.features, 3, name="conv2")(y))
@@ -62,9 +63,9 @@ class ResNetCifar(Classifier):
         super().__post_init__()
 
     @nn.compact
-    def __call__(self, images, *, train: bool = False):
-        conv = partial(layers.conv, **self.kinds)
-        norm = layers.batch_norm(train=train, axis_name=self.axis_name, **self.kinds)
+    def __call__(self, images: Array, *, train: bool = False) -> Outputs:
+        conv = partial(layers.conv, **self.dtypes)
+        norm = layers.batch_norm(train=train, axis_name=self.axis_name, **self.dtypes)
         block = self.rematerialised(CifarBlock)
         rates = iter(layers.rising(self.stochastic_depth, (self.depth - 2) // 2))
         x = nn.relu(norm(name="bn1")(conv(16, 3, name="conv1")(images)))
@@ -72,9 +73,16 @@ class ResNetCifar(Classifier):
         for i, features in enumerate((16, 32, 64)):
             for j in range((self.depth - 2) // 6):
                 stride = 2 if i > 0 and j == 0 else 1
-                x = block(features, stride, self.shortcut, conv, norm, zero_init=self.zero_init_residual,
-                          drop=partial(layers.stochastic_depth, rate=next(rates), train=train),
-                          name=f"layer{i + 1}.{j}")(x)  # fmt: skip
+                x = block(
+                    features,
+                    stride,
+                    self.shortcut,
+                    conv,
+                    norm,
+                    zero_init=self.zero_init_residual,
+                    drop=partial(layers.stochastic_depth, rate=next(rates), train=train),
+                    name=f"layer{i + 1}.{j}",
+                )(x)
             out[f"stage{i + 1}"] = x
         out["pre_logits"] = layers.global_mean(x)
         return self.classify(out["pre_logits"], "linear", train=train), out

@@ -17,9 +17,10 @@ from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
+from jax import Array
 
 from jaxcls.models import layers
-from jaxcls.models.base import Classifier
+from jaxcls.models.base import Classifier, Outputs
 from jaxcls.models.registry import register
 
 STEMS = ("imagenet", "cifar")
@@ -48,7 +49,7 @@ class PreActBlock(nn.Module):
     drop: Any = lambda y: y  # stochastic depth of the residual branch
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         strided = self.kernels.index(3)
         y, shortcut = x, x
         for i, kernel in enumerate(self.kernels):
@@ -58,12 +59,17 @@ class PreActBlock(nn.Module):
             last = i == len(self.kernels) - 1
             y = self.inner_drop(y) if last else y
             init = {"kernel_init": nn.initializers.zeros} if last and self.zero_init else {}
-            y = self.conv(self.out_features if last else self.features, kernel, self.stride if i == strided else 1,
-                          name=f"conv{i + 1}", **init)(y)  # fmt: skip
+            y = self.conv(
+                self.out_features if last else self.features,
+                kernel,
+                self.stride if i == strided else 1,
+                name=f"conv{i + 1}",
+                **init,
+            )(y)
         return shortcut + self.drop(y)
 
 
-SPELLINGS = {  # block: with the numbers of the stage and of the block in it
+SPELLINGS: dict[str, dict[str, Any]] = {  # block: with the numbers of the stage and of the block in it
     "timm": {
         "stem": "stem.conv",
         "block": lambda stage, i: f"stages.{stage}.blocks.{i}",
@@ -118,12 +124,18 @@ class ResNetV2(Classifier):
         return (SPELLINGS[self.spelling]["head"],)
 
     @nn.compact
-    def __call__(self, images, *, train: bool = False):
+    def __call__(self, images: Array, *, train: bool = False) -> Outputs:
         names = SPELLINGS[self.spelling]
-        conv = partial(layers.conv, kernel_init=self.kernel_init, **self.kinds)
-        norm = layers.batch_norm(train=train, axis_name=self.axis_name, **self.kinds)
-        block = partial(self.rematerialised(PreActBlock), kernels=self.kernels, conv=conv, norm=norm,
-                        zero_init=self.zero_init_last, **names["in_block"])  # fmt: skip
+        conv = partial(layers.conv, kernel_init=self.kernel_init, **self.dtypes)
+        norm = layers.batch_norm(train=train, axis_name=self.axis_name, **self.dtypes)
+        block = partial(
+            self.rematerialised(PreActBlock),
+            kernels=self.kernels,
+            conv=conv,
+            norm=norm,
+            zero_init=self.zero_init_last,
+            **names["in_block"],
+        )
         rates = iter(layers.rising(self.stochastic_depth, sum(self.stage_sizes)))
         expansion = 4 if self.kernels == (1, 3, 1) else 1
         x = self._stem(conv, images)
@@ -132,15 +144,21 @@ class ResNetV2(Classifier):
             features = self.width * 2**stage
             for i in range(size):
                 drop = partial(layers.stochastic_depth, rate=next(rates), train=train)
-                x = block(features=features, out_features=features * expansion, drop=drop,
-                          stride=2 if stage > 0 and i == 0 else 1, name=names["block"](stage, i))(x)  # fmt: skip
+                x = block(
+                    features=features,
+                    out_features=features * expansion,
+                    drop=drop,
+                    stride=2 if stage > 0 and i == 0 else 1,
+                    name=names["block"](stage, i),
+                )(x)
             if self.final_norm and stage == len(self.stage_sizes) - 1:
                 x = nn.relu(norm(name=names["norm"])(x))
             out[f"stage{stage + 1}"] = x
         out["pre_logits"] = layers.global_mean(x)
         kernel_init, bias_init = self.head_init
-        logits = self.classify(out["pre_logits"], names["head"], train=train, kernel_init=kernel_init,
-                               bias_init=bias_init)  # fmt: skip
+        logits = self.classify(
+            out["pre_logits"], names["head"], train=train, kernel_init=kernel_init, bias_init=bias_init
+        )
         return logits, out
 
     def _stem(self, conv, images):
@@ -152,9 +170,9 @@ class ResNetV2(Classifier):
         return layers.max_pool(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge"), 3, 2)
 
 
-_TIMM = {"head_init": (nn.initializers.normal(0.01), nn.initializers.zeros)}
-_CIFAR = {"stem": "cifar", "spelling": "kuangliu"}
-_KUANGLIU = {**_CIFAR, "final_norm": False, "kernel_init": layers.torch_kernel}
+_TIMM: dict[str, Any] = {"head_init": (nn.initializers.normal(0.01), nn.initializers.zeros)}
+_CIFAR: dict[str, Any] = {"stem": "cifar", "spelling": "kuangliu"}
+_KUANGLIU: dict[str, Any] = {**_CIFAR, "final_norm": False, "kernel_init": layers.torch_kernel}
 
 register(partial(ResNetV2, stage_sizes=(3, 4, 6, 3), **_TIMM), "resnetv2_50")
 register(partial(ResNetV2, stage_sizes=(3, 4, 23, 3), **_TIMM), "resnetv2_101")

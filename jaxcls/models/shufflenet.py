@@ -5,9 +5,10 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from flax import linen as nn
+from jax import Array
 
 from jaxcls.models import layers
-from jaxcls.models.base import Classifier
+from jaxcls.models.base import Classifier, Outputs
 from jaxcls.models.registry import register
 
 
@@ -25,7 +26,7 @@ class ShuffleUnit(nn.Module):
     act: Any = nn.relu
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         half = self.features // 2
         if self.stride == 1:
             aside, x = jnp.split(x, 2, axis=-1)
@@ -37,7 +38,7 @@ class ShuffleUnit(nn.Module):
         y = self.act(self.norm(name="branch2.6")(self.conv(half, 1, name="branch2.5")(y)))
         return jnp.stack([aside, y], axis=-1).reshape(*y.shape[:-1], self.features)  # the halves in turn
 
-    def depthwise(self, x, branch: str, i: int):
+    def depthwise(self, x: Array, branch: str, i: int) -> Array:
         """A 3x3 convolution of each channel for itself and a norm, the layers i and i + 1 of a branch."""
         x = self.conv(x.shape[-1], 3, self.stride, groups=x.shape[-1], name=f"{branch}.{i}")(x)
         return self.norm(name=f"{branch}.{i + 1}")(x)
@@ -55,9 +56,9 @@ class ShuffleNetV2(Classifier, kw_only=True):
     head: ClassVar = ("fc",)
 
     @nn.compact
-    def __call__(self, images, *, train: bool = False):
-        conv = partial(layers.conv, kernel_init=layers.torch_kernel, **self.kinds)
-        norm = layers.batch_norm(train=train, axis_name=self.axis_name, **self.kinds)
+    def __call__(self, images: Array, *, train: bool = False) -> Outputs:
+        conv = partial(layers.conv, kernel_init=layers.torch_kernel, **self.dtypes)
+        norm = layers.batch_norm(train=train, axis_name=self.axis_name, **self.dtypes)
         unit = self.rematerialised(ShuffleUnit)
         x = nn.relu(norm(name="conv1.1")(conv(self.channels[0], 3, 2, name="conv1.0")(images)))
         x = layers.max_pool(x, 3, 2, padding=1)

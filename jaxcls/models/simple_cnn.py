@@ -5,10 +5,11 @@ from typing import ClassVar
 
 import jax.numpy as jnp
 from flax import linen as nn
+from jax import Array
 
 from jaxcls.errors import UserError
 from jaxcls.models import layers
-from jaxcls.models.base import Classifier
+from jaxcls.models.base import Classifier, Outputs
 from jaxcls.models.registry import register
 
 
@@ -26,19 +27,27 @@ class SimpleCNN(Classifier):
     unused: ClassVar = (r"^fc1\.",)
 
     @nn.compact
-    def __call__(self, images, *, train: bool = False):
+    def __call__(self, images: Array, *, train: bool = False) -> Outputs:
         if min(images.shape[1:3]) < 4:
             raise UserError(f"SimpleCNN halves pictures twice: they must be 4x4 or larger, not {images.shape[1:3]}")
-        out, x = {}, images
+        out: dict[str, Array] = {}
+        x = images
         for i, features in enumerate(self.channels, 1):
             bias_init = layers.torch_uniform(9 * x.shape[-1])
-            conv = layers.conv(features, 3, use_bias=True, kernel_init=layers.torch_kernel, bias_init=bias_init,
-                               name=f"conv{i}", **self.kinds)  # fmt: skip
+            conv = layers.conv(
+                features,
+                3,
+                use_bias=True,
+                kernel_init=layers.torch_kernel,
+                bias_init=bias_init,
+                name=f"conv{i}",
+                **self.dtypes,
+            )
             x = nn.relu(conv(x))
             out.setdefault("stem", x)
             out[f"stage{i}"] = x = layers.max_pool(x, 2)
         if self.num_classes:
-            x = nn.relu(layers.dense(layers.flatten(x), self.hidden, name="fc1", **self.kinds))
+            x = nn.relu(layers.dense(layers.flatten(x), self.hidden, name="fc1", **self.dtypes))
         out["pre_logits"] = x.astype(jnp.float32) if self.num_classes else layers.global_mean(x)
         return self.classify(out["pre_logits"], "fc2", train=train), out
 

@@ -5,9 +5,10 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from flax import linen as nn
+from jax import Array
 
 from jaxcls.models import layers
-from jaxcls.models.base import Classifier
+from jaxcls.models.base import Classifier, Outputs
 from jaxcls.models.registry import register
 
 he_uniform = nn.initializers.variance_scaling(2.0, "fan_in", "uniform")
@@ -22,7 +23,7 @@ class Fire(nn.Module):
     act: Any = nn.relu
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         x = self.act(self.conv(self.squeezed, 1, name="squeeze")(x))
         one = self.act(self.conv(self.expanded, 1, name="expand1x1")(x))
         three = self.act(self.conv(self.expanded, 3, name="expand3x3")(x))
@@ -46,12 +47,13 @@ class SqueezeNet(Classifier, kw_only=True):
     head: ClassVar = ("classifier.1",)
 
     @nn.compact
-    def __call__(self, images, *, train: bool = False):
+    def __call__(self, images: Array, *, train: bool = False) -> Outputs:
         layers.check_size(images, self.least, "SqueezeNet")
-        conv = partial(layers.conv, use_bias=True, kernel_init=he_uniform, **self.kinds)
+        conv = partial(layers.conv, use_bias=True, kernel_init=he_uniform, **self.dtypes)
         fire = self.rematerialised(Fire)
         x = nn.relu(conv(self.features, self.kernel_size, 2, padding=0, name="features.0")(images))
-        index, out = 2, {}
+        out: dict[str, Array] = {}
+        index = 2
         for i, stage in enumerate(self.stages, 1):
             x = layers.max_pool(x, 3, 2, ceil=True)
             out.setdefault("stem", x)
@@ -63,8 +65,15 @@ class SqueezeNet(Classifier, kw_only=True):
         if not self.num_classes:
             return out["pre_logits"], out
         x = layers.dropout(x.astype(jnp.float32), self.dropout, train=train)
-        last = layers.conv(self.num_classes, 1, use_bias=True, kernel_init=nn.initializers.normal(0.01),
-                           dtype=jnp.float32, param_dtype=self.param_dtype, name="classifier.1")  # fmt: skip
+        last = layers.conv(
+            self.num_classes,
+            1,
+            use_bias=True,
+            kernel_init=nn.initializers.normal(0.01),
+            dtype=jnp.float32,
+            param_dtype=self.param_dtype,
+            name="classifier.1",
+        )
         return layers.global_mean(nn.relu(last(x))), out
 
 

@@ -1,6 +1,8 @@
 """Which part of a model a parameter belongs to: its stem, one of its stages, or its head."""
 
 import jax
+from flax import linen as nn
+from jax import Array
 from jax.extend import core
 
 from jaxcls import pytree
@@ -8,7 +10,7 @@ from jaxcls import pytree
 HEAD = "head"
 
 
-def parts(model, images):
+def parts(model: nn.Module, images: Array | jax.ShapeDtypeStruct) -> dict[str, str]:
     """Parameter name -> "stem", "stage1", .., or "head", in the order of `pytree.flatten_names`.
 
     A parameter belongs to the first of the model's `out["stem"]`, `out["stage1"]`, .. whose value depends on it, which

@@ -6,7 +6,7 @@ Modules bear the reference's names, so the path of a parameter joined with dots 
 
 import re
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -55,7 +55,7 @@ def from_state_dict(state: dict, variables: dict) -> dict:
     return merge(variables, traverse_util.unflatten_dict(new))
 
 
-def to_state_dict(variables: dict, dtype=None) -> dict[str, np.ndarray]:
+def to_state_dict(variables: dict, dtype: Any = None) -> dict[str, np.ndarray]:
     """The PyTorch state dict of `variables`, without the counters `num_batches_tracked` (PyTorch fills them in).
 
     Args:
@@ -147,7 +147,7 @@ def _any_starts(names, prefix):
     return any(name.startswith(prefix) for name in names)
 
 
-def _leaves(variables: dict) -> list[tuple[tuple[str, ...], object]]:
+def _leaves(variables: dict) -> list[tuple[tuple[str, ...], Any]]:
     return [(path, leaf) for path, leaf in traverse_util.flatten_dict(variables).items() if path[0] in _COLLECTIONS]
 
 

@@ -22,6 +22,7 @@ import math
 import re
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -45,7 +46,7 @@ class Row:
     macs: int = 0
     activations: int = 0
 
-    def add(self, other):
+    def add(self, other: "Row") -> None:
         """Adds the sums of another part."""
         self.parameters += other.parameters
         self.macs += other.macs
@@ -77,7 +78,7 @@ class Summary:
         if by == "stage":
             return list(self.stages.values())
         depth = {"block": 1, "layer": None}[by]
-        rows = {}
+        rows: dict[tuple[str, ...], Row] = {}
         for path, row in self.layers.items():
             module = self.modules.get(path[:depth], Row(".".join(path[:depth])))
             rows.setdefault(path[:depth], dataclasses.replace(module)).add(row)
@@ -85,7 +86,7 @@ class Summary:
         return [rows[path] for path in sorted(rows, key=lambda path: order.get(path, len(order)))]
 
 
-def summarize(model, shape: tuple[int, int, int]) -> Summary:
+def summarize(model: nn.Module, shape: tuple[int, int, int]) -> Summary:
     """The costs of `model` for a picture of `shape` = (height, width, channels), in evaluation.
 
     Raises UserError for a picture that is too small for the model.
@@ -96,17 +97,17 @@ def summarize(model, shape: tuple[int, int, int]) -> Summary:
     if empty:
         raise UserError(f"{_times(shape)} pictures are too small for {_name(model)}: {empty[0]} has no pixels left")
     stages = _stages(jaxpr, outputs)
-    first = {}  # variable or number of an operation -> stage
+    first: dict[Var | int, str] = {}  # variable or number of an operation -> stage
     for stage, needed in stages.items():
         for item in needed:
             first.setdefault(item, stage)
     result = Summary(Row("total"), {}, modules, {stage: Row(stage) for stage in (*stages, REST)}, 0, 0)
     for (path, leaf), var in zip(jax.tree_util.tree_leaves_with_path(variables), jaxpr.invars, strict=False):
-        collection, *path = (key.key for key in path)
+        collection, *names = (key.key for key in path)
         nbytes = leaf.size * leaf.dtype.itemsize
         if collection == "params":
             result.parameter_bytes += nbytes
-            _count(result, tuple(path[:-1]), first.get(var, REST), Row("", parameters=leaf.size))
+            _count(result, tuple(names[:-1]), first.get(var, REST), Row("", parameters=leaf.size))
         else:
             result.statistics_bytes += nbytes
     for i, eqn in enumerate(jaxpr.eqns):
@@ -116,14 +117,15 @@ def summarize(model, shape: tuple[int, int, int]) -> Summary:
     return result
 
 
-def kept_bytes(model, shape: tuple[int, int, int]) -> int:
+def kept_bytes(model: nn.Module, shape: tuple[int, int, int]) -> int:
     """The bytes that automatic differentiation keeps for one picture in a training step, by the convention above."""
     variables, images = _abstract(model, shape)
 
     def backward(params, rest, images, key):
         def logits(params):
-            return model.apply({**rest, "params": params}, images, train=True, rngs={"dropout": key},
-                               mutable=[*rest, "intermediates"])[0][0]  # fmt: skip
+            return model.apply(
+                {**rest, "params": params}, images, train=True, rngs={"dropout": key}, mutable=[*rest, "intermediates"]
+            )[0][0]
 
         return jax.vjp(logits, params)[1]  # a pytree: its leaves are what is kept
 
@@ -136,7 +138,8 @@ def kept_bytes(model, shape: tuple[int, int, int]) -> int:
         if not follows.isdisjoint(_variables(eqn.invars)):
             follows.update(eqn.outvars)
     kept = (_variables(jaxpr.outvars) & follows) - given
-    return sum(var.aval.size * var.aval.dtype.itemsize for var in kept)
+    avals: list[Any] = [var.aval for var in kept]
+    return sum(aval.size * aval.dtype.itemsize for aval in avals)
 
 
 def _key():

@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from flax import linen as nn
+from jax import Array
 
 from jaxcls.errors import UserError
 from jaxcls.models import layers
-from jaxcls.models.base import Classifier
+from jaxcls.models.base import Classifier, Outputs
 from jaxcls.models.layers.window import WindowAttention, resize_table
 from jaxcls.models.registry import register
 
@@ -31,7 +32,7 @@ class SwinBlock(nn.Module):
     drop: Any = lambda y: y  # stochastic depth of the residual branches
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         mlp = partial(layers.mlp, hidden=4 * x.shape[-1], dense=self.dense, names=("mlp.0", "mlp.3"))
         for norm, branch in (("norm1", self.attention(name="attn")), ("norm2", mlp)):
             norm = self.norm(name=norm)
@@ -47,7 +48,7 @@ class PatchMerging(nn.Module):
     version: int
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         b, h, w, c = x.shape
         x = jnp.pad(x, ((0, 0), (0, h % 2), (0, w % 2), (0, 0)))
         x = x.reshape(b, (h + 1) // 2, 2, (w + 1) // 2, 2, c)
@@ -92,16 +93,24 @@ class Swin(Classifier):
         super().__post_init__()
 
     @nn.compact
-    def __call__(self, images, *, train: bool = False):
+    def __call__(self, images: Array, *, train: bool = False) -> Outputs:
         layers.check_size(images, 4, "Swin")
-        inits = {"kernel_init": _init, "bias_init": nn.initializers.zeros}
-        dense = partial(layers.dense, **inits, **self.kinds)
-        norm = layers.layer_norm(epsilon=1e-5, **self.kinds)
+        inits: dict[str, Any] = {"kernel_init": _init, "bias_init": nn.initializers.zeros}
+        dense = partial(layers.dense, **inits, **self.dtypes)
+        norm = layers.layer_norm(epsilon=1e-5, **self.dtypes)
         block = self.rematerialised(SwinBlock)
         rates = iter(layers.rising(self.stochastic_depth, sum(self.depths)))
-        embed = layers.conv(self.width, 4, 4, padding=0, use_bias=True, kernel_init=layers.torch_kernel,
-                            bias_init=layers.torch_uniform(16 * images.shape[-1]), name="features.0.0",
-                            **self.kinds)  # fmt: skip
+        embed = layers.conv(
+            self.width,
+            4,
+            4,
+            padding=0,
+            use_bias=True,
+            kernel_init=layers.torch_kernel,
+            bias_init=layers.torch_uniform(16 * images.shape[-1]),
+            name="features.0.0",
+            **self.dtypes,
+        )
         x = norm(name="features.0.2")(embed(images))
         out = {"stem": x}
         for i, (depth, heads) in enumerate(zip(self.depths, self.heads, strict=True)):
@@ -109,11 +118,24 @@ class Swin(Classifier):
                 x = PatchMerging(norm, dense, self.version, name=f"features.{2 * i}")(x)
             for j in range(depth):
                 shift = self.window_size // 2 if j % 2 else 0
-                attention = partial(WindowAttention, heads, self.window_size, shift, self.version,
-                                    self.trained_window or self.window_size, dense, self.kinds)  # fmt: skip
-                x = block(attention, norm, dense, self.version,
-                          drop=partial(layers.stochastic_depth, rate=next(rates), train=train),
-                          name=f"features.{2 * i + 1}.{j}")(x)  # fmt: skip
+                attention = partial(
+                    WindowAttention,
+                    heads,
+                    self.window_size,
+                    shift,
+                    self.version,
+                    self.trained_window or self.window_size,
+                    dense,
+                    self.dtypes,
+                )
+                x = block(
+                    attention,
+                    norm,
+                    dense,
+                    self.version,
+                    drop=partial(layers.stochastic_depth, rate=next(rates), train=train),
+                    name=f"features.{2 * i + 1}.{j}",
+                )(x)
             out[f"stage{i + 1}"] = x
         out[f"stage{len(self.depths)}"] = x = norm(name="norm")(x)
         out["pre_logits"] = layers.global_mean(x)
@@ -125,6 +147,6 @@ for _size, _depths, _width, _heads, _rate in (
     ("s", (2, 2, 18, 2), 96, (3, 6, 12, 24), 0.3),
     ("b", (2, 2, 18, 2), 128, (4, 8, 16, 32), 0.5),
 ):
-    _fields = {"depths": _depths, "width": _width, "heads": _heads, "stochastic_depth": _rate}
+    _fields: dict[str, Any] = {"depths": _depths, "width": _width, "heads": _heads, "stochastic_depth": _rate}
     register(partial(Swin, **_fields), f"swin_{_size}")
     register(partial(Swin, **_fields, version=2, window_size=8), f"swin_v2_{_size}")

@@ -37,7 +37,7 @@ def renames(blocks: Sequence[tuple[str, str, Pairs]], ends: tuple[str, str, str,
     theirs = ("conv_stem", "bn1", "conv_head", "bn2", "classifier")
     leaf = r"(weight|bias|running_mean|running_var)$"
     rules = [(rf"^{old}\.{leaf}", rf"{new}.\1") for old, new in zip(theirs, ends, strict=True) if new]
-    patterns = {}  # one rule serves all blocks that are alike inside
+    patterns: dict[Pairs, list[str]] = {}  # one rule serves all blocks that are alike inside
     for pattern, _, pairs in blocks:
         patterns.setdefault(pairs, []).append(pattern)
     for pairs, alike in patterns.items():

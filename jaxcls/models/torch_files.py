@@ -61,7 +61,7 @@ def _read_old(file):
         storage = machine.storages[key]
         (count,) = struct.unpack_from("<q", mapped, start)
         start, end = start + 8, start + 8 + count * storage.dtype.itemsize
-        if count != storage.count or end > len(mapped):
+        if count != storage.numel or end > len(mapped):
             raise ValueError("a storage is cut off")
         raw[key], start = memoryview(mapped)[start:end], end
     return found, lambda tensor: _view(tensor, raw[tensor.storage.key])

@@ -7,7 +7,8 @@ others are refused. Nor does it allocate what a damaged file only claims to hold
 """
 
 import pickletools
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import IO, Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -15,10 +16,19 @@ import numpy as np
 from jaxcls.errors import UserError
 
 STORAGES = {
-    "Double": np.float64, "Float": np.float32, "Half": np.float16, "BFloat16": ml_dtypes.bfloat16,
-    "Long": np.int64, "Int": np.int32, "Short": np.int16, "Char": np.int8, "Byte": np.uint8, "Bool": np.bool_,
-    "ComplexDouble": np.complex128, "ComplexFloat": np.complex64,
-}  # fmt: skip
+    "Double": np.float64,
+    "Float": np.float32,
+    "Half": np.float16,
+    "BFloat16": ml_dtypes.bfloat16,
+    "Long": np.int64,
+    "Int": np.int32,
+    "Short": np.int16,
+    "Char": np.int8,
+    "Byte": np.uint8,
+    "Bool": np.bool_,
+    "ComplexDouble": np.complex128,
+    "ComplexFloat": np.complex64,
+}
 _DTYPES = {
     **{f"torch.{name}Storage": np.dtype(kind) for name, kind in STORAGES.items()},
     "torch.storage.UntypedStorage": np.dtype(np.uint8),
@@ -29,24 +39,49 @@ _REBUILD = "torch._utils._rebuild_"
 _TENSORS = {_REBUILD + what for what in ("tensor", "tensor_v2", "tensor_v3")}
 _PARAMETERS = {_REBUILD + what for what in ("parameter", "parameter_with_state")}
 # What training scripts like to save beside the weights; it becomes None.
-_IGNORED = {"argparse.Namespace", "torch.device", "numpy.dtype", "_codecs.encode",
-            "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar"}  # fmt: skip
+_IGNORED = {
+    "argparse.Namespace",
+    "torch.device",
+    "numpy.dtype",
+    "_codecs.encode",
+    "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray.scalar",
+}
 _KNOWN = {"collections.OrderedDict", "torch.Size", *_DTYPES, *_TENSORS, *_PARAMETERS, *_IGNORED}
 
-_PUSHED = {"BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE",
-           "BINUNICODE8", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES"}  # fmt: skip
-_MADE = {"NONE": lambda: None, "NEWTRUE": lambda: True, "NEWFALSE": lambda: False,
-         "EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}  # fmt: skip
+_PUSHED = {
+    "BININT",
+    "BININT1",
+    "BININT2",
+    "LONG1",
+    "LONG4",
+    "BINFLOAT",
+    "BINUNICODE",
+    "SHORT_BINUNICODE",
+    "BINUNICODE8",
+    "BINSTRING",
+    "SHORT_BINSTRING",
+    "BINBYTES",
+    "SHORT_BINBYTES",
+}
+_MADE: dict[str, Callable[[], Any]] = {
+    "NONE": lambda: None,
+    "NEWTRUE": lambda: True,
+    "NEWFALSE": lambda: False,
+    "EMPTY_DICT": dict,
+    "EMPTY_LIST": list,
+    "EMPTY_TUPLE": tuple,
+}
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _PASSED_OVER = {"PROTO", "FRAME", "STOP"}
 
 
 class Storage(NamedTuple):
-    """Numbers that tensors are views of: `count` of a type, kept in the file under a key."""
+    """Numbers that tensors are views of: `numel` of a type, kept in the file under a key."""
 
     key: str
     dtype: np.dtype
-    count: int
+    numel: int
 
 
 class Tensor(NamedTuple):
@@ -73,15 +108,16 @@ class Machine:
       storages: key -> Storage, of all that the pickle mentions.
     """
 
-    def __init__(self, data):
+    def __init__(self, data: bytes | IO[bytes]):
         self.data = data
         self.storages: dict[str, Storage] = {}
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
 
-    def run(self):
+    def run(self) -> Any:
         """What the pickle makes."""
+        argument: Any
         for opcode, argument, _ in pickletools.genops(self.data):
             name = opcode.name
             if name in _PUSHED:
@@ -148,22 +184,30 @@ class Machine:
 
     def _storage(self):
         """A storage is described by ("storage", type, key, device, count) and, in the older format, None."""
-        what, kind, key, _, count, *view = self.stack.pop()
-        if what != "storage" or not isinstance(kind, _Global) or not isinstance(key, str) or not _is_size(count):
+        what, kind, key, _, numel, *view = self.stack.pop()
+        if what != "storage" or not isinstance(kind, _Global) or not isinstance(key, str) or not _is_size(numel):
             raise ValueError("a storage is described in another way")
         if view not in ([], [None]):
             raise UserError("has views of storages, as PyTorch before 0.4 wrote them; save it again with a newer one")
-        storage = Storage(key, _DTYPES[kind], count)
+        storage = Storage(key, _DTYPES[kind], numel)
         if self.storages.setdefault(key, storage) != storage:
             raise ValueError("a storage is described twice")
         self.stack.append(storage)
 
 
 _ACTIONS = {
-    "MARK": Machine._mark, "TUPLE": Machine._tuple, "APPEND": Machine._append, "APPENDS": Machine._appends,
-    "SETITEM": Machine._setitem, "SETITEMS": Machine._setitems, "STACK_GLOBAL": Machine._stack_global,
-    "BUILD": Machine._build, "REDUCE": Machine._reduce, "NEWOBJ": Machine._reduce, "BINPERSID": Machine._storage,
-}  # fmt: skip
+    "MARK": Machine._mark,
+    "TUPLE": Machine._tuple,
+    "APPEND": Machine._append,
+    "APPENDS": Machine._appends,
+    "SETITEM": Machine._setitem,
+    "SETITEMS": Machine._setitems,
+    "STACK_GLOBAL": Machine._stack_global,
+    "BUILD": Machine._build,
+    "REDUCE": Machine._reduce,
+    "NEWOBJ": Machine._reduce,
+    "BINPERSID": Machine._storage,
+}
 
 
 def _known(name):

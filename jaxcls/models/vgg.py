@@ -1,13 +1,14 @@
 """VGG: Simonyan, Zisserman 2014 (arXiv 1409.1556), table 1, columns A, B, D and E, as torchvision builds them."""
 
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from flax import linen as nn
+from jax import Array
 
 from jaxcls.models import layers
-from jaxcls.models.base import Classifier
+from jaxcls.models.base import Classifier, Outputs
 from jaxcls.models.registry import register
 
 
@@ -36,9 +37,10 @@ class VGG(Classifier, kw_only=True):
     resized: ClassVar = {r"classifier\.0\.weight": lambda value, shape: value.reshape(shape)}
 
     @nn.compact
-    def __call__(self, images, *, train: bool = False):
+    def __call__(self, images: Array, *, train: bool = False) -> Outputs:
         layers.check_size(images, 2 ** len(self.stage_sizes), "VGG")
-        x, out, index = images, {}, 0
+        out: dict[str, Any] = {}
+        x, index = images, 0
         for i, size in enumerate(self.stage_sizes):
             features = self.width * min(2**i, 8)
             stage = nn.remat(VGG.stage, static_argnums=(2, 3, 4, 5)) if self.remat else VGG.stage
@@ -49,26 +51,27 @@ class VGG(Classifier, kw_only=True):
         if not self.num_classes:
             out["pre_logits"] = layers.global_mean(x)
             return out["pre_logits"], out
-        init = {"kernel_init": nn.initializers.normal(0.01), "bias_init": nn.initializers.zeros}
+        init: dict[str, Any] = {"kernel_init": nn.initializers.normal(0.01), "bias_init": nn.initializers.zeros}
         x = layers.flatten(layers.adaptive_avg_pool(x, 7))
-        x = nn.relu(layers.dense(x, self.hidden, name="classifier.0", **init, **self.kinds))
+        x = nn.relu(layers.dense(x, self.hidden, name="classifier.0", **init, **self.dtypes))
         x = layers.dropout(x, self.dropout, train=train)
-        x = nn.relu(layers.dense(x, self.hidden, name="classifier.3", **init, **self.kinds))
+        x = nn.relu(layers.dense(x, self.hidden, name="classifier.3", **init, **self.dtypes))
         out["pre_logits"] = x.astype(jnp.float32)
         return self.classify(out["pre_logits"], "classifier.6", train=train, **init), out
 
-    def stage(self, x, size: int, features: int, index: int, train: bool):
-        """`size` convolutions, numbered from `index` on as the reference's list of layers is, and a max pool."""
-        first = None
+    def stage(self, x: Array, size: int, features: int, index: int, train: bool) -> tuple[Array, Array]:
+        """`size` convolutions, numbered from `index` on as in the reference's list of layers, and a max pool: what the
+        first convolution gives, and the end."""
+        outputs = []
         for _ in range(size):
-            x = layers.conv(features, 3, use_bias=True, name=f"features.{index}", **self.kinds)(x)
+            x = layers.conv(features, 3, use_bias=True, name=f"features.{index}", **self.dtypes)(x)
             if self.batch_norm:
-                norm = layers.batch_norm(train=train, axis_name=self.axis_name, **self.kinds)
+                norm = layers.batch_norm(train=train, axis_name=self.axis_name, **self.dtypes)
                 x = norm(name=f"features.{index + 1}")(x)
             x = nn.relu(x)
-            first = x if first is None else first
+            outputs.append(x)
             index += 3 if self.batch_norm else 2
-        return first, layers.max_pool(x, 2)
+        return outputs[0], layers.max_pool(x, 2)
 
 
 for _depth, _sizes in ((11, (1, 1, 2, 2, 2)), (13, (2, 2, 2, 2, 2)), (16, (2, 2, 3, 3, 3)), (19, (2, 2, 4, 4, 4))):

@@ -9,15 +9,17 @@ Two libraries publish such nets under different names of parameters: `vit_b_16` 
 """
 
 import re
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
+from jax import Array
 
 from jaxcls.errors import UserError
 from jaxcls.models import layers
-from jaxcls.models.base import Classifier
+from jaxcls.models.base import Classifier, Outputs
 from jaxcls.models.registry import register
 from jaxcls.models.vit_names import SPELLINGS, Spelling, renames
 
@@ -32,7 +34,7 @@ class PackedDense(nn.Module):
     param_dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         shape = (self.features, x.shape[-1])
         weight = self.param("in_proj_weight", self.kernel_init, shape, self.param_dtype)
         bias = self.param("in_proj_bias", self.bias_init, shape[:1], self.param_dtype)
@@ -40,7 +42,7 @@ class PackedDense(nn.Module):
         return x @ weight.T + bias
 
 
-def packed_dense(x, features: int, **fields):
+def packed_dense(x: Array, features: int, **fields: Any) -> Array:
     """`PackedDense` with the signature of `layers.dense`."""
     return PackedDense(features, **fields)(x)
 
@@ -64,7 +66,7 @@ class Block(nn.Module):
     return_attention: bool = False
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> tuple[Array, Array | None]:
         names, width = self.names, x.shape[-1]
         y = self.qkv(self.norm(name=names.norm1)(x), 3 * width, name=names.qkv)
         y, weights = layers.attend(y, self.heads)
@@ -123,17 +125,25 @@ class ViT(Classifier):
         return (*old, *renames(SPELLINGS[other], self.names))
 
     @property
-    def resized(self) -> dict:
+    def resized(self) -> dict[str, Callable]:
         return {rf"^{re.escape(self.names.position)}$": partial(layers.loaded_table, extra=1 + self.distilled)}
 
     @nn.compact
-    def __call__(self, images, *, train: bool = False):
+    def __call__(self, images: Array, *, train: bool = False) -> Outputs:
         drop = partial(layers.dropout, rate=self.block_dropout, train=train)
-        block = partial(self.rematerialised(Block), self.heads, 4 * self.width, self.names, drop=drop,
-                        return_attention=self.return_attention, **self._layers())  # fmt: skip
+        block = partial(
+            self.rematerialised(Block),
+            self.heads,
+            4 * self.width,
+            self.names,
+            drop=drop,
+            return_attention=self.return_attention,
+            **self._layers(),
+        )
         rates = layers.rising(self.stochastic_depth, self.depth)
         x = drop(self._embed(images))
-        out, attention = {"stem": x}, []
+        out: dict[str, Any] = {"stem": x}
+        attention = []
         for stage in range(4):
             for i in range(self.depth * stage // 4, self.depth * (stage + 1) // 4):
                 branch_drop = partial(layers.stochastic_depth, rate=rates[i], train=train)
@@ -142,24 +152,32 @@ class ViT(Classifier):
             out[f"stage{stage + 1}"] = x
         if self.return_attention:
             out["attention"] = attention
-        out["stage4"] = x = layers.layer_norm(**self.kinds)(name=self.names.norm)(x)
+        out["stage4"] = x = layers.layer_norm(**self.dtypes)(name=self.names.norm)(x)
         return self._classify(x, out, train)
 
-    def _layers(self) -> dict:
+    def _layers(self) -> dict[str, partial]:
         """The constructors that blocks receive."""
         names = self.names
         dense = {"qkv": packed_dense if names.packed else layers.dense, "proj": layers.dense, "mlp": layers.dense}
         inits = {"qkv": names.qkv_init, "proj": names.proj_init, "mlp": names.mlp_init}
-        made = {part: partial(dense[part], kernel_init=kernel, bias_init=bias, **self.kinds)
-                for part, (kernel, bias) in inits.items()}  # fmt: skip
-        return {"norm": layers.layer_norm(**self.kinds), **made}
+        constructors: dict[str, partial] = {"norm": layers.layer_norm(**self.dtypes)}
+        for part, (kernel, bias) in inits.items():
+            constructors[part] = partial(dense[part], kernel_init=kernel, bias_init=bias, **self.dtypes)
+        return constructors
 
     def _embed(self, images):
         """Tokens `[b, extra + patches, c]` with their positions."""
         kernel_init, bias_init = self.names.patches_init
         bias_init = bias_init or layers.torch_uniform(self.patch**2 * images.shape[-1])
-        patches = layers.embed_patches(images, self.width, self.patch, kernel_init=kernel_init, bias_init=bias_init,
-                                       name=self.names.patches, **self.kinds)  # fmt: skip
+        patches = layers.embed_patches(
+            images,
+            self.width,
+            self.patch,
+            kernel_init=kernel_init,
+            bias_init=bias_init,
+            name=self.names.patches,
+            **self.dtypes,
+        )
         b, *grid, _ = patches.shape
         tokens = [self.param(self.names.class_token, self.names.token_init, (1, 1, self.width), self.param_dtype)]
         if self.distilled:

@@ -5,7 +5,7 @@ import numpy as np
 EPS = 5e-4  # of the paper's code, added to the eigenvalues
 
 
-def kernel(images, window=2, eps=EPS):
+def kernel(images: np.ndarray, window: int = 2, eps: float = EPS) -> np.ndarray:
     """The kernel whose outputs are uncorrelated over the patches of the pictures, and of variance 1.
 
     Its filters are the eigenvectors of the patches' second moments, by falling eigenvalue, divided by the roots of the

@@ -9,10 +9,11 @@ from functools import partial
 from typing import ClassVar
 
 from flax import linen as nn
+from jax import Array
 
 from jaxcls.errors import UserError
 from jaxcls.models import layers
-from jaxcls.models.base import Classifier
+from jaxcls.models.base import Classifier, Outputs
 from jaxcls.models.registry import register
 from jaxcls.models.resnetv2 import PreActBlock
 
@@ -38,12 +39,18 @@ class WideResNet(Classifier):
         super().__post_init__()
 
     @nn.compact
-    def __call__(self, images, *, train: bool = False):
-        conv = partial(layers.conv, **self.kinds)
-        norm = layers.batch_norm(train=train, axis_name=self.axis_name, **self.kinds)
-        block = partial(self.rematerialised(PreActBlock), kernels=(3, 3), conv=conv, norm=norm, norm_name="bn",
-                        shortcut_name="convShortcut",
-                        inner_drop=partial(layers.dropout, rate=self.block_dropout, train=train))  # fmt: skip
+    def __call__(self, images: Array, *, train: bool = False) -> Outputs:
+        conv = partial(layers.conv, **self.dtypes)
+        norm = layers.batch_norm(train=train, axis_name=self.axis_name, **self.dtypes)
+        block = partial(
+            self.rematerialised(PreActBlock),
+            kernels=(3, 3),
+            conv=conv,
+            norm=norm,
+            norm_name="bn",
+            shortcut_name="convShortcut",
+            inner_drop=partial(layers.dropout, rate=self.block_dropout, train=train),
+        )
         n = (self.depth - 4) // 6
         rates = iter(layers.rising(self.stochastic_depth, 3 * n))
         x = conv(16, 3, name="conv1")(images)
@@ -51,8 +58,13 @@ class WideResNet(Classifier):
         for i, features in enumerate((16 * self.widen, 32 * self.widen, 64 * self.widen)):
             for j in range(n):
                 drop = partial(layers.stochastic_depth, rate=next(rates), train=train)
-                x = block(features=features, out_features=features, stride=2 if i > 0 and j == 0 else 1, drop=drop,
-                          name=f"block{i + 1}.layer.{j}")(x)  # fmt: skip
+                x = block(
+                    features=features,
+                    out_features=features,
+                    stride=2 if i > 0 and j == 0 else 1,
+                    drop=drop,
+                    name=f"block{i + 1}.layer.{j}",
+                )(x)
             out[f"stage{i + 1}"] = x
         out["stage3"] = x = nn.relu(norm(name="bn1")(x))
         out["pre_logits"] = layers.global_mean(x)

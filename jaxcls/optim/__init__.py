@@ -14,6 +14,22 @@ from jaxcls.optim.rules import adam, adamw, lamb, lars, lion, rmsprop_tf, sgd
 from jaxcls.optim.wrappers import lookahead, sam
 
 __all__ = [
-    "DECAYED", "adam", "adamw", "by_name", "call_order", "clip_adaptive", "freeze", "lamb", "lars", "layer_numbers",
-    "layerwise", "lion", "lookahead", "muon", "rmsprop_tf", "sam", "scale_by_control", "sgd",
-]  # fmt: skip
+    "DECAYED",
+    "adam",
+    "adamw",
+    "by_name",
+    "call_order",
+    "clip_adaptive",
+    "freeze",
+    "lamb",
+    "lars",
+    "layer_numbers",
+    "layerwise",
+    "lion",
+    "lookahead",
+    "muon",
+    "rmsprop_tf",
+    "sam",
+    "scale_by_control",
+    "sgd",
+]

@@ -1,14 +1,20 @@
 """Learning rates by parameter name: multipliers, layer-wise decay, freezing."""
 
 import re
+from collections.abc import Callable, Iterable, Sequence
 
 import jax
 import optax
+from flax import linen as nn
+from jax import Array
 
 from jaxcls import pytree
+from jaxcls.types import PyTree
+
+Factors = Callable[[PyTree], PyTree]  # parameters -> the factors of their learning rates
 
 
-def by_name(multipliers, what="config.optim.multipliers"):
+def by_name(multipliers: Iterable[tuple[str, float]], what: str = "config.optim.multipliers") -> Factors:
     """Learning rates times a factor, by regular expressions on the names of parameters.
 
     Args:
@@ -31,7 +37,7 @@ def by_name(multipliers, what="config.optim.multipliers"):
     return factors
 
 
-def layerwise(order, decay):
+def layerwise(order: Sequence[str], decay: float) -> Factors:
     """Learning rates that fall with the distance from the output: decay ** (layers above this one).
 
     The head has 1, the last block `decay`, the one before it decay^2, ... (Clark et al., ELECTRA; BEiT and its
@@ -53,7 +59,7 @@ def layerwise(order, decay):
     return factors
 
 
-def layer_numbers(order):
+def layer_numbers(order: Sequence[str]) -> dict[str, int]:
     """Parameter name -> number of its layer, 0 for the first.
 
     A layer is a module at the top of the model that has modules inside, a block. Plain layers and single parameters at
@@ -66,14 +72,15 @@ def layer_numbers(order):
     Args:
       order: names of all parameters in the order of the forward pass (`call_order`).
     """
-    modules = {}
+    modules: dict[str, list[str]] = {}
     for name in order:
         modules.setdefault(_top(name), []).append(name)
     blocks = [top for top, names in modules.items() if any(name[len(top) + 1 :].count("/") for name in names)]
     plain = not blocks
     if plain:
         blocks = [top for top, names in modules.items() if any(name.endswith("kernel") for name in names)]
-    numbers, number, left = {}, 0, len(blocks)
+    numbers: dict[str, int] = {}
+    number, left = 0, len(blocks)
     for top in modules:
         if top in blocks:
             number, left = number + bool(numbers), left - 1
@@ -82,7 +89,7 @@ def layer_numbers(order):
     return {name: numbers[top] for top, names in modules.items() for name in names}
 
 
-def call_order(model, images):
+def call_order(model: nn.Module, images: Array | jax.ShapeDtypeStruct) -> list[str]:
     """Names of the model's parameters in the order in which a forward pass comes to them.
 
     A tree of parameters has lost it: JAX sorts the keys of dicts. Nothing is computed.
@@ -91,7 +98,7 @@ def call_order(model, images):
       model: a Linen module as `models.create` builds it.
       images: an array or `jax.ShapeDtypeStruct`, [batch, height, width, channels].
     """
-    order = []
+    order: list[str] = []
 
     def init(x):
         variables = model.init(jax.random.key(0), x, train=False)
@@ -102,7 +109,7 @@ def call_order(model, images):
     return order
 
 
-def freeze(tx, patterns):
+def freeze(tx: optax.GradientTransformation, patterns: Sequence[str]) -> optax.GradientTransformation:
     """The optimiser for all parameters but those whose names match, which stay as they are and have no state.
 
     Norms of gradients that clip are those of the others. BatchNorm's statistics are no parameters: the task keeps them.
@@ -113,7 +120,7 @@ def freeze(tx, patterns):
 
     def labels(params):
         pytree.require_matches(params, patterns, "config.optim.freeze")
-        return jax.tree.map(lambda still: "frozen" if still else "trained", pytree.mask(params, patterns))
+        return jax.tree.map(lambda frozen: "frozen" if frozen else "trained", pytree.mask(params, patterns))
 
     return optax.partition({"trained": tx, "frozen": optax.set_to_zero()}, labels)
 

@@ -1,11 +1,15 @@
 """What all optimisers have in common: clipping, decay by parameter name, learning rate, and what the loop may set."""
 
+from collections.abc import Callable, Iterable, Sequence
+
 import jax
 import jax.numpy as jnp
 import optax
 
 from jaxcls import pytree
 from jaxcls.optim.clipping import clip_adaptive
+from jaxcls.optim.schedules import Schedule
+from jaxcls.types import PyTree
 
 # Kernels, and torchvision's `in_proj_weight` of attention: every matrix of every model, and no bias, scale of a norm or
 # a layer, embedding, token or table of relative positions.
@@ -13,19 +17,19 @@ DECAYED = ("kernel$|_weight$",)
 
 
 def chain(
-    learning_rate,
-    rule,
+    learning_rate: Schedule,
+    rule: optax.GradientTransformation,
     *,
-    decay,
-    after_decay=None,
-    momentum=None,
-    weight_decay=0.0,
-    decay_mask=DECAYED,
-    clip_norm=0.0,
-    clip_adaptive_ratio=0.0,
-    clip_adaptive_exclude=(),
-    factors=(),
-):
+    decay: str | None,
+    after_decay: optax.GradientTransformation | None = None,
+    momentum: optax.GradientTransformation | None = None,
+    weight_decay: float = 0.0,
+    decay_mask: Sequence[str] = DECAYED,
+    clip_norm: float = 0.0,
+    clip_adaptive_ratio: float = 0.0,
+    clip_adaptive_exclude: Sequence[str] = (),
+    factors: Iterable[Callable[[PyTree], PyTree]] = (),
+) -> optax.GradientTransformationExtraArgs:
     """Clipping -> [coupled decay] -> rule -> [decoupled decay] -> learning rate, and the scale that the loop sets.
 
     The arguments up to `momentum` make an optimiser, the others are for whoever uses it and are keywords of all.
@@ -65,7 +69,7 @@ def chain(
     return optax.chain(*parts)
 
 
-def scale_by_control(name):
+def scale_by_control(name: str) -> optax.GradientTransformationExtraArgs:
     """Multiplies the updates by the control `name`, which the loop sets between steps; by 1 where there is none."""
 
     def update(updates, state, params=None, **extra):
@@ -78,7 +82,7 @@ def scale_by_control(name):
     return optax.GradientTransformationExtraArgs(optax.init_empty_state, update)
 
 
-def masked_by(patterns, what="config.optim.decay_mask"):
+def masked_by(patterns: Sequence[str], what: str = "config.optim.decay_mask") -> Callable[[PyTree], PyTree]:
     """A function from a tree to a tree of bools, True where a pattern is found; UserError if one is found nowhere."""
 
     def mask(tree):

@@ -1,5 +1,7 @@
 """Adaptive clipping of gradients, unit by unit."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -7,7 +9,7 @@ import optax
 from jaxcls import pytree
 
 
-def clip_adaptive(ratio, *, eps=1e-3, exclude=()):
+def clip_adaptive(ratio: float, *, eps: float = 1e-3, exclude: Sequence[str] = ()) -> optax.GradientTransformation:
     """Scales the gradient of a unit down to `ratio` times the norm of its weights (AGC).
 
     Brock et al., High-Performance Large-Scale Image Recognition Without Normalization, section 4. A unit is what feeds
@@ -43,7 +45,7 @@ def clip_adaptive(ratio, *, eps=1e-3, exclude=()):
     return optax.GradientTransformation(init, update)
 
 
-def unit_axes(name, ndim):
+def unit_axes(name: str, ndim: int) -> tuple[int, ...]:
     """The axes of a parameter that belong to one output unit; all axes where it has no units."""
     if ndim >= 2 and name.endswith("kernel"):
         return tuple(range(ndim - 1))

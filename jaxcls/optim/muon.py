@@ -1,6 +1,8 @@
 """Muon for matrices, AdamW for the rest."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import optax
@@ -9,12 +11,22 @@ from optax import contrib
 from jaxcls import pytree
 from jaxcls.optim.chain import DECAYED, chain
 from jaxcls.optim.clipping import unit_axes
+from jaxcls.optim.schedules import Schedule
 
 
 def muon(
-    learning_rate, *, momentum=0.95, nesterov=True, matrices=DECAYED, exclude=(), adam_rate=1.0, b1=0.9, b2=0.999,
-    eps=1e-8, **common,
-):  # fmt: skip
+    learning_rate: Schedule,
+    *,
+    momentum: float = 0.95,
+    nesterov: bool = True,
+    matrices: Sequence[str] = DECAYED,
+    exclude: Sequence[str] = (),
+    adam_rate: float = 1.0,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-8,
+    **common: Any,
+) -> optax.GradientTransformationExtraArgs:
     """Muon: the momentum of each matrix, made orthogonal by five Newton-Schulz steps (Jordan et al., 2024).
 
     A kernel of a convolution is the matrix [height * width * in, out]. A step has the spectral norm of about
@@ -45,8 +57,10 @@ def muon(
         pytree.require_matches(params, exclude, "config.optim.muon_exclude")
         return jax.tree.map(
             lambda x, named, spared: "muon" if named and not spared and x.ndim >= 2 else "adam",
-            params, pytree.mask(params, matrices), pytree.mask(params, exclude),
-        )  # fmt: skip
+            params,
+            pytree.mask(params, matrices),
+            pytree.mask(params, exclude),
+        )
 
     def adam_rates(params):
         return jax.tree.map(lambda label: adam_rate if label == "adam" else 1.0, labels(params))

@@ -1,13 +1,19 @@
 """SGD, Adam and their relatives. All take the keywords of `chain.chain` besides their own."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
 
 from jaxcls.optim.chain import DECAYED, chain, masked_by
+from jaxcls.optim.schedules import Schedule
 
 
-def sgd(learning_rate, *, momentum=0.9, nesterov=False, **common):
+def sgd(
+    learning_rate: Schedule, *, momentum: float | Schedule = 0.9, nesterov: bool = False, **common: Any
+) -> optax.GradientTransformationExtraArgs:
     """SGD with momentum and coupled (L2) decay, the trajectory of PyTorch's `torch.optim.SGD`.
 
     Args:
@@ -22,18 +28,24 @@ def sgd(learning_rate, *, momentum=0.9, nesterov=False, **common):
     return chain(learning_rate, _momentum(momentum, nesterov), decay="coupled", **common)
 
 
-def adam(learning_rate, *, b1=0.9, b2=0.999, eps=1e-8, **common):
+def adam(
+    learning_rate: Schedule, *, b1: float | Schedule = 0.9, b2: float = 0.999, eps: float = 1e-8, **common: Any
+) -> optax.GradientTransformationExtraArgs:
     """Adam with coupled (L2) decay, the trajectory of `torch.optim.Adam` (Kingma & Ba). `b1` may be a schedule."""
     return chain(learning_rate, _adam(b1, b2, eps), decay="coupled", **common)
 
 
-def adamw(learning_rate, *, b1=0.9, b2=0.999, eps=1e-8, **common):
+def adamw(
+    learning_rate: Schedule, *, b1: float | Schedule = 0.9, b2: float = 0.999, eps: float = 1e-8, **common: Any
+) -> optax.GradientTransformationExtraArgs:
     """Adam with decoupled decay, the trajectory of `torch.optim.AdamW` (Loshchilov & Hutter, Decoupled Weight Decay
     Regularization). As there the decay is multiplied by the learning rate. `b1` may be a schedule."""
     return chain(learning_rate, _adam(b1, b2, eps), decay="decoupled", **common)
 
 
-def lion(learning_rate, *, b1=0.9, b2=0.99, **common):
+def lion(
+    learning_rate: Schedule, *, b1: float = 0.9, b2: float = 0.99, **common: Any
+) -> optax.GradientTransformationExtraArgs:
     """Lion with decoupled decay (Chen et al., Symbolic Discovery of Optimization Algorithms): steps of one size.
 
     Rates a tenth of AdamW's and decays ten times its own are usual.
@@ -41,7 +53,14 @@ def lion(learning_rate, *, b1=0.9, b2=0.99, **common):
     return chain(learning_rate, optax.scale_by_lion(b1=b1, b2=b2), decay="decoupled", **common)
 
 
-def rmsprop_tf(learning_rate, *, momentum=0.9, decay_rate=0.9, eps=1e-3, **common):
+def rmsprop_tf(
+    learning_rate: Schedule,
+    *,
+    momentum: float | Schedule = 0.9,
+    decay_rate: float = 0.9,
+    eps: float = 1e-3,
+    **common: Any,
+) -> optax.GradientTransformationExtraArgs:
     """RMSProp as TensorFlow 1 had it, with which EfficientNet, MobileNetV3 and MNASNet were trained; coupled decay.
 
     It differs from PyTorch's and from optax's defaults in three ways, as timm's `RMSpropTF` does: `eps` is inside the
@@ -58,7 +77,16 @@ def rmsprop_tf(learning_rate, *, momentum=0.9, decay_rate=0.9, eps=1e-3, **commo
     return chain(learning_rate, rule, decay="coupled", momentum=_momentum(momentum), **common)
 
 
-def lars(learning_rate, *, momentum=0.9, trust=1e-3, eps=1e-9, weight_decay=0.0, decay_mask=DECAYED, **common):
+def lars(
+    learning_rate: Schedule,
+    *,
+    momentum: float | Schedule = 0.9,
+    trust: float = 1e-3,
+    eps: float = 1e-9,
+    weight_decay: float = 0.0,
+    decay_mask: Sequence[str] = DECAYED,
+    **common: Any,
+) -> optax.GradientTransformationExtraArgs:
     """LARS: each matrix steps in proportion to its norm (You et al., Large Batch Training of Convolutional Networks,
     algorithm 1), the learning rate inside the momentum.
 
@@ -76,7 +104,15 @@ def lars(learning_rate, *, momentum=0.9, trust=1e-3, eps=1e-9, weight_decay=0.0,
     return chain(learning_rate, rule, decay=None, momentum=_momentum(momentum), **common)
 
 
-def lamb(learning_rate, *, b1=0.9, b2=0.999, eps=1e-6, decay_mask=DECAYED, **common):
+def lamb(
+    learning_rate: Schedule,
+    *,
+    b1: float | Schedule = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-6,
+    decay_mask: Sequence[str] = DECAYED,
+    **common: Any,
+) -> optax.GradientTransformationExtraArgs:
     """LAMB: AdamW whose steps have the norm of the weights (You et al., Large Batch Optimization for Deep Learning,
     algorithm 2, with phi the identity).
 

@@ -7,16 +7,20 @@ update.
 
 import math
 import re
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from jaxcls.errors import UserError
 
 UNITS = ("step", "epoch", "%")
+Schedule = Callable[[Any], Array]  # step -> value, both scalars
 
 
-def steps(duration, *, steps_per_epoch, total=None, what="duration"):
+def steps(duration: str | int | None, *, steps_per_epoch: int, total: int | None = None, what: str = "duration") -> int:
     """A duration as a number of steps, rounded to the nearest.
 
     Args:
@@ -48,7 +52,7 @@ def steps(duration, *, steps_per_epoch, total=None, what="duration"):
     return n
 
 
-def scaled_rate(rate, batch_size, *, per=256):
+def scaled_rate(rate: float, batch_size: int, *, per: int = 256) -> float:
     """The learning rate for a batch, given the one for a batch of `per`: in proportion to it (Goyal et al., Accurate,
     Large Minibatch SGD, section 2.1)."""
     return rate * batch_size / per
@@ -57,47 +61,47 @@ def scaled_rate(rate, batch_size, *, per=256):
 # Schedules
 
 
-def constant(value):
+def constant(value: float) -> Schedule:
     """The same value for ever."""
     return lambda t: jnp.full((), value, jnp.float32)
 
 
-def step(peak, every, *, factor=0.1):
+def step(peak: float, every: int, *, factor: float = 0.1) -> Schedule:
     """`peak`, multiplied by `factor` after every `every` steps (PyTorch's `StepLR`)."""
     return lambda t: peak * jnp.power(factor, t // every)
 
 
-def multi_step(peak, milestones, *, factor=0.1):
+def multi_step(peak: float, milestones: Sequence[int], *, factor: float = 0.1) -> Schedule:
     """`peak`, multiplied by `factor` at each of the steps `milestones` (PyTorch's `MultiStepLR`)."""
     return lambda t: peak * jnp.power(factor, jnp.sum(t >= np.asarray(milestones, np.int32)))
 
 
-def exponential(peak, every, *, factor):
+def exponential(peak: float, every: int, *, factor: float) -> Schedule:
     """`peak * factor ** (t / every)`, a smooth decay (PyTorch's `ExponentialLR` with every = 1)."""
     return lambda t: peak * jnp.power(factor, t / every)
 
 
-def linear(start, end, total):
+def linear(start: float, end: float, total: int) -> Schedule:
     """A straight line from `start` at 0 to `end` at `total`, and `end` from then on (PyTorch's `LinearLR`)."""
     return _through([(0, start), (total, end)], "linear")
 
 
-def polynomial(peak, total, *, power=2.0, final=0.0):
+def polynomial(peak: float, total: int, *, power: float = 2.0, final: float = 0.0) -> Schedule:
     """From `peak` at 0 down to `final` at `total`: final + (peak - final) * (1 - t / total) ** power."""
     return lambda t: final + (peak - final) * (1 - jnp.clip(t / total, 0, 1)) ** power
 
 
-def cubic(start, end, total):
+def cubic(start: float, end: float, total: int) -> Schedule:
     """From `start` at 0 to `end` at `total` with the cube of t / total: slow at first."""
     return lambda t: start + (end - start) * jnp.clip(t / total, 0, 1) ** 3
 
 
-def cosine(peak, total, *, final=0.0):
+def cosine(peak: float, total: int, *, final: float = 0.0) -> Schedule:
     """Half a cosine from `peak` at 0 to `final` at `total` (Loshchilov & Hutter, SGDR, eq. 5, without restarts)."""
     return _through([(0, peak), (total, final)], "cosine")
 
 
-def sgdr(peak, first, *, mult=1, final=0.0):
+def sgdr(peak: float, first: int, *, mult: int = 1, final: float = 0.0) -> Schedule:
     """Cosines from `peak` towards `final`, each followed by a restart at `peak` (Loshchilov & Hutter, SGDR, eq. 5).
 
     Args:
@@ -110,10 +114,10 @@ def sgdr(peak, first, *, mult=1, final=0.0):
     cycle = cosine(peak, 1, final=final)
     if mult == 1:
         return lambda t: cycle((t % first) / first)
-    starts = [0]
-    while starts[-1] < 2**31 // mult - first:  # every step that fits int32
-        starts.append(starts[-1] * mult + first)
-    starts = np.array(starts, np.int32)
+    steps = [0]
+    while steps[-1] < 2**31 // mult - first:  # every step that fits int32
+        steps.append(steps[-1] * mult + first)
+    starts = np.array(steps, np.int32)
 
     def schedule(t):
         k = jnp.searchsorted(starts, t, side="right") - 1
@@ -122,7 +126,7 @@ def sgdr(peak, first, *, mult=1, final=0.0):
     return schedule
 
 
-def trapezoid(peak, total, cooldown, *, final=0.0):
+def trapezoid(peak: float, total: int, cooldown: int, *, final: float = 0.0) -> Schedule:
     """`peak`, held until `cooldown` steps before `total`, then a straight line to `final` at `total`.
 
     With `with_warmup` in front the trapezoid of Zhai et al., Scaling Vision Transformers, section 3.5 (there with an
@@ -131,7 +135,9 @@ def trapezoid(peak, total, cooldown, *, final=0.0):
     return _through([(0, peak), (total - cooldown, peak), (total, final)], "linear")
 
 
-def with_warmup(schedule, peak, warmup, *, start=0.0, inclusive=False, delay=True):
+def with_warmup(
+    schedule: Schedule, peak: float, warmup: int, *, start: float = 0.0, inclusive: bool = False, delay: bool = True
+) -> Schedule:
     """`schedule`, after `warmup` steps in which the value climbs in a straight line to `peak`.
 
     The first update has `start + (peak - start) / warmup`, not zero: an update that does nothing is a wasted one.
@@ -158,7 +164,16 @@ def with_warmup(schedule, peak, warmup, *, start=0.0, inclusive=False, delay=Tru
     return warmed
 
 
-def one_cycle(peak, total, *, pct_start=0.3, anneal="cosine", div_factor=25.0, final_div_factor=1e4, three_phase=False):
+def one_cycle(
+    peak: float,
+    total: int,
+    *,
+    pct_start: float = 0.3,
+    anneal: str = "cosine",
+    div_factor: float = 25.0,
+    final_div_factor: float = 1e4,
+    three_phase: bool = False,
+) -> Schedule:
     """OneCycle (Smith & Topin, Super-Convergence), equal to PyTorch's `OneCycleLR`.
 
     From peak / div_factor up to `peak` in the first `pct_start` of the run and down to
@@ -180,7 +195,15 @@ def one_cycle(peak, total, *, pct_start=0.3, anneal="cosine", div_factor=25.0, f
     return _through(list(zip(turns, [start, peak, *down, start / final_div_factor], strict=True)), anneal)
 
 
-def one_cycle_momentum(base, highest, total, *, pct_start=0.3, anneal="cosine", three_phase=False):
+def one_cycle_momentum(
+    base: float,
+    highest: float,
+    total: int,
+    *,
+    pct_start: float = 0.3,
+    anneal: str = "cosine",
+    three_phase: bool = False,
+) -> Schedule:
     """The momentum that goes with `one_cycle`: from `highest` down to `base` where the rate peaks, and back up."""
     turns = _turns(total, pct_start, three_phase)
     return _through(list(zip(turns, [highest, base, *[highest] * (len(turns) - 2)], strict=True)), anneal)
@@ -208,13 +231,23 @@ def _through(points, anneal):
     return schedule
 
 
-# What follows a validation figure. The memory is a dict of numbers that JSON can hold, {} at first; each call returns a
-# new one, so a run that was stopped goes on as if it had not been.
+# What follows a validation figure. The memory is {} at first; each call returns a new one, so a run that was stopped
+# goes on as if it had not been.
+Memory = dict[str, Any]  # of numbers that JSON can hold
 
 
 def plateau(
-    memory, figure, *, mode="min", factor=0.1, patience=10, threshold=1e-4, relative=True, cooldown=0, min_scale=0.0
-):
+    memory: Memory,
+    figure: float,
+    *,
+    mode: str = "min",
+    factor: float = 0.1,
+    patience: int = 10,
+    threshold: float = 1e-4,
+    relative: bool = True,
+    cooldown: int = 0,
+    min_scale: float = 0.0,
+) -> Memory:
     """Lowers a scale of the learning rate when a figure stops improving (PyTorch's `ReduceLROnPlateau`).
 
     Args:
@@ -245,7 +278,15 @@ def plateau(
     return {"best": best, "bad": bad, "cooldown": left, "scale": scale}
 
 
-def early_stopping(memory, figure, *, mode="min", patience=10, threshold=0.0, relative=False):
+def early_stopping(
+    memory: Memory,
+    figure: float,
+    *,
+    mode: str = "min",
+    patience: int = 10,
+    threshold: float = 0.0,
+    relative: bool = False,
+) -> Memory:
     """Tells when a figure has not improved for more than `patience` evaluations.
 
     Arguments as for `plateau`. Returns the new memory: "best", "bad" and "stop", True once training should end.

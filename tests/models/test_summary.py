@@ -95,7 +95,7 @@ class Nested(Classifier):
 
     @nn.compact
     def __call__(self, images, *, train=False):
-        x = layers.dense(images[:, 0, 0], 5, name="a", **self.kinds)
+        x = layers.dense(images[:, 0, 0], 5, name="a", **self.dtypes)
         once = jax.jit(lambda x, w: x @ w)(x, jnp.ones((5, 7)))
 
         @jax.custom_vjp
@@ -154,8 +154,8 @@ class Chain(Classifier):
 
     @nn.compact
     def __call__(self, images, *, train=False):
-        x = layers.dense(images[:, 0, 0], 64, name="a", **self.kinds)
-        return layers.dense(jnp.sin(x), 9, name="b", **self.kinds).astype(jnp.float32), {"stem": x}
+        x = layers.dense(images[:, 0, 0], 64, name="a", **self.dtypes)
+        return layers.dense(jnp.sin(x), 9, name="b", **self.dtypes).astype(jnp.float32), {"stem": x}
 
 
 def test_kept_bytes_by_hand():

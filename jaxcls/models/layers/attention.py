@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flax import linen as nn
+from jax import Array
 
 from jaxcls.errors import UserError
 from jaxcls.models.layers.cbam import Cbam
@@ -29,12 +30,12 @@ class SqueezeExcite(nn.Module):
     bias_init: Callable | None = None
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         mean = global_mean(x)[:, None, None].astype(x.dtype)
         y = self.act(self.biased(self.squeezed, x.shape[-1], "fc1")(mean))
         return x * self.gate(self.biased(x.shape[-1], self.squeezed, "fc2")(y))
 
-    def biased(self, features, fan_in, name):
+    def biased(self, features: int, fan_in: int, name: str) -> nn.Module:
         bias_init = self.bias_init(fan_in) if self.bias_init else nn.initializers.zeros
         return self.conv(features, 1, use_bias=True, bias_init=bias_init, name=name)
 
@@ -49,16 +50,24 @@ class EfficientChannelAttention(nn.Module):
     param_dtype: Any
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         size = eca_size(x.shape[-1])
         # Not layers.conv: in one dimension the kernel has the reference's shape.
-        conv = nn.Conv(1, (size,), padding=((size // 2, size // 2),), use_bias=False, kernel_init=torch_kernel,
-                       dtype=self.dtype, param_dtype=self.param_dtype, name="conv")  # fmt: skip
+        conv = nn.Conv(
+            1,
+            (size,),
+            padding=((size // 2, size // 2),),
+            use_bias=False,
+            kernel_init=torch_kernel,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+            name="conv",
+        )
         gate = nn.sigmoid(conv(global_mean(x)[..., None].astype(x.dtype)))
         return x * gate[:, None, None, :, 0]
 
 
-def attention(x, kind: str, *, conv, norm, dtype, param_dtype, name: str):
+def attention(x: Array, kind: str, *, conv: Any, norm: Any, dtype: Any, param_dtype: Any, name: str) -> Array:
     """`x` behind a new attention block of that kind, or `x` itself for "". Called inside a compact module.
 
     "se", "eca" and "cbam" are timm's, initialisation included; the first and the last squeeze to about a sixteenth of
@@ -75,7 +84,7 @@ def attention(x, kind: str, *, conv, norm, dtype, param_dtype, name: str):
     return x
 
 
-def check_attention(kind: str):
+def check_attention(kind: str) -> None:
     """Raises UserError for an unknown kind of attention."""
     if kind and kind not in ATTENTIONS:
         raise UserError(f'attention must be one of {", ".join(ATTENTIONS)}, or "" for none, not {kind!r}')

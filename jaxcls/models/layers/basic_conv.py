@@ -3,6 +3,7 @@
 from typing import Any
 
 from flax import linen as nn
+from jax import Array
 
 
 class BasicConv(nn.Module):
@@ -16,6 +17,6 @@ class BasicConv(nn.Module):
     norm: Any = None
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         x = self.conv(self.features, self.kernel_size, self.stride, padding=self.padding, name="conv")(x)
         return nn.relu(self.norm(name="bn")(x))

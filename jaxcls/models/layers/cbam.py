@@ -4,6 +4,7 @@ from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
+from jax import Array
 
 from jaxcls.models.layers.pool import global_max, global_mean, largest
 
@@ -15,7 +16,7 @@ class ChannelGate(nn.Module):
     conv: Any
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         mean = global_mean(x)[:, None, None].astype(x.dtype)
         pooled = jnp.concatenate([mean, global_max(x)[:, None, None]], axis=1)
         y = nn.relu(self.conv(self.squeezed, 1, name="fc1")(pooled))
@@ -30,7 +31,7 @@ class SpatialGate(nn.Module):
     norm: Any
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         mean = jnp.mean(x, axis=-1, keepdims=True, dtype=jnp.float32).astype(x.dtype)
         y = self.conv(1, 7, name="conv.conv")(jnp.concatenate([mean, largest(x, -1)[..., None]], axis=-1))
         return x * nn.sigmoid(self.norm(name="conv.bn")(y))
@@ -48,6 +49,6 @@ class Cbam(nn.Module):
     norm: Any
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         x = ChannelGate(self.squeezed, self.conv, name="channel")(x)
         return SpatialGate(self.conv, self.norm, name="spatial")(x)

@@ -1,11 +1,14 @@
 """What models take: values of fields, sizes of pictures. Each check raises UserError with one line."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
+from typing import Any
+
+from jax import Array
 
 from jaxcls.errors import UserError
 
 
-def check_choice(field: str, value, options: Iterable) -> None:
+def check_choice(field: str, value: Any, options: Collection[str]) -> None:
     """UserError for a value that is none of the options."""
     if value not in options:
         raise UserError(f"{field} must be one of {', '.join(options)}, not {value!r}")
@@ -17,7 +20,7 @@ def check_positive(field: str, value: float) -> None:
         raise UserError(f"{field} must be positive, not {value!r}")
 
 
-def check_size(images, least: int, model: str) -> None:
+def check_size(images: Array, least: int, model: str) -> None:
     """UserError for pictures `[b, h, w, c]` with less than `least` pixels a side, of which the pools leave nothing."""
     height, width = images.shape[1:3]
     if min(height, width) < least:

@@ -1,5 +1,7 @@
 """Convolution."""
 
+from typing import Any
+
 import jax.numpy as jnp
 from flax import linen as nn
 
@@ -7,10 +9,20 @@ from jaxcls.models.layers.convolve import convolve
 from jaxcls.models.layers.init import kaiming_normal
 
 
-def conv(features: int, kernel_size: int | tuple[int, int], stride: int = 1, *, groups: int = 1,
-         padding: int | tuple[int, int] | None = None, use_bias: bool = False, kernel_init=kaiming_normal,
-         bias_init=nn.initializers.zeros, dtype=None, param_dtype=jnp.float32,
-         name: str | None = None) -> nn.Conv:  # fmt: skip
+def conv(
+    features: int,
+    kernel_size: int | tuple[int, int],
+    stride: int = 1,
+    *,
+    groups: int = 1,
+    padding: int | tuple[int, int] | None = None,
+    use_bias: bool = False,
+    kernel_init: Any = kaiming_normal,
+    bias_init: Any = nn.initializers.zeros,
+    dtype: Any = None,
+    param_dtype: Any = jnp.float32,
+    name: str | None = None,
+) -> nn.Conv:
     """A convolution of `[b, h, w, c]`, with the same padding on opposite sides: half the kernel unless given.
 
     One number stands for height and width. (Flax's SAME pads the far side more where the stride is 2, PyTorch does

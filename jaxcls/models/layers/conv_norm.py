@@ -1,7 +1,21 @@
 """A convolution and the norm behind it."""
 
+from typing import Any
 
-def conv_norm(x, features: int, kernel_size, stride: int = 1, *, conv, norm, name: str, groups: int = 1):
+from jax import Array
+
+
+def conv_norm(
+    x: Array,
+    features: int,
+    kernel_size: int | tuple[int, int],
+    stride: int = 1,
+    *,
+    conv: Any,
+    norm: Any,
+    name: str,
+    groups: int = 1,
+) -> Array:
     """The convolution `name.0` of `[b, h, w, c]` and its norm `name.1`, called inside a compact method.
 
     `conv` and `norm` are constructors as those that blocks are given. The names are those of torchvision's

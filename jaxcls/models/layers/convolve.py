@@ -15,10 +15,12 @@ The depthwise form and large batches have no forward-mode derivative (`jax.jvp`)
 import contextlib
 import contextvars
 import functools
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import Array, lax
 
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 WIDTH = 32  # input channels at least that a dense part of a grouped convolution has
@@ -29,7 +31,7 @@ _PLAIN = contextvars.ContextVar("plain", default=False)
 
 
 @contextlib.contextmanager
-def plain():
+def plain() -> Iterator[None]:
     """Within it, what is traced uses XLA's own convolution on every backend: for export, and for counting.
 
     JAX keeps the trace of a function that it has seen before: give it a new one (`lambda x: f(x)`).
@@ -41,25 +43,40 @@ def plain():
         _PLAIN.reset(token)
 
 
-def reshapes():
+def reshapes() -> bool:
     """Whether operations take the forms that the CPU is fast at: on that backend, outside of `plain()`."""
     return not _PLAIN.get() and jax.default_backend() == "cpu"
 
 
-def convolve(x, kernel, strides, padding, lhs_dilation=None, rhs_dilation=None, *, dimension_numbers=None,
-             feature_group_count=1, precision=None):  # fmt: skip
+def convolve(
+    x: Array,
+    kernel: Array,
+    strides: Sequence[int],
+    padding: str | Sequence[tuple[int, int]],
+    lhs_dilation: Sequence[int] | None = None,
+    rhs_dilation: Sequence[int] | None = None,
+    *,
+    dimension_numbers: Any = None,
+    feature_group_count: int = 1,
+    precision: Any = None,
+) -> Array:
     """`lax.conv_general_dilated` of `[b, h, w, c]` and `[h, w, c / groups, features]`, for `nn.Conv`.
 
     Other layouts, paddings by name and dilated convolutions go to XLA as they are.
     """
     native = functools.partial(
-        lax.conv_general_dilated, window_strides=strides, padding=padding, lhs_dilation=lhs_dilation,
-        rhs_dilation=rhs_dilation, dimension_numbers=dimension_numbers, precision=precision,
-    )  # fmt: skip
+        lax.conv_general_dilated,
+        window_strides=strides,
+        padding=padding,
+        lhs_dilation=lhs_dilation,
+        rhs_dilation=rhs_dilation,
+        dimension_numbers=dimension_numbers,
+        precision=precision,
+    )
     dilated = any(d != 1 for d in (*(lhs_dilation or ()), *(rhs_dilation or ())))
     if not reshapes() or dilated or x.ndim != 4 or isinstance(padding, str):
         return native(x, kernel, feature_group_count=feature_group_count)
-    strides, padding = tuple(strides), tuple(tuple(pads) for pads in padding)
+    strides, padding = tuple(strides), tuple((before, after) for before, after in padding)
     if feature_group_count == x.shape[-1] == kernel.shape[-1] > 1:
         return _depthwise(x, kernel, strides, padding)
     if feature_group_count > 1:

@@ -1,13 +1,25 @@
 """Dense layers."""
 
+from typing import Any
+
 import jax.numpy as jnp
 from flax import linen as nn
+from jax import Array
 
 from jaxcls.models.layers.init import torch_kernel, torch_uniform
 
 
-def dense(x, features: int, *, dtype, param_dtype, name: str, use_bias: bool = True, kernel_init=torch_kernel,
-          bias_init=None):  # fmt: skip
+def dense(
+    x: Array,
+    features: int,
+    *,
+    dtype: Any,
+    param_dtype: Any,
+    name: str,
+    use_bias: bool = True,
+    kernel_init: Any = torch_kernel,
+    bias_init: Any = None,
+) -> Array:
     """A dense layer applied to `[..., c]`, initialised as PyTorch's Linear unless told otherwise."""
     layer = nn.Dense(
         features,
@@ -21,11 +33,11 @@ def dense(x, features: int, *, dtype, param_dtype, name: str, use_bias: bool = T
     return layer(x)
 
 
-def logits_layer(x, num_classes: int, *, param_dtype, name: str, **inits):
+def logits_layer(x: Array, num_classes: int, *, param_dtype: Any, name: str, **inits: Any) -> Array:
     """The last layer: as `dense`, but always computed in float32, so that losses see no rounded logits."""
     return dense(x, num_classes, dtype=jnp.float32, param_dtype=param_dtype, name=name, **inits)
 
 
-def flatten(x):
+def flatten(x: Array) -> Array:
     """`[b, h, w, c]` to `[b, c * h * w]` in PyTorch's order, so that the kernel behind it has PyTorch's order too."""
     return x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)

@@ -1,14 +1,15 @@
 """Dropout of values and of whole branches. The generator is called "dropout" in both."""
 
 from flax import linen as nn
+from jax import Array
 
 
-def dropout(x, rate: float, *, train: bool):
+def dropout(x: Array, rate: float, *, train: bool) -> Array:
     """Zeroes a share of the values and scales the others up; in evaluation, or with rate 0, nothing."""
     return nn.Dropout(rate, deterministic=not train)(x)
 
 
-def stochastic_depth(x, rate: float, *, train: bool):
+def stochastic_depth(x: Array, rate: float, *, train: bool) -> Array:
     """Zeroes a residual branch for a share of the examples and scales it up for the others.
 
     Huang et al. 2016 (arXiv 1603.09382), with the scaling of torchvision's and timm's: in training, not in evaluation.

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import ArrayLike
 
 # torchvision's ResNet: He et al. 2015 (arXiv 1502.01852), preserving the backward signal. The fan of a grouped
 # convolution is not divided by the groups, in PyTorch as here.
@@ -12,7 +13,7 @@ kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 torch_kernel = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
-def uniform_within(bound) -> nn.initializers.Initializer:
+def uniform_within(bound: ArrayLike) -> nn.initializers.Initializer:
     """Uniform between -bound and bound: a number, or an array that broadcasts to the shape."""
 
     def init(key, shape, dtype=jnp.float32, **kwargs):

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from flax import linen as nn
+from jax import Array
 
 from jaxcls.models.layers.attention import SqueezeExcite
 from jaxcls.models.layers.conv_norm import conv_norm
@@ -33,7 +34,7 @@ class InvertedResidual(nn.Module):
     drop: Any = lambda y: y  # stochastic depth of the residual branch
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         step = partial(conv_norm, conv=self.conv, norm=self.norm)
         names = map("block.{}".format, itertools.count())
         y = x

@@ -4,13 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jax import Array
 
 from jaxcls.models.layers.convolve import reshapes
 
 SMALL = 3  # the largest window that is taken apart on the CPU: each of its places is an operation to compile
 
 
-def max_pool(x, window: int, stride: int | None = None, padding: int = 0, *, ceil: bool = False):
+def max_pool(x: Array, window: int, stride: int | None = None, padding: int = 0, *, ceil: bool = False) -> Array:
     """Max pooling of `[b, h, w, c]` with the same padding on every side; the stride is the window unless given.
 
     `ceil`: a last window that hangs over the border counts, too (PyTorch's ceil_mode). The padding is zeros, which are
@@ -39,8 +40,15 @@ def _largest(x, window, stride):
     return largest
 
 
-def avg_pool(x, window: int, stride: int | None = None, padding: int = 0, *, ceil: bool = False,
-             count_padding: bool = True):  # fmt: skip
+def avg_pool(
+    x: Array,
+    window: int,
+    stride: int | None = None,
+    padding: int = 0,
+    *,
+    ceil: bool = False,
+    count_padding: bool = True,
+) -> Array:
     """Average pooling; arguments as in `max_pool`.
 
     With `count_padding` the zeros around the picture count in the mean, as in PyTorch unless told otherwise; what
@@ -52,8 +60,10 @@ def avg_pool(x, window: int, stride: int | None = None, padding: int = 0, *, cei
     if not padding and not any(over):
         return nn.avg_pool(x, window_shape=(window, window), strides=(stride, stride))
     total = nn.avg_pool(jnp.pad(x, ((0, 0), *pads, (0, 0))), window_shape=(window, window), strides=(stride, stride))
-    shares = [_counted(size, window, stride, *pad, padding if count_padding else 0)
-              for size, pad in zip(x.shape[1:3], pads, strict=True)]  # fmt: skip
+    shares = [
+        _counted(size, window, stride, *pad, padding if count_padding else 0)
+        for size, pad in zip(x.shape[1:3], pads, strict=True)
+    ]
     return total * jnp.asarray(window**2 / np.outer(*shares)[..., None], x.dtype)
 
 
@@ -75,17 +85,17 @@ def _counted(size, window, stride, before, after, counts):
     return np.array([inside[start : start + window].sum() for start in starts])
 
 
-def global_mean(x):
+def global_mean(x: Array) -> Array:
     """The mean over height and width: `[b, h, w, c]` of any float type to float32 `[b, c]`."""
     return jnp.mean(x, axis=(1, 2), dtype=jnp.float32)
 
 
-def global_max(x):
+def global_max(x: Array) -> Array:
     """The maximum over height and width: `[b, h, w, c]` to `[b, c]`."""
     return largest(x.reshape(x.shape[0], -1, x.shape[-1]), 1)
 
 
-def largest(x, axis: int):
+def largest(x: Array, axis: int) -> Array:
     """`jnp.max(x, axis)` whose gradient goes to the first of equal maxima, and always to one.
 
     That of `jnp.max` goes to whatever equals the maximum, divided by how many do. Where XLA computes `x` once for the
@@ -96,7 +106,7 @@ def largest(x, axis: int):
     return jnp.sum(jnp.where(places == jnp.argmax(x, axis, keepdims=True), x, 0), axis)
 
 
-def adaptive_avg_pool(x, size: int):
+def adaptive_avg_pool(x: Array, size: int) -> Array:
     """Average pooling of `[b, h, w, c]` to `[b, size, size, c]`, whatever the picture's size, as PyTorch does it.
 
     Window i of n along an axis of m reaches from floor(i m / n) to ceil((i + 1) m / n): windows overlap where n does

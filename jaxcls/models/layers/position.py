@@ -9,11 +9,12 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from jaxcls.errors import UserError
 
 
-def table_for(table, grid: tuple[int, int], extra: int):
+def table_for(table: Array, grid: tuple[int, int], extra: int) -> Array:
     """The table for `grid` = (height, width); as it is where the number of rows is right. For use inside a model.
 
     A table does not say what grid it was made for. It is taken for a square one, else for one with the proportions of
@@ -26,7 +27,7 @@ def table_for(table, grid: tuple[int, int], extra: int):
     return jnp.concatenate([table[:, :extra], patches.astype(table.dtype)], axis=1)
 
 
-def loaded_table(value, shape: tuple[int, int, int], extra: int):
+def loaded_table(value: np.ndarray, shape: tuple[int, int, int], extra: int) -> np.ndarray:
     """A published table for a model whose own table has `shape`, `extra` rows of them before the patches.
 
     Both grids are taken for square, which also tells how many rows `value` has before the patches: none, one or two.
@@ -63,8 +64,10 @@ def _grid_of(rows: int, like: tuple[int, int]) -> tuple[int, int]:
     height = math.isqrt(rows * like[0] // like[1])
     if height and rows % height == 0 and height * like[1] == rows // height * like[0]:
         return height, rows // height
-    raise UserError(f"the position embedding of {rows} patches cannot be resized to {like[0]}x{like[1]}: it is neither "
-                    "square nor of the picture's proportions; initialise the model at this size")  # fmt: skip
+    raise UserError(
+        f"the position embedding of {rows} patches cannot be resized to {like[0]}x{like[1]}: it is neither "
+        "square nor of the picture's proportions; initialise the model at this size"
+    )
 
 
 def _side(rows: int) -> int:

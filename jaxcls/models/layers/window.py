@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jax import lax
+from jax import Array, lax
 
 # The reference truncates at +-2, a hundred deviations out: a plain normal distribution.
 _init = nn.initializers.normal(0.02)
@@ -81,7 +81,7 @@ class QueryKeyValue(nn.Module):
     param_dtype: Any
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         c = x.shape[-1]
         kernel = self.param("kernel", _init, (c, 3 * c), self.param_dtype)
         bias = self.param("bias", nn.initializers.zeros, (3 * c,), self.param_dtype)
@@ -103,10 +103,10 @@ class WindowAttention(nn.Module):
     version: int
     trained_window: int
     dense: Any
-    kinds: Any
+    dtypes: Any
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         (b, *sides, c), window = x.shape, self.window
         height, width = (-(-side // window) * window for side in sides)
         shift = tuple(self.shift if side > window else 0 for side in (height, width))
@@ -123,13 +123,13 @@ class WindowAttention(nn.Module):
             x = jnp.roll(x, shift, (1, 2))
         return x[:, : sides[0], : sides[1]]
 
-    def attend(self, x, mask):
+    def attend(self, x: Array, mask: np.ndarray | None) -> Array:
         """Attention in windows `[b * windows, places, c]`; the softmax and what it sees in float32."""
         n, places, c = x.shape
         if self.version == 1:
             qkv = self.dense(x, 3 * c, name="qkv")
         else:
-            qkv = QueryKeyValue(**self.kinds, name="qkv")(x)
+            qkv = QueryKeyValue(**self.dtypes, name="qkv")(x)
         # Split first: the gradient of a split is one concatenation, that of an index a sum of padded arrays.
         q, k, v = (y.reshape(n, places, self.heads, -1) for y in jnp.split(qkv, 3, axis=-1))
         scores = jnp.einsum("nqhd,nkhd->nhqk", q, k, preferred_element_type=jnp.float32)
@@ -145,31 +145,31 @@ class WindowAttention(nn.Module):
         x = jnp.einsum("nhqk,nkhd->nqhd", weights, v).reshape(n, places, c)
         return self.dense(x, c, name="proj")
 
-    def bias_from_table(self):
+    def bias_from_table(self) -> Array:
         """Version 1: `[heads, places, places]`, float32."""
         shape = ((2 * self.window - 1) ** 2, self.heads)
-        table = self.param("relative_position_bias_table", _init, shape, self.kinds["param_dtype"])
+        table = self.param("relative_position_bias_table", _init, shape, self.dtypes["param_dtype"])
         return spread(table.astype(jnp.float32), self.window)
 
-    def bias_from_offsets(self):
+    def bias_from_offsets(self) -> Array:
         """Version 2: the same, computed from the offsets by two dense layers and bounded by 16."""
         dense = partial(self.dense, dtype=jnp.float32)
         x = nn.relu(dense(log_offsets(self.window, self.trained_window), 512, name="cpb_mlp.0"))
         return spread(16 * nn.sigmoid(dense(x, self.heads, use_bias=False, name="cpb_mlp.2")), self.window)
 
-    def scale(self):
+    def scale(self) -> Array:
         """Version 2: what the cosines are multiplied by, `[heads, 1, 1]` float32, 10 at first and 100 at most."""
         init = nn.initializers.constant(np.log(10))
-        scale = self.param("logit_scale", init, (self.heads, 1, 1), self.kinds["param_dtype"])
+        scale = self.param("logit_scale", init, (self.heads, 1, 1), self.dtypes["param_dtype"])
         return jnp.exp(jnp.minimum(scale.astype(jnp.float32), np.log(100)))
 
 
-def spread(table, window):
+def spread(table: Array, window: int) -> Array:
     """Rows of a bias table to the pairs of places: `[offsets, heads]` to `[heads, places, places]`."""
     return jnp.asarray(table).at[position_index(window)].get(mode="promise_in_bounds").transpose(2, 0, 1)
 
 
-def inverse_norm(x):
+def inverse_norm(x: Array) -> Array:
     """1 over the length of each vector, `[n, places, heads, c]` to float32 `[n, heads, places]`.
 
     0, and no gradient, where the length is (nearly) 0, as in padding.
