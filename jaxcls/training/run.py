@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxcls import optim
 from jaxcls import state as train_state
-from jaxcls.data import crew, pipeline
+from jaxcls.data import pipeline, workers
 from jaxcls.data.sampling import Sampler
 from jaxcls.models import pretrained, stages, weight_files, whitening
 from jaxcls.parallel import Parallel
@@ -204,14 +204,14 @@ class Run:
 
     def _stream(self, source, transform, rows, batch_size):
         share = self.parallel.local_rows(batch_size)
-        workers = self.config.data.workers
+        processes = self.config.data.workers
         stream = pipeline.Stream(
-            source, self.transforms[transform], rows, seed=self.config.seed, share=share, workers=max(0, workers)
+            source, self.transforms[transform], rows, seed=self.config.seed, share=share, workers=max(0, processes)
         )
-        if workers < 0:
+        if processes < 0:
             batches = self.total_steps if transform == "train_host" else -(-len(source) // batch_size)
-            chosen = crew.of_stream(stream, batches * batch_size // jax.process_count())
-            stream.workers, stream.threads = chosen.workers, chosen.threads
+            chosen = workers.of_stream(stream, batches * batch_size // jax.process_count())
+            stream.workers, stream.threads = chosen.processes, chosen.threads
             if chosen.why:
                 say(chosen.why)
         return stream

@@ -186,10 +186,10 @@ def test_a_killed_build_leaves_nothing_that_is_taken_for_whole(pictures, tmp_pat
 @pytest.mark.parametrize("locks", [True, False])
 def test_processes_that_build_at_the_same_time_do_no_harm(pictures, tmp_path, locks):
     context = multiprocessing.get_context("spawn")
-    crew = [context.Process(target=build, args=(pictures, tmp_path, locks)) for _ in range(2)]
-    for process in crew:
+    processes = [context.Process(target=build, args=(pictures, tmp_path, locks)) for _ in range(2)]
+    for process in processes:
         process.start()
-    for process in crew:
+    for process in processes:
         process.join()
         assert process.exitcode == 0
     (path,) = tmp_path.glob("*.pack")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxcls.data import crew, packed, packing, pipeline
+from jaxcls.data import packed, packing, pipeline, workers
 from jaxcls.defaults import default_config
 from jaxcls.errors import UserError
 from jaxcls.training import build, preflight
@@ -87,8 +87,8 @@ def test_packing_a_set_in_memory_is_refused():
 def test_a_measured_choice_is_told_and_changes_no_batch(config, capsys, monkeypatch):
     with config.unlocked():
         config.data.pack_dir = ""
-    monkeypatch.setattr(crew, "SMALL", 1)
-    monkeypatch.setattr(crew, "SECONDS", 0.05)
+    monkeypatch.setattr(workers, "SMALL", 1)
+    monkeypatch.setattr(workers, "SECONDS", 0.05)
     assert config.data.workers == -1
     measured = first_batch(build.build(config))
     if pipeline.default_threads() > 1:
