@@ -1,7 +1,6 @@
 """Names of models and the constructors behind them."""
 
 import dataclasses
-import difflib
 import fnmatch
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxcls import call_strings
-from jaxcls.errors import UserError
+from jaxcls.errors import UserError, did_you_mean
 from jaxcls.models.base import Classifier
 from jaxcls.models.fpn import FPN
 
@@ -44,13 +43,14 @@ def create(name: str, *, num_classes: int = 1000, neck: str = "", **fields: Any)
     Raises UserError for an unknown model or neck, a field that it does not have, or a value that cannot be one.
     """
     if name not in _MODELS:
-        raise UserError(f"there is no model {name!r}; {_nearest(name, list_models())}")
+        raise UserError(f"there is no model {name!r}{did_you_mean(name, _MODELS) or _listed(list_models())}")
     if not isinstance(num_classes, int) or num_classes < 0:
         raise UserError(f"num_classes must be a whole number (0: no classifier), not {num_classes!r}")
     known = {f.name for f in dataclasses.fields(_MODELS[name]())} - {"parent", "name"}
     for field in fields:
         if field not in known:
-            raise UserError(f"model {name!r} has no field {field!r}; {_nearest(field, sorted(known))}")
+            hint = did_you_mean(field, known) or _listed(sorted(known))
+            raise UserError(f"model {name!r} has no field {field!r}{hint}")
     fields = {field: _tuples(value) for field, value in fields.items()}
     for field in {"dtype", "param_dtype"} & fields.keys():
         fields[field] = _float_dtype(field, fields[field])
@@ -92,9 +92,8 @@ def parse_field(text: str) -> tuple[str, object]:
     return name, call_strings.literal(value)
 
 
-def _nearest(word: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
-    return f"did you mean {' or '.join(close)}?" if close else f"there are: {', '.join(known)}"
+def _listed(known: list[str]) -> str:
+    return f"; there are: {', '.join(known)}"
 
 
 def _float_dtype(field: str, value) -> jnp.dtype:

@@ -42,9 +42,9 @@ def _read_zip(file):
         raise UserError("is compressed, which torch.save's archives never are; unpack and save it again")
     if f"{root}byteorder" in sizes:
         _require_little_endian(archive.read(f"{root}byteorder") == b"little")
-    found = Machine(archive.read(f"{root}data.pkl")).run()
+    content = Machine(archive.read(f"{root}data.pkl")).run()
     raw = functools.cache(lambda key: archive.read(f"{root}data/{key}"))
-    return found, lambda tensor: _view(tensor, raw(tensor.storage.key))
+    return content, lambda tensor: _view(tensor, raw(tensor.storage.key))
 
 
 def _read_old(file):
@@ -53,7 +53,7 @@ def _read_old(file):
         raise UserError("is of a protocol that no torch.save wrote")
     _require_little_endian(Machine(mapped).run()["little_endian"] is True)
     machine = Machine(mapped)
-    found, keys = machine.run(), Machine(mapped).run()
+    content, keys = machine.run(), Machine(mapped).run()
     raw, start = {}, mapped.tell()
     for key in keys:
         if not isinstance(key, str):  # a nest of tuples could take for ever to hash
@@ -64,7 +64,7 @@ def _read_old(file):
         if count != storage.numel or end > len(mapped):
             raise ValueError("a storage is cut off")
         raw[key], start = memoryview(mapped)[start:end], end
-    return found, lambda tensor: _view(tensor, raw[tensor.storage.key])
+    return content, lambda tensor: _view(tensor, raw[tensor.storage.key])
 
 
 def _require_little_endian(little):
@@ -74,12 +74,12 @@ def _require_little_endian(little):
 
 def _view(tensor, raw):
     """The array of a tensor on the bytes of its storage, which it may neither reach beyond nor be larger than."""
-    (_, kind, count), dtype, size = tensor.storage, tensor.dtype, tensor.size
-    if count * kind.itemsize > len(raw):
+    (_, stored, numel), dtype, size = tensor.storage, tensor.dtype, tensor.size
+    if numel * stored.itemsize > len(raw):
         raise ValueError("a storage is shorter than it claims")
     if math.prod(size) == 0:
         return np.zeros(size, dtype)
-    available = count * kind.itemsize // dtype.itemsize
+    available = numel * stored.itemsize // dtype.itemsize
     last = tensor.offset + sum((n - 1) * step for n, step in zip(size, tensor.stride, strict=True))
     if last >= available or math.prod(size) > available:
         raise ValueError("a tensor reaches beyond its storage")
@@ -104,13 +104,13 @@ def write(file: BinaryIO, tensors: dict[str, np.ndarray]) -> None:
 
 def _pickled(tensors):
     """The pickle (protocol 2) of an OrderedDict from names to tensors, the i-th on the storage "i"."""
-    kinds = {np.dtype(kind): name for name, kind in STORAGES.items()}
+    dtypes = {np.dtype(dtype): name for name, dtype in STORAGES.items()}
     empty = _global("collections", "OrderedDict") + b")R"
     parts = [b"\x80\x02", empty, b"("]
     for i, (name, array) in enumerate(tensors.items()):
-        if array.dtype not in kinds:
+        if array.dtype not in dtypes:
             raise UserError(f"{name} is of type {array.dtype}, for which torch.save has no storage")
-        storage = b"(" + _text("storage") + _global("torch", f"{kinds[array.dtype]}Storage")
+        storage = b"(" + _text("storage") + _global("torch", f"{dtypes[array.dtype]}Storage")
         storage += _text(str(i)) + _text("cpu") + _number(array.size) + b"tQ"
         strides = [math.prod(array.shape[axis + 1 :]) for axis in range(array.ndim)]
         parts += [_text(name), _global("torch._utils", "_rebuild_tensor_v2"), b"(", storage, _number(0)]

@@ -30,7 +30,7 @@ STORAGES = {
     "ComplexFloat": np.complex64,
 }
 _DTYPES = {
-    **{f"torch.{name}Storage": np.dtype(kind) for name, kind in STORAGES.items()},
+    **{f"torch.{name}Storage": np.dtype(dtype) for name, dtype in STORAGES.items()},
     "torch.storage.UntypedStorage": np.dtype(np.uint8),
     **{f"torch.{name}": np.dtype(name) for name in ("uint16", "uint32", "uint64")},
     **{f"torch.{name}": np.dtype(getattr(ml_dtypes, name)) for name in ("float8_e4m3fn", "float8_e5m2")},
@@ -184,12 +184,12 @@ class Machine:
 
     def _storage(self):
         """A storage is described by ("storage", type, key, device, count) and, in the older format, None."""
-        what, kind, key, _, numel, *view = self.stack.pop()
-        if what != "storage" or not isinstance(kind, _Global) or not isinstance(key, str) or not _is_size(numel):
+        what, dtype, key, _, numel, *view = self.stack.pop()
+        if what != "storage" or not isinstance(dtype, _Global) or not isinstance(key, str) or not _is_size(numel):
             raise ValueError("a storage is described in another way")
         if view not in ([], [None]):
             raise UserError("has views of storages, as PyTorch before 0.4 wrote them; save it again with a newer one")
-        storage = Storage(key, _DTYPES[kind], numel)
+        storage = Storage(key, _DTYPES[dtype], numel)
         if self.storages.setdefault(key, storage) != storage:
             raise ValueError("a storage is described twice")
         self.stack.append(storage)
@@ -236,9 +236,9 @@ def _result(function, arguments):
     if function in _IGNORED:
         return None
     if function == "collections.OrderedDict":
-        made: dict = {}
-        _update(made, [x for pair in (arguments or ((),))[0] for x in pair])  # Python 2 gave it pairs
-        return made
+        ordered: dict = {}
+        _update(ordered, [x for pair in (arguments or ((),))[0] for x in pair])  # Python 2 gave it pairs
+        return ordered
     if function == "torch.Size" or function in _PARAMETERS:
         return arguments[0]
     if function not in _TENSORS:
@@ -248,8 +248,8 @@ def _result(function, arguments):
         raise ValueError("a tensor has an impossible place in its storage")
     dtype = storage.dtype
     if function.endswith("_v3"):
-        _, _, kind, *_ = rest
-        dtype = _DTYPES[kind] if isinstance(kind, _Global) else None
+        _, _, named, *_ = rest
+        dtype = _DTYPES[named] if isinstance(named, _Global) else None
     return Tensor(storage, dtype, offset, tuple(size), tuple(stride))
 
 

@@ -5,7 +5,6 @@ read (zip archives of PyTorch are read once, which checks their sums).
 """
 
 import contextlib
-import difflib
 import hashlib
 import json
 import math
@@ -19,7 +18,7 @@ import ml_dtypes
 import numpy as np
 
 from jaxcls import files
-from jaxcls.errors import UserError
+from jaxcls.errors import UserError, did_you_mean
 from jaxcls.models import hub, torch_files
 from jaxcls.models.torch_pickle import Tensor
 
@@ -88,8 +87,8 @@ def read(name: str | Path) -> WeightFile:
             begins = file.read(64)
             file.seek(0)
             if begins[:4] == b"PK\x03\x04" or begins[2:14] == torch_files.BEGINS:
-                found, array = torch_files.read(file)
-                tensors, container = _state_dict(found)
+                content, array = torch_files.read(file)
+                tensors, container = _state_dict(content)
                 tensors = {key: array(tensor) for key, tensor in tensors.items()}
             elif begins[8:9] == b"{":
                 tensors, container = _read_safetensors(file), ""
@@ -111,11 +110,12 @@ def write(path: str | Path, tensors: dict[str, np.ndarray], metadata: dict[str, 
     path = Path(path)
     if path.suffix not in SUFFIXES:
         raise UserError(f"{path} must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
-    with files.replacing(path, remedy="choose another place") as temporary, open(temporary, "wb") as file:
+    with files.replacing(path, remedy="choose another place") as temporary:
         if path.suffix == ".safetensors":
-            _write_safetensors(file, tensors, metadata)
+            _write_safetensors(temporary, tensors, metadata)
         else:
-            torch_files.write(file, tensors)
+            with open(temporary, "wb") as file:
+                torch_files.write(file, tensors)
 
 
 @contextlib.contextmanager
@@ -136,9 +136,8 @@ def _reading(path):
 def _missing(path):
     if path.is_dir():
         return "is a folder; give a file"
-    near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*") if p.is_file()], 1)
-    hint = f"; did you mean {path.parent / near[0]}?" if near else ""
-    if not near and path.suffix not in (*SUFFIXES, ".th", ".bin") and re.fullmatch(r"[\w-]+/[\w.@-]+", str(path)):
+    hint = did_you_mean(path.name, (p.name for p in path.parent.glob("*") if p.is_file()))
+    if not hint and path.suffix not in (*SUFFIXES, ".th", ".bin") and re.fullmatch(r"[\w-]+/[\w.@-]+", str(path)):
         hint = f"; for the Hugging Face hub write {hub.PREFIX}{path}"
     return f"there is no such file{hint}"
 
@@ -152,17 +151,17 @@ def _stranger(begins):
     return f"is neither safetensors nor a file of torch.save (it begins with {begins[:8]!r})"
 
 
-def _state_dict(found):
+def _state_dict(content):
     """(name -> Tensor, the key it was found under) of the object in a file of PyTorch; other values are left out."""
-    if not isinstance(found, dict):
-        raise UserError(f"holds a {type(found).__name__.lower()}, not a state dict")
-    places = [(found.get(key), key) for key in CONTAINERS] + [(found, "")]
+    if not isinstance(content, dict):
+        raise UserError(f"holds a {type(content).__name__.lower()}, not a state dict")
+    places = [(content.get(key), key) for key in CONTAINERS] + [(content, "")]
     for place, container in places:
         if isinstance(place, dict):
             tensors = {key: x for key, x in place.items() if isinstance(key, str) and isinstance(x, Tensor)}
             if tensors:
                 return tensors, container
-    keys = ", ".join(ascii(key) for key in list(found)[:5]) or "none"
+    keys = ", ".join(ascii(key) for key in list(content)[:5]) or "none"
     raise UserError(f"is no state dict and holds none under {', '.join(CONTAINERS)}; its keys are {keys}")
 
 
@@ -202,18 +201,14 @@ def _parse(text):
     return header
 
 
-def _write_safetensors(file, tensors, metadata):
-    names = {np.dtype(kind): name for name, kind in _DTYPES.items()}
-    header, start = {"__metadata__": metadata}, 0
-    order = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))  # so that all are aligned
-    for name in order:
-        array = tensors[name]
+def _write_safetensors(path, tensors, metadata):
+    from safetensors import SafetensorError, numpy
+
+    names = {np.dtype(dtype) for dtype in _DTYPES.values()}
+    for name, array in tensors.items():
         if array.dtype not in names:
             raise UserError(f"{name} is of type {array.dtype}, which safetensors does not know")
-        entry = {"dtype": names[array.dtype], "shape": array.shape, "data_offsets": [start, start + array.nbytes]}
-        header[name], start = entry, start + array.nbytes
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    file.write(struct.pack("<Q", len(text)) + text)
-    for name in order:
-        file.write(np.ascontiguousarray(tensors[name]).tobytes())
+    try:
+        numpy.save_file({name: np.asarray(array, order="C") for name, array in tensors.items()}, path, metadata)
+    except SafetensorError as error:  # a full disk, say
+        raise OSError(str(error)) from error

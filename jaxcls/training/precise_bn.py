@@ -11,11 +11,10 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 
 from jaxcls import parallel
-
-STATISTICS = "batch_stats"  # the collection of Flax's BatchNorm
+from jaxcls.models import batch_norm
+from jaxcls.models.batch_norm import STATISTICS
 
 
 @flax.struct.dataclass
@@ -65,7 +64,7 @@ def make_step(task, *, axis_name=None):
 
         def take(params, model_state):
             now = state.replace(params=params, model_state=model_state)
-            with nn.intercept_methods(_of_this_batch):
+            with batch_norm.storing_the_batch():
                 _, aux = task.loss(params, now, batch, rng)
             new = _pool_devices(aux.model_state[STATISTICS], axis_name)
             return {**model_state, STATISTICS: _merge(model_state[STATISTICS], new, number)}
@@ -73,19 +72,6 @@ def make_step(task, *, axis_name=None):
         return carry.replace(step=carry.step + 1, state=task.with_statistics(state, take)), {}
 
     return step
-
-
-def _of_this_batch(call, args, kwargs, context):
-    """Interceptor of Flax for calls of modules: what a BatchNorm stores is the batch's own statistics."""
-    module = context.module
-    if not isinstance(module, nn.BatchNorm):
-        return call(*args, **kwargs)
-    kept = module.momentum
-    object.__setattr__(module, "momentum", 0.0)  # a bound module is frozen
-    try:
-        return call(*args, **kwargs)
-    finally:
-        object.__setattr__(module, "momentum", kept)
 
 
 def _merge(old, new, number):

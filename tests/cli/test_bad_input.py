@@ -99,8 +99,8 @@ def refused(cli, monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--config.optim.momentun=0.9"], "config.optim.momentun does not exist; did you mean config.optim.momentum?"),
-        (["--config.momentum=0.9"], "config.momentum does not exist; did you mean config.optim.momentum?"),
+        (["--config.optim.momentun=0.9"], "config.optim.momentun does not exist; did you mean 'config.optim.momentum'?"),
+        (["--config.momentum=0.9"], "config.momentum does not exist; did you mean 'config.optim.momentum'?"),
         (["--config.zzz=1"], "config.zzz does not exist; config has accumulate, batch_size"),
         (["--config.schedule.pct_start=0.2"], "config.schedule.pct_start=0.2 has no effect"),
         (["--config.batch_size=abc"], "--config.batch_size=abc: 'abc' is not a whole number; the default is 128"),
@@ -131,7 +131,7 @@ def refused(cli, monkeypatch, tmp_path):
         (["--config.data.normalize=imagenet"], "has 3 channels, but the pictures have 1"),
         (["--config.data.augment=crop(24)"], "model lenet5: LeNet-5 takes pictures of 28x28 or 32x32, not 24x24"),
         (["--config.data.augment=flop"], "there is no transform 'flop'; did you mean 'flip'?"),
-        (["--config.model.name=lenet55"], "there is no model 'lenet55'; did you mean lenet5"),
+        (["--config.model.name=lenet55"], "there is no model 'lenet55'; did you mean 'lenet5'"),
         (["--config.data.name=mnist"], "did you mean 'tfds/mnist'?"),
     ],
 )  # fmt: skip

@@ -229,7 +229,7 @@ def test_list_models_by_pattern():
     [
         ("resnet19", {}, "no model 'resnet19'; did you mean .*resnet18"),
         ("zzz", {}, "there are: .*lenet5"),
-        ("resnet18", {"stemm": "cifar"}, "no field 'stemm'; did you mean stem"),
+        ("resnet18", {"stemm": "cifar"}, "no field 'stemm'; did you mean 'stem'"),
         ("lenet5", {"parent": None}, "no field 'parent'"),
         ("resnet18", {"stem": "mnist"}, "stem must be one of imagenet, cifar"),
         ("resnet18", {"num_classes": -1}, "num_classes .* not -1"),

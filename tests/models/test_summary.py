@@ -266,10 +266,10 @@ def test_random_variables_are_finite_and_of_use(script):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ("resnet19", "no model 'resnet19'; did you mean resnet18"),
+        ("resnet19", "no model 'resnet19'; did you mean 'resnet18'"),
         ("vgg11 --size 16", "32x32 or larger, not 16x16"),
         ("resnet18 --field stem=mnist", "stem must be one of imagenet"),
-        ("resnet18 --field stemm=cifar", "no field 'stemm'; did you mean stem"),
+        ("resnet18 --field stemm=cifar", "no field 'stemm'; did you mean 'stem'"),
         ("resnet18 --field stem", "NAME=VALUE"),
         ("resnet18 --field width=wide", "cannot be built with {'width': 'wide'}"),
         ("resnet18 --classes -3", "num_classes"),

@@ -106,12 +106,15 @@ def test_what_is_written_can_be_read(tmp_path_factory, suffix, drawn):
 
 
 def test_what_cannot_be_written(tmp_path):
-    for name, message in (("x.h5", "must end in .safetensors, .pth or .pt"), ("no/x.pth", "can't be written")):
+    (tmp_path / "file").touch()
+    for name, message in (("x.h5", "must end in .safetensors, .pth or .pt"), ("file/x.pth", "can't be written")):
         with pytest.raises(UserError, match=message):
             weight_files.write(tmp_path / name, {"a": X}, {})
     with pytest.raises(UserError, match="a is of type float8_e4m3fn, for which torch.save has no storage"):
         weight_files.write(tmp_path / "x.pth", {"a": KINDS["f8"]}, {})
-    assert not list(tmp_path.iterdir())
+    with pytest.raises(UserError, match="a is of type complex128, which safetensors does not know"):
+        weight_files.write(tmp_path / "x.safetensors", {"a": X.astype(np.complex128)}, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 # What is refused
@@ -169,7 +172,7 @@ def test_a_file_that_is_no_good(tmp_path, content, message):
 
 def test_a_path_that_leads_nowhere(tmp_path, monkeypatch):
     (tmp_path / "resnet.pth").write_bytes(b"x")
-    assert f"there is no such file; did you mean {tmp_path}/resnet.pth?" in refusal(tmp_path / "resnet.pht")
+    assert "there is no such file; did you mean 'resnet.pth'?" in refusal(tmp_path / "resnet.pht")
     assert "there is no such file" in refusal(tmp_path / "no" / "x.pth")
     assert "is a folder; give a file" in refusal(tmp_path)
     assert "can't be read: File name too long" in refusal(tmp_path / ("x" * 300))
