@@ -11,11 +11,18 @@
 Durations are written "500 steps", "90 epochs" or "5%" (of the run).
 """
 
-import difflib
+import functools
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxcls.errors import UserError
+from jaxcls.errors import UserError, did_you_mean
+
+# Keys that have another name now, in the same section. The old one is read wherever a config is: in files, on the
+# command line, in what earlier runs have stored.
+RENAMED = {"data.sizes": "data.resize_schedule"}
 
 # What a number may be, as an interval: ( and ) leave the end out.
 RANGES = {
@@ -77,7 +84,7 @@ RANGES = {
 }
 
 
-def default_config():
+def default_config() -> ConfigDict:
     """A locked `ConfigDict` with all keys."""
     config = ConfigDict()
     config.seed = 0
@@ -86,7 +93,7 @@ def default_config():
     config.accumulate = 1  # micro-batches a step; BatchNorm sees one at a time
     config.precision = "float32"  # of the computation: float32, bfloat16, float16; parameters and logits stay float32
 
-    config.data = data = ConfigDict()
+    config.data = data = _Data()
     data.name = "digits"  # digits, tfds/<name>, folder/<path>, synthetic/<n>x<size>x<channels>x<classes>
     data.dir = ""  # of tensorflow-datasets; "" is its own default
     data.validation = 0.1  # share of train held out where a set has no validation split; 0: none, the last state counts
@@ -95,7 +102,7 @@ def default_config():
     data.metadata = ""  # a CSV file with the column path and others, for figures by group in the report
     data.channels = 0  # 1 grey, 3 colour; 0: as they are in sets kept in memory, 3 for picture files
     data.augment = ()  # training, in order, e.g. ("random_resized_crop(224)", "flip")
-    data.sizes = ()  # training: the short side of pictures from a moment on, e.g. ("0%: 128", "50%: 224")
+    data.resize_schedule = ()  # training: the pictures' short side from a moment on, e.g. ("0%: 128", "50%: 224")
     data.sampling = "uniform"  # training: uniform, oversample, balanced, sqrt (data/sampling.py)
     data.repeats = 1  # training: how often a picture stands in its batch, each time transformed by itself
     data.imbalance = 1.0  # training: the set is thinned out to this ratio of the largest class to the smallest
@@ -220,7 +227,33 @@ def default_config():
     return config.lock()
 
 
-def parse_tiny(arg):
+class _Data(ConfigDict):
+    """The section `data`. Its keys may be given by the names that they had (RENAMED)."""
+
+    def __getitem__(self, key):
+        return super().__getitem__(_current("data", key))
+
+    def __setitem__(self, key, value):
+        super().__setitem__(_current("data", key), value)
+
+
+def _current(section, key):
+    return current_key(f"{section}.{key}").removeprefix(f"{section}.")
+
+
+def current_key(path: str) -> str:
+    """The name that a key such as "optim.momentum" has today; a line on stderr says so, once, where it is another."""
+    if path in RENAMED:
+        _say_renamed(path)
+    return RENAMED.get(path, path)
+
+
+@functools.cache
+def _say_renamed(path):
+    print(f"note: config.{path} is called config.{RENAMED[path]} now", file=sys.stderr, flush=True)
+
+
+def parse_tiny(arg: str | None) -> bool:
     """True for the argument "tiny" (`--config=configs/x.py:tiny`), False for none.
 
     Raises:
@@ -231,7 +264,7 @@ def parse_tiny(arg):
     return arg == "tiny"
 
 
-def flatten(config, prefix=""):
+def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """(path, value) of every key of a config, sections joined by dots; `model.fields` counts as one value."""
     for key, value in config.items():
         if hasattr(value, "keys") and f"{prefix}{key}" != "model.fields":
@@ -240,23 +273,20 @@ def flatten(config, prefix=""):
             yield f"{prefix}{key}", value
 
 
-def unknown_key(path):
+def unknown_key(path: str) -> str:
     """The message for a path such as "optim.momentun" that is no key, with the nearest one."""
     node, section, keys = default_config(), "config", path.split(".")
     while keys[0] in node and hasattr(node[keys[0]], "keys"):
         section += f".{keys[0]}"
         node = node[keys.pop(0)]
-    paths = {key.rpartition(".")[2]: f"config.{key}" for key, _ in flatten(default_config())}
-    if near := difflib.get_close_matches(keys[0], list(node), 1):
-        hint = f"did you mean {'.'.join([section, near[0], *keys[1:]])}?"
-    elif near := difflib.get_close_matches(keys[-1], list(paths), 1, cutoff=0.8):
-        hint = f"did you mean {paths[near[0]]}?"
-    else:
-        hint = f"{section} has {', '.join(node)}."
-    return f"config.{path} does not exist; {hint}"
+    here = {key: ".".join([section, key, *keys[1:]]) for key in node}
+    anywhere = {key.rpartition(".")[2]: f"config.{key}" for key, _ in flatten(default_config())}
+    hint = did_you_mean(keys[0], here) or did_you_mean(keys[-1], anywhere, cutoff=0.8)
+    nothing_near = f"; {section} has {', '.join(node)}."
+    return f"config.{path} does not exist{hint or nothing_near}"
 
 
-def out_of_range(config):
+def out_of_range(config: Mapping[str, Any]) -> list[str]:
     """What is wrong with the numbers of a config, a line each; [] if all are possible."""
     values, problems = dict(flatten(config)), []
     for path, interval in RANGES.items():

@@ -2,7 +2,7 @@
 
 import contextlib
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 
 class UserError(Exception):
@@ -40,7 +40,11 @@ class Problems:
             raise UserError("\n".join(self.found))
 
 
-def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """The end of a message about a word that is not known: "; did you mean 'x'?", or "" where nothing is near."""
-    near = difflib.get_close_matches(str(word), [str(k) for k in known], 1, cutoff)
-    return f"; did you mean {near[0]!r}?" if near else ""
+def did_you_mean(word: str, known: Iterable[str] | Mapping[str, str], cutoff: float = 0.6) -> str:
+    """The end of a message about a word that is not known: "; did you mean 'x'?", or "" where nothing is near.
+
+    Of a mapping the value of the nearest key is shown.
+    """
+    shown = known if isinstance(known, Mapping) else {str(k): str(k) for k in known}
+    near = difflib.get_close_matches(str(word), list(shown), 1, cutoff)
+    return f"; did you mean {shown[near[0]]!r}?" if near else ""

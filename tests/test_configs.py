@@ -100,13 +100,13 @@ def test_tiny_variant_trains(name, tmp_path, pictures, monkeypatch):
     config.parallel.devices = 1
     kind = config.data.name.split("/")[0]
     config.data.name = f"folder/{pictures}" if kind == "folder" else STAND_IN.get(config.data.name, config.data.name)
-    job = build.build(config)
-    results = loop.fit(job, tmp_path / "run")
-    assert results["test"]["count"] == len(job.sources["test"])
-    assert results["test"]["step"] <= job.total_steps <= 20
+    run = build.build(config)
+    results = loop.fit(run, tmp_path / "run")
+    assert results["test"]["count"] == len(run.sources["test"])
+    assert results["test"]["step"] <= run.total_steps <= 20
     losses = [line["loss"] for line in read_metrics(tmp_path / "run") if line["split"] == "train"]
     assert losses and np.isfinite(losses).all()
-    assert (tmp_path / "run" / "manifests" / f"{job.total_steps}.json").is_file()
+    assert (tmp_path / "run" / "manifests" / f"{run.total_steps}.json").is_file()
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -137,7 +137,7 @@ def test_split_deals_out_rows_along_an_axis(devices, axis):
 class Draw(Task):
     """Tells numbers drawn from its key."""
 
-    def init(self, rng, batch):
+    def init(self, rng, batch, weights=None):
         return {"w": jnp.zeros(())}, {}, {}
 
     def loss(self, params, state, batch, rng):

@@ -241,9 +241,9 @@ def _misfits(have, want):
     """Where the tensors of a checkpoint (name -> Tensor) are not those of a state (name -> array), in words."""
     want = {name: f"{np.asarray(x).dtype} {np.shape(x)}" for name, x in want.items()}
     have = {name: f"{t.dtype} {t.shape}" for name, t in have.items()}
-    found = [f"{n} is {have[n]}, the config wants {want[n]}" for n in want if n in have and have[n] != want[n]]
-    found += [f"{n} is missing in it" for n in want if n not in have]
-    return found + [f"{n} of it is not in the model" for n in have if n not in want]
+    misfits = [f"{n} is {have[n]}, the config wants {want[n]}" for n in want if n in have and have[n] != want[n]]
+    misfits += [f"{n} is missing in it" for n in want if n not in have]
+    return misfits + [f"{n} of it is not in the model" for n in have if n not in want]
 
 
 def write_manifest(folder):

@@ -6,6 +6,7 @@ unfinished. Listing and metadata are plain JSON; only shapes and values need Orb
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import math
@@ -18,6 +19,7 @@ import numpy as np
 
 from jaxcls.errors import UserError
 from jaxcls.pytree import flatten_names
+from jaxcls.types import PathLike
 
 AVERAGE = "extra/ema/"  # what the names of averaged weights begin with (tasks.wrappers.Ema)
 HINTS = "params/hints/"  # projections that distillation trains beside the model (tasks.distill)
@@ -33,7 +35,8 @@ class Step(NamedTuple):
     metrics: dict[str, Any]
 
 
-class Tensor(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Tensor:
     """Shape and dtype of a saved array."""
 
     shape: tuple[int, ...]
@@ -61,7 +64,7 @@ def manifest_path(step_dir: Path) -> Path:
     return step_dir.parent.parent / "manifests" / f"{step_dir.name}.json"
 
 
-def list_steps(workdir: str | Path) -> list[Step]:
+def list_steps(workdir: PathLike) -> list[Step]:
     """The checkpoints of a workdir in order of their steps, those that Orbax did not finish included.
 
     The best one has the highest `score` among the finished ones (what Orbax was told to keep), the newest of equals.
@@ -73,19 +76,19 @@ def list_steps(workdir: str | Path) -> list[Step]:
     folder = Path(workdir) / "checkpoints"
     if not folder.is_dir():
         raise UserError(f"{workdir} holds no folder 'checkpoints': give the workdir of a run or the folder of one step")
-    found = []
+    folders = []
     for path in folder.iterdir():
         name = re.fullmatch(r"(\d+)(\.orbax-checkpoint-tmp.*)?", path.name)
         if name and path.is_dir():
             finished = name[2] is None and manifest_path(path).is_file()
-            found.append((int(name[1]), path, finished))
-    found.sort()
-    scores = {(_score(path), number) for number, path, finished in found if finished}
+            folders.append((int(name[1]), path, finished))
+    folders.sort()
+    scores = {(_score(path), number) for number, path, finished in folders if finished}
     best = max((entry for entry in scores if entry[0] > -math.inf), default=(None, None))[1]
-    return [Step(n, path, done, done and n == best, _metrics(path)) for n, path, done in found]
+    return [Step(n, path, done, done and n == best, _metrics(path)) for n, path, done in folders]
 
 
-def find_step(path: str | Path, step: int | None = None) -> Path:
+def find_step(path: PathLike, step: int | None = None) -> Path:
     """The folder of a step. `path` is a workdir (its newest finished step, or the given one), or that folder itself.
 
     A given step is returned finished or not.
@@ -162,7 +165,7 @@ def read_arrays(step_dir: Path, names: Collection[str] | None = None) -> dict[st
     return {name: np.asarray(x) for name, x in state.items() if x is not ocp.PLACEHOLDER}
 
 
-def best_step(path: str | Path) -> Path:
+def best_step(path: PathLike) -> Path:
     """The folder of a workdir's best step, of the newest where none is best; or the step that `path` itself is.
 
     Raises:
@@ -251,7 +254,7 @@ def difference(a: np.ndarray, b: np.ndarray) -> Difference:
 
 def flatten_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """A nested config as `{"optimizer.name": "sgd"}`; an empty section stays as `{}`."""
-    flat = {}
+    flat: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, Mapping) and value:
             flat |= flatten_config(value, f"{prefix}{key}.")

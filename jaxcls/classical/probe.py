@@ -3,11 +3,14 @@
 import dataclasses
 import functools
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from flax import linen as nn
+from ml_collections import ConfigDict
 
 from jaxcls import files, models
 from jaxcls.checkpoints import view
@@ -19,11 +22,15 @@ from jaxcls.errors import UserError
 from jaxcls.logs.logger import Logger
 from jaxcls.models import pretrained, weight_files
 from jaxcls.models.published import PUBLISHED, Published
-from jaxcls.tasks import teachers
+from jaxcls.tasks import networks
 from jaxcls.tasks.base import Task
 from jaxcls.training import build, evaluate, preflight
+from jaxcls.training.run import Run
+from jaxcls.types import Batch, Figures, PathLike, PyTree
 
 METHODS = ("linear", "knn")
+Table = dict[str, tuple[np.ndarray, np.ndarray]]  # split -> (features float32 [n, d], labels int32 [n])
+Opener = Callable[[Any, tuple[int, ...]], networks.Network]  # from the config and (height, width, channels)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,16 +56,16 @@ class Options:
 class Features(Task):
     """Predicts `{"features"}`, the model's `out["pre_logits"]` [n, d], with its variables in place of a state."""
 
-    def __init__(self, model, evaluate):
+    def __init__(self, model: nn.Module, evaluate: Callable[[Batch], Batch]):
         self.model, self.evaluate = model, evaluate
 
-    def predict(self, state, batch):
+    def predict(self, state: PyTree, batch: Batch) -> dict[str, jax.Array]:
         """`{"features"}` of a batch as it comes from the source."""
         _, out = self.model.apply(state, self.evaluate(batch)["image"], train=False)
         return {"features": out["pre_logits"].astype(np.float32)}
 
 
-def config_of_run(path):
+def config_of_run(path: PathLike) -> tuple[ConfigDict, list[str]]:
     """The config for the data and pictures of a run (a workdir or one step's folder), and its class names.
 
     Raises:
@@ -75,7 +82,7 @@ def config_of_run(path):
     return config, meta["classes"]
 
 
-def config_of_weights(name, data, size=0):
+def config_of_weights(name: str, data: str, size: int = 0) -> ConfigDict:
     """The config for published weights of the model `name`: pictures of files as they are published for, or `size`."""
     config = default_config()
     config.model.name, config.data.name = name, data
@@ -87,7 +94,7 @@ def config_of_weights(name, data, size=0):
     return config
 
 
-def run(config, network, options, workdir):
+def run(config: Any, network: Opener, options: Options, workdir: PathLike) -> dict[str, Figures]:
     """Features of every split, once; a classifier on those of train, judged on the others.
 
     Writes into the workdir: `config.json`, `results.json` and `eval/<split>-0.npz` as a training run does,
@@ -96,8 +103,8 @@ def run(config, network, options, workdir):
 
     Args:
       config: of `config_of_run` or `config_of_weights`; its data, model and precision count.
-      network: (config, picture as (height, width, channels)) -> `teachers.Teacher`: `of_run` or `of_weights`.
-      options: Options.
+      network: `of_run` or `of_weights`.
+      options: how features are judged.
       workdir: folder for everything that is written.
 
     Returns:
@@ -114,81 +121,83 @@ def run(config, network, options, workdir):
     config.data.augment = config.data.eval_transform  # ... but there has to be something that could be
     config.eval.batch_size = config.eval.batch_size or 64
     print(f"opening {config.data.name} ...", flush=True)
-    job = build.build(config)
-    if len(job.sources) == 1:
+    run = build.build(config)
+    if len(run.sources) == 1:
         raise UserError("there is neither a test nor a validation split to evaluate on.")
-    preflight.check_labels(job.sources)
-    probed = network(config, job.picture)
+    preflight.check_labels(run.sources)
+    probed = network(config, run.picture)
     workdir = Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     files.write_json(workdir / "config.json", preflight.to_json(config))
     with Logger(workdir, total_steps=STEP, steps_per_epoch=1) as log:
-        table = {split: features(job, probed, split, workdir, log) for split in job.sources}
-        model, told = fit(table, options, len(job.classes), config.seed, log)
+        table = {split: features(run, probed, split, workdir, log) for split in run.sources}
+        model, record = fit(table, options, len(run.classes), config.seed, log)
         results = judge(model, table, workdir, log)
-        told |= {"network": probed.title, "source": probed.source, "features": table["train"][0].shape[1]}
-        files.write_json(workdir / "probe.json", {**told, "classes": list(job.classes), "versions": versions()})
+        record |= {"network": probed.title, "source": probed.source, "features": table["train"][0].shape[1]}
+        files.write_json(workdir / "probe.json", {**record, "classes": list(run.classes), "versions": versions()})
         files.write_json(workdir / "results.json", results)
         rows = [(f"{split} accuracy", evaluate.describe(figures)) for split, figures in results.items()]
-        chose = "validation" in results and len(told.get("validation_accuracy_by_C", {})) > 1
+        chose = "validation" in results and len(record.get("validation_accuracy_by_C", {})) > 1
         rows += [("", "it chose C, so this is optimistic")] if chose else []
         rows.append(("figures", f"{workdir}/results.json, {workdir}/probe.json, {workdir}/eval/"))
         log.summary(f"{options.method} probe of {probed.title} on {config.data.name}", rows, [])
     return results
 
 
-def fit(table, options, classes, seed, log):
-    """(classifier with `logits(features)`, what probe.json tells of it).
-
-    Args:
-      table: split -> (features, labels).
-      options: Options.
-      classes: how many.
-      seed: of SMOTE.
-      log: a Logger.
-    """
+def fit(table: Table, options: Options, classes: int, seed: int, log: Logger) -> tuple[Any, dict[str, Any]]:
+    """(classifier with `logits(features)`, what probe.json tells of it); `seed` is SMOTE's."""
     if options.method == "knn":
         values, labels = table["train"]
-        settings = {"k": options.k, "temperature": options.temperature}
-        return Neighbours(values, labels, classes=classes, **settings), {"method": "knn", **settings}
+        k, temperature = options.k, options.temperature
+        neighbours = Neighbours(values, labels, classes=classes, k=k, temperature=temperature)
+        return neighbours, {"method": "knn", "k": k, "temperature": temperature}
     grid = grid_of(options.C, "validation" in table)
     with log.waiting(f"fitting for {len(grid)} value(s) of C"):
         model, C, scores = classifier.choose(
-            table["train"], table.get("validation"), grid=grid, note=log.note, classes=classes, kind="logistic",
-            seed=seed, balanced=options.balanced, smote=options.smote,
-        )  # fmt: skip
-    told = {"method": "linear", "C": C, "validation_accuracy_by_C": scores}
-    return model, {**told, "balanced": options.balanced, "smote": options.smote}
+            table["train"],
+            table.get("validation"),
+            grid=grid,
+            note=log.note,
+            classes=classes,
+            kind="logistic",
+            seed=seed,
+            balanced=options.balanced,
+            smote=options.smote,
+        )
+    weights = {"balanced": options.balanced, "smote": options.smote}
+    return model, {"method": "linear", "C": C, "validation_accuracy_by_C": scores, **weights}
 
 
-def features(job, probed, split, workdir, log):
+def features(
+    run: Run, probed: networks.Network, split: str, workdir: PathLike, log: Logger
+) -> tuple[np.ndarray, np.ndarray]:
     """(features float32 [n, d], labels int32 [n]) of a split, from `features-<split>.npz` where that has the same.
 
     Args:
-      job: run.Run, for its sources and evaluation transforms.
-      probed: teachers.Teacher.
+      run: for its sources and evaluation transforms.
+      probed: whose features.
       split: its name.
       workdir: of the file.
-      log: a Logger.
+      log: where lines go.
     """
-    config, path = job.config, Path(workdir) / f"features-{split}.npz"
-    pictures = {"data": job.sources[split].fingerprint, "transform": list(config.data.eval_transform)}
+    config, path = run.config, Path(workdir) / f"features-{split}.npz"
+    pictures = {"data": run.sources[split].fingerprint, "transform": list(config.data.eval_transform)}
     key = json.dumps({**probed.source, **pictures, "normalize": str(probed.normalize), "precision": config.precision})
     if (stored := files.read_arrays(path, key)) is not None:
         log.note(f"{split}: features from {path}")
         return stored["features"], stored["label"]
-    task = Features(probed.model, functools.partial(job.transforms["eval_device"], None))
-    with log.waiting(f"features of {len(job.sources[split]):,} pictures of {split}"):
-        found = job.eval_feed(split, task)(job.parallel.replicate(probed.variables))
-    if not np.isfinite(found["features"]).all():
+    task = Features(probed.model, functools.partial(run.transforms["eval_device"], None))
+    with log.waiting(f"features of {len(run.sources[split]):,} pictures of {split}"):
+        rows = run.eval_feed(split, task)(run.parallel.replicate(probed.variables))
+    if not np.isfinite(rows["features"]).all():
         raise UserError(f"some features of {split} are not finite; look at the weights, or use precision float32.")
-    label = np.asarray(found["label"], np.int32)
-    files.write_arrays(path, key, features=found["features"], label=label, index=found["index"])
-    return found["features"], label
+    label = np.asarray(rows["label"], np.int32)
+    files.write_arrays(path, key, features=rows["features"], label=label, index=rows["index"])
+    return rows["features"], label
 
 
-def of_run(path, classes):
-    """The network of a run, for `run`: (config, picture) -> teachers.Teacher.
+def of_run(path: PathLike, classes: Sequence[str]) -> Opener:
+    """The network of a run, for `run`.
 
     Args:
       path: workdir or one step's folder.
@@ -197,25 +206,25 @@ def of_run(path, classes):
 
     def network(config, picture):
         del picture
-        return teachers.from_run(path, classes, config.precision, what=f"the run {path}")
+        return networks.from_run(path, classes, config.precision, what=f"the run {path}")
 
     return network
 
 
-def of_weights(path):
-    """The network of a file of weights, for `run`: (config, picture) -> teachers.Teacher."""
+def of_weights(path: PathLike) -> Opener:
+    """The network of a file of weights, for `run`."""
 
-    def network(config, picture) -> Any:
+    def network(config, picture):
         name = config.model.name
         classes = PUBLISHED.get(name, Published("")).classes
         model = models.create(name, num_classes=classes, dtype=config.precision, **config.model.fields.to_dict())
-        file, image = weight_files.read_arrays(path), jax.ShapeDtypeStruct((2, *picture), np.float32)
+        file, image = weight_files.read(path), jax.ShapeDtypeStruct((2, *picture), np.float32)
         shapes = jax.eval_shape(lambda key, x: model.init(key, x, train=False), jax.random.key(0), image)
         weights, report = pretrained.match(model, shapes, file)
         if fresh := [key for key in report.kept if not key.startswith(tuple(f"{layer}." for layer in model.head))]:
             raise UserError(f"{path} lacks {', '.join(sorted(fresh)[:3])}; features need all layers but the last.")
         zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)  # of a last layer that is unused
         source = {"model": name, "sha256": file.sha256}
-        return teachers.Teacher(f"{name} from {path}", model, pretrained.merge(zeros, weights), None, source)
+        return networks.Network(f"{name} from {path}", model, pretrained.merge(zeros, weights), None, source)
 
     return network

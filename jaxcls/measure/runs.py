@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Bool
 
+from jaxcls import files
 from jaxcls.checkpoints import view
 from jaxcls.errors import UserError
 from jaxcls.logs.records import read_metrics
 from jaxcls.measure import figures, stored
+from jaxcls.types import PathLike
 
 SPLITS = ("test", "validation")
 
@@ -24,17 +27,17 @@ class Run(NamedTuple):
     meta: dict[str, Any]  # of the checkpoint; {} where it is gone
     split: str
     step: int
-    found: stored.Logits
+    predictions: stored.Logits
     ids: tuple[str, ...] | None  # of the rows, where the run recorded them
     lines: list[dict[str, Any]]  # of metrics.jsonl
 
     @property
-    def right(self) -> np.ndarray:
-        """Whether each row is predicted right, bool [n]."""
-        return figures.predict(self.found.logits) == self.found.label
+    def right(self) -> Bool[np.ndarray, " n"]:
+        """Whether each row is predicted right."""
+        return figures.predict(self.predictions.logits) == self.predictions.label
 
     @property
-    def seed(self):
+    def seed(self) -> int | None:
         return self.config.get("seed")
 
     @property
@@ -50,7 +53,7 @@ class Run(NamedTuple):
         return float(np.median(speeds[1:] or speeds)) if speeds else None
 
 
-def load(folders: Sequence, split: str = "") -> list[Run]:
+def load(folders: Sequence[PathLike], split: str = "") -> list[Run]:
     """Opens runs to be compared.
 
     Args:
@@ -60,22 +63,23 @@ def load(folders: Sequence, split: str = "") -> list[Run]:
     Raises:
       UserError: for fewer than two folders, one given twice, one that is no run, or a run without those logits.
     """
-    folders = [Path(folder) for folder in folders]
-    if len(folders) < 2:
+    paths = [Path(folder) for folder in folders]
+    if len(paths) < 2:
         raise UserError("give two runs or more: their workdirs")
-    resolved = [folder.resolve() for folder in folders]
-    for folder, real in zip(folders, resolved, strict=True):
+    resolved = [path.resolve() for path in paths]
+    for folder, real in zip(paths, resolved, strict=True):
         if resolved.count(real) > 1:
             raise UserError(f"{folder} is given twice")
         if not (real / "eval").is_dir():
             raise UserError(f"{folder} is no workdir of a run that was evaluated: it has no folder 'eval'")
+    split = split or next((s for s in SPLITS if all(stored.steps(path, s) for path in paths)), "")
     if not split:
-        split = next((s for s in SPLITS if all(stored.steps(folder, s) for folder in folders)), None)
-    if split is None:
-        lacking = [f"{folder}: {' and '.join(_splits(folder)) or 'none'}" for folder in folders]
-        raise UserError(f"the runs have no split in common whose logits are stored ({'; '.join(lacking)}); "
-                        "evaluate them on the same data with --mode=eval")  # fmt: skip
-    return [_load(folder, name, split) for folder, name in zip(folders, names(resolved), strict=True)]
+        stored_splits = [f"{path}: {' and '.join(_splits(path)) or 'none'}" for path in paths]
+        raise UserError(
+            f"the runs have no split in common whose logits are stored ({'; '.join(stored_splits)}); "
+            "evaluate them on the same data with `jaxcls eval`"
+        )
+    return [_load(path, name, split) for path, name in zip(paths, names(resolved), strict=True)]
 
 
 def names(paths: Sequence[Path]) -> list[str]:
@@ -89,12 +93,12 @@ def same_rows(a: Run, b: Run) -> bool:
 
     Where not both recorded the names, both must be of the same data (by fingerprint, or at least by its name).
     """
-    if len(a.found.label) != len(b.found.label) or a.found.logits.shape[1] != b.found.logits.shape[1]:
+    if a.predictions.logits.shape != b.predictions.logits.shape:
         return False
     classes = [run.meta.get("classes") for run in (a, b)]
     if None not in classes and classes[0] != classes[1]:
         return False
-    if not all(np.array_equal(getattr(a.found, key), getattr(b.found, key)) for key in ("label", "index")):
+    if not all(map(np.array_equal, a.predictions[1:], b.predictions[1:])):  # labels and rows
         return False
     if a.ids is not None and b.ids is not None:
         return a.ids == b.ids
@@ -102,43 +106,44 @@ def same_rows(a: Run, b: Run) -> bool:
     return (prints[0] is not None and prints[0] == prints[1]) or a.config.get("data.name") == b.config.get("data.name")
 
 
-def changes(runs: Sequence[Run]) -> dict[str, list]:
+def changes(runs: Sequence[Run]) -> dict[str, list[Any]]:
     """Config keys (and versions) in which runs differ: key -> one value a run, None where a run does not have it."""
     flat = [
         run.config | {f"versions.{key}": value for key, value in (run.meta.get("versions") or {}).items()}
         for run in runs
     ]
-    keys = sorted(set().union(*flat))
-    found = {key: [entry.get(key) for entry in flat] for key in keys}
-    # a run whose checkpoints are gone has no versions, which is no difference
-    known = {
-        key: [v for v in values if v is not None or not key.startswith("versions.")] for key, values in found.items()
-    }
-    return {key: values for key, values in found.items() if any(v != known[key][0] for v in known[key])}
+    differing = {}
+    for key in sorted(set().union(*flat)):
+        values = [entry.get(key) for entry in flat]
+        # a run whose checkpoints are gone has no versions, which is no difference
+        known = [v for v in values if v is not None or not key.startswith("versions.")]
+        if any(v != known[0] for v in known):
+            differing[key] = values
+    return differing
 
 
 def _load(folder, name, split):
     step = _step(folder, split)
-    found = stored.read_logits(folder, split, step)
-    order = np.argsort(found.index, kind="stable")
-    found = stored.Logits(*(array[order] for array in found))
+    predictions = stored.read_logits(folder, split, step)
+    order = np.argsort(predictions.rows, kind="stable")
+    predictions = stored.Logits(*(array[order] for array in predictions))
     try:
         meta = view.read_meta(view.find_step(folder, step))
     except UserError:
         meta = {}
-    config = stored.read_json(folder / "config.json") or meta.get("config")
+    config = files.read_json(folder / "config.json", strict=True) or meta.get("config")
     if not isinstance(config, dict):
         raise UserError(f"{folder} has no config.json: it is no workdir of a run")
-    return Run(
-        name, folder, _with_defaults(config), meta, split, step, found, _ids(folder, split, found), read_metrics(folder)
-    )
+    ids = _ids(folder, split, predictions.rows)
+    return Run(name, folder, _with_defaults(config), meta, split, step, predictions, ids, read_metrics(folder))
 
 
 def _with_defaults(config):
     """The flat config; a key younger than the run had its default in it."""
-    from jaxcls.defaults import default_config
+    from jaxcls.defaults import current_key, default_config
 
-    flat = view.flatten_config(_plain(default_config().to_dict())) | view.flatten_config(config)
+    flat = view.flatten_config(_plain(default_config().to_dict()))
+    flat |= {current_key(key): value for key, value in view.flatten_config(config).items()}
     return {key: value for key, value in flat.items() if value != {}}  # an empty section is none
 
 
@@ -154,7 +159,9 @@ def _step(folder, split):
     there = stored.steps(folder, split)
     final = stored.final_step(folder)
     if not there:
-        raise UserError(f"{folder} holds no logits of {split}: evaluate it with --mode=eval, or compare another split")
+        raise UserError(
+            f"{folder} holds no logits of {split}: evaluate it with `jaxcls eval {folder}`, or compare another split"
+        )
     return final if final in there else there[-1]
 
 
@@ -162,9 +169,7 @@ def _splits(folder):
     return [split for split in SPLITS if stored.steps(folder, split)]
 
 
-def _ids(folder, split, found):
-    rows = stored.read_json(folder / "eval" / f"{split}-rows.json")
-    names_ = (rows or {}).get("id")
-    if not names_ or found.index.max() >= len(names_):
-        return None
-    return tuple(str(names_[i]) for i in found.index)
+def _ids(folder, split, rows):
+    """What the rows are called; None where the run did not record it."""
+    ids = (files.read_json(folder / "eval" / f"{split}-rows.json", strict=True) or {}).get("id")
+    return tuple(str(ids[row]) for row in rows) if ids and rows.max() < len(ids) else None

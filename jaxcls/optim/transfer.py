@@ -2,7 +2,8 @@
 
 import dataclasses
 import re
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,21 +29,24 @@ class Timing:
     """From which step on parameters are trained; called as timing(name) -> step, None for never.
 
     Attributes:
-      still: patterns of parameters that are never trained.
-      starts: (step, pattern) pairs; the first whose pattern is found counts, and parameters of none are trained from
-        step 0 on. `still` goes before them.
+      frozen: patterns of parameters that are never trained.
+      unfreeze_at: (step, pattern) pairs; the first whose pattern is found counts, and parameters of none are trained
+        from step 0 on. `frozen` goes before them.
     """
 
-    still: tuple[str, ...] = ()
-    starts: tuple[tuple[int, str], ...] = ()
+    frozen: tuple[str, ...] = ()
+    unfreeze_at: tuple[tuple[int, str], ...] = ()
 
-    def __call__(self, name):
-        if any(re.search(pattern, name) for pattern in self.still):
+    def __call__(self, name: str) -> int | None:
+        if any(re.search(pattern, name) for pattern in self.frozen):
             return None
-        return next((step for step, pattern in self.starts if re.search(pattern, name)), 0)
+        return next((step for step, pattern in self.unfreeze_at if re.search(pattern, name)), 0)
 
 
-def find(entries, parts, what):
+Parts = Callable[[], dict[str, str]]  # -> parameter name -> part (`models.stages.parts`)
+
+
+def find(entries: Iterable[str], parts: Parts, what: str) -> list[Named]:
     """Parts of the model, or patterns on the names of parameters, as `Named` tuples.
 
     Args:
@@ -74,7 +78,7 @@ def _named(entry, parts, what):
     return Named(entry, entry)
 
 
-def read(freeze, unfreeze, parts, steps, total):
+def read(freeze: Sequence[str], unfreeze: Sequence[str], parts: Parts, steps: Callable[..., int], total: int) -> Timing:
     """The Timing of config.optim.freeze and config.optim.unfreeze.
 
     Args:
@@ -89,10 +93,10 @@ def read(freeze, unfreeze, parts, steps, total):
       UserError: for what names nothing, starts after the end of the run, or never starts since it is frozen.
     """
     what = "config.optim.unfreeze"
-    still = tuple(named.pattern for named in find(freeze, parts, "config.optim.freeze"))
-    if freeze and all(Timing(still)(name) is None for name in parts()):
+    frozen = tuple(named.pattern for named in find(freeze, parts, "config.optim.freeze"))
+    if freeze and all(Timing(frozen)(name) is None for name in parts()):
         raise UserError(f"config.optim.freeze={freeze!r} leaves nothing to train; leave something out, such as 'head'.")
-    starts = []
+    unfreeze_at = []
     for text in (part for texts in unfreeze for part in NEXT.split(str(texts))):
         moment, colon, entry = text.partition(":")
         if not colon or not entry.strip():
@@ -103,38 +107,42 @@ def read(freeze, unfreeze, parts, steps, total):
             raise UserError(
                 f"{what}: {text!r} is step {step} of a run of {total}; make it earlier, or freeze the part."
             )
-        found = [name for name in parts() if re.search(named.pattern, name)]
-        if found and all(Timing(still)(name) is None for name in found):
+        names = [name for name in parts() if re.search(named.pattern, name)]
+        if names and all(Timing(frozen)(name) is None for name in names):
             raise UserError(f"{what}: {text!r} is frozen for good by config.optim.freeze; remove it from one of them.")
-        starts.append((step, named.pattern))
-    return Timing(still, tuple(starts))
+        unfreeze_at.append((step, named.pattern))
+    return Timing(frozen, tuple(unfreeze_at))
 
 
-def multipliers(pairs, parts, timing, what="config.optim.multipliers"):
+def multipliers(
+    pairs: Iterable[Any], parts: Parts, timing: Timing, what: str = "config.optim.multipliers"
+) -> list[tuple[str, float]]:
     """(entry, factor) pairs as (pattern, factor) pairs, for `optim.by_name`; entries as of `find`.
 
     Raises:
       UserError: for a pair that is none, or an entry that names nothing that is trained.
     """
-    made = []
+    factors = []
     for pair in pairs:
         if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not isinstance(pair[1], (int, float)):
             raise UserError(f"{what}: {pair!r} must be a pair; write (('head', 10.0),) for one.")
         (named,) = find(pair[:1], parts, what)
         if not any(re.search(named.pattern, name) and timing(name) is not None for name in parts()):
             raise UserError(f"{what}: {pair[0]!r} names nothing that is trained; remove it.")
-        made.append((named.pattern, float(pair[1])))
-    return made
+        factors.append((named.pattern, float(pair[1])))
+    return factors
 
 
 class GradualState(NamedTuple):
     """State of the inner optimiser, and the number of updates done (int32)."""
 
     inner: optax.OptState
-    count: jax.Array
+    count: Any
 
 
-def gradual(tx, timing):
+def gradual(
+    tx: optax.GradientTransformation, timing: Callable[[str], int | None]
+) -> optax.GradientTransformationExtraArgs:
     """The optimiser, with no update for a parameter before its time (Howard and Ruder, ULMFiT, section 3.3).
 
     The state of a waiting parameter exists from the start and follows its gradients, so that the second moments of the
@@ -153,9 +161,9 @@ def gradual(tx, timing):
 
     def update(updates, state, params=None, **extra):
         updates, new = inner.update(updates, state.inner, params, **extra)
-        starts = [timing(name) for name in pytree.flatten_names(updates)]
+        unfreeze_at = [timing(name) for name in pytree.flatten_names(updates)]
         leaves, structure = jax.tree.flatten(updates)
-        kept = [u if not s else jnp.where(state.count >= s, u, 0) for u, s in zip(leaves, starts, strict=True)]
+        kept = [u if not s else jnp.where(state.count >= s, u, 0) for u, s in zip(leaves, unfreeze_at, strict=True)]
         return jax.tree.unflatten(structure, kept), GradualState(new, state.count + 1)
 
     return optax.GradientTransformationExtraArgs(init, update)

@@ -4,13 +4,14 @@ import inspect
 import re
 import traceback
 import types
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from jaxcls import call_strings
-from jaxcls.defaults import default_config, flatten, unknown_key
+from jaxcls.defaults import current_key, default_config, flatten, unknown_key
 from jaxcls.errors import UserError, did_you_mean
 from jaxcls.settings import shipped
 
@@ -18,7 +19,7 @@ EXAMPLES = {"get_config": "configs/lenet5_digits.py", "get_ladder": "configs/lad
 BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
-def load(name):
+def load(name: str) -> ConfigDict:
     """The config of a file: `configs/x.py`, or `configs/x.py:arg` for `get_config("arg")`.
 
     Raises:
@@ -31,7 +32,7 @@ def load(name):
     return config
 
 
-def call(name, function, flag="--config="):
+def call(name: str, function: str, flag: str = "--config=") -> Any:
     """What a function of a file of Python returns: `x.py`, or `x.py:arg` for `function("arg")`.
 
     Args:
@@ -69,7 +70,7 @@ def call(name, function, flag="--config="):
         raise UserError(_mistake(path, error)) from error
 
 
-def override(config, settings):
+def override(config: ConfigDict, settings: Iterable[tuple[str, str]]) -> None:
     """Sets keys in place.
 
     Args:
@@ -80,9 +81,10 @@ def override(config, settings):
     Raises:
       UserError: for keys that do not exist and texts that are no value of the key; a line for each.
     """
-    default, problems, given = default_config().to_dict(), [], {}
+    default, problems = default_config().to_dict(), []
+    given: dict[str, list[str]] = {}
     for path, text in settings:
-        given.setdefault(path, []).append(text)
+        given.setdefault(current_key(path), []).append(text)
     for path, texts in given.items():
         try:
             _set(config, path, _convert(path, texts, default))
@@ -159,7 +161,7 @@ def _reason(error):
     """ml_collections' reasons are long and of several lines; the others are kept as they are, with their type."""
     text = str(error)
     if match := re.search(r'Did you mean "(\w+)" instead of "(\w+)"', text):
-        return f"there is no key {match[2]!r}; did you mean {match[1]!r}?"
+        return f"there is no key {match[2]!r}{did_you_mean(match[2], [match[1]])}"
     if match := re.search(r'Key "(\w+)" does not exist', text):
         return unknown_key(match[1])
     if match := re.search(r"field '(\w+)'.*original type <class '(\w+)'>.*to type <class '(?:\w+\.)*(\w+)'>", text):

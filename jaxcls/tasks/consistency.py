@@ -1,11 +1,14 @@
 """AugMix's consistency loss: the predictions for three views of a picture are made alike."""
 
 import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
 
 from jaxcls import losses, metrics
-from jaxcls.state import Aux
+from jaxcls.state import Aux, TrainState
 from jaxcls.tasks.base import Wrapper
-from jaxcls.tasks.supervised import example_weights
+from jaxcls.tasks.supervised import Supervised, example_weights
+from jaxcls.types import Batch, PyTree
 
 
 class Consistency(Wrapper):
@@ -20,11 +23,13 @@ class Consistency(Wrapper):
       weight: 12 in the paper.
     """
 
-    def __init__(self, inner, weight):
+    inner: Supervised
+
+    def __init__(self, inner: Supervised, weight: float):
         super().__init__(inner)
         self.weight = weight
 
-    def loss(self, params, state, batch, rng):
+    def loss(self, params: PyTree, state: TrainState, batch: Batch, rng: Array) -> tuple[Float[Array, ""], Aux]:
         """Summed loss of a batch whose further views are in `batch["views"]`, float [n, k, h, w, c] (augment.device).
 
         Metrics: accuracy of the clean pictures, and the divergence as "consistency".
@@ -36,12 +41,14 @@ class Consistency(Wrapper):
         (logits, out), model_state = self.inner.forward(params, state, {**batch, "image": images}, rng)
         views = jnp.moveaxis(logits.reshape(n, k, -1), 1, 0)
         clean = {"aux_logits": [auxiliary[::k] for auxiliary in out.get("aux_logits", ())]}
-        own, by_label = self.inner.example_loss(views[0], clean, batch["label"])
-        apart = losses.jensen_shannon(*views)
+        loss, label_weight = self.inner.example_loss(views[0], clean, batch["label"])
+        divergence = losses.jensen_shannon(*views)
         mask, weight = example_weights(batch)
-        count, both = jnp.sum(weight * by_label), weight * by_label
-        found = {
+        full_weight = weight * label_weight
+        count = jnp.sum(full_weight)
+        figures = {
             "accuracy": (jnp.sum(mask * metrics.correct(views[0], batch["label"])), jnp.sum(mask)),
-            "consistency": (jnp.sum(both * apart), count),
+            "consistency": (jnp.sum(full_weight * divergence), count),
         }
-        return jnp.sum(weight * own + self.weight * both * apart), Aux(model_state, count, found)
+        total = jnp.sum(weight * loss + self.weight * full_weight * divergence)
+        return total, Aux(model_state, count, figures)

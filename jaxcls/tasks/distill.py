@@ -1,16 +1,23 @@
 """Distillation: a student learns from the labels and from a frozen teacher that sees the same augmented pictures."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
+from jaxtyping import Float
 
 from jaxcls import losses, metrics
 from jaxcls.errors import UserError
-from jaxcls.state import Aux
-from jaxcls.tasks.base import Task, Wrapper
-from jaxcls.tasks.supervised import example_weights
+from jaxcls.state import Aux, TrainState
+from jaxcls.tasks.base import Wrapper
+from jaxcls.tasks.supervised import Supervised, example_weights
+from jaxcls.types import Batch, PyTree
 
 HINTS = "hints"  # the key of the projections beside the student's own parameters
+Normalization = tuple[Sequence[float], Sequence[float]]  # (mean, std) of pictures on the scale of [0, 1]
 
 
 class Distill(Wrapper):
@@ -25,14 +32,13 @@ class Distill(Wrapper):
     teacher's outputs with the other; its prediction is the mean of both. The loss of an example that class weights
     apply to has them on both parts.
 
-    The teacher lies in `state.extra["teacher"]`, in inference mode, gets no gradient and is not saved. `init` does not
-    make it: whoever starts a run puts it in (`Run.complete`), so it enters compiled functions as an argument.
-    Evaluation needs the student alone.
+    The teacher lies in `state.extra["teacher"]`, in inference mode, gets no gradient and is not saved. Not `init` but
+    `Run.complete` puts it there, so it enters compiled functions as an argument. Evaluation needs the student alone.
 
     Args:
       inner: a Supervised.
-      teacher: () -> an object with `model` (Linen) and `normalize`, (mean, std) of its pictures or None for those of
-        the student. Called when the loss is traced, so that predicting needs no teacher.
+      teacher: () -> an object with `model` and `normalize` (networks.Network). Called when the loss is traced, so that
+        predicting needs no teacher.
       mode: "soft" or "hard".
       alpha, temperature: of soft.
       hints: (layer of the student, layer of the teacher) pairs, of the names in the models' `out`. The mean square
@@ -45,19 +51,30 @@ class Distill(Wrapper):
         its variables; `batch["index"]` finds them.
     """
 
+    inner: Supervised
+
     def __init__(
-        self, inner, teacher, *, mode="soft", alpha=0.7, temperature=4.0, hints=(), hint_weight=1.0,
-        normalize=((0.0,), (1.0,)), cache=False,
-    ):  # fmt: skip
+        self,
+        inner: Supervised,
+        teacher: Callable[[], Any],
+        *,
+        mode: str = "soft",
+        alpha: float = 0.7,
+        temperature: float = 4.0,
+        hints: Sequence[tuple[str, str]] = (),
+        hint_weight: float = 1.0,
+        normalize: Normalization = ((0.0,), (1.0,)),
+        cache: bool = False,
+    ):
         super().__init__(inner)
         self.transient = (*inner.transient, "teacher")
         self.teacher, self.cache, self.normalize = teacher, cache, normalize
         self.mode, self.alpha, self.temperature = mode, alpha, temperature
         self.hints, self.hint_weight = tuple(hints), hint_weight
 
-    def init(self, rng, batch, **given):
+    def init(self, rng: Array, batch: Batch, weights: PyTree = None) -> tuple[PyTree, PyTree, dict[str, PyTree]]:
         """The inner task's, with the projections of the hints among the parameters, under "hints"."""
-        params, model_state, extra = self.inner.init(rng, batch, **given)
+        params, model_state, extra = self.inner.init(rng, batch, weights)
         if self.hints:
             sizes = hint_channels(self.inner.model, self.teacher().model, self.hints, batch["image"].shape[1:])
             init = jax.nn.initializers.lecun_normal()
@@ -66,39 +83,42 @@ class Distill(Wrapper):
             params = {**params, HINTS: {name: {"kernel": init(key, size)} for (name, size), key in pairs}}
         return params, model_state, extra
 
-    def loss(self, params, state, batch, rng):
+    def loss(self, params: PyTree, state: TrainState, batch: Batch, rng: Array) -> tuple[Float[Array, ""], Aux]:
         """Summed loss; metrics: those of the inner task, the summands "distillation" and "hints", and the teacher's
         accuracy on these pictures."""
         student, projections = without_hints(params), params.get(HINTS, {})
         (logits, out), model_state = self.inner.forward(student, state, batch, rng)
-        taught, features = self._teach(state.extra["teacher"], batch)
-        own, by_label = self.inner.example_loss(out.get("class_logits", logits), out, batch["label"])
+        teacher_logits, features = self._teacher_outputs(state.extra["teacher"], batch)
+        loss, label_weight = self.inner.example_loss(out.get("class_logits", logits), out, batch["label"])
         mask, weight = example_weights(batch)
-        answer, weight_of_class = out.get("distillation_logits", logits), jnp.broadcast_to(by_label, mask.shape)
+        label_weight = jnp.broadcast_to(label_weight, mask.shape)
+        student_logits = out.get("distillation_logits", logits)
         if self.mode == "soft":
-            share, learned = self.alpha, losses.distillation(answer, taught, self.temperature)
+            share = self.alpha
+            distillation = losses.distillation(student_logits, teacher_logits, self.temperature)
         else:
-            share, learned = 0.5, losses.cross_entropy(answer, jnp.argmax(taught, axis=-1))
-        loss = (1 - share) * own + share * weight_of_class * learned
-        count, both = jnp.sum(weight * weight_of_class), weight * weight_of_class
-        found = {
+            share, distillation = 0.5, losses.cross_entropy(student_logits, jnp.argmax(teacher_logits, axis=-1))
+        loss = (1 - share) * loss + share * label_weight * distillation
+        full_weight = weight * label_weight
+        count = jnp.sum(full_weight)
+        figures = {
             "accuracy": (jnp.sum(mask * metrics.correct(logits, batch["label"])), jnp.sum(mask)),
-            "teacher_accuracy": (jnp.sum(mask * metrics.correct(taught, batch["label"])), jnp.sum(mask)),
-            "distillation": (jnp.sum(both * learned), count),
+            "teacher_accuracy": (jnp.sum(mask * metrics.correct(teacher_logits, batch["label"])), jnp.sum(mask)),
+            "distillation": (jnp.sum(full_weight * distillation), count),
         }
         if self.hints:
-            apart = sum(
+            distance = sum(
                 mean_square(out[ours], features[theirs], projections[ours]["kernel"]) for ours, theirs in self.hints
             )
-            loss += self.hint_weight * weight_of_class * apart
-            found["hints"] = (jnp.sum(both * apart), count)
-        return jnp.sum(weight * loss), Aux(model_state, count, found)
+            loss += self.hint_weight * label_weight * distance
+            figures["hints"] = (jnp.sum(full_weight * distance), count)
+        return jnp.sum(weight * loss), Aux(model_state, count, figures)
 
-    def predict(self, state, batch):
+    def predict(self, state: TrainState, batch: Batch) -> dict[str, Array]:
         """The student's prediction."""
         return self.inner.predict(state.replace(params=without_hints(state.params)), batch)
 
-    def _teach(self, held, batch):
+    def _teacher_outputs(self, held, batch):
         """(logits, out) of the teacher for a batch, constants to differentiation."""
         if self.cache:
             if batch["label"].ndim == 2:
@@ -109,39 +129,26 @@ class Distill(Wrapper):
         return jax.lax.stop_gradient(teacher.model.apply(jax.lax.stop_gradient(held), image, train=False))
 
 
-class Teaching(Task):
-    """Predicts with a teacher alone; in place of a state there are its variables. See Distill for the arguments."""
-
-    def __init__(self, teacher, normalize):
-        self.teacher, self.normalize = teacher, normalize
-
-    def predict(self, state, batch):
-        """`{"logits"}` of the teacher."""
-        image = renormalize(batch["image"], self.normalize, self.teacher.normalize)
-        return {"logits": self.teacher.model.apply(state, image, train=False)[0]}
-
-
-def without_hints(params):
+def without_hints(params: PyTree) -> PyTree:
     """The parameters of the model itself."""
     return {name: value for name, value in params.items() if name != HINTS}
 
 
-def renormalize(image, ours, theirs):
+def renormalize(
+    image: Float[Array, "*n h w c"], ours: Normalization, theirs: Normalization | None
+) -> Float[Array, "*n h w c"]:
     """Pictures normalised by one (mean, std) as another one has them; unchanged where the other is None or equal."""
     if theirs is None or all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True)):
         return image
-    (mean, std), (their_mean, their_std) = (map(np.float32, pair) for pair in (ours, theirs))
+    mean, std, their_mean, their_std = (np.asarray(values, np.float32) for values in (*ours, *theirs))
     return (image * std + (mean - their_mean)) / their_std
 
 
-def mean_square(ours, theirs, kernel):
-    """Mean square between a student's features after a projection and a teacher's: float32 [n].
-
-    Args:
-      ours: [n, ..., c], a map, tokens or a vector.
-      theirs: [n, ..., d], of the same kind; maps may have another height and width.
-      kernel: [c, d].
-    """
+def mean_square(
+    ours: Float[Array, "n *places c"], theirs: Float[Array, "n *others d"], kernel: Float[Array, "c d"]
+) -> Float[Array, " n"]:
+    """Mean square between a student's features (a map, tokens or a vector) after a projection and a teacher's, which
+    are of the same kind; maps may have another height and width."""
     ours = ours.astype(jnp.float32) @ kernel
     theirs = theirs.astype(jnp.float32)
     if theirs.shape != ours.shape:
@@ -149,7 +156,9 @@ def mean_square(ours, theirs, kernel):
     return jnp.mean((ours - theirs) ** 2, axis=range(1, ours.ndim))
 
 
-def hint_channels(student, teacher, hints, picture):
+def hint_channels(
+    student: Any, teacher: Any, hints: Sequence[tuple[str, str]], picture: tuple[int, ...]
+) -> dict[str, tuple[int, int]]:
     """Layer of the student -> (its channels, those of the teacher's layer); nothing is computed.
 
     Args:
@@ -164,15 +173,15 @@ def hint_channels(student, teacher, hints, picture):
     def features(model):
         image = jax.ShapeDtypeStruct((2, *picture), jnp.float32)
         init = lambda key, x: model.init_with_output(key, x, train=False)[0][1]  # noqa: E731
-        found = jax.eval_shape(init, jax.random.key(0), image)
-        return {name: x.shape for name, x in found.items() if hasattr(x, "shape")}
+        out = jax.eval_shape(init, jax.random.key(0), image)
+        return {name: x.shape for name, x in out.items() if hasattr(x, "shape")}
 
-    sizes, found = {}, (features(student), features(teacher))
+    sizes, shapes = {}, (features(student), features(teacher))
     for pair in hints:
-        for whose, name, known in zip(("student", "teacher"), pair, found, strict=True):
+        for whose, name, known in zip(("student", "teacher"), pair, shapes, strict=True):
             if name not in known:
                 raise UserError(f"config.distill.hints: the {whose} has no {name!r}; it has {', '.join(known)}")
-        ours, theirs = found[0][pair[0]], found[1][pair[1]]
+        ours, theirs = shapes[0][pair[0]], shapes[1][pair[1]]
         if len(ours) != len(theirs) or (len(ours) == 3 and ours[1] != theirs[1]):
             raise UserError(
                 f"config.distill.hints: {pair[0]} of the student {ours[1:]} can't be compared with {pair[1]} of the "

@@ -2,13 +2,17 @@
 
 import functools
 import math
+from collections.abc import Callable, Mapping
 
 import jax
-import jax.numpy as jnp
-from flax import linen as nn
+from jax import Array
+from jaxtyping import Float
 
 from jaxcls import pytree
-from jaxcls.tasks.base import Wrapper
+from jaxcls.models import batch_norm
+from jaxcls.state import Aux, TrainState
+from jaxcls.tasks.base import Task, Wrapper
+from jaxcls.types import Batch, PyTree
 
 
 class Frozen(Wrapper):
@@ -24,63 +28,33 @@ class Frozen(Wrapper):
       timing: name of a parameter -> the first step that trains it (0: from the start), None for never.
     """
 
-    def __init__(self, inner, timing):
+    def __init__(self, inner: Task, timing: Callable[[str], int | None]):
         super().__init__(inner)
         self.timing = timing
 
-    def loss(self, params, state, batch, rng):
+    def loss(self, params: PyTree, state: TrainState, batch: Batch, rng: Array) -> tuple[Float[Array, ""], Aux]:
         """The inner task's."""
-        starts = {name: self.timing(name) for name in pytree.flatten_names(params)}
+        unfreeze_at = {name: self.timing(name) for name in pytree.flatten_names(params)}
         leaves, structure = jax.tree.flatten(params)
         held = [
-            jax.lax.stop_gradient(x) if start is None else x for x, start in zip(leaves, starts.values(), strict=True)
+            jax.lax.stop_gradient(leaf) if step is None else leaf
+            for leaf, step in zip(leaves, unfreeze_at.values(), strict=True)
         ]
-        hold = functools.partial(_hold_batch_norm, starts=starts, step=state.step)
-        with nn.intercept_methods(hold):
+        first_step = functools.partial(norm_unfreezes_at, unfreeze_at=unfreeze_at)
+        with batch_norm.held(first_step, state.step):
             return self.inner.loss(jax.tree.unflatten(structure, held), state, batch, rng)
 
 
-def norm_start(path, starts):
+def norm_unfreezes_at(path: tuple[str, ...], unfreeze_at: Mapping[str, int | None]) -> float:
     """The first step in which the statistics of a BatchNorm move; infinite for never.
 
     Args:
-      path: of the module, as a tuple.
-      starts: parameter name -> first step, None for never.
+      path: of the module.
+      unfreeze_at: parameter name -> first step, None for never.
     """
     for length in range(len(path), 0, -1):
         below = "/".join(path[:length]) + "/"
-        found = [math.inf if start is None else start for name, start in starts.items() if name.startswith(below)]
-        if found:
-            return min(found)
+        steps = [math.inf if step is None else step for name, step in unfreeze_at.items() if name.startswith(below)]
+        if steps:
+            return min(steps)
     return 0
-
-
-def _hold_batch_norm(call, args, kwargs, context, *, starts, step):
-    """Interceptor of Flax for calls of modules: BatchNorm in inference mode until its first step."""
-    module = context.module
-    if not isinstance(module, nn.BatchNorm) or context.method_name != "__call__":
-        return call(*args, **kwargs)
-    start = norm_start(module.path, starts)
-    if not start or module.use_running_average or kwargs.get("use_running_average"):
-        return call(*args, **kwargs)
-    held = _in_inference(module, call, args, kwargs)
-    if start == math.inf:
-        return held
-    object.__setattr__(module, "scope", module.scope.rewound())  # a second call of the same layer, same parameters
-    names = ("mean", "var")
-    before = {name: module.get_variable("batch_stats", name) for name in names}
-    trained = call(*args, **kwargs)
-    for name in names:
-        after = module.get_variable("batch_stats", name)
-        module.put_variable("batch_stats", name, jnp.where(step >= start, after, before[name]))
-    return jnp.where(step >= start, trained, held)
-
-
-def _in_inference(module, call, args, kwargs):
-    """The call with the running statistics, whether the module or the call says which to use."""
-    own = module.use_running_average
-    object.__setattr__(module, "use_running_average", None)  # a bound module is frozen; Flax refuses to be told twice
-    try:
-        return call(*args, **{**kwargs, "use_running_average": True})
-    finally:
-        object.__setattr__(module, "use_running_average", own)

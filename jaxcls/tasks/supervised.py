@@ -1,11 +1,18 @@
 """Ordinary classification: a model, a loss of single examples, weights and masks."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float
 
 from jaxcls import losses, metrics
 from jaxcls.models import pretrained
-from jaxcls.state import Aux
+from jaxcls.state import Aux, TrainState
 from jaxcls.tasks.base import Task
+from jaxcls.types import Batch, PyTree
 
 
 class Supervised(Task):
@@ -16,37 +23,45 @@ class Supervised(Task):
       loss: (logits, target, label_smoothing=) -> [n], one of `losses`.
       label_smoothing: of the loss.
       aux_weight: of the same loss of every auxiliary classifier, whose logits are in the model's `out["aux_logits"]`.
-      class_weight: float [classes], or None for equal ones. Each class's term of the cross entropy is multiplied by its
+      class_weight: [classes], or None for equal ones. Each class's term of the cross entropy is multiplied by its
         weight, those of smoothed and mixed labels too, and the sum is divided by the summed weights of the labels:
         PyTorch's weighted `CrossEntropyLoss`, which for soft labels divides by their number instead. Only for losses
         that are linear in the target.
     """
 
     def __init__(
-        self, model, *, loss=losses.cross_entropy, label_smoothing=0.0, aux_weight=0.0, class_weight=None
-    ):  # fmt: skip
+        self,
+        model: Any,
+        *,
+        loss: Callable[..., Float[Array, " n"]] = losses.cross_entropy,
+        label_smoothing: float = 0.0,
+        aux_weight: float = 0.0,
+        class_weight: Float[np.ndarray, " classes"] | None = None,
+    ):
         self.model = model
         self.loss_of = loss
         self.label_smoothing = label_smoothing
         self.aux_weight = aux_weight
         self.class_weight = class_weight
 
-    def init(self, rng, batch, weights=None):
+    def init(self, rng: Array, batch: Batch, weights: PyTree = None) -> tuple[PyTree, PyTree, dict[str, PyTree]]:
         """Parameters and model state, fresh but for the given weights; no extra."""
         variables = dict(self.model.init(rng, batch["image"], train=False))
         if weights is not None:
             variables = pretrained.merge(variables, weights)
         return variables.pop("params"), variables, {}
 
-    def loss(self, params, state, batch, rng):
+    def loss(self, params: PyTree, state: TrainState, batch: Batch, rng: Array) -> tuple[Float[Array, ""], Aux]:
         """Summed weighted loss; metrics: accuracy (unweighted, over the unmasked examples)."""
         (logits, out), model_state = self.forward(params, state, batch, rng)
-        loss, own = self.example_loss(logits, out, batch["label"])
+        loss, label_weight = self.example_loss(logits, out, batch["label"])
         mask, weight = example_weights(batch)
         hits = (jnp.sum(mask * metrics.correct(logits, batch["label"])), jnp.sum(mask))
-        return jnp.sum(weight * loss), Aux(model_state, jnp.sum(weight * own), {"accuracy": hits})
+        return jnp.sum(weight * loss), Aux(model_state, jnp.sum(weight * label_weight), {"accuracy": hits})
 
-    def forward(self, params, state, batch, rng):
+    def forward(
+        self, params: PyTree, state: TrainState, batch: Batch, rng: Array
+    ) -> tuple[tuple[Float[Array, "n classes"], dict[str, Any]], PyTree]:
         """((logits, out), model state) of the model in training mode."""
         return self.model.apply(
             {"params": params, **state.model_state},
@@ -56,13 +71,18 @@ class Supervised(Task):
             rngs={"dropout": rng},
         )
 
-    def example_loss(self, logits, out, label):
-        """(loss [n], what each example counts by its label: 1, or [n] with class weights)."""
-        target, smoothing, own = self._target(label, logits.shape[-1])
+    def example_loss(
+        self, logits: Float[Array, "n classes"], out: dict[str, Any], label: Array
+    ) -> tuple[Float[Array, " n"], Float[Array, " n"] | float]:
+        """(loss, what each example counts by its label: 1, or one weight each where classes have weights).
+
+        `label`: int [n], or float [n, classes].
+        """
+        target, smoothing, label_weight = self._target(label, logits.shape[-1])
         loss = self.loss_of(logits, target, label_smoothing=smoothing)
         for auxiliary in out.get("aux_logits", ()):
             loss += self.aux_weight * self.loss_of(auxiliary, target, label_smoothing=smoothing)
-        return loss, own
+        return loss, label_weight
 
     def _target(self, label, classes):
         """(target and smoothing for the loss, weight of each example by its label)."""
@@ -72,13 +92,13 @@ class Supervised(Task):
         target = losses.targets(label, classes, label_smoothing=self.label_smoothing) * self.class_weight
         return target, 0.0, losses.targets(label, classes) @ self.class_weight
 
-    def predict(self, state, batch):
+    def predict(self, state: TrainState, batch: Batch) -> dict[str, Array]:
         """`{"logits"}` with BatchNorm and dropout in inference mode."""
         logits, _ = self.model.apply({"params": state.params, **state.model_state}, batch["image"], train=False)
         return {"logits": logits}
 
 
-def example_weights(batch):
-    """(mask, mask * weight), float32 [n]; 1 where a batch has none."""
+def example_weights(batch: Batch) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
+    """(mask, mask * weight), float32; 1 where a batch has none."""
     mask = batch.get("mask", jnp.ones(batch["image"].shape[0]))
     return mask, mask * batch.get("weight", 1.0)

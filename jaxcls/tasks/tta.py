@@ -4,19 +4,24 @@ A setting such as `("shift(1)", "flip")` lists transforms in the order in which 
 pictures of one, and the views are all combinations: 3 x 2 here, with the products of their weights.
 """
 
-import ast
-import difflib
 import itertools
 import math
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
+from jaxtyping import Float
 
+from jaxcls import call_strings
 from jaxcls.errors import UserError
-from jaxcls.tasks.base import Wrapper
+from jaxcls.state import TrainState
+from jaxcls.tasks.base import Task, Wrapper
+from jaxcls.types import Batch, PyTree
 
 MEANS = ("logits", "probabilities")
+Alternatives = list[tuple[int, Callable[[Array], Array]]]  # (weight, pictures -> pictures)
 PART = 7 / 8  # of the sides of a picture that a crop covers: 224 of 256 pixels
 
 
@@ -37,27 +42,26 @@ class Tta(Wrapper):
       UserError: for a setting that cannot be read.
     """
 
-    def __init__(self, inner, specs, mean="logits"):
+    def __init__(self, inner: Task, specs: Sequence[str], mean: str = "logits"):
         super().__init__(inner)
         if mean not in MEANS:
             raise UserError(f"config.eval.tta_mean is {mean!r}; it can be {' or '.join(MEANS)}.")
         self.mean = mean
         self.weights, self.cut = views(specs)
 
-    def init(self, rng, batch, **weights):
+    def init(self, rng: Array, batch: Batch, weights: PyTree = None) -> tuple[PyTree, PyTree, dict[str, PyTree]]:
         """The inner task's, on the first view: crops may be smaller than the pictures."""
         first = jax.eval_shape(self.cut, batch["image"]).shape[1:]
-        return self.inner.init(rng, {**batch, "image": jnp.zeros(first, batch["image"].dtype)}, **weights)
+        return self.inner.init(rng, {**batch, "image": jnp.zeros(first, batch["image"].dtype)}, weights)
 
-    def predict(self, state, batch):
+    def predict(self, state: TrainState, batch: Batch) -> dict[str, Array]:
         """The inner task's, with the mean of the logits; whatever else it predicts is that of the first view.
 
         Raises:
           UserError: where the inner task predicts no logits.
         """
-        out = jax.lax.map(
-            lambda image: self.inner.predict(state, {**batch, "image": image}), self.cut(batch["image"])
-        )  # fmt: skip
+        views = self.cut(batch["image"])
+        out = jax.lax.map(lambda image: self.inner.predict(state, {**batch, "image": image}), views)
         if "logits" not in out:
             raise UserError("config.eval.tta has no effect: this task predicts no classes; remove it.")
         logits, weights = out["logits"], jnp.asarray(self.weights)[:, None, None]
@@ -68,8 +72,10 @@ class Tta(Wrapper):
         return {**{name: value[0] for name, value in out.items()}, "logits": mean}
 
 
-def views(specs):
-    """(weights float32 [k] that add up to 1, images [n, h, w, c] -> [k, n, h', w', c]) of a setting.
+def views(
+    specs: Sequence[str],
+) -> tuple[Float[np.ndarray, " k"], Callable[[Float[Array, "n h w c"]], Float[Array, "k n h2 w2 c"]]]:
+    """(weights that add up to 1, pictures -> their views) of a setting.
 
     Raises:
       UserError: for a setting that cannot be read.
@@ -80,28 +86,28 @@ def views(specs):
         chains.append([make for _, make in combination])
 
     def cut(images):
-        made = []
+        cut_views = []
         for chain in chains:
             view = images
             for make in chain:
                 view = make(view)
-            made.append(view)
-        return jnp.stack(made)
+            cut_views.append(view)
+        return jnp.stack(cut_views)
 
     return np.array(weights, np.float32) / np.float32(sum(weights)), cut
 
 
-def flip():
+def flip() -> Alternatives:
     """The picture and its mirror image, left and right."""
     return [(1, _same), (1, lambda x: x[:, :, ::-1])]
 
 
-def vflip():
+def vflip() -> Alternatives:
     """The picture and the picture upside down, mirrored."""
     return [(1, _same), (1, lambda x: x[:, ::-1])]
 
 
-def turns():
+def turns() -> Alternatives:
     """The four quarter turns of a square picture."""
 
     def turned(k):
@@ -115,7 +121,7 @@ def turns():
     return [(1, turned(k)) for k in range(4)]
 
 
-def shift(pixels=1):
+def shift(pixels: int = 1) -> Alternatives:
     """The picture, and moved by so many pixels up and left, and down and right; what is missing is mirrored.
 
     The picture counts half and the others a quarter (Jordan 2024, "94% on CIFAR-10 in 3.29 Seconds", section 3.5).
@@ -135,7 +141,7 @@ def shift(pixels=1):
     return [(2, _same), (1, moved(2 * pixels)), (1, moved(0))]
 
 
-def scales(*factors):
+def scales(*factors: float) -> Alternatives:
     """The picture, and enlarged by each factor about its centre, at the size it has: all count the same.
 
     What then lies outside is cut off, what is missing for a factor below 1 is mirrored. Resampled with an antialiased
@@ -147,7 +153,7 @@ def scales(*factors):
     return [(1, _same), *[(1, lambda x, factor=factor: _zoomed(x, factor)) for factor in factors]]
 
 
-def crops(n=5, size=0):
+def crops(n: int = 5, size: int = 0) -> Alternatives:
     """Five crops, of the corners and the centre, in place of the picture: all count the same.
 
     Args:
@@ -180,7 +186,7 @@ def crops(n=5, size=0):
 KINDS = {"flip": flip, "vflip": vflip, "turns": turns, "shift": shift, "scales": scales, "crops": crops}
 
 
-def suffix(used, own, mean="logits", own_mean="logits"):
+def suffix(used: Sequence[str], own: Sequence[str], mean: str = "logits", own_mean: str = "logits") -> str:
     """What the name of a file of predictions gets: "" for the run's own setting, "-tta" or "-plain" for another one.
 
     The mean is a part of the setting where there are views.
@@ -214,18 +220,6 @@ def _whole(what, value, least=1):
 def _alternatives(spec):
     """[(weight, images -> images)] of one entry such as "shift(1)"."""
     what = "config.eval.tta"
-    try:
-        node = ast.parse(str(spec).strip(), mode="eval").body
-        call = ast.Call(node, [], []) if isinstance(node, ast.Name) else node
-        name, args = call.func.id, [ast.literal_eval(a) for a in call.args]
-        options = {k.arg: ast.literal_eval(k.value) for k in call.keywords}
-    except (SyntaxError, ValueError, AttributeError, TypeError):
-        raise UserError(f"{what}: {spec!r} can't be read; write it like 'flip' or 'shift(1)'.") from None
-    if name not in KINDS:
-        near = difflib.get_close_matches(name, KINDS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(KINDS)}."
-        raise UserError(f"{what}: there is no {name!r}; {hint}")
-    try:
+    name, args, options = call_strings.parse(spec, KINDS, what=what, kind="view", like="'flip' or 'shift(1)'")
+    with call_strings.fitting(name, what):
         return KINDS[name](*args, **options)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{what}: the arguments of {name!r} don't fit: {error}") from error

@@ -1,9 +1,15 @@
 """Wrappers that any task can be put into: transforms of the batch, an average of the weights."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
 
-from jaxcls.tasks.base import Wrapper
+from jaxcls.state import Aux, TrainState
+from jaxcls.tasks.base import Task, Wrapper
+from jaxcls.types import Batch, PyTree
 
 
 class Transformed(Wrapper):
@@ -11,31 +17,39 @@ class Transformed(Wrapper):
 
     Args:
       inner: the task.
-      train: (keys [n], batch) -> batch for training. The key of an example is
+      train: (keys [n], batch) -> batch for training; None where nothing is trained. The key of an example is
         `fold_in(fold_in(key(seed), epoch), draw)`: it depends on no worker, device, process or restart.
       evaluate: batch -> batch for prediction and initialisation.
       seed: the run's seed.
     """
 
-    def __init__(self, inner, train, evaluate, *, seed):
+    def __init__(
+        self,
+        inner: Task,
+        train: Callable[[Array, Batch], Batch] | None,
+        evaluate: Callable[[Batch], Batch],
+        *,
+        seed: int,
+    ):
         super().__init__(inner)
         self.train = train
         self.evaluate = evaluate
         self.seed = seed
 
-    def init(self, rng, batch, **weights):
+    def init(self, rng: Array, batch: Batch, weights: PyTree = None) -> tuple[PyTree, PyTree, dict[str, PyTree]]:
         """The inner task's, on an evaluation batch."""
-        return self.inner.init(rng, self.evaluate(batch), **weights)
+        return self.inner.init(rng, self.evaluate(batch), weights)
 
-    def loss(self, params, state, batch, rng):
+    def loss(self, params: PyTree, state: TrainState, batch: Batch, rng: Array) -> tuple[Float[Array, ""], Aux]:
         """The inner task's, on a transformed batch."""
+        assert self.train is not None, "this task was made for predictions alone"
         return self.inner.loss(params, state, self.train(self.keys(batch), batch), rng)
 
-    def predict(self, state, batch):
+    def predict(self, state: TrainState, batch: Batch) -> dict[str, Array]:
         """The inner task's, on an evaluation batch."""
         return self.inner.predict(state, self.evaluate(batch))
 
-    def keys(self, batch):
+    def keys(self, batch: Batch) -> Array:
         """One key an example, [n]."""
         base = jax.random.key(self.seed)
 
@@ -53,17 +67,17 @@ class Ema(Wrapper):
     has it, so that the initial weights are soon forgotten. The average lies in `state.extra["ema"]`.
     """
 
-    def __init__(self, inner, decay):
+    def __init__(self, inner: Task, decay: float):
         super().__init__(inner)
         self.decay = decay
 
-    def init(self, rng, batch, **weights):
+    def init(self, rng: Array, batch: Batch, weights: PyTree = None) -> tuple[PyTree, PyTree, dict[str, PyTree]]:
         """The inner task's, with a copy as the first average (a copy: a buffer cannot be donated twice)."""
-        params, model_state, extra = self.inner.init(rng, batch, **weights)
+        params, model_state, extra = self.inner.init(rng, batch, weights)
         average = jax.tree.map(jnp.copy, {"params": params, "model_state": model_state})
         return params, model_state, {**extra, "ema": average}
 
-    def after_update(self, state, aux):
+    def after_update(self, state: TrainState, aux: Aux) -> TrainState:
         """Moves the average towards the new parameters."""
         state = self.inner.after_update(state, aux)
         decay = jnp.minimum(self.decay, (1.0 + state.step) / (10.0 + state.step))
@@ -75,13 +89,13 @@ class Ema(Wrapper):
         average = jax.tree.map(move, state.extra["ema"], now)
         return state.replace(extra={**state.extra, "ema": average})
 
-    def with_statistics(self, state, make):
+    def with_statistics(self, state: TrainState, make: Callable[[PyTree, PyTree], PyTree]) -> TrainState:
         """The inner task's, and for the average."""
         state = self.inner.with_statistics(state, make)
         average = dict(state.extra["ema"])
         average["model_state"] = make(average["params"], average["model_state"])
         return state.replace(extra={**state.extra, "ema": average})
 
-    def predict(self, state, batch):
+    def predict(self, state: TrainState, batch: Batch) -> dict[str, Array]:
         """The inner task's prediction with the averaged weights."""
         return self.inner.predict(state.replace(**state.extra["ema"]), batch)

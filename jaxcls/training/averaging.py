@@ -1,4 +1,4 @@
-"""Averages of trained weights: of the last checkpoints of a run, or of several runs (a soup).
+"""Averages of trained weights: of the last checkpoints of a run, or of several runs.
 
 Wortsman et al. 2022, "Model soups: averaging weights of multiple fine-tuned models improves accuracy without increasing
 inference time". BatchNorm's statistics belong to weights, and the mean of statistics is none of the mean of weights, so
@@ -26,7 +26,7 @@ PICTURES = 5000  # of which BatchNorm's statistics are taken, where there are so
 FILE = "soup.json"
 
 
-class Ingredient(NamedTuple):
+class Checkpoint(NamedTuple):
     """One checkpoint: the folder of its step, its metadata, and its shapes (name -> checkpoint_view.Tensor)."""
 
     folder: Path
@@ -53,7 +53,7 @@ def choose(paths, *, last=0, steps=()):
       steps: or these of its steps.
 
     Returns:
-      [Ingredient], verified, in the order given, the newest first with `last`.
+      [Checkpoint], verified, in the order given, the newest first with `last`.
 
     Raises:
       UserError: where there are fewer than two, one is damaged, or they do not fit together.
@@ -75,14 +75,14 @@ def choose(paths, *, last=0, steps=()):
         folders = [view.best_step(path) for path in paths]
     if len(folders) < 2:
         raise UserError("an average needs two checkpoints or more: give several runs, or --last N, or --steps A,B.")
-    found = []
+    members = []
     for folder in folders:
         if problems := view.verify(folder):
             raise UserError(f"{folder} is damaged ({problems[0]}); choose another step")
-        found.append(Ingredient(folder, view.read_meta(folder), _tensors(folder)))
-    for other in found[1:]:
-        _check(found[0], other)
-    return found
+        members.append(Checkpoint(folder, view.read_meta(folder), _tensors(folder)))
+    for other in members[1:]:
+        _check(members[0], other)
+    return members
 
 
 def _tensors(folder):
@@ -91,7 +91,7 @@ def _tensors(folder):
 
 def _check(first, other):
     """Raises UserError where two checkpoints are no weights of one architecture for the same classes."""
-    names = [ingredient.meta.get("model") for ingredient in (first, other)]
+    names = [checkpoint.meta.get("model") for checkpoint in (first, other)]
     what = f"{first.title} and {other.title} can't be averaged"
     if names[0] != names[1]:
         raise UserError(f"{what}: the models are {names[0]} and {names[1]}.")
@@ -106,9 +106,9 @@ def _check(first, other):
             raise UserError(f"{what}: {name} is {one} in the first and {two} in the second.")
 
 
-def same_pictures(ingredients):
+def same_pictures(checkpoints):
     """Whether all were trained on the same pictures: another seed holds out other ones, where a set has no splits."""
-    return len({each.meta["data"]["fingerprint"] for each in ingredients}) == 1
+    return len({each.meta["data"]["fingerprint"] for each in checkpoints}) == 1
 
 
 def mean(trees):
@@ -123,11 +123,11 @@ def mean(trees):
 
 
 class Averager:
-    """What makes states of checkpoints and judges them: the run of the first ingredient.
+    """What makes states of checkpoints and judges them: the run of the first checkpoint.
 
     Args:
       config: of that run.
-      ingredients: from `choose`.
+      checkpoints: from `choose`.
       pictures: how many BatchNorm's statistics are taken of.
       note: where lines go.
 
@@ -135,21 +135,21 @@ class Averager:
       UserError: for data that can't be opened.
     """
 
-    def __init__(self, config, ingredients, pictures=PICTURES, note=print):
-        self.job = build.build(config)
-        if self.job.sources["train"].fingerprint != ingredients[0].meta["data"]["fingerprint"]:
-            raise UserError(f"the training pictures of {config.data.name} have changed since {ingredients[0].title}.")
-        self.base, self.pictures, self.note = self.job.init_state(), pictures, note
+    def __init__(self, config, checkpoints, pictures=PICTURES, note=print):
+        self.run = build.build(config)
+        if self.run.sources["train"].fingerprint != checkpoints[0].meta["data"]["fingerprint"]:
+            raise UserError(f"the training pictures of {config.data.name} have changed since {checkpoints[0].title}.")
+        self.base, self.pictures, self.note = self.run.init_state(), pictures, note
         self.validation, self.feed = None, None
 
-    def arrays(self, ingredient):
+    def arrays(self, checkpoint):
         """Name -> array of what is averaged."""
-        return view.read_arrays(ingredient.folder, ingredient.tensors)
+        return view.read_arrays(checkpoint.folder, checkpoint.tensors)
 
-    def load(self, ingredient):
-        """The state of a checkpoint of the first ingredient's run, whole, as host arrays."""
-        checkpoints = Checkpoints(ingredient.workdir, transient=self.job.task.transient, read_only=True)
-        state, _ = checkpoints.restore(self.base, self.note, step=int(ingredient.folder.name))
+    def load(self, checkpoint):
+        """The state of a checkpoint of the first checkpoint's run, whole, as host arrays."""
+        store = Checkpoints(checkpoint.workdir, transient=self.run.task.transient, read_only=True)
+        state, _ = store.restore(self.base, self.note, step=int(checkpoint.folder.name))
         return state
 
     def average(self, state, trees):
@@ -157,21 +157,21 @@ class Averager:
         state = _with(state, mean(trees))
         if precise_bn.STATISTICS not in state.model_state:
             return state
-        job = self.job
-        step = int(state.step) // job.steps_per_epoch * job.steps_per_epoch  # in an epoch a picture comes once
-        self.feed = self.feed or job.train_feed()
-        batches = min(job.steps_per_epoch, math.ceil(self.pictures / job.config.batch_size))
+        run = self.run
+        step = int(state.step) // run.steps_per_epoch * run.steps_per_epoch  # in an epoch a picture comes once
+        self.feed = self.feed or run.train_feed()
+        batches = min(run.steps_per_epoch, math.ceil(self.pictures / run.config.batch_size))
         # a teacher has no part in the statistics, and may be gone
-        task = build.build_task(job.config, job.model, job.transforms) if job.distillation else job.task
-        refresh = precise_bn.refresher(task, job.parallel, batches, self.feed)
-        return jax.device_get(refresh(job.parallel.replicate(state), step))
+        task = build.build_task(run.config, run.model, run.transforms) if run.teacher else run.task
+        refresh = precise_bn.refresher(task, run.parallel, batches, self.feed)
+        return jax.device_get(refresh(run.parallel.replicate(state), step))
 
     def judge(self, state):
         """Figures on validation (metrics.of_logits); {} where there is no such split, or nothing to be right about."""
-        if "validation" not in self.job.sources:
+        if "validation" not in self.run.sources:
             return {}
-        self.validation = self.validation or self.job.eval_feed("validation")
-        figures, _ = evaluate.evaluate(self.validation, self.job.parallel.replicate(state))
+        self.validation = self.validation or self.run.eval_feed("validation")
+        figures, _ = evaluate.evaluate(self.validation, self.run.parallel.replicate(state))
         return figures if "accuracy" in figures else {}
 
     def close(self):
@@ -180,11 +180,11 @@ class Averager:
             self.feed.close()
 
 
-def uniform(averager, ingredients):
+def uniform(averager, checkpoints):
     """(state, report): the mean of all."""
-    state = averager.average(averager.load(ingredients[0]), [averager.arrays(each) for each in ingredients])
-    report = {"method": "uniform", "kept": [each.title for each in ingredients]}
-    if not same_pictures(ingredients):
+    state = averager.average(averager.load(checkpoints[0]), [averager.arrays(each) for each in checkpoints])
+    report = {"method": "uniform", "kept": [each.title for each in checkpoints]}
+    if not same_pictures(checkpoints):
         averager.note(
             "warning: these runs were trained on different pictures, so what one held out another has learnt: the "
             "average's figures on validation, and on a test split that is no part of the set, are too good"
@@ -194,7 +194,7 @@ def uniform(averager, ingredients):
     return state, report
 
 
-def greedy(averager, ingredients):
+def greedy(averager, checkpoints):
     """(state, report): in the order of config.eval.best on validation, each is kept unless the mean with it is worse.
 
     The first is the best one as it is, so the result is no worse than it on validation.
@@ -202,15 +202,15 @@ def greedy(averager, ingredients):
     Raises:
       UserError: where there are no figures of validation, or the runs have not the same pictures for it.
     """
-    if not same_pictures(ingredients):
+    if not same_pictures(checkpoints):
         raise UserError(
             "--greedy needs runs that held out the same pictures: these were trained on different ones; give all of "
             "them one config.seed, or use a set with a validation split of its own."
         )
-    figure, score = averager.job.config.eval.best, averager.job.score
-    first = averager.load(ingredients[0])
-    trees, judged = [averager.arrays(each) for each in ingredients], []
-    for each, tree in zip(ingredients, trees, strict=True):
+    figure, score = averager.run.config.eval.best, averager.run.score
+    first = averager.load(checkpoints[0])
+    trees, judged = [averager.arrays(each) for each in checkpoints], []
+    for each, tree in zip(checkpoints, trees, strict=True):
         if not (figures := averager.judge(_with(first, tree))):
             raise UserError("--greedy chooses by figures of validation, and there are none; leave it out.")
         judged.append(figures)
@@ -222,13 +222,13 @@ def greedy(averager, ingredients):
         tried = averager.average(first, [trees[j] for j in (*kept, i)])
         figures = averager.judge(tried)
         good = score(figures) >= score(best)
-        said = format_value(figure, figures[figure])
-        averager.note(f"with {ingredients[i].title}: {said}, {'kept' if good else 'left out'}")
+        measured = format_value(figure, figures[figure])
+        averager.note(f"with {checkpoints[i].title}: {measured}, {'kept' if good else 'left out'}")
         if good:
             kept, best, state = [*kept, i], figures, tried
     report = {
-        "method": "greedy", "kept": [ingredients[i].title for i in kept], "validation": best,
-        "accuracies": {each.title: figures["accuracy"] for each, figures in zip(ingredients, judged, strict=True)},
+        "method": "greedy", "kept": [checkpoints[i].title for i in kept], "validation": best,
+        "accuracies": {each.title: figures["accuracy"] for each, figures in zip(checkpoints, judged, strict=True)},
     }  # fmt: skip
     return state, report
 
@@ -255,21 +255,21 @@ def write(out, averager, state, report, meta):
       averager: Averager.
       state: of host arrays.
       report: of `uniform` or `greedy`.
-      meta: of the first ingredient's checkpoint.
+      meta: of the first checkpoint's checkpoint.
 
     Raises:
       UserError: where it can't be written.
     """
     out, figures = Path(out), report.get("validation", {})
     out.mkdir(parents=True, exist_ok=True)
-    files.write_json(out / "config.json", preflight.to_json(averager.job.config))
+    files.write_json(out / "config.json", preflight.to_json(averager.run.config))
     meta = {
         **meta, "step": int(state.step), "averaged": report,
         "metrics": {f"validation_{name}": value for name, value in figures.items()},
     }  # fmt: skip
-    checkpoints = Checkpoints(out, keep=1, transient=averager.job.task.transient)
-    checkpoints.save(
-        averager.job.parallel.saveable(averager.job.parallel.replicate(state)), meta, averager.job.score(figures)
+    store = Checkpoints(out, keep=1, transient=averager.run.task.transient)
+    store.save(
+        averager.run.parallel.saveable(averager.run.parallel.replicate(state)), meta, averager.run.score(figures)
     )
-    checkpoints.close()
+    store.close()
     files.write_json(out / FILE, report)

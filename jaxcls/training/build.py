@@ -10,7 +10,7 @@ from jaxcls.errors import Problems, UserError
 from jaxcls.optim import schedules
 from jaxcls.parallel import Parallel
 from jaxcls.settings.reader import Reader, choose, resolve
-from jaxcls.tasks import distillation
+from jaxcls.tasks import teacher as teachers
 from jaxcls.tasks.consistency import Consistency
 from jaxcls.tasks.frozen import Frozen
 from jaxcls.tasks.supervised import Supervised
@@ -54,11 +54,11 @@ def build(config):
     with problems.noted():
         sampler = build_sampler(config, splits["train"])
         steps_per_epoch, durations = build_durations(config, len(sampler), parallel)
-        sizes = recipe.sizes(config, durations["total_steps"], steps_per_epoch)
+        sizes = recipe.resize_schedule(config, durations["total_steps"], steps_per_epoch)
     with problems.noted():
         class_weight = build_class_weight(config, splits["train"])
     with problems.noted():
-        teaching = distillation.read(config, NORMALIZE)
+        teacher = teachers.read(config, NORMALIZE)
     with problems.noted():
         control = recipe.control(config, splits)
     with problems.noted():
@@ -67,7 +67,7 @@ def build(config):
     run = Run(
         config=config.config, sources=splits, parallel=parallel, model=model, normalize=normalize,
         transforms=transforms, sampler=sampler, steps_per_epoch=steps_per_epoch, **durations,
-        loss_scale=INITIAL_LOSS_SCALE if config.precision == "float16" else None, distillation=teaching,
+        loss_scale=INITIAL_LOSS_SCALE if config.precision == "float16" else None, teacher=teacher,
         control=control,
     )  # fmt: skip
     parts = lambda: run.parts  # noqa: E731  takes seconds, and most runs have no use for them
@@ -75,19 +75,19 @@ def build(config):
     run.learning_rate, run.tx = recipe.optimiser(config, run.total_steps, steps_per_epoch, run.layers, parts, when)
 
     def task_for(transforms):
-        teach = teaching and teaching.wrapper(normalize)
-        task = build_task(config, model, transforms, class_weight, teach)
-        return Frozen(task, when) if when.still or when.starts else task
+        distill = teacher and teacher.distill(normalize)
+        task = build_task(config, model, transforms, class_weight, distill)
+        return Frozen(task, when) if when.frozen or when.unfreeze_at else task
 
     run.task = task_for(transforms)
     if sizes:
         shrunk = [(step, build_transforms(config, splits["train"], normalize, side)) for step, side in sizes]
-        run.phases = tuple((step, task_for(made)) for step, made in shrunk)
+        run.phases = tuple((step, task_for(transforms)) for step, transforms in shrunk)
         if sizes[0][0]:
             run.phases = ((0, run.task), *run.phases)
         run.task = run.phases[-1][1]
-    if teaching:
-        teaching.run = run
+    if teacher:
+        teacher.run = run
     config.data.workers, config.data.device_memory, config.eval.batch_size, config.checkpoint.keep  # noqa: B018  read later
     config.model.pretrained, config.precise_bn  # noqa: B018
     check_whitening(config, model, splits["train"])
@@ -107,8 +107,8 @@ def open_sources(config):
         splits["train"] = balance.long_tailed(splits["train"], data.imbalance, config.seed)
     if data.pack:
         folder, channels = data.pack_dir or packing.default_folder(), data.channels or 3
-        made = augment.smaller(data.pack, channels=channels)
-        splits = packing.pack_all(splits, folder, made, data.pack, channels=channels, note=say)
+        shrink = augment.smaller(data.pack, channels=channels)
+        splits = packing.pack_all(splits, folder, shrink, data.pack, channels=channels, note=say)
     return splits
 
 
@@ -153,19 +153,19 @@ def build_transforms(config, source, normalize, side=None):
     encoded = not hasattr(source, "images")
     mean, std = normalize
     context = Context(len(source.classes), mean, std, seed=config.seed, batch_size=config.batch_size)
-    made = {}
+    transforms = {}
     for kind, key in (("train", "augment"), ("eval", "eval_transform")):
         what = f"config.data.{key}"
         host, device = augment.split_list(getattr(config.data, key), encoded=encoded, what=what)
-        made[f"{kind}_host"] = augment.host_transform(host, channels=config.data.channels or 3, what=what)
+        transforms[f"{kind}_host"] = augment.host_transform(host, channels=config.data.channels or 3, what=what)
         random = kind == "train"
         if random and side is not None:
             device = augment.shrunk(device, side)
         views = random and config.loss.consistency > 0
-        made[f"{kind}_device"] = augment.device_transform(
+        transforms[f"{kind}_device"] = augment.device_transform(
             device, random=random, context=context, what=what, views=views
         )
-    return made
+    return transforms
 
 
 def build_sampler(config, source):
@@ -179,19 +179,19 @@ def build_class_weight(config, source):
     return balance.class_weights(config.loss.class_weight, balance.count(source))
 
 
-def build_task(config, model, transforms, class_weight=None, teach=None):
-    """The Task with its wrappers; `teach` puts one with a teacher around the innermost."""
+def build_task(config, model, transforms, class_weight=None, distill=None):
+    """The Task with its wrappers; `distill` puts one with a teacher around the innermost."""
     aux_weight = config.loss.aux_weight if getattr(model, "aux_logits", False) else 0.0
     task = Supervised(
         model, loss=recipe.loss(config, class_weight), label_smoothing=config.loss.label_smoothing,
         aux_weight=aux_weight, class_weight=class_weight,
     )  # fmt: skip
     if config.loss.consistency:
-        if teach:
+        if distill:
             raise UserError("config.loss.consistency does not go with a teacher; leave out config.distill.teacher.")
         task = Consistency(task, config.loss.consistency)
-    if teach:
-        task = teach(task)
+    if distill:
+        task = distill(task)
     if config.eval.tta:
         task = Tta(task, config.eval.tta, config.eval.tta_mean)
     evaluate = functools.partial(transforms["eval_device"], None)

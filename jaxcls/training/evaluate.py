@@ -65,38 +65,39 @@ def run(config, workdir, *, step=None, note=print):
     Raises:
       UserError: where there is no good checkpoint, or no split to evaluate on.
     """
-    job = build.build(config)
-    if final_split(job) is None:
+    run = build.build(config)
+    if final_split(run) is None:
         raise UserError("there is neither a test nor a validation split to evaluate on.")
-    state, number = restored(job, workdir, step, note)
-    results, variant = {}, _variant(workdir, job.config.eval)
+    state, number = restored(run, workdir, step, note)
+    results, variant = {}, _variant(workdir, run.config.eval)
     for split in ("validation", "test"):
-        if split in job.sources:
-            results[split], outputs = evaluate(job.eval_feed(split), state)
+        if split in run.sources:
+            results[split], outputs = evaluate(run.eval_feed(split), state)
             path = predictions.save(workdir, split, f"{number}{variant}", outputs)
-            predictions.save_rows(workdir, split, job)
+            predictions.save_rows(workdir, split, run)
             note(f"step {number}, {split}: accuracy {describe(results[split])}; logits in {path}")
     if jax.process_index() == 0 and not variant:
         from jaxcls.report import of_run
 
-        path = of_run.write(job, workdir, number, weights(state), warn=lambda text: note(f"warning: {text}"))
+        path = of_run.write(run, workdir, number, weights(state), warn=lambda text: note(f"warning: {text}"))
         if path:
             note(f"report: {path}")
     return results
 
 
-def restored(job, workdir, step, note):
+def restored(run, workdir, step, note):
     """(replicated state, its step) of a run's checkpoint: of the step, or, for None, the best or the newest.
 
     Raises:
       UserError: where there is no good checkpoint.
     """
-    checkpoints = Checkpoints(workdir, transient=job.task.transient, read_only=True)
+    checkpoints = Checkpoints(workdir, transient=run.task.transient, read_only=True)
     step = parallel.agree(checkpoints.best) if step is None else step
-    found = checkpoints.restore(job.init_state(), note, step=step)
-    if found is None:
+    checkpoint = checkpoints.restore(run.init_state(), note, step=step)
+    if checkpoint is None:
         raise UserError(f"{workdir} holds no finished checkpoint; train first with --mode=train.")
-    return job.parallel.replicate(found[0]), int(found[0].step)
+    state, _ = checkpoint
+    return run.parallel.replicate(state), int(state.step)
 
 
 def _variant(workdir, used):

@@ -91,7 +91,7 @@ def sweep(step, rates):
     return Sweep(np.asarray(rates)[: len(losses)], np.array(losses), np.array(smoothed), diverged)
 
 
-def suggest(found):
+def suggest(measured):
     """The Suggestion of a Sweep: the smaller one of two customary rules, which errs on the safe side.
 
     Where the loss falls fastest training is quick; where it is lowest it is about to diverge, and a tenth of that rate
@@ -101,13 +101,13 @@ def suggest(found):
     Raises:
       UserError: where the loss did not fall.
     """
-    rates, losses = found.rates, found.smoothed
+    rates, losses = measured.rates, measured.smoothed
     good = np.flatnonzero(np.isfinite(losses))
     at = good[np.argmin(losses[good])] if good.size else 0
     falling = good[(good <= at) & (good >= len(rates) // 10)]
     slopes = np.gradient(losses[falling], np.log(rates[falling])) if falling.size > 1 else np.zeros(1)
     if slopes.min() >= 0:
-        remedy = "lower --low" if found.diverged else "raise --high, or --steps where it is noisy"
+        remedy = "lower --low" if measured.diverged else "raise --high, or --steps where it is noisy"
         raise UserError(f"the loss fell at no rate, so there is none to suggest; {remedy}.")
     steepest, lowest = float(rates[falling[np.argmin(slopes)]]), float(rates[at])
     return Suggestion(min(steepest, lowest / 10), steepest, lowest)
@@ -117,13 +117,13 @@ def prepare(config):
     """The config with a constant rate of 1, which `lr_scale` then makes any other, and nothing that follows figures.
 
     A momentum that one_cycle would have changed is `optim.momentum` (or b1) here, and pictures have the size that
-    `data.augment` gives them, whatever `data.sizes` says.
+    `data.augment` gives them, whatever `data.resize_schedule` says.
     """
     config, default = copy.deepcopy(build.resolve(config)), default_config()
     for section in ("schedule", "plateau", "early_stopping"):
         config[section] = default[section]
     config.schedule.name, config.schedule.peak = "constant", 1.0
-    config.data.sizes = ()
+    config.data.resize_schedule = ()
     return config
 
 
@@ -138,17 +138,17 @@ def range_test(config, rates, note=print):
     Raises:
       UserError: for anything in the config that cannot work.
     """
-    job = build.build(prepare(config))
+    run = build.build(prepare(config))
     with tempfile.TemporaryDirectory() as place:
-        preflight.check(job, place, note=note)
-        state, _ = job.first_state()
-        with Logger(place, total_steps=len(rates), steps_per_epoch=job.steps_per_epoch) as log:
-            state = job.parallel.replicate(job.complete(state, {}, place, log))
-            feed, done = job.train_feed(), 0
+        preflight.check(run, place, note=note)
+        state, _ = run.first_state()
+        with Logger(place, total_steps=len(rates), steps_per_epoch=run.steps_per_epoch) as log:
+            state = run.parallel.replicate(run.complete(state, {}, place, log))
+            feed, done = run.train_feed(), 0
 
             def step(rate):
                 nonlocal state, done
-                scale = job.parallel.replicate({"lr_scale": np.float32(rate)})
+                scale = run.parallel.replicate({"lr_scale": np.float32(rate)})
                 state, values, _ = feed(state.replace(controls={**state.controls, **scale}), done, done + 1)
                 done += 1
                 total, count = (float(np.atleast_1d(x)[0]) for x in jax.device_get(values)["loss"])
@@ -168,7 +168,7 @@ def peak(config, rate):
     return rate * per / config.batch_size if per else rate
 
 
-def draw(found, chosen, title=""):
+def draw(measured, chosen, title=""):
     """The matplotlib figure of a Sweep: losses by rate, and the Suggestion where there is one.
 
     Made without pyplot: no display is needed.
@@ -177,14 +177,14 @@ def draw(found, chosen, title=""):
 
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.subplots()
-    axes.semilogx(found.rates, found.losses, color="#0072B2", alpha=0.25, linewidth=0.8)
-    axes.semilogx(found.rates, found.smoothed, color="#0072B2", linewidth=1.8, label="loss, smoothed")
+    axes.semilogx(measured.rates, measured.losses, color="#0072B2", alpha=0.25, linewidth=0.8)
+    axes.semilogx(measured.rates, measured.smoothed, color="#0072B2", linewidth=1.8, label="loss, smoothed")
     if chosen is not None:
         marks = [("suggested", chosen.rate, "#D55E00", "-"), ("steepest", chosen.steepest, "#009E73", "--"),
                  ("lowest", chosen.lowest, "#333333", ":")]  # fmt: skip
         for name, rate, colour, dashes in marks:
             axes.axvline(rate, color=colour, linestyle=dashes, linewidth=1.4, label=f"{name} {rate:.3g}")
-    good = found.smoothed[np.isfinite(found.smoothed)]
+    good = measured.smoothed[np.isfinite(measured.smoothed)]
     if good.size:
         room = 0.1 * (np.ptp(good) or 1.0)
         axes.set_ylim(good.min() - room, good.max() + room)  # single steps may lie far beyond

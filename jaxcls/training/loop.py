@@ -39,52 +39,52 @@ def run(config, workdir):
     return fit(build.build(config), workdir)
 
 
-def fit(job, workdir):
+def fit(run, workdir):
     """`run` with objects that are built already (run.Run)."""
     workdir, main_process = Path(workdir), jax.process_index() == 0
-    preflight.check(job, workdir, note=print if main_process else lambda _: None)
+    preflight.check(run, workdir, note=print if main_process else lambda _: None)
     if main_process:
         workdir.mkdir(parents=True, exist_ok=True)
-        files.write_json(workdir / "config.json", preflight.to_json(job.config), predictions.INTACT)
-    checkpoints = Checkpoints(workdir, keep=job.config.checkpoint.keep, transient=job.task.transient)
-    state, memory = restore(job, checkpoints)
+        files.write_json(workdir / "config.json", preflight.to_json(run.config), predictions.INTACT)
+    checkpoints = Checkpoints(workdir, keep=run.config.checkpoint.keep, transient=run.task.transient)
+    state, memory = restore(run, checkpoints)
     start = int(state.step)
     with Logger(
         workdir,
-        total_steps=job.total_steps,
-        steps_per_epoch=job.steps_per_epoch,
+        total_steps=run.total_steps,
+        steps_per_epoch=run.steps_per_epoch,
         start_step=start,
         writes=main_process,
     ) as log:
         if start:
-            done = "stopped early" if memory.get("stop") else "all steps are done" if start == job.total_steps else ""
-            log.note(f"{done}; evaluating again" if done else f"going on from step {start} of {job.total_steps}")
-        state = job.parallel.replicate(job.complete(state, memory, workdir, log))
+            done = "stopped early" if memory.get("stop") else "all steps are done" if start == run.total_steps else ""
+            log.note(f"{done}; evaluating again" if done else f"going on from step {start} of {run.total_steps}")
+        state = run.parallel.replicate(run.complete(state, memory, workdir, log))
         try:
-            if start < job.total_steps and not memory.get("stop"):
-                state = Loop(job, workdir, checkpoints, log, memory).train(state, start)
+            if start < run.total_steps and not memory.get("stop"):
+                state = Loop(run, workdir, checkpoints, log, memory).train(state, start)
         finally:
             checkpoints.close()
-        results, state = finish(job, workdir, checkpoints, state, log)
+        results, state = finish(run, workdir, checkpoints, state, log)
         if main_process:
-            summarise(job, workdir, results, state, log)
+            summarise(run, workdir, results, state, log)
     return results
 
 
-def restore(job, checkpoints):
+def restore(run, checkpoints):
     """(state as host arrays, the loop's memory): the newest good checkpoint, or a fresh start."""
-    found = checkpoints.restore(job.init_state, note=lambda text: print(f"warning: {text}"))
-    if found is None:
-        state, report = job.first_state()
+    checkpoint = checkpoints.restore(run.init_state, note=lambda text: print(f"warning: {text}"))
+    if checkpoint is None:
+        state, report = run.first_state()
         if report is None:
             return state, {}
         if jax.process_index() == 0:
             files.write_json(checkpoints.workdir / "pretrained.json", report.to_dict(), predictions.INTACT)
         return state, {"pretrained": report.source}
-    state, meta = found
-    if meta["data"]["fingerprint"] != job.sources["train"].fingerprint:
+    state, meta = checkpoint
+    if meta["data"]["fingerprint"] != run.sources["train"].fingerprint:
         raise UserError(
-            f"the training pictures of {job.config.data.name} have changed since {checkpoints.workdir} was written; "
+            f"the training pictures of {run.config.data.name} have changed since {checkpoints.workdir} was written; "
             "choose another --workdir, or put them back."
         )
     return state, meta["loop"]
@@ -93,9 +93,9 @@ def restore(job, checkpoints):
 class Loop:
     """The loop of one run. `memory` is what it saves of its own: the last save, a controller's patience."""
 
-    def __init__(self, job, workdir, checkpoints, log, memory):
-        self.job, self.workdir, self.checkpoints, self.log, self.memory = job, workdir, checkpoints, log, memory
-        self.validation = job.eval_feed("validation") if job.selects else None
+    def __init__(self, run, workdir, checkpoints, log, memory):
+        self.run, self.workdir, self.checkpoints, self.log, self.memory = run, workdir, checkpoints, log, memory
+        self.validation = run.eval_feed("validation") if run.selects else None
         self.window = []  # (steps done before, metrics on the devices, number of steps) since the last log line
         self.since, self.timed = time.monotonic(), 0  # for the speed: a moment, and the steps done since
         self.shown, self.validated, self.evaluated = {}, {}, False  # for the progress line: of training, of validation
@@ -104,11 +104,11 @@ class Loop:
 
     def train(self, state, step):
         """Steps until the end of the run. Returns the final state."""
-        job, feed, first = self.job, self.job.train_feed(), True
-        self.refresh = job.refresher(feed)
-        periods = [job.log_every, job.checkpoint_every, job.eval_every, job.total_steps]
+        run, feed, first = self.run, self.run.train_feed(), True
+        self.refresh = run.refresher(feed)
+        periods = [run.log_every, run.checkpoint_every, run.eval_every, run.total_steps]
         with Signals() as signals, contextlib.closing(feed):
-            while step < job.total_steps and not self.memory.get("stop"):
+            while step < run.total_steps and not self.memory.get("stop"):
                 stop = min((step // every + 1) * every for every in periods)
                 waiting = self.log.waiting("compiling the training step") if first else contextlib.nullcontext()
                 with waiting:
@@ -124,16 +124,16 @@ class Loop:
                     jax.block_until_ready(self.window[-1 - IN_FLIGHT][1])
                 state = self._between(state, step, signals)
         if self.memory.get("stop"):
-            self.log.note(f"stopped early after step {step}: {job.config.early_stopping.figure} gets no better")
+            self.log.note(f"stopped early after step {step}: {run.config.early_stopping.figure} gets no better")
         return state
 
     def _between(self, state, step, signals):
         """Whatever is due after `step` steps: a log line, an evaluation, a checkpoint, a stop."""
-        job, end = self.job, step == self.job.total_steps
-        logging = step % job.log_every == 0
+        run, end = self.run, step == self.run.total_steps
+        logging = step % run.log_every == 0
         stopping = signals.agreed(now=logging or jax.process_count() == 1) and not end
-        evaluating = self.validation is not None and (end or step % job.eval_every == 0)
-        saving = evaluating or stopping or end or step % job.checkpoint_every == 0
+        evaluating = self.validation is not None and (end or step % run.eval_every == 0)
+        saving = evaluating or stopping or end or step % run.checkpoint_every == 0
         speed = self._log(step) if logging or saving else self._speed()
         if saving and not np.isfinite(self.norm(state.params)):  # a finite loss can still end in an infinite update
             self._stop_at("a parameter", step)
@@ -145,14 +145,14 @@ class Loop:
         if self.shown:
             self.log.progress(step, self.shown | self.validated, speed)
         if saving:
-            self.checkpoints.save(job.parallel.saveable(state), self._meta(step, figures), score)
+            self.checkpoints.save(run.parallel.saveable(state), self._meta(step, figures), score)
             self.since, self.timed = time.monotonic(), 0
         else:
             self.checkpoints.poll()
         if stopping:
             self.checkpoints.close()
             raise Stopped(
-                f"stopped by {signals.name} after step {step} of {job.total_steps}; the state is saved", signals.status
+                f"stopped by {signals.name} after step {step} of {run.total_steps}; the state is saved", signals.status
             )
         return state
 
@@ -173,7 +173,7 @@ class Loop:
                 sums[1] += float(np.sum(np.atleast_1d(c)[:n]))
         means, speed = metrics.means(values), self._speed()
         self.shown = {name: means[name] for name in ("loss", "accuracy") if name in means}
-        rate = float(self.job.learning_rate(step - 1))
+        rate = float(self.run.learning_rate(step - 1))
         self.log.scalars(step, {**means, "learning_rate": rate, "pictures_per_second": speed})
         self.window, self.since, self.timed = [], time.monotonic(), 0
         return speed
@@ -209,31 +209,31 @@ class Loop:
         self.evaluated = True
         predictions.save(self.workdir, "validation", step, outputs)
         self.log.scalars(step, {**figures, **speed}, split="validation")
-        best = self.job.config.eval.best
+        best = self.run.config.eval.best
         self.validated = {
             f"validation_{name}": figures[name] for name in dict.fromkeys(("accuracy", best)) if name in figures
         }
-        if self.job.control is not None:
-            controls = self.job.control(self.memory, figures)
-            controls = self.job.parallel.replicate({k: np.float32(v) for k, v in controls.items()})
+        if self.run.control is not None:
+            controls = self.run.control(self.memory, figures)
+            controls = self.run.parallel.replicate({k: np.float32(v) for k, v in controls.items()})
             state = state.replace(controls={**state.controls, **controls})
-        return state, self.job.score(figures), figures
+        return state, self.run.score(figures), figures
 
     def _meta(self, step, figures):
         """The JSON item of a checkpoint: all that is needed to inspect, evaluate or serve it with nothing else."""
-        job, source = self.job, self.job.sources["train"]
+        run, source = self.run, self.run.sources["train"]
         self.memory["saved"] = step
         return {
             "step": step,
-            "config": preflight.to_json(job.config),
-            "model": job.config.model.name,
-            "parameters": preflight.parameters(job),
-            "classes": list(job.classes),
-            "normalize": {"mean": list(job.normalize[0]), "std": list(job.normalize[1])},
+            "config": preflight.to_json(run.config),
+            "model": run.config.model.name,
+            "parameters": preflight.parameters(run),
+            "classes": list(run.classes),
+            "normalize": {"mean": list(run.normalize[0]), "std": list(run.normalize[1])},
             "metrics": {f"validation_{k}": v for k, v in figures.items()},
             "pretrained": self.memory.get("pretrained"),
             "data": {
-                "name": job.config.data.name,
+                "name": run.config.data.name,
                 "fingerprint": source.fingerprint,
                 "picture": list(source.images.shape[1:]) if hasattr(source, "images") else None,  # where all are alike
             },
@@ -243,28 +243,28 @@ class Loop:
 
     def _speed(self):
         """Training pictures per second since the last log line; 0 before the second step."""
-        return self.timed * self.job.config.batch_size / max(time.monotonic() - self.since, 1e-9)
+        return self.timed * self.run.config.batch_size / max(time.monotonic() - self.since, 1e-9)
 
 
-def finish(job, workdir, checkpoints, state, log):
+def finish(run, workdir, checkpoints, state, log):
     """The final evaluation: of the best checkpoint where a validation split chose one, else of the last state.
 
     Returns (split -> figures, that state).
     The test split is looked at here and nowhere before.
     """
-    split = final_split(job)
+    split = final_split(run)
     if split is None:
         return {}, state
-    best = parallel.agree(checkpoints.best) if job.selects else None
+    best = parallel.agree(checkpoints.best) if run.selects else None
     if best is not None and best != int(state.step):
-        found = checkpoints.restore(jax.device_get(state), note=log.warn, step=best)
-        state = job.parallel.replicate(found[0])
+        state, _ = checkpoints.restore(jax.device_get(state), note=log.warn, step=best)
+        state = run.parallel.replicate(state)
     step = int(state.step)
     with log.waiting(f"evaluating step {step} on {split}"):
-        figures, outputs = evaluate(job.eval_feed(split), state)
+        figures, outputs = evaluate(run.eval_feed(split), state)
     predictions.save(workdir, split, step, outputs)
-    predictions.save_rows(workdir, split, job)
-    log.scalars(job.total_steps, figures, split=split)
+    predictions.save_rows(workdir, split, run)
+    log.scalars(run.total_steps, figures, split=split)
     results = {split: {**figures, "step": step}}
     if "correct" in figures:
         results[split]["interval"] = metrics.wilson_interval(figures["correct"], figures["count"])
@@ -273,7 +273,7 @@ def finish(job, workdir, checkpoints, state, log):
     return results, state
 
 
-def summarise(job, workdir, results, state, log):
+def summarise(run, workdir, results, state, log):
     """What was found, where it lies, what to type next."""
     from jaxcls.report import of_run
     from jaxcls.report.curves import write_curves
@@ -282,7 +282,7 @@ def summarise(job, workdir, results, state, log):
     for split, figures in results.items():
         chosen = " (it chose the checkpoint, so this is optimistic)" if split == "validation" else ""
         rows.append((f"{split} accuracy", describe(figures) + chosen))
-        rows.append(("of step", f"{figures['step']} of {job.total_steps}"))
+        rows.append(("of step", f"{figures['step']} of {run.total_steps}"))
     rows.append(("checkpoints", f"{workdir}/checkpoints"))
     rows.append(("figures", f"{workdir}/results.json, {workdir}/metrics.jsonl, {workdir}/eval/"))
     try:
@@ -291,15 +291,15 @@ def summarise(job, workdir, results, state, log):
         rows.append(("curves", f"none: {error}"))
     with log.waiting("writing the report"):
         step = int(state.step) if results else None
-        page = of_run.write(job, workdir, step, weights(state), warn=log.warn)
+        page = of_run.write(run, workdir, step, weights(state), warn=log.warn)
     rows.append(("report", page or "none"))
     log.summary(
-        f"{job.config.model.name} on {job.config.data.name}",
+        f"{run.config.model.name} on {run.config.data.name}",
         rows,
         [
-            ("look into the checkpoint", f"python scripts/inspect_checkpoint.py {workdir}"),
-            ("evaluate it again", f"python -m jaxcls.main --mode=eval --workdir={workdir}"),
-            ("predict pictures", f"python scripts/predict.py {workdir} PICTURE_OR_FOLDER"),
+            ("look into the checkpoint", f"jaxcls inspect {workdir}"),
+            ("evaluate it again", f"jaxcls eval {workdir}"),
+            ("predict pictures", f"jaxcls predict {workdir} PICTURE_OR_FOLDER"),
             ("watch the curves", f"tensorboard --logdir={workdir}/events"),
         ],
     )

@@ -26,14 +26,14 @@ def save(workdir, split, step, predictions):
     return path
 
 
-def save_rows(workdir, split, job):
+def save_rows(workdir, split, run):
     """Writes `eval/<split>-rows.json`: what the rows of a split are called, and what else is known of them.
 
     {"id": [str], "columns": {name: [value]}, "fingerprint": that of the split}; see `data.metadata`. With
     config.data.group_by a column "group" says which pictures belong together. A file that was made of the same data
     stays as it is, unless the config names a table.
     """
-    path, source, data = Path(workdir) / "eval" / f"{split}-rows.json", job.sources[split], job.config.data
+    path, source, data = Path(workdir) / "eval" / f"{split}-rows.json", run.sources[split], run.config.data
     if jax.process_index() == 0 and (data.metadata or data.group_by or _fingerprint(path) != source.fingerprint):
         names, columns = metadata.rows(source)
         columns |= metadata.table(names, data.metadata, metadata.root(source))

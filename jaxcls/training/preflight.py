@@ -15,7 +15,7 @@ from jaxcls import pytree
 from jaxcls.checkpoints import view
 from jaxcls.data import pipeline, unreadable
 from jaxcls.data.packed import PackedSource
-from jaxcls.defaults import default_config
+from jaxcls.defaults import current_key, default_config
 from jaxcls.errors import Problems, UserError
 
 # What may differ between the runs that share a workdir: it has no influence on the result.
@@ -59,7 +59,7 @@ def check(run, workdir, note, full=False):
                 checked.add(base)
                 base.check()
     problems.refuse()
-    about = [] if run.distillation is None else run.distillation.check(workdir)
+    about = [] if run.teacher is None else run.teacher.check(workdir)
     shapes = check_model(run)
     if run.config.precise_bn and "batch_stats" not in shapes.model_state:
         raise UserError(f"config.precise_bn has no effect: {run.config.model.name} has no BatchNorm; remove it.")
@@ -99,13 +99,14 @@ def check_workdir(config, workdir):
     if not there.is_file():
         return
     try:
-        old = view.flatten_config(json.loads(there.read_text()))
+        stored = view.flatten_config(json.loads(there.read_text()))
     except (OSError, ValueError, AttributeError) as error:
         raise UserError(f"{there} can't be read ({error}); choose another --workdir.") from error
     new = view.flatten_config(to_json(config))
     # A key that is younger than the run had its default then, though there was no name for it.
     default = view.flatten_config(to_json(default_config()))
-    old = {**{key: default[key] for key in new.keys() & default.keys()}, **old}
+    old = {key: default[key] for key in new.keys() & default.keys()}
+    old |= {current_key(key): value for key, value in stored.items()}
     changed = [
         f"config.{key} is {old.get(key)!r} there and {new.get(key)!r} now"
         for key in sorted(old.keys() | new.keys())
@@ -173,7 +174,8 @@ def check_model(run):
         state = run.state_shapes
     predict = lambda params, state, batch, rng: run.task.predict(state, batch)  # noqa: E731
     calls = [("eval_transform", split, predict) for split in run.sources if split != "train"]
-    calls += [("sizes" if run.phases else "augment", "train", task.loss) for _, task in run.phases or [(0, run.task)]]
+    tasks = [("resize_schedule", task) for _, task in run.phases] or [("augment", run.task)]
+    calls += [(key, "train", task.loss) for key, task in tasks]
     axis = run.parallel.axis_name
     for key, split, call in calls:
         with _fits(run, key):
@@ -270,9 +272,9 @@ def versions():
     from importlib.metadata import version
 
     names = ("jaxcls", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow")
-    found = {name: version(name) for name in names}
+    packages = {name: version(name) for name in names}
     device = jax.devices()[0]
-    return {**found, "platform": device.platform, "device": device.device_kind, "cores": os.cpu_count()}
+    return {**packages, "platform": device.platform, "device": device.device_kind, "cores": os.cpu_count()}
 
 
 def parameters(run):

@@ -73,17 +73,17 @@ def optimiser(config, total, steps_per_epoch, layers, parts, when):
         options["clip_adaptive_ratio"] = section.clip_adaptive
         options["clip_adaptive_exclude"] = section.clip_adaptive_exclude
     tx = make(rate, clip_norm=section.clip_norm, factors=_factors(section, layers, parts, when), **options)
-    if when.starts:
+    if when.unfreeze_at:
         tx = transfer.gradual(tx, when)
     if section.lookahead:
         alpha = section.lookahead_alpha
         if section.lookahead_end:
             alpha = schedules.cubic(alpha, section.lookahead_end, total)
         tx = optim.lookahead(tx, k=section.lookahead, alpha=alpha)
-    if when.still:
-        tx = optim.freeze(tx, when.still)  # around lookahead: frozen parameters need no slow copy
+    if when.frozen:
+        tx = optim.freeze(tx, when.frozen)  # around lookahead: frozen parameters need no slow copy
     if section.sam:
-        tx = optim.sam(tx, rho=section.sam, still=when.still)
+        tx = optim.sam(tx, rho=section.sam, frozen=when.frozen)
     return rate, tx
 
 
@@ -120,23 +120,23 @@ def schedule(config, total, steps_per_epoch):
     return schedules.with_warmup(rest, peak, warmup, start=start, delay=delay), None
 
 
-def sizes(config, total, steps_per_epoch):
-    """config.data.sizes as (first step, short side) pairs.
+def resize_schedule(config, total, steps_per_epoch):
+    """config.data.resize_schedule as (first step, short side) pairs.
 
     Raises:
       UserError: for an entry that is none, or is not after the one before.
     """
-    what, found = "config.data.sizes", []
-    entries = ",".join(map(str, config.data.sizes)).split(",") if config.data.sizes else []  # as typed, or one by one
+    what, setting, phases = "config.data.resize_schedule", config.data.resize_schedule, []
+    entries = ",".join(map(str, setting)).split(",") if setting else []  # as typed, or one by one
     for text in map(str.strip, entries):
         moment, colon, side = (part.strip() for part in text.partition(":"))
         if not colon or not side.isdigit() or not int(side):
             raise UserError(f"{what}: {text!r} must be 'DURATION: SIDE', as in '50%: 224'.")
         step = schedules.steps(moment, steps_per_epoch=steps_per_epoch, total=total, what=what)
-        if step >= total or (found and step <= found[-1][0]):
+        if step >= total or (phases and step <= phases[-1][0]):
             raise UserError(f"{what}: {text!r} is step {step} of {total}; give the moments of the run in their order.")
-        found.append((step, int(side)))
-    return found
+        phases.append((step, int(side)))
+    return phases
 
 
 def _length(section, steps, key):

@@ -39,7 +39,7 @@ class Run:
       normalize: (mean, std).
       sampler: which training rows make up an epoch.
       loss_scale: initial loss scale, or None.
-      distillation: distillation.Distillation, or None without a teacher.
+      teacher: tasks.teacher.Teacher, or None without one.
       phases: (first step, task) pairs where the task of training changes on the way, in order from step 0; the last
         one is `task`. () where it does not.
       control: (memory dict, metrics of the validation split) -> controls; called after each evaluation. `memory` is
@@ -63,7 +63,7 @@ class Run:
     tx: Any = None
     learning_rate: Callable | None = None
     loss_scale: float | None = None
-    distillation: Any = None
+    teacher: Any = None
     phases: tuple = ()
     control: Callable | None = None
     controls: dict = dataclasses.field(default_factory=lambda: {"lr_scale": 1.0})
@@ -113,12 +113,12 @@ class Run:
     def state_shapes(self):
         """The state of step 0 as shapes, with a teacher if there is one: nothing is computed."""
         state = jax.eval_shape(self._create, jax.ShapeDtypeStruct((2,), np.uint32))
-        more = {} if self.distillation is None else self.distillation.shapes()
+        more = {} if self.teacher is None else self.teacher.shapes()
         return state.replace(extra={**state.extra, **more})
 
     def complete(self, state, memory, workdir, log):
-        """A state of host arrays with what lies in no checkpoint: a teacher (Distillation.complete)."""
-        return state if self.distillation is None else self.distillation.complete(state, memory, workdir, log)
+        """A state of host arrays with what lies in no checkpoint: a teacher (Teacher.complete)."""
+        return state if self.teacher is None else self.teacher.complete(state, memory, workdir, log)
 
     def _whitening(self):
         mean, std = self.normalize

@@ -350,7 +350,7 @@ def test_frozen_parameters_do_not_move_when_the_neighbourhood_is_searched():
         return params
 
     params = {"a": jnp.array([3.0]), "b": jnp.array([4.0])}
-    one_update(optim.sam(optax.sgd(1.0), rho=0.5, still=("^b",)), params, params, grad_fn=grad_fn)
+    one_update(optim.sam(optax.sgd(1.0), rho=0.5, frozen=("^b",)), params, params, grad_fn=grad_fn)
     assert seen["a"].tolist() == [3.5] and seen["b"].tolist() == [4.0]
 
 
@@ -372,7 +372,7 @@ def test_patterns_of_multipliers_and_frozen_layers_must_match():
     tx = optim.sgd(schedules.constant(1.0), factors=[optim.by_name([("fd/", 0.1)])])
     with pytest.raises(UserError, match="config.optim.multipliers 'fd/' matches no name"):
         tx.init(params)
-    for wrap in (lambda tx: optim.freeze(tx, ("^conv",)), lambda tx: optim.sam(tx, still=("^conv",))):
+    for wrap in (lambda tx: optim.freeze(tx, ("^conv",)), lambda tx: optim.sam(tx, frozen=("^conv",))):
         with pytest.raises(UserError, match="config.optim.freeze '\\^conv' matches no name"):
             wrap(optax.sgd(1.0)).init(params)
 
@@ -456,7 +456,7 @@ def test_everything_together_serves_the_step(make):
     task = Supervised(model)
     order = optim.call_order(model, batch["image"])
     tx = make(rate, weight_decay=0.1, clip_norm=1.0, clip_adaptive_ratio=0.1, factors=[optim.layerwise(order, 0.5)])
-    tx = optim.sam(optim.freeze(optim.lookahead(tx, k=2), ("bias$",)), still=("bias$",))
+    tx = optim.sam(optim.freeze(optim.lookahead(tx, k=2), ("bias$",)), frozen=("bias$",))
     step, moved = jax.jit(make_train_step(task, tx), donate_argnums=0), []
     for scale in (1.0, 0.5):
         rng = np.array([0, 5], np.uint32)
@@ -476,7 +476,7 @@ def test_everything_together_serves_the_step(make):
 def test_the_state_of_wrapped_optimisers_comes_back_from_a_checkpoint(tmp_path):
     task, batch = Supervised(Linear()), make_batch(8)
     tx = optim.muon(schedules.constant(0.01), weight_decay=0.1, exclude=("^fc/kernel",))
-    tx = optim.sam(optim.freeze(optim.lookahead(tx, k=2), ("bias$",)), still=("bias$",))
+    tx = optim.sam(optim.freeze(optim.lookahead(tx, k=2), ("bias$",)), frozen=("bias$",))
     state = jax.device_get(train_state.create(task, tx, np.array([0, 5], np.uint32), batch))
     filled = jax.tree.map(lambda x: x + np.ones((), x.dtype), state)
     checkpoints = Checkpoints(tmp_path)

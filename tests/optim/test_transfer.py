@@ -16,7 +16,7 @@ from jaxcls.errors import UserError
 from jaxcls.models import stages
 from jaxcls.models.resnet import BasicBlock, ResNet
 from jaxcls.optim import schedules, transfer
-from jaxcls.tasks.frozen import Frozen, norm_start
+from jaxcls.tasks.frozen import Frozen, norm_unfreezes_at
 from jaxcls.tasks.supervised import Supervised
 from jaxcls.training import build, loop
 from jaxcls.training.step import make_train_step
@@ -37,8 +37,8 @@ def make_trained(timing, make, steps, *, accumulate=1, inner=None):
     """[state of step 0, of step 1, ..] of the toy net."""
     task = Frozen(inner or Supervised(ConvNet()), timing)
     tx = transfer.gradual(make(), timing)
-    if timing.still:
-        tx = optim.freeze(tx, timing.still)
+    if timing.frozen:
+        tx = optim.freeze(tx, timing.frozen)
     batch = make_batch(16)
     state = jax.jit(functools.partial(train_state.create, task, tx))(RNG, batch)
     step = jax.jit(make_train_step(task, tx, accumulate=accumulate))
@@ -59,14 +59,14 @@ def moved(a, b):
 @pytest.mark.parametrize("make", [sgd, adamw])
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_what_is_frozen_stays_to_the_bit_and_has_no_state(make, accumulate):
-    (first, *_, last), _, _ = make_trained(transfer.Timing(still=(BELOW,)), make, 3, accumulate=accumulate)
+    (first, *_, last), _, _ = make_trained(transfer.Timing(frozen=(BELOW,)), make, 3, accumulate=accumulate)
     assert moved(first, last) == {"params/fc/kernel", "params/fc/bias"}
     held = [name for name in pytree.flatten_names(last.opt_state) if "conv1" in name or "bn1" in name]
     assert not held and any("fc" in name for name in pytree.flatten_names(last.opt_state))
 
 
 def test_batch_norm_of_frozen_parts_is_in_inference_mode():
-    states, values, task = make_trained(transfer.Timing(still=(BELOW,)), sgd, 1)
+    states, values, task = make_trained(transfer.Timing(frozen=(BELOW,)), sgd, 1)
     batch = make_batch(16)
     logits = jax.jit(task.predict)(states[0], batch)["logits"]  # with the running statistics
     expected = np.mean(jax.nn.logsumexp(logits, axis=-1) - np.take_along_axis(logits, batch["label"][:, None], 1)[:, 0])
@@ -75,20 +75,20 @@ def test_batch_norm_of_frozen_parts_is_in_inference_mode():
 
 
 def test_a_part_is_released_at_its_step_and_not_before():
-    timing = transfer.Timing(starts=((2, BELOW),))
+    timing = transfer.Timing(unfreeze_at=((2, BELOW),))
     states, _, _ = make_trained(timing, sgd, 4)
     head = {"params/fc/kernel", "params/fc/bias"}
     assert moved(states[0], states[2]) == head
     everything = pytree.flatten_names({"params": states[0].params, **states[0].model_state})
     assert moved(states[2], states[3]) == set(everything) and moved(states[3], states[4]) == set(everything)
-    still, _, _ = make_trained(transfer.Timing(still=(BELOW,)), sgd, 2)
+    still, _, _ = make_trained(transfer.Timing(frozen=(BELOW,)), sgd, 2)
     for a, b in zip(jax.tree.leaves(states[2].params), jax.tree.leaves(still[2].params), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
 
 
 def test_a_released_batch_norm_works_as_in_ordinary_training():
     """Released at step 0 by a rule that counts steps, the run is that without any rule."""
-    rule = transfer.Timing(starts=((1, BELOW),))
+    rule = transfer.Timing(unfreeze_at=((1, BELOW),))
     states, _, task = make_trained(rule, sgd, 1)
     after = states[1]  # step 1: everything is trained
     loss = lambda task: jax.jit(task.loss)(after.params, after, make_batch(16), jax.random.key(0))  # noqa: E731
@@ -100,7 +100,7 @@ def test_a_released_batch_norm_works_as_in_ordinary_training():
 @pytest.mark.parametrize("remat", [False, True])
 def test_statistics_of_a_frozen_stage_stay_in_a_net_whose_blocks_are_recomputed(remat):
     model = ResNet(stage_sizes=(1, 1), block=BasicBlock, width=4, num_classes=3, remat=remat)
-    task = Frozen(Supervised(model), transfer.Timing(still=(r"^(conv1|bn1|layer1\.0)/",)))
+    task = Frozen(Supervised(model), transfer.Timing(frozen=(r"^(conv1|bn1|layer1\.0)/",)))
     batch = make_batch(4, size=16, channels=3)
     params, model_state, _ = jax.jit(task.init)(RNG, batch)
     state = train_state.TrainState(jnp.int32(0), params, model_state, None, RNG, {}, {})
@@ -111,11 +111,11 @@ def test_statistics_of_a_frozen_stage_stay_in_a_net_whose_blocks_are_recomputed(
 
 
 def test_statistics_start_with_the_first_parameter_around_them():
-    starts = {"a/bn/scale": None, "a/bn/bias": 5, "b/conv/kernel": 7, "c/kernel": 0, "a/bnb/scale": 1}
-    assert norm_start(("a", "bn"), starts) == 5
-    assert norm_start(("b", "bn"), starts) == 7  # a norm without parameters goes with what is around it
-    assert norm_start(("b", "conv"), {"b/conv/kernel": None}) == float("inf")
-    assert norm_start(("d",), starts) == 0
+    unfreeze_at = {"a/bn/scale": None, "a/bn/bias": 5, "b/conv/kernel": 7, "c/kernel": 0, "a/bnb/scale": 1}
+    assert norm_unfreezes_at(("a", "bn"), unfreeze_at) == 5
+    assert norm_unfreezes_at(("b", "bn"), unfreeze_at) == 7  # a norm without parameters goes with what is around it
+    assert norm_unfreezes_at(("b", "conv"), {"b/conv/kernel": None}) == float("inf")
+    assert norm_unfreezes_at(("d",), unfreeze_at) == 0
 
 
 def test_no_backward_pass_is_computed_below_the_first_trained_layer():
@@ -125,7 +125,7 @@ def test_no_backward_pass_is_computed_below_the_first_trained_layer():
     costs = {}
     for name, entries in {"none": (), "lower": ("stem", "stage1"), "all": ("all",)}.items():
         timing = transfer.Timing(tuple(x.pattern for x in transfer.find(entries, lambda: parts, "freeze")))
-        task, tx = Frozen(Supervised(model), timing), optim.freeze(sgd(), timing.still) if entries else sgd()
+        task, tx = Frozen(Supervised(model), timing), optim.freeze(sgd(), timing.frozen) if entries else sgd()
         state = jax.eval_shape(functools.partial(train_state.create, task, tx), RNG, batch)
         costs[name] = jax.jit(make_train_step(task, tx)).lower(state, batch).cost_analysis()["flops"]
     evaluate = jax.jit(task.predict).lower(state, batch).cost_analysis()["flops"]
@@ -149,10 +149,10 @@ def test_a_run_resumed_across_a_release_is_the_uninterrupted_one(tmp_path):
     config = make_config(freeze=("stem",), unfreeze=("3 steps: all",), multipliers=(("head", 2.0),))
     whole, parted = tmp_path / "whole", tmp_path / "parted"
     loop.fit(build.build(config), whole)
-    job = build.build(config)
-    assert isinstance(job.task, Frozen)
-    job.total_steps = 2
-    loop.fit(job, parted)
+    run = build.build(config)
+    assert isinstance(run.task, Frozen)
+    run.total_steps = 2
+    loop.fit(run, parted)
     names = {}
     before = view.read_arrays(view.find_step(parted))
     loop.fit(build.build(config), parted)
@@ -165,9 +165,9 @@ def test_a_run_resumed_across_a_release_is_the_uninterrupted_one(tmp_path):
 
 def test_rates_by_part_and_layer_decay_multiply():
     config = make_config(multipliers=(("head", 10.0), ("conv2/", 0.5)), layer_decay=0.5, momentum=0.0, weight_decay=0.0)
-    job = build.build(config)
-    params = jax.tree.map(lambda x: jnp.ones(x.shape), job.state_shapes.params)
-    updates, _ = job.tx.update(params, job.tx.init(params), params)
+    run = build.build(config)
+    params = jax.tree.map(lambda x: jnp.ones(x.shape), run.state_shapes.params)
+    updates, _ = run.tx.update(params, run.tx.init(params), params)
     expected = {"conv1": 0.125, "conv2": 0.25 * 0.5, "fc1": 0.5, "fc2": 10.0}  # four layers, the head has decay^0
     for name, update in pytree.flatten_names(updates).items():
         np.testing.assert_allclose(update, -0.05 * expected[name.split("/")[0]], rtol=1e-6)
@@ -237,5 +237,5 @@ def test_frozen_layers_under_an_average_a_teacher_or_with_a_soft_label_need_noth
             value = losses.cross_entropy((a + b) / 2, batch["label"])
             return jnp.sum(value), train_state.Aux(model_state, jnp.float32(len(value)), {})
 
-    states, _, _ = make_trained(transfer.Timing(still=(BELOW,)), sgd, 1, inner=Twice(ConvNet()))
+    states, _, _ = make_trained(transfer.Timing(frozen=(BELOW,)), sgd, 1, inner=Twice(ConvNet()))
     assert moved(*states) == {"params/fc/kernel", "params/fc/bias"}

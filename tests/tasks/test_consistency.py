@@ -132,8 +132,8 @@ def make_config(policy="three_augment", devices=1, mode="jit"):
 @functools.cache
 def three_steps(devices, mode):
     """(loss, divergence) of each step."""
-    job = build.build(make_config(devices=devices, mode=mode))
-    feed, state, told = job.train_feed(), job.parallel.replicate(job.init_state()), []
+    run = build.build(make_config(devices=devices, mode=mode))
+    feed, state, told = run.train_feed(), run.parallel.replicate(run.init_state()), []
     for step in range(3):
         state, values, _ = feed(state, step, 3)
         told.append([float(values[name][0] / values[name][1]) for name in ("loss", "consistency")])
@@ -162,5 +162,5 @@ def test_a_teacher_is_refused():
 def test_without_the_setting_there_is_one_view():
     config = make_config()
     config.loss.consistency = 0.0
-    job = build.build(config)
-    assert type(job.task.inner) is Supervised
+    run = build.build(config)
+    assert type(run.task.inner) is Supervised

@@ -146,7 +146,7 @@ class Seen(Task):
     def __init__(self):
         self.got = {}
 
-    def init(self, rng, batch):
+    def init(self, rng, batch, weights=None):
         self.got["init"] = batch
         return {"w": jnp.zeros(2)}, {}, {}
 

@@ -130,7 +130,7 @@ def test_a_net_is_made_for_the_size_of_the_crops():
     "spec, message",
     [
         ("flap", "did you mean 'flip'"),
-        ("rotate(3)", "there is no 'rotate'; there are flip, vflip"),
+        ("rotate(3)", "there is no view 'rotate'; there are crops, flip"),
         ("flip(", "can't be read"),
         ("flip + 1", "can't be read"),
         ("shift(x)", "can't be read"),
@@ -165,29 +165,29 @@ def test_predictions_of_another_setting_get_a_name_of_their_own():
     assert (tta.suffix(("flip",), ()), tta.suffix((), ("flip",))) == ("-tta", "-plain")
 
 
-def make_job(setting="shift(1), flip", **more):
+def make_run(setting="shift(1), flip", **more):
     config = default_config()
     config.data.name, config.data.workers = "synthetic/64x8x1x4", 0
     config.model.name, config.batch_size, config.duration = "simple_cnn_16_32", 16, "4 steps"
     config_file.override(config, [("eval.tta", setting), *more.items()])
-    job = build.build(config)
-    if job.config.eval.tta:
-        job.task.inner.inner = Supervised(ConvNet(num_classes=4))
-    return job
+    run = build.build(config)
+    if run.config.eval.tta:
+        run.task.inner.inner = Supervised(ConvNet(num_classes=4))
+    return run
 
 
 def test_a_setting_of_the_config_reaches_every_evaluation_on_any_number_of_devices():
     found = {}
     for devices, mode in ((1, "jit"), (8, "jit"), (2, "pmap")):
-        job = make_job(**{"parallel.devices": str(devices), "parallel.mode": mode})
-        state = job.init_state()
-        feed = job.eval_feed("validation")
-        found[devices, mode] = feed(job.parallel.replicate(state))["logits"]
+        run = make_run(**{"parallel.devices": str(devices), "parallel.mode": mode})
+        state = run.init_state()
+        feed = run.eval_feed("validation")
+        found[devices, mode] = feed(run.parallel.replicate(state))["logits"]
     one, *others = found.values()
     for other in others:
         np.testing.assert_allclose(one, other, atol=1e-5)
-    evaluate = functools.partial(job.transforms["eval_device"], None)
-    images = evaluate({"image": job.sources["validation"].images})["image"]
+    evaluate = functools.partial(run.transforms["eval_device"], None)
+    images = evaluate({"image": run.sources["validation"].images})["image"]
     weights, seen = cut(("shift(1)", "flip"), images)
     predict = jax.jit(Supervised(ConvNet(num_classes=4)).predict)
     plain = [predict(state, {"image": view})["logits"] for view in seen]
@@ -196,9 +196,9 @@ def test_a_setting_of_the_config_reaches_every_evaluation_on_any_number_of_devic
 
 def test_a_mean_without_views_has_no_effect_and_a_wrong_one_is_named():
     with pytest.raises(UserError, match="config.eval.tta_mean='probabilities' has no effect"):
-        make_job("()", **{"eval.tta_mean": "probabilities"})
+        make_run("()", **{"eval.tta_mean": "probabilities"})
     with pytest.raises(UserError, match="it can be logits or probabilities"):
-        make_job("flip", **{"eval.tta_mean": "softmax"})
+        make_run("flip", **{"eval.tta_mean": "softmax"})
 
 
 @pytest.mark.parametrize(

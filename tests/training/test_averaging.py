@@ -125,7 +125,7 @@ def test_a_uniform_soup_of_runs_is_their_mean(trained, tmp_path):
 
 def test_without_a_validation_split_nothing_can_be_chosen(trained):
     averager = averaging.Averager(make_config(), averaging.choose([trained / "a"], last=2))
-    del averager.job.sources["validation"]
+    del averager.run.sources["validation"]
     ingredients = averaging.choose([trained / "a"], last=2)
     with pytest.raises(UserError, match="there are none; leave it out"):
         averaging.greedy(averager, ingredients)
@@ -213,5 +213,5 @@ def test_the_figures_are_those_of_an_evaluation(trained):
     ingredients = averaging.choose([trained / "a"], last=2)
     averager = averaging.Averager(make_config(), ingredients)
     state = averager.load(ingredients[0])
-    feed = averager.job.eval_feed("validation")
-    assert averager.judge(state) == evaluate.evaluate(feed, averager.job.parallel.replicate(state))[0]
+    feed = averager.run.eval_feed("validation")
+    assert averager.judge(state) == evaluate.evaluate(feed, averager.run.parallel.replicate(state))[0]

@@ -51,9 +51,9 @@ def params_of(state):
 
 def test_a_fresh_run_starts_from_the_weights_with_every_copy(weights):
     path, published = weights
-    job = build.build(make_config(path))
-    plain = job.init_state()
-    state, report = job.first_state()
+    run = build.build(make_config(path))
+    plain = run.init_state()
+    state, report = run.first_state()
     fresh, got, average = params_of(plain), params_of(state), to_state_dict(state.extra["ema"])
     assert report.resized.keys() == {"conv1.weight"} and report.kept.keys() == HEAD
     np.testing.assert_allclose(got["conv1.weight"][:, 0], published["conv1.weight"].sum(1), rtol=1e-6)
@@ -65,17 +65,17 @@ def test_a_fresh_run_starts_from_the_weights_with_every_copy(weights):
 
 
 def test_the_weights_are_no_constants_of_the_compiled_program(weights):
-    job = build.build(make_config(weights[0]))
-    made = jax.make_jaxpr(job._create)(jax.random.PRNGKey(0), job.pretrained[0])
+    run = build.build(make_config(weights[0]))
+    made = jax.make_jaxpr(run._create)(jax.random.PRNGKey(0), run.pretrained[0])
     assert sum(np.size(constant) for constant in made.consts) < 1000
 
 
 def test_a_run_tells_what_it_loaded_and_goes_on_without_the_file(weights, tmp_path, capsys):
     path, _ = weights
     config, workdir = make_config(path), tmp_path / "run"
-    job = build.build(config)
-    job.total_steps = 2
-    loop.fit(job, workdir)
+    run = build.build(config)
+    run.total_steps = 2
+    loop.fit(run, workdir)
     out = capsys.readouterr().out
     assert f"weights {path}: 6 of 8 tensors loaded" in out
     assert "as initialised: fc2.bias, fc2.weight (the file has 7 classes, the model 4)" in out
@@ -145,9 +145,9 @@ def test_a_neck_is_built_and_the_weights_are_its_backbones(tmp_path):
     config = make_config(tmp_path / "resnet.pth")
     config.model.name, config.model.fields = "resnet18", {"width": 4}
     config.model.neck, config.data.name = "fpn", "synthetic/64x64x3x4"
-    job = build.build(config)
-    assert isinstance(job.model, FPN) and job.model.num_classes == 4
-    report = preflight.check_weights(job, tmp_path / "run")
+    run = build.build(config)
+    assert isinstance(run.model, FPN) and run.model.num_classes == 4
+    report = preflight.check_weights(run, tmp_path / "run")
     assert {f"backbone.{name}" for name in state} - {*report.loaded} == {"backbone.fc.weight", "backbone.fc.bias"}
     assert {name.partition(".")[0] for name in report.kept} == {"fpn", "fc"}
 

@@ -94,7 +94,7 @@ def test_frozen_layers_keep_their_statistics_to_the_bit():
 # Runs
 
 
-def make_job(mode="jit", devices=1, sync=True, memory=2**20, validation=0.0, batches=3):
+def make_run(mode="jit", devices=1, sync=True, memory=2**20, validation=0.0, batches=3):
     """6 steps on 64 pictures of 8x8 without augmentation, evaluated every second step."""
     config = default_config()
     config.data.name, config.data.validation, config.data.device_memory = "synthetic/64x8x1x4", validation, memory
@@ -104,18 +104,18 @@ def make_job(mode="jit", devices=1, sync=True, memory=2**20, validation=0.0, bat
     config.eval.every = config.checkpoint.every = "2 steps"
     config.parallel.mode, config.parallel.devices = mode, devices
     config.schedule.name, config.schedule.peak = "constant", 0.2
-    job = build.build(config)
-    task = Supervised(ConvNet(num_classes=4, axis_name=job.parallel.axis_name if sync else None))
-    evaluate = functools.partial(job.transforms["eval_device"], None)
-    task = Ema(Transformed(task, job.transforms["train_device"], evaluate, seed=0), 0.9)
-    return dataclasses.replace(job, task=task)
+    run = build.build(config)
+    task = Supervised(ConvNet(num_classes=4, axis_name=run.parallel.axis_name if sync else None))
+    evaluate = functools.partial(run.transforms["eval_device"], None)
+    task = Ema(Transformed(task, run.transforms["train_device"], evaluate, seed=0), 0.9)
+    return dataclasses.replace(run, task=task)
 
 
-def pictures(job, step, batches):
+def pictures(run, step, batches):
     """float pictures of the batches of steps from `step` on, as the net sees them."""
-    n = len(job.sources["train"])
+    n = len(run.sources["train"])
     rows = [pipeline.train_rows(s, n=n, batch_size=16, seed=0)["index"] for s in range(step, step + batches)]
-    return job.sources["train"].images[np.concatenate(rows)] / 255
+    return run.sources["train"].images[np.concatenate(rows)] / 255
 
 
 @pytest.mark.parametrize(
@@ -134,12 +134,12 @@ def test_a_run_takes_the_batches_of_the_next_steps_on_any_devices(options):
     """Over the end of an epoch of 4 steps; from device memory, also with several steps in a call, or a stream."""
     options = dict(options)
     length = options.pop("length", 1)
-    job = make_job(**options)
-    feed = job.train_feed()
+    run = make_run(**options)
+    feed = run.train_feed()
     feed.length = length
-    state = job.parallel.replicate(job.init_state())
-    state = jax.device_get(job.refresher(feed)(state, 2))
-    images = pictures(job, 2, 3)
+    state = run.parallel.replicate(run.init_state())
+    state = jax.device_get(run.refresher(feed)(state, 2))
+    images = pictures(run, 2, 3)
     ema = state.extra["ema"]
     assert_statistics(state.model_state["batch_stats"]["bn1"], state.params["conv1"], images)
     assert_statistics(ema["model_state"]["batch_stats"]["bn1"], ema["params"]["conv1"], images)
@@ -147,26 +147,26 @@ def test_a_run_takes_the_batches_of_the_next_steps_on_any_devices(options):
 
 
 def test_checkpoints_have_the_new_statistics_and_a_restart_changes_no_bit(tmp_path):
-    job = make_job(validation=0.25)
-    results = loop.fit(job, tmp_path / "whole")
-    loop.fit(dataclasses.replace(job, total_steps=4), tmp_path / "twice")
-    loop.fit(job, tmp_path / "twice")
+    run = make_run(validation=0.25)
+    results = loop.fit(run, tmp_path / "whole")
+    loop.fit(dataclasses.replace(run, total_steps=4), tmp_path / "twice")
+    loop.fit(run, tmp_path / "twice")
     left, right = (view.read_arrays(view.find_step(tmp_path / name)) for name in ("whole", "twice"))
     assert left.keys() == right.keys()
     assert not [name for name in left if left[name].tobytes() != right[name].tobytes()]
     conv = {name: left[f"params/conv1/{name}"] for name in ("kernel", "bias")}
     found = {name: left[f"model_state/batch_stats/bn1/{name}"] for name in ("mean", "var")}
-    assert_statistics(found, conv, pictures(job, 6, 3))
+    assert_statistics(found, conv, pictures(run, 6, 3))
     assert results["test"]["count"] == 16
 
 
 def test_without_a_validation_split_the_last_state_has_them(tmp_path):
-    job = make_job()
-    loop.fit(dataclasses.replace(job, total_steps=2), tmp_path)
+    run = make_run()
+    loop.fit(dataclasses.replace(run, total_steps=2), tmp_path)
     arrays = view.read_arrays(view.find_step(tmp_path))
     conv = {name: arrays[f"extra/ema/params/conv1/{name}"] for name in ("kernel", "bias")}
     found = {name: arrays[f"extra/ema/model_state/batch_stats/bn1/{name}"] for name in ("mean", "var")}
-    assert_statistics(found, conv, pictures(job, 2, 3))
+    assert_statistics(found, conv, pictures(run, 2, 3))
 
 
 def test_a_model_without_batchnorm_is_refused(tmp_path):

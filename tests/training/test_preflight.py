@@ -158,7 +158,7 @@ def test_a_letter_left_out_of_a_key_is_found(path, data):
     if wrong in dict(flatten(default_config())):
         return
     message = unknown_key(wrong)
-    assert f"config.{wrong} does not exist; did you mean config.{path}?" == message
+    assert f"config.{wrong} does not exist; did you mean 'config.{path}'?" == message
 
 
 @given(st.sampled_from(["seed", "schedule.peak", "optim.nesterov", "data.mean", "duration"]), st.data())

@@ -30,7 +30,7 @@ RNG = np.array([0, 5], np.uint32)
 NTXENT = np.load(Path(__file__).parents[1] / "fixtures" / "ntxent.npz")
 
 
-def make_job(*, mode="jit", devices=1, accumulate=1, validation=0.0, augment=(), task=None, **replaced):
+def make_run(*, mode="jit", devices=1, accumulate=1, validation=0.0, augment=(), task=None, **replaced):
     """A run of 6 steps on 64 pictures of 8x8; `task` makes a task from the axis name."""
     config = default_config()
     config.data.name = "synthetic/64x8x1x4"
@@ -42,12 +42,12 @@ def make_job(*, mode="jit", devices=1, accumulate=1, validation=0.0, augment=(),
     config.eval.every = config.checkpoint.every = "2 steps"
     config.parallel.mode, config.parallel.devices = mode, devices
     config.schedule.name, config.schedule.peak = "constant", 0.2
-    job = build.build(config)
+    run = build.build(config)
     if task is not None:
-        evaluate = functools.partial(job.transforms["eval_device"], None)
-        inner = task(job.parallel.axis_name)
-        replaced["task"] = Transformed(inner, job.transforms["train_device"], evaluate, seed=config.seed)
-    return dataclasses.replace(job, **replaced)
+        evaluate = functools.partial(run.transforms["eval_device"], None)
+        inner = task(run.parallel.axis_name)
+        replaced["task"] = Transformed(inner, run.transforms["train_device"], evaluate, seed=config.seed)
+    return dataclasses.replace(run, **replaced)
 
 
 def recorded(workdir, name="loss"):
@@ -65,19 +65,19 @@ def assert_same_bits(a, b):
     assert not [name for name in left if left[name].tobytes() != right[name].tobytes()]
 
 
-def six_steps(job):
+def six_steps(run):
     """(losses, final state) of a run's own feed, without the loop around it."""
-    feed, state, told = job.train_feed(), job.parallel.replicate(job.init_state()), []
+    feed, state, told = run.train_feed(), run.parallel.replicate(run.init_state()), []
     for step in range(6):
         state, metrics, _ = feed(state, step, 6)
         told.append(float(metrics["loss"][0] / metrics["loss"][1]))
     return told, jax.device_get(state)
 
 
-def fit_in_two(job, workdir, steps):
+def fit_in_two(run, workdir, steps):
     """A run that ends after `steps` steps and is started again."""
-    loop.fit(dataclasses.replace(job, total_steps=steps), workdir)
-    return loop.fit(job, workdir)
+    loop.fit(dataclasses.replace(run, total_steps=steps), workdir)
+    return loop.fit(run, workdir)
 
 
 # The whole run
@@ -88,11 +88,11 @@ def test_a_run_is_the_same_on_any_devices_in_both_modes(tmp_path):
     seen = {}
     for mode, devices in (("jit", 1), ("jit", 4), ("pmap", 4)):
         workdir = tmp_path / f"{mode}{devices}"
-        job = make_job(
+        run = make_run(
             mode=mode, devices=devices, augment=("crop(8, pad=2)", "flip"),
             task=lambda axis: Supervised(ConvNet(num_classes=4, axis_name=axis)),
         )  # fmt: skip
-        results = loop.fit(job, workdir)
+        results = loop.fit(run, workdir)
         assert results["test"]["count"] == 16
         seen[mode, devices] = recorded(workdir), results["test"]["loss"]
     (losses_1, test_1), *others = seen.values()
@@ -113,7 +113,7 @@ class Distill(Wrapper):
         self.path, self.temperature = path, temperature
         self.transient = (*inner.transient, "teacher")
 
-    def init(self, rng, batch):
+    def init(self, rng, batch, weights=None):
         params, model_state, extra = self.inner.init(rng, batch)
         with np.load(self.path) as file:
             teacher = {name: jnp.asarray(file[name]) for name in file}
@@ -132,12 +132,12 @@ def test_a_frozen_teacher_is_in_no_checkpoint_and_comes_back_from_its_file(tmp_p
     teacher = np.random.default_rng(0).normal(size=(64, 4)).astype(np.float32)
     np.savez(tmp_path / "teacher.npz", w=teacher)
 
-    def job():
+    def run():
         task = Distill(Supervised(Linear(num_classes=4)), tmp_path / "teacher.npz")
-        return make_job(task=lambda _: Ema(task, 0.9))
+        return make_run(task=lambda _: Ema(task, 0.9))
 
-    loop.fit(job(), tmp_path / "whole")
-    fit_in_two(job(), tmp_path / "twice", steps=4)
+    loop.fit(run(), tmp_path / "whole")
+    fit_in_two(run(), tmp_path / "twice", steps=4)
     assert_same_bits(tmp_path / "whole", tmp_path / "twice")
     names = arrays(tmp_path / "whole").keys()
     assert any(name.startswith("extra/ema/") for name in names)
@@ -145,7 +145,7 @@ def test_a_frozen_teacher_is_in_no_checkpoint_and_comes_back_from_its_file(tmp_p
     assert all(np.isfinite(recorded(tmp_path / "whole", "soft")))
 
     np.savez(tmp_path / "teacher.npz", w=-teacher)  # and it is the teacher of the file that teaches
-    fit_in_two(job(), tmp_path / "other", steps=4)
+    fit_in_two(run(), tmp_path / "other", steps=4)
     assert np.any(arrays(tmp_path / "other")["params/fc/kernel"] != arrays(tmp_path / "whole")["params/fc/kernel"])
 
 
@@ -167,7 +167,7 @@ class Contrastive(Task):
     def __init__(self, axis_name):
         self.axis_name, self.model = axis_name, Linear(num_classes=5)
 
-    def init(self, rng, batch):
+    def init(self, rng, batch, weights=None):
         return self.model.init(rng, batch["image"], train=False)["params"], {}, {}
 
     def loss(self, params, state, batch, rng):
@@ -187,10 +187,10 @@ def test_the_contrastive_loss_of_this_test_equals_the_reference():
 
 def test_contrastive_pairs_see_all_devices():
     """The gradient of all_gather adds up what every device asks of an example, so the sum over devices is exact."""
-    losses_1, state_1 = six_steps(make_job(task=Contrastive))
+    losses_1, state_1 = six_steps(make_run(task=Contrastive))
     assert losses_1[-1] < losses_1[0]
     for mode, devices in (("jit", 4), ("pmap", 1), ("pmap", 4)):
-        losses_n, state = six_steps(make_job(mode=mode, devices=devices, task=Contrastive))
+        losses_n, state = six_steps(make_run(mode=mode, devices=devices, task=Contrastive))
         np.testing.assert_allclose(losses_n, losses_1, rtol=1e-5)
         np.testing.assert_allclose(state.params["fc"]["kernel"], state_1.params["fc"]["kernel"], atol=1e-5)
 
@@ -208,7 +208,7 @@ class Moco(Task):
         z = self.model.apply({"params": params}, batch["image"], train=False)[0]
         return z / jnp.linalg.norm(z, axis=1, keepdims=True)
 
-    def init(self, rng, batch):
+    def init(self, rng, batch, weights=None):
         params = self.model.init(rng, batch["image"], train=False)["params"]
         queue = jax.random.normal(rng, (self.size, 4))
         queue = queue / jnp.linalg.norm(queue, axis=1, keepdims=True)
@@ -237,15 +237,15 @@ class Moco(Task):
 
 def test_a_queue_holds_the_keys_in_the_order_of_the_batches(tmp_path):
     """However many devices and micro-batches there are; and it comes back after a restart."""
-    told, first = six_steps(make_job(task=Moco))
+    told, first = six_steps(make_run(task=Moco))
     order = [pipeline.train_rows(s, n=64, batch_size=16, seed=0)["index"] for s in (5, 4)]
     for mode, devices, parts in (("jit", 1, 2), ("jit", 4, 2), ("pmap", 4, 2)):
-        losses_n, state = six_steps(make_job(mode=mode, devices=devices, accumulate=parts, task=Moco))
+        losses_n, state = six_steps(make_run(mode=mode, devices=devices, accumulate=parts, task=Moco))
         np.testing.assert_allclose(losses_n, told, rtol=1e-5)
         np.testing.assert_array_equal(state.extra["rows"], np.concatenate(order))
         np.testing.assert_allclose(state.extra["queue"], first.extra["queue"], atol=1e-5)
         np.testing.assert_allclose(state.extra["slow"]["fc"]["kernel"], first.extra["slow"]["fc"]["kernel"], atol=1e-5)
-    fit_in_two(make_job(mode="pmap", devices=4, accumulate=2, task=Moco), tmp_path, steps=3)
+    fit_in_two(make_run(mode="pmap", devices=4, accumulate=2, task=Moco), tmp_path, steps=3)
     np.testing.assert_allclose(recorded(tmp_path), told, rtol=1e-5)
     np.testing.assert_allclose(arrays(tmp_path)["extra/queue"], first.extra["queue"], atol=1e-5)
 
@@ -284,9 +284,9 @@ def test_sharpness_aware_minimisation_is_its_closed_form(mode, devices, accumula
 
 
 def test_sharpness_aware_minimisation_runs_through_the_loop(tmp_path):
-    job = make_job(task=lambda _: Supervised(Linear(num_classes=4)))
-    loop.fit(dataclasses.replace(job, tx=sam(optim.sgd(job.learning_rate), 0.05)), tmp_path / "sam")
-    loop.fit(job, tmp_path / "sgd")
+    run = make_run(task=lambda _: Supervised(Linear(num_classes=4)))
+    loop.fit(dataclasses.replace(run, tx=sam(optim.sgd(run.learning_rate), 0.05)), tmp_path / "sam")
+    loop.fit(run, tmp_path / "sgd")
     sharp, plain = recorded(tmp_path / "sam"), recorded(tmp_path / "sgd")
     assert sharp[0] == plain[0] and sharp[1:] != plain[1:] and sharp[-1] < sharp[0]
 
@@ -304,15 +304,15 @@ class Plateau:
 
 
 def test_a_controller_sets_the_rate_and_remembers_over_a_restart(tmp_path):
-    job = make_job(validation=0.25, task=lambda _: Supervised(Linear(num_classes=4)), control=Plateau())
-    job = dataclasses.replace(job, eval_every=1, checkpoint_every=1)
-    loop.fit(job, tmp_path / "whole")
-    fit_in_two(job, tmp_path / "twice", steps=3)
+    run = make_run(validation=0.25, task=lambda _: Supervised(Linear(num_classes=4)), control=Plateau())
+    run = dataclasses.replace(run, eval_every=1, checkpoint_every=1)
+    loop.fit(run, tmp_path / "whole")
+    fit_in_two(run, tmp_path / "twice", steps=3)
     assert_same_bits(tmp_path / "whole", tmp_path / "twice")
     assert arrays(tmp_path / "twice")["controls/lr_scale"] == 0.125
     meta = view.read_meta(view.find_step(tmp_path / "twice"))
     assert meta["loop"]["evaluations"] == 6
-    loop.fit(dataclasses.replace(job, control=None), tmp_path / "constant")
+    loop.fit(dataclasses.replace(run, control=None), tmp_path / "constant")
     constant, halved = recorded(tmp_path / "constant"), recorded(tmp_path / "whole")
     assert constant[:3] == halved[:3] and constant[3:] != halved[3:]  # first halved for the third update
 
@@ -324,6 +324,6 @@ def test_the_final_figures_come_from_a_state_that_is_whole(tmp_path):
     """With a validation split the best checkpoint is restored at the end: its teacher comes from the file again."""
     np.savez(tmp_path / "teacher.npz", w=np.zeros((64, 4), np.float32))
     task = Distill(Supervised(Linear(num_classes=4)), tmp_path / "teacher.npz")
-    results = loop.fit(make_job(validation=0.25, task=lambda _: Ema(task, 0.9)), tmp_path / "run")
+    results = loop.fit(make_run(validation=0.25, task=lambda _: Ema(task, 0.9)), tmp_path / "run")
     assert results["test"]["count"] == 16
     assert json.loads((tmp_path / "run" / "results.json").read_text())["test"]["count"] == 16

@@ -299,7 +299,7 @@ def test_the_optimiser_gets_value_controls_and_gradients_elsewhere():
 class Spy(Task):
     """Has one parameter; tells a number drawn from its key; counts updates; passes the labels through `carry`."""
 
-    def init(self, rng, batch):
+    def init(self, rng, batch, weights=None):
         return {"w": jnp.zeros(())}, {}, {"seen": jnp.zeros((), jnp.int32), "label": jnp.zeros_like(batch["label"])}
 
     def loss(self, params, state, batch, rng):

@@ -20,7 +20,7 @@ from jaxcls.logs.records import read_metrics
 from jaxcls.models import pretrained, weight_files
 from jaxcls.parallel import Parallel
 from jaxcls.settings import config_file
-from jaxcls.tasks import teachers
+from jaxcls.tasks import networks
 from jaxcls.training import build, evaluate, loop
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,11 +59,11 @@ def recorded(workdir, name="loss"):
 
 @pytest.mark.parametrize("cache", [False, True])
 def test_a_run_that_goes_on_has_the_bits_of_one_that_was_not_stopped(tmp_path, teacher, cache, capsys):
-    job = build.build(make_config(teacher=str(teacher), cache=cache))
-    loop.fit(job, tmp_path / "whole")
+    run = build.build(make_config(teacher=str(teacher), cache=cache))
+    loop.fit(run, tmp_path / "whole")
     assert capsys.readouterr().out.count("the teacher's accuracy: ") == 1
-    loop.fit(dataclasses.replace(job, total_steps=3), tmp_path / "twice")
-    loop.fit(job, tmp_path / "twice")
+    loop.fit(dataclasses.replace(run, total_steps=3), tmp_path / "twice")
+    loop.fit(run, tmp_path / "twice")
     assert capsys.readouterr().out.count("the teacher's accuracy: ") == 1  # at the start, not at the restart
     whole, twice = arrays(tmp_path / "whole"), arrays(tmp_path / "twice")
     assert whole.keys() == twice.keys()
@@ -91,8 +91,8 @@ def test_a_cache_of_something_else_or_damaged_is_computed_again(tmp_path, teache
             np.savez(tmp_path / "b" / "teacher_logits.npz", logits=np.zeros((48, 4), np.float32), key="another")
         else:
             (tmp_path / "b" / "teacher_logits.npz").write_bytes(content)
-        job = build.build(config)
-        state = job.distillation.complete(job.init_state(), {}, tmp_path / "b", Silent())
+        run = build.build(config)
+        state = run.teacher.complete(run.init_state(), {}, tmp_path / "b", Silent())
         with np.load(tmp_path / "a" / "teacher_logits.npz") as file:
             np.testing.assert_array_equal(state.extra["teacher"]["logits"], file["logits"])
 
@@ -114,9 +114,9 @@ def test_the_result_is_the_same_on_any_devices(tmp_path, teacher, cache):
     for mode, devices in (("jit", 1), ("jit", 4), ("pmap", 4)):
         config = make_config(teacher=str(teacher), cache=cache)
         config.parallel.mode, config.parallel.devices = mode, devices
-        job = build.build(config)
-        state = job.distillation.complete(job.init_state(), {}, tmp_path, Silent())
-        state, told, feed = job.parallel.replicate(state), [], job.train_feed()
+        run = build.build(config)
+        state = run.teacher.complete(run.init_state(), {}, tmp_path, Silent())
+        state, told, feed = run.parallel.replicate(state), [], run.train_feed()
         for step in range(3):
             state, found, _ = feed(state, step, 3)
             told.append([float(s / c) for s, c in (found[k] for k in ("loss", "distillation", "teacher_accuracy"))])
@@ -127,10 +127,10 @@ def test_the_result_is_the_same_on_any_devices(tmp_path, teacher, cache):
 
 def test_the_averaged_weights_teach_and_predict_as_their_own_run_did(teacher):
     """The workdir's best checkpoint; its logits are those that its run stored."""
-    job = build.build(make_config(teacher=str(teacher)))
+    run = build.build(make_config(teacher=str(teacher)))
     best = next(step for step in view.list_steps(teacher) if step.best)
-    assert f"step {best.number} " in job.distillation.teacher.title
-    found = job.distillation._predict(job, "validation")
+    assert f"step {best.number} " in run.teacher.network.title
+    found = run.teacher._predict(run, "validation")
     with np.load(teacher / "eval" / f"validation-{best.number}.npz") as stored:
         np.testing.assert_allclose(found["logits"], stored["logits"], atol=1e-5)
 
@@ -145,9 +145,9 @@ def test_evaluating_needs_no_teacher(tmp_path, teacher):
 
 
 def test_another_teacher_in_its_place_is_refused(tmp_path, teacher):
-    job = build.build(make_config(teacher=str(teacher)))
+    run = build.build(make_config(teacher=str(teacher)))
     with pytest.raises(UserError, match="begun with another teacher than simple_cnn_16_32 from step"):
-        job.distillation.complete(job.init_state(), {"teacher": {"sha256": "0"}}, tmp_path, Silent())
+        run.teacher.complete(run.init_state(), {"teacher": {"sha256": "0"}}, tmp_path, Silent())
 
 
 def test_published_weights_teach_with_their_own_normalisation(tmp_path):
@@ -157,11 +157,11 @@ def test_published_weights_teach_with_their_own_normalisation(tmp_path):
     image, apply = jnp.zeros((2, 8, 8, 1)), jax.jit(functools.partial(net.apply, train=False))
     variables = draw(jax.eval_shape(lambda key: net.init(key, image, train=False), jax.random.key(4)))
     weight_files.write(tmp_path / "t.pth", pretrained.to_state_dict(variables), {})
-    job, log = build.build(config), Silent()
-    state = job.distillation.complete(job.init_state(), {}, tmp_path, log)
+    run, log = build.build(config), Silent()
+    state = run.teacher.complete(run.init_state(), {}, tmp_path, log)
     jax.tree.map(np.testing.assert_array_equal, state.extra["teacher"]["params"], variables["params"])
-    found = job.distillation._predict(job, "validation")
-    pictures = np.float32(job.sources["validation"].images) / 255 * 2 - 1
+    found = run.teacher._predict(run, "validation")
+    pictures = np.float32(run.sources["validation"].images) / 255 * 2 - 1
     np.testing.assert_allclose(found["logits"], apply(variables, pictures)[0], atol=1e-4)
     accuracy = (found["logits"].argmax(axis=1) == found["label"]).mean()
     assert log.told == [f"the teacher's accuracy: {accuracy:.2%} of 16 validation pictures"]
@@ -191,13 +191,13 @@ def test_a_teacher_of_other_classes_is_refused(tmp_path, teacher):
 
 def test_classes_in_another_order_are_refused():
     with pytest.raises(UserError, match="in another order"):
-        teachers._check_classes("config.distill.teacher=x", ["a", "b"], ["b", "a"])
+        networks._check_classes("config.distill.teacher=x", ["a", "b"], ["b", "a"])
 
 
 MISTAKES = [
     ({"teacher": "nowhere"}, "config.distill.teacher=nowhere: .*nowhere is no folder"),
     ({"teacher": "init"}, "'init' is an untrained net; name it in config.distill.model"),
-    ({"teacher": "init", "model": "lenet6"}, "config.distill.model: there is no model 'lenet6'; did you mean lenet5"),
+    ({"teacher": "init", "model": "lenet6"}, "config.distill.model: there is no model 'lenet6'; did you mean 'lenet5'"),
     ({"teacher": "init", "model": "lenet5"}, "teacher=init does not take pictures of .8, 8, 1."),
     ({"teacher": "none.pth", "model": "simple_cnn_16_32"}, "weights none.pth: there is no such file"),
     ({"teacher": "init", "model": "simple_cnn_16_32", "normalize": "mnits"}, "config.distill.normalize is 'mnits'"),
@@ -226,9 +226,9 @@ def test_an_unfinished_or_damaged_teacher_and_the_run_itself_are_refused(tmp_pat
     for manifest in (broken / "manifests").iterdir():
         manifest.unlink()
     refused(tmp_path, "holds no finished checkpoint", make_config(teacher=str(broken)))
-    job = build.build(make_config(teacher=str(teacher)))
+    run = build.build(make_config(teacher=str(teacher)))
     with pytest.raises(UserError, match="is the --workdir of this run itself"):
-        job.distillation.check(teacher)
+        run.teacher.check(teacher)
 
 
 def test_a_cache_and_mixed_pictures_are_refused(tmp_path, teacher):
@@ -239,9 +239,9 @@ def test_a_cache_and_mixed_pictures_are_refused(tmp_path, teacher):
 
 def test_a_cache_of_augmented_pictures_is_told(tmp_path, teacher):
     config = make_config(teacher=str(teacher), cache=True)
-    assert len(build.build(config).distillation.check(tmp_path)) == 1
+    assert len(build.build(config).teacher.check(tmp_path)) == 1
     config.data.augment = ("crop(8, pad=1)",)
-    assert "computed once, of pictures without augmentation" in build.build(config).distillation.check(tmp_path)[1]
+    assert "computed once, of pictures without augmentation" in build.build(config).teacher.check(tmp_path)[1]
 
 
 def test_pretrained_weights_of_the_student_leave_the_hints_alone(tmp_path):
@@ -268,5 +268,5 @@ def test_the_recipes_for_cifar100_can_be_built(name):
     steps_per_epoch, durations = build.build_durations(build.Reader(config), 50_000, Parallel("jit", 1))
     assert (steps_per_epoch, durations["total_steps"]) == (390, 78_000)
     config.data.name = "synthetic/128x32x3x100"
-    job = build.build(config)
-    assert job.model.num_classes == 100 and job.model.stem == "cifar" and job.distillation.of_run
+    run = build.build(config)
+    assert run.model.num_classes == 100 and run.model.stem == "cifar" and run.teacher.of_run

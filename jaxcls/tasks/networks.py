@@ -1,6 +1,7 @@
-"""Where a frozen teacher comes from: the checkpoint of a run, published weights, or a random net for trials."""
+"""A model with its weights, for a teacher or a probe: of a run's checkpoint, of published weights, or random."""
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,9 +12,10 @@ from jaxcls import models
 from jaxcls.checkpoints import view
 from jaxcls.errors import UserError
 from jaxcls.models import pretrained, weight_files
+from jaxcls.types import PathLike, PyTree
 
 
-class Teacher(NamedTuple):
+class Network(NamedTuple):
     """A model with its weights.
 
     Attributes:
@@ -26,13 +28,13 @@ class Teacher(NamedTuple):
 
     title: str
     model: Any
-    variables: dict
-    normalize: tuple | None
-    source: dict
+    variables: PyTree
+    normalize: tuple[Sequence[float], Sequence[float]] | None
+    source: dict[str, Any]
 
 
-def from_run(path, classes, dtype, what=None):
-    """The teacher of a run's workdir (its best checkpoint, the newest where none is best) or of one step's folder.
+def from_run(path: PathLike, classes: Sequence[str], dtype: str, what: str | None = None) -> Network:
+    """The network of a run's workdir (its best checkpoint, the newest where none is best) or of one step's folder.
 
     Averaged weights are taken where there are any. Model, classes and normalisation are in the checkpoint.
 
@@ -53,10 +55,10 @@ def from_run(path, classes, dtype, what=None):
         if problems := view.verify(folder):
             raise UserError(f"{folder} is damaged ({problems[0]}); choose another step")
         meta = view.read_meta(folder)
-        made, names = meta["config"]["model"], list(meta["classes"])
-        normalize = tuple(tuple(meta["normalize"][key]) for key in ("mean", "std"))
+        section, names = meta["config"]["model"], list(meta["classes"])
+        normalize = tuple(meta["normalize"]["mean"]), tuple(meta["normalize"]["std"])
         model = models.create(
-            made["name"], num_classes=len(names), neck=made.get("neck", ""), dtype=dtype, **made["fields"]
+            section["name"], num_classes=len(names), neck=section.get("neck", ""), dtype=dtype, **section["fields"]
         )
     except UserError as error:
         raise UserError(f"{what}: {error}") from error
@@ -64,9 +66,9 @@ def from_run(path, classes, dtype, what=None):
         raise UserError(f"{what}: {folder} does not say what model it is of ({error}); choose another.") from error
     _check_classes(what, names, [str(name) for name in classes])
     digest = hashlib.sha256(view.manifest_path(folder).read_bytes()).hexdigest()
-    title = f"{made['name']} from step {folder.name} of {folder.parents[1]}"
+    title = f"{section['name']} from step {folder.name} of {folder.parents[1]}"
     variables, _ = view.read_variables(folder)
-    return Teacher(title, model, variables, normalize, {"model": made["name"], "sha256": digest})
+    return Network(title, model, variables, normalize, {"model": section["name"], "sha256": digest})
 
 
 def _check_classes(what, theirs, ours):
@@ -76,8 +78,16 @@ def _check_classes(what, theirs, ours):
         raise UserError(f"{what} has the student's classes in another order; train it on the same set.")
 
 
-def from_file(path, name, fields, classes, picture, normalize, dtype):
-    """The teacher of a file of weights (`models.weight_files`).
+def from_file(
+    path: str,
+    name: str,
+    fields: Mapping[str, Any],
+    classes: Sequence[str],
+    picture: tuple[int, ...],
+    normalize: tuple[Sequence[float], Sequence[float]] | None,
+    dtype: str,
+) -> Network:
+    """The network of a file of weights (`models.weight_files`).
 
     Args:
       path: the file, or `hf-hub:ORG/NAME`.
@@ -100,16 +110,24 @@ def from_file(path, name, fields, classes, picture, normalize, dtype):
     if report.kept:
         tensor, reason = next(iter(report.kept.items()))
         raise UserError(f"{what}: there is no {tensor} for {len(classes):,} classes in it ({reason}).")
-    return Teacher(f"{name} from {path}", model, weights, normalize, {"model": name, "sha256": file.sha256})
+    return Network(f"{name} from {path}", model, weights, normalize, {"model": name, "sha256": file.sha256})
 
 
-def from_seed(seed, name, fields, classes, picture, normalize, dtype):
-    """An untrained teacher, for trials of a config; arguments as of `from_file`, with a seed for the file."""
+def from_seed(
+    seed: int,
+    name: str,
+    fields: Mapping[str, Any],
+    classes: Sequence[str],
+    picture: tuple[int, ...],
+    normalize: tuple[Sequence[float], Sequence[float]] | None,
+    dtype: str,
+) -> Network:
+    """An untrained network, for trials of a config; arguments as of `from_file`, with a seed for the file."""
     model = _create(name, fields, len(classes), dtype)
     _shapes("config.distill.teacher=init", model, picture)
     init = jax.jit(lambda key: model.init(key, jnp.zeros((2, *picture)), train=False))
     variables = jax.device_get(init(jax.random.fold_in(jax.random.key(seed), 0x7EAC)))
-    return Teacher(f"{name}, untrained", model, variables, normalize, {"model": name, "seed": seed})
+    return Network(f"{name}, untrained", model, variables, normalize, {"model": name, "seed": seed})
 
 
 def _create(name, fields, classes, dtype):
@@ -129,7 +147,7 @@ def _shapes(what, model, picture):
         raise UserError(f"{what} does not take pictures of {picture}: {reason}") from error
 
 
-def check_pictures(teacher, picture, classes):
+def check_pictures(teacher: Network, picture: tuple[int, ...], classes: int) -> None:
     """The teacher takes such pictures, and gives as many logits as there are classes.
 
     Raises:

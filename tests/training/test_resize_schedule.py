@@ -1,20 +1,24 @@
-"""Progressive resizing (config.data.sizes): what the net sees at which step, restarts, and mistakes."""
+"""Progressive resizing (config.data.resize_schedule): what the net sees at which step, restarts, mistakes, and the name
+that the key had before."""
 
 import dataclasses
 import functools
+import json
 
 import jax
 import numpy as np
 import pytest
 from fixtures.toys import ConvNet
+from ml_collections import ConfigDict
 from PIL import Image
 
 from jaxcls import augment
 from jaxcls.augment.base import Context
-from jaxcls.checkpoints import view
-from jaxcls.defaults import default_config
+from jaxcls.checkpoints import store, view
+from jaxcls.defaults import RENAMED, _say_renamed, default_config
 from jaxcls.errors import UserError
 from jaxcls.settings import config_file
+from jaxcls.settings.reader import resolve
 from jaxcls.state import Aux
 from jaxcls.tasks.supervised import Supervised
 from jaxcls.training import build, loop
@@ -38,7 +42,7 @@ class Watched(Supervised):
 def make_config(sizes, **settings):
     config = default_config()
     config.data.name, config.data.validation, config.data.workers = "synthetic/64x8x1x4", 0.25, 0
-    config.data.sizes, config.data.augment = sizes, ("crop(8, pad=1)",)
+    config.data.resize_schedule, config.data.augment = sizes, ("crop(8, pad=1)",)
     config.model.name, config.model.fields = "simple_cnn_16_32", {"channels": (3, 4), "hidden": 5}
     config.batch_size, config.duration, config.parallel.devices = 16, "8 steps", 1
     config.eval.every = config.checkpoint.every = "4 steps"
@@ -48,8 +52,8 @@ def make_config(sizes, **settings):
     return config
 
 
-def make_job(monkeypatch, sizes, **settings):
-    """A job of a task that records the sides it sees, and the list of those that were traced."""
+def make_run(monkeypatch, sizes, **settings):
+    """A run of a task that records the sides it sees, and the list of those that were traced."""
     traced = []
     monkeypatch.setattr(build, "Supervised", lambda *args, **options: Watched(traced))
     return build.build(make_config(sizes, **settings)), traced
@@ -58,8 +62,8 @@ def make_job(monkeypatch, sizes, **settings):
 @pytest.mark.parametrize("memory", [2**20, 0], ids=["memory", "stream"])
 def test_pictures_have_their_size_from_the_right_step_on(monkeypatch, memory):
     """And every size is compiled once, when it begins."""
-    job, traced = make_job(monkeypatch, ("25%: 4", "50%: 6"), device_memory=memory)
-    feed, state, sides = job.train_feed(), job.parallel.replicate(job.init_state()), []
+    run, traced = make_run(monkeypatch, ("25%: 4", "50%: 6"), device_memory=memory)
+    feed, state, sides = run.train_feed(), run.parallel.replicate(run.init_state()), []
     assert isinstance(feed, ChangingFeed)
     for step in range(8):
         state, values, _ = feed(state, step, 8)
@@ -95,15 +99,46 @@ class Closing:
 
 
 def test_a_restart_in_any_size_changes_no_bit(tmp_path, monkeypatch):
-    job, _ = make_job(monkeypatch, ("0%: 4", "4 steps: 6"))
-    assert len(job.phases) == 2 and job.task is job.phases[-1][1]
-    results = loop.fit(job, tmp_path / "whole")
+    run, _ = make_run(monkeypatch, ("0%: 4", "4 steps: 6"))
+    assert len(run.phases) == 2 and run.task is run.phases[-1][1]
+    results = loop.fit(run, tmp_path / "whole")
     for stop in (4, 8):
-        loop.fit(dataclasses.replace(job, total_steps=stop), tmp_path / "twice")
+        loop.fit(dataclasses.replace(run, total_steps=stop), tmp_path / "twice")
+        if stop == 4:
+            make_older(tmp_path / "twice")
     left, right = (view.read_arrays(view.find_step(tmp_path / name)) for name in ("whole", "twice"))
     assert left.keys() == right.keys()
     assert not [name for name in left if left[name].tobytes() != right[name].tobytes()]
     assert results["test"]["count"] == 16  # evaluated in the size of the evaluation
+
+
+def make_older(workdir):
+    """A workdir as it was written when the key was called data.sizes."""
+    folder = view.find_step(workdir)
+    for path in (workdir / "config.json", folder / "meta" / "metadata"):
+        text = path.read_text()
+        assert text.count('"resize_schedule"') == 1
+        path.write_text(text.replace('"resize_schedule"', '"sizes"'))
+    store.write_manifest(folder)
+
+
+def test_the_former_name_is_read_wherever_configs_are(tmp_path, capsys):
+    """Its line comes once a process. A restart in a workdir of before is above."""
+    assert RENAMED["data.sizes"] == "data.resize_schedule"
+    _say_renamed.cache_clear()
+    config, value = make_config(("0%: 4",)), ("0%: 4", "4 steps: 6")
+    config.data.sizes = value  # as in a config file, which starts from the defaults
+    assert config.data.resize_schedule == value
+    config_file.override(config, [("data.sizes", "0%: 6")])
+    assert config.data.resize_schedule == ("0%: 6",)
+    stored = json.loads(json.dumps(config.to_dict()))
+    stored["data"]["sizes"] = stored["data"].pop("resize_schedule")
+    old = ConfigDict(stored)
+    assert resolve(old).data == resolve(config).data
+    config_file.override(old, [("data.resize_schedule", "50%: 6")])
+    assert resolve(old).data.resize_schedule == ("50%: 6",)  # what was set now counts, not what was stored
+    notes = capsys.readouterr().err.splitlines()
+    assert notes == ["note: config.data.sizes is called config.data.resize_schedule now"]
 
 
 def test_the_resize_is_pillows_and_comes_before_mixing():
@@ -131,7 +166,7 @@ def test_the_resize_is_pillows_and_comes_before_mixing():
     ],
 )
 def test_mistakes_are_named(sizes, words):
-    with pytest.raises(UserError, match="config.data.sizes") as raised:
+    with pytest.raises(UserError, match="config.data.resize_schedule") as raised:
         build.build(make_config(sizes))
     assert words in str(raised.value)
 
@@ -139,16 +174,16 @@ def test_mistakes_are_named(sizes, words):
 def test_a_size_that_does_not_fit_the_model_is_refused_before_anything_compiles(tmp_path):
     config = make_config(("0%: 28", "50%: 20"), name="synthetic/64x28x1x4", augment=())
     config.model.name, config.model.fields = "lenet5", {}
-    with pytest.raises(UserError, match="config.data.sizes .* takes pictures of 28x28 or 32x32, not 20x20"):
+    with pytest.raises(UserError, match="config.data.resize_schedule .* takes pictures of 28x28 or 32x32, not 20x20"):
         loop.fit(build.build(config), tmp_path)
 
 
 def test_several_sizes_may_stand_in_one_text_as_on_the_command_line():
     config = make_config(())
-    config_file.override(config, [("data.sizes", "0%: 4, 50%: 6")])
+    config_file.override(config, [("data.resize_schedule", "0%: 4, 50%: 6")])
     assert [step for step, _ in build.build(config).phases] == [0, 4]
 
 
 def test_without_sizes_there_is_one_task():
-    job = build.build(make_config(()))
-    assert job.phases == () and not isinstance(job.train_feed(), ChangingFeed)
+    run = build.build(make_config(()))
+    assert run.phases == () and not isinstance(run.train_feed(), ChangingFeed)
