@@ -1,5 +1,6 @@
 """Optimisers around optimisers: Lookahead, and sharpness-aware minimisation."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxcls import pytree
+from jaxcls.optim.schedules import Schedule
 
 
 class LookaheadState(NamedTuple):
@@ -17,7 +19,9 @@ class LookaheadState(NamedTuple):
     count: Any
 
 
-def lookahead(tx, *, k=5, alpha=0.5):
+def lookahead(
+    tx: optax.GradientTransformation, *, k: int = 5, alpha: float | Schedule = 0.5
+) -> optax.GradientTransformationExtraArgs:
     """Every `k` updates the slow weights move by `alpha` towards the fast ones, which go on from there.
 
     Zhang et al., Lookahead Optimizer: k steps forward, 1 step back, algorithm 1. The slow weights start at the first
@@ -51,7 +55,9 @@ def lookahead(tx, *, k=5, alpha=0.5):
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def sam(tx, *, rho=0.05, still=()):
+def sam(
+    tx: optax.GradientTransformation, *, rho: float = 0.05, frozen: Sequence[str] = ()
+) -> optax.GradientTransformationExtraArgs:
     """Sharpness-aware minimisation: steps by the gradient at w + rho * g / |g| (Foret et al., eq. 2 and 4).
 
     The step function hands in `grad_fn`; each update costs two gradients. The whole global batch makes the first one
@@ -61,7 +67,7 @@ def sam(tx, *, rho=0.05, still=()):
     Args:
       tx: the optimiser that makes the step.
       rho: size of the neighbourhood.
-      still: regular expressions of parameters that do not move, such as frozen ones.
+      frozen: regular expressions of parameters that do not move, such as frozen ones.
 
     Raises:
       UserError: from `init`, if a pattern matches no parameter.
@@ -69,11 +75,11 @@ def sam(tx, *, rho=0.05, still=()):
     inner = optax.with_extra_args_support(tx)
 
     def init(params):
-        pytree.require_matches(params, still, "config.optim.freeze")
+        pytree.require_matches(params, frozen, "config.optim.freeze")
         return inner.init(params)
 
     def update(updates, state, params=None, *, grad_fn, **extra):
-        moving = jax.tree.map(lambda g, stays: g * (not stays), updates, pytree.mask(updates, still))
+        moving = jax.tree.map(lambda g, stays: g * (not stays), updates, pytree.mask(updates, frozen))
         scale = rho / jnp.maximum(optax.tree.norm(moving), 1e-12)
         there = jax.tree.map(lambda w, g: w + scale.astype(w.dtype) * g, params, moving)
         return inner.update(grad_fn(there, 0), state, params, grad_fn=grad_fn, **extra)
