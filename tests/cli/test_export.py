@@ -1,9 +1,7 @@
-"""scripts/export_weights.py: what a run or a published file holds, as PyTorch would have it."""
+"""`jaxcls export`: what a run or a published file holds, as PyTorch would have it."""
 
-import importlib.util
 import json
 import struct
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -13,15 +11,11 @@ from draws import draw
 
 from jaxcls import models
 from jaxcls.checkpoints.view import find_step, list_steps, read_arrays, read_meta
+from jaxcls.cli.command import main
 from jaxcls.defaults import default_config
 from jaxcls.models import weight_files
-from jaxcls.models.pretrained import to_state_dict
+from jaxcls.models.state_dict import to_state_dict
 from jaxcls.training import build, loop
-
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "export_weights.py"
-spec = importlib.util.spec_from_file_location("export_weights", SCRIPT)
-export_weights = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(export_weights)
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +33,10 @@ def workdir(tmp_path_factory):
 
 @pytest.fixture
 def export(capsys):
-    """`export(*arguments) -> (status, output or error)`."""
+    """`export(source, out, *arguments) -> (status, output or error)`."""
 
-    def call(*arguments):
-        status = export_weights.main([str(argument) for argument in arguments])
+    def call(source, out, *arguments):
+        status = main(["export", str(source), "--out", str(out), *map(str, arguments)])
         captured = capsys.readouterr()
         return status, captured.out if status == 0 else captured.err
 
@@ -124,7 +118,7 @@ def test_what_does_not_work_is_one_line(export, workdir, tmp_path):
     model = ["--model", "resnet20_cifar"]
     for arguments, message in (
         ([workdir, tmp_path / "x.h5"], "x.h5 must end in .safetensors, .pth or .pt"),
-        ([workdir, tmp_path / "no" / "x.pth"], "can't be written"),
+        ([workdir, tmp_path / "a.pth" / "x.pth"], "can't be written"),
         ([workdir, tmp_path / "x.pth", "--step", 3], "holds no step 3; it holds 2, 4"),
         ([tmp_path / "no", tmp_path / "x.pth"], "is no folder"),
         ([tmp_path / "no.pth", tmp_path / "x.pth", *model], "no.pth: there is no such file"),

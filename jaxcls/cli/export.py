@@ -1,0 +1,80 @@
+"""Writes the weights of a run as a state dict for PyTorch, torchvision and timm: safetensors, or a .pth file.
+
+    jaxcls export runs/mine --out mine.safetensors                  # the best step, else the newest
+    jaxcls export runs/mine --out mine.pth --step 500 --dtype float16
+    jaxcls export published.th --out renamed.safetensors --model resnet20_cifar
+
+Names, layouts and order of axes are those of the library that the model's names are from (torchvision, else timm), so
+its model takes the file with `load_state_dict`; with `strict=False` where that library keeps tables in the state that
+follow from the sizes alone (Swin's relative_position_index): these are not written. Where the run keeps an average of
+the weights (EMA), that is written, unless --raw. A safetensors file also holds class names, normalisation and model in
+its metadata. RUN is a workdir or the folder of one step; with --model it is a file of weights, or hf-hub:ORG/NAME: they
+are read into that model and written under its own names.
+
+Exit status: 0; 2 where something is missing or cannot be read or written.
+"""
+
+import argparse
+import json
+from typing import TYPE_CHECKING
+
+from jaxcls.cli import devices
+from jaxcls.cli.arguments import add_run, positive
+
+if TYPE_CHECKING:
+    import numpy as np
+
+DTYPES = ("float32", "float16", "bfloat16")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what the verb takes."""
+    add_run(parser)
+    parser.add_argument("--out", required=True, metavar="FILE", help="file to write: .safetensors, .pth or .pt")
+    parser.add_argument("--to", choices=("weights",), default="weights", help="what to write (default %(default)s)")
+    parser.add_argument("--raw", action="store_true", help="the weights themselves, where there is an average of them")
+    parser.add_argument("--dtype", choices=DTYPES, help="of all floating-point values; default: as they are")
+    parser.add_argument("--model", metavar="NAME", help="a registered model for the weights of a file")
+    parser.add_argument("--classes", type=positive, help="of --model; default: the published number")
+    parser.add_argument("--size", type=positive, help="side of the pictures of --model; default: the published one")
+    parser.add_argument("--channels", type=positive, help="of the pictures of --model; default: the published number")
+    parser.add_argument("--field", action="append", default=[], metavar="NAME=VALUE", help="of --model; repeatable")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Writes the file, and prints a line that says what is in it."""
+    devices.cpu_only()
+    from jaxcls.models import conversion, weight_files
+
+    if args.model:
+        sizes = {"classes": args.classes, "size": args.size, "channels": args.channels}
+        state = conversion.read_published(args.run, args.model, fields=args.field, **sizes)
+        metadata, what = {"model": args.model}, f"{args.model} from {args.run}"
+    else:
+        state, metadata, what = read_run(args.run, args.step, raw=args.raw)
+    if args.dtype:
+        state = conversion.cast(state, args.dtype)
+    weight_files.write(args.out, state, {"format": "pt", **metadata})
+    dtypes = ", ".join(sorted({str(value.dtype) for value in state.values()}))
+    size = sum(value.nbytes for value in state.values()) / 2**20
+    count = sum(value.size for value in state.values())
+    print(f"{args.out}: {len(state)} tensors, {count:,} numbers, {size:.1f} MiB, {dtypes}; {what}")
+
+
+def read_run(run: str, step: int | None, *, raw: bool) -> tuple[dict[str, "np.ndarray"], dict[str, str], str]:
+    """(state dict, metadata, what it is) of a checkpoint. Raises UserError where it can't be read."""
+    from jaxcls.checkpoints import view
+    from jaxcls.models.state_dict import to_state_dict
+
+    step_dir = view.best_step(run) if step is None else view.find_step(run, step)
+    meta = view.read_meta(step_dir)
+    variables, averaged = view.read_variables(step_dir, raw=raw)
+    kind = "averaged (EMA)" if averaged else "raw"
+    metadata = {
+        "model": str(meta.get("model")),
+        "step": step_dir.name,
+        "weights": kind,
+        "classes": json.dumps(meta.get("classes")),
+        "normalize": json.dumps(meta.get("normalize")),
+    }
+    return to_state_dict(variables), metadata, f"{kind} weights of step {step_dir.name}"
