@@ -1,7 +1,7 @@
 """The ladder of "Bag of Tricks for Image Classification" with a ResNet-50 on ImageNet-1k.
 
     jaxcls prepare imagenet2012 --manual-dir=DIR
-    jaxcls ablate configs/ladders/bag_of_tricks_resnet50.py:resnet152d.pth --seeds 1
+    jaxcls ablate bag_of_tricks_resnet50:resnet152d.pth --seeds 1
 
 Source: He et al. 2018 (arXiv 1812.01187), tables 3 to 6. The argument is a file of weights of timm's resnet152d, the
 teacher of the last rung, which is left out without it. Published: 75.87 % at batch 256; 76.21 with batch 1024, warm-up,

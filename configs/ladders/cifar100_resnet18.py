@@ -1,7 +1,7 @@
 """CIFAR-100 with a ResNet-18, trick by trick: AutoAugment, SE, label smoothing and a cosine, a ResNet-50 as teacher.
 
     jaxcls prepare cifar100
-    jaxcls ablate configs/ladders/cifar100_resnet18.py
+    jaxcls ablate cifar100_resnet18
 
 Goals, of an article on these tricks: 76.2, 78.5, 79.3, 80.1, 81.7 %; published for the baseline 75.6 % (weiaicunzai's
 pytorch-cifar100), for a ResNet-50 alone 79.9 % (mmpretrain), so the teacher has the tricks, too: it is a rung of its

@@ -1,7 +1,7 @@
 """What some tricks add to a small net on Fashion-MNIST, on two CPU cores: 7 rungs of 5 epochs, an hour with 3 seeds.
 
     jaxcls prepare fashion_mnist
-    jaxcls ablate configs/ladders/fashion_small.py
+    jaxcls ablate fashion_small
 
 SimpleCNN (206,922 parameters). The rungs were written down before anything was run, and each is measured on the test
 set: it tells what a step is worth in so short a run. Whoever wants to choose one by its accuracy sets

@@ -1,1 +1,1 @@
-"""Ablation ladders: what each trick adds, measured with several seeds (`scripts/ablate.py`)."""
+"""Ablation ladders: what each trick adds, measured with several seeds (`jaxcls ablate`)."""

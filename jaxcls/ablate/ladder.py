@@ -10,6 +10,7 @@ A ladder file has `get_ladder(arg="")`, which returns a list of
 """
 
 import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from jaxcls.defaults import flatten
 from jaxcls.errors import UserError
 from jaxcls.settings import config_file
 from jaxcls.settings.reader import resolve
+from jaxcls.types import PathLike
 
 TEACHER = "rung:"  # what a teacher that is trained by the ladder begins with
 
@@ -36,7 +38,7 @@ class Rung(NamedTuple):
         return re.sub(r"[^\w.]+", "-", self.name).strip("-.")
 
 
-def load(name: str, settings=()) -> list[Rung]:
+def load(name: str, settings: Iterable[tuple[str, str]] = ()) -> list[Rung]:
     """The rungs of `FILE`, or of `FILE:arg` for `get_ladder("arg")`.
 
     Args:
@@ -63,19 +65,27 @@ def load(name: str, settings=()) -> list[Rung]:
     return rungs
 
 
-def changes(rung: Rung, rungs: list[Rung]) -> dict[str, tuple]:
+def changes(rung: Rung, rungs: Sequence[Rung]) -> dict[str, tuple[Any, Any]]:
     """Key -> (value of the rung that it is compared with, its own), for all that differ; {} for the first."""
     if rung.against is None:
         return {}
     return _difference(find(rungs, rung.against).config, rung.config)
 
 
-def find(rungs: list[Rung], name: str) -> Rung:
+def listed(rungs: list[Rung]) -> Iterator[str]:
+    """Lines that show the rungs and what each changes."""
+    for rung in rungs:
+        yield rung.name + (f"  (against {rung.against})" if rung.against else "")
+        for key, (old, new) in changes(rung, rungs).items():
+            yield f"    {key}: {text(old)} -> {text(new)}"
+
+
+def find(rungs: Sequence[Rung], name: str) -> Rung:
     """The rung of that name."""
     return next(rung for rung in rungs if rung.name == name)
 
 
-def of_seed(rung: Rung, rungs: list[Rung], seed: int, workdir) -> tuple[Any, Path]:
+def of_seed(rung: Rung, rungs: Sequence[Rung], seed: int, workdir: PathLike) -> tuple[Any, Path]:
     """(config, folder) of a rung's run with a seed."""
     config = rung.config.copy_and_resolve_references()
     config.seed = seed
@@ -84,12 +94,12 @@ def of_seed(rung: Rung, rungs: list[Rung], seed: int, workdir) -> tuple[Any, Pat
     return config, run_folder(rung, seed, workdir)
 
 
-def run_folder(rung: Rung, seed: int, workdir) -> Path:
+def run_folder(rung: Rung, seed: int | str, workdir: PathLike) -> Path:
     """Where a run is kept."""
     return Path(workdir) / rung.folder / f"seed-{seed}"
 
 
-def trial(rung: Rung, rungs: list[Rung]) -> Any:
+def trial(rung: Rung, rungs: Sequence[Rung]) -> Any:
     """The rung's config with an untrained teacher in place of one that the ladder has yet to train."""
     config = rung.config.copy_and_resolve_references()
     if teacher := _teacher(config):
@@ -99,7 +109,7 @@ def trial(rung: Rung, rungs: list[Rung]) -> Any:
     return config
 
 
-def text(value) -> str:
+def text(value: object) -> str:
     """A value of a config for people."""
     return repr(tuple(value) if isinstance(value, list) else value)
 
@@ -111,10 +121,10 @@ def _teacher(config):
 
 
 def _is_entry(entry):
-    return (
-        isinstance(entry, tuple) and len(entry) in (2, 3) and isinstance(entry[1], ConfigDict)
-        and all(isinstance(entry[i], str) for i in range(len(entry)) if i != 1)
-    )  # fmt: skip
+    if not isinstance(entry, tuple) or len(entry) not in (2, 3):
+        return False
+    name, config, *against = entry
+    return isinstance(config, ConfigDict) and all(isinstance(word, str) for word in (name, *against))
 
 
 def _difference(old, new):
@@ -130,14 +140,14 @@ def _fields(config):
 
 
 def _check(rungs, path):
-    seen = {}
+    names = {}  # of folders
     for i, rung in enumerate(rungs):
         earlier = [other.name for other in rungs[:i]]
         if not rung.folder:
             raise UserError(f"{path}: a rung is called {rung.name!r}; its name must have a letter or a digit.")
-        if rung.folder in seen:
-            raise UserError(f"{path}: two rungs are called {seen[rung.folder]!r} and {rung.name!r}; rename one.")
-        seen[rung.folder] = rung.name
+        if rung.folder in names:
+            raise UserError(f"{path}: two rungs are called {names[rung.folder]!r} and {rung.name!r}; rename one.")
+        names[rung.folder] = rung.name
         if rung.against and rung.against not in earlier:
             raise UserError(f"{path}: {rung.name!r} is compared with {rung.against!r}, which is no rung before it.")
         if (teacher := _teacher(rung.config)) and teacher not in earlier:

@@ -51,6 +51,13 @@ def cpu_only() -> None:
     os.environ["JAX_PLATFORMS"] = "cpu"
 
 
+def use_cpu() -> None:
+    """JAX computes on the CPU alone: an accelerator that is training must not lose its memory to this command."""
+    import jax
+
+    jax.config.update("jax_platforms", "cpu")
+
+
 def cache_folder() -> Path:
     """Where compiled programs are kept, unless JAX_COMPILATION_CACHE_DIR says otherwise."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxcls" / "xla"

@@ -1,12 +1,12 @@
 """Ladder files: what they may contain, and what a rung changes."""
 
-import importlib.util
 import re
 from pathlib import Path
 
 import pytest
 
 from jaxcls.ablate import ladder
+from jaxcls.cli import command
 from jaxcls.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,7 +29,7 @@ def write(tmp_path, body="b.batch_size = 64", returned="[('a', a), ('+ b', b)]")
 
 @pytest.mark.parametrize("path", LADDERS, ids=lambda path: path.stem)
 def test_docstring_of_a_ladder_gives_the_command(path):
-    assert f"jaxcls ablate configs/ladders/{path.name}" in path.read_text().split('"""')[1]
+    assert f"jaxcls ablate {path.stem}" in path.read_text().split('"""')[1]
 
 
 @pytest.mark.parametrize("arg", ["", "tiny"])
@@ -115,27 +115,18 @@ def test_a_file_that_is_no_ladder_is_told(tmp_path):
         ladder.load(ROOT / "configs" / "ladders" / "fashion_smal.py")
 
 
-@pytest.fixture(scope="module")
-def script():
-    """scripts/ablate.py as a module."""
-    spec = importlib.util.spec_from_file_location("ablate_script", ROOT / "scripts" / "ablate.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_list_shows_the_rungs_and_runs_nothing(tmp_path, capsys, monkeypatch, script):
+def test_list_shows_the_rungs_and_runs_nothing(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert script.main([str(write(tmp_path)), "--list"]) == 0
+    assert command.main(["ablate", str(write(tmp_path)), "--list"]) == 0
     assert capsys.readouterr().out.splitlines() == ["a", "+ b  (against a)", "    batch_size: 128 -> 64"]
     assert [path.name for path in tmp_path.iterdir()] == ["two.py"]
 
 
 @pytest.mark.parametrize("arguments", [["missing.py"], ["two.py:big:", "--list"], ["two.py", "--config.batch_size"]])
-def test_a_mistake_on_the_command_line_is_one_line_and_status_2(tmp_path, capsys, monkeypatch, script, arguments):
+def test_a_mistake_on_the_command_line_is_one_line_and_status_2(tmp_path, capsys, monkeypatch, arguments):
     monkeypatch.chdir(tmp_path)
     write(tmp_path, "parse_tiny(arg)").write_text(
         TWO.replace("default_config\n", "default_config, parse_tiny\n").format("parse_tiny(arg)", "[('a', a)]")
     )
-    assert script.main(arguments) == 2
+    assert command.main(["ablate", *arguments]) == 2
     assert re.fullmatch(r"error: [^\n]+\n", capsys.readouterr().err)

@@ -175,10 +175,10 @@ def test_a_teacher_is_trained_by_the_ladder_and_asked_by_the_student(make, tmp_p
 
 
 def test_ctrl_c_reaches_the_run_and_the_same_command_goes_on(make, tmp_path):
-    """The script as a user starts it: a process of its own for every run."""
+    """The command as a user starts it: a process of its own for every run."""
     make("pass")
     path, workdir = tmp_path / "ladder.py", tmp_path / "w"
-    command = [sys.executable, str(ROOT / "scripts" / "ablate.py"), str(path), "--seeds=1", f"--workdir={workdir}",
+    command = [sys.executable, "-m", "jaxcls", "ablate", str(path), "--seeds=1", f"--workdir={workdir}",
                "--config.checkpoint.every=50 steps"]  # fmt: skip
     options = {"stdout": subprocess.PIPE, "text": True, "cwd": tmp_path}
     process = subprocess.Popen([*command, "--config.duration=1000000 steps"], **options)
@@ -220,7 +220,7 @@ def test_last_rung_of_a_ladder_has_all_its_tricks_and_can_work(path, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("path", LADDERS, ids=lambda path: path.stem)
 def test_tiny_ladder_runs_to_its_end(path, tmp_path):
-    command = [sys.executable, str(ROOT / "scripts" / "ablate.py"), str(path), "--tiny", "--seeds=1"]
+    command = [sys.executable, "-m", "jaxcls", "ablate", str(path), "--tiny", "--seeds=1"]
     subprocess.run([*command, f"--workdir={tmp_path / 'w'}"], check=True, cwd=tmp_path)
     report = json.loads((tmp_path / "w" / "ladder.json").read_text())
     assert all(run["state"] == "finished" for row in report["rungs"] for run in row["runs"])
