@@ -1,0 +1,34 @@
+"""Puts runs side by side: which is better, whether that is more than noise, and what they did differently.
+
+    jaxcls compare runs/a runs/b                    # prints; others are compared with the first
+    jaxcls compare runs/a runs/b runs/c --out runs/comparison
+    jaxcls compare runs/ladder/*/seed-* --split validation
+
+It reads what the runs have stored (eval/, metrics.jsonl, config.json) and needs neither the pictures nor the models.
+The runs must have been evaluated on the same pictures. Runs that differ in nothing but the seed are of one setting, and
+settings are compared over their seeds as well. docs/measuring.md explains the tests. --out writes comparison.md, .json,
+.png and .svg.
+Exit status: 0; 2 where runs can't be compared.
+"""
+
+import argparse
+from pathlib import Path
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what the verb takes."""
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="workdirs; the first is the one to beat")
+    parser.add_argument("--split", choices=("test", "validation"), default="", help="default: test where all have it")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write the comparison there")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Compares."""
+    from jaxcls.measure import comparison, comparison_text, runs
+    from jaxcls.report.comparison import write
+
+    opened = runs.load(args.runs, args.split)
+    report = comparison.report(opened)
+    print(comparison_text.markdown(report), end="")
+    if args.out:
+        print(f"\nwritten: {', '.join(map(str, write(args.out, report, opened)))}")
