@@ -1,8 +1,6 @@
 """Measuring robustness: the errors of a run against predictions made one by one, their means, the command line."""
 
 import json
-import sys
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -11,13 +9,11 @@ from fixtures.toys import ConvNet
 
 from jaxcls import corrupt
 from jaxcls.checkpoints import view
+from jaxcls.cli.command import main
 from jaxcls.corrupt import errors, measure, page
 from jaxcls.defaults import default_config
 from jaxcls.errors import UserError
 from jaxcls.training import build, loop
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-import robustness
 
 NAMES, STRENGTHS = ("contrast", "impulse_noise"), (2, 5)
 
@@ -106,7 +102,7 @@ def test_alexnets_errors_are_of_all_corruptions():
 
 
 def run(*arguments):
-    return robustness.main([*map(str, arguments), "--corruptions", *NAMES, "--strengths", "2", "5", "--limit", "32"])
+    return main(["robustness", *map(str, arguments), "--corruptions", *NAMES, "--strengths", "2", "5", "--limit", "32"])
 
 
 @pytest.mark.slow
@@ -139,13 +135,13 @@ def test_the_command_prints_and_writes_a_table_with_a_baseline(trained, capsys):
     ],
 )
 def test_a_wrong_option_is_told_in_a_line(trained, capsys, arguments, message):
-    assert robustness.main([str(trained / "b"), *arguments]) == 2
+    assert main(["robustness", str(trained / "b"), *arguments]) == 2
     told = capsys.readouterr().err
     assert told.startswith("error: ") and message in told and told.count("\n") == 1
 
 
 def test_a_folder_without_a_run_is_told(tmp_path, capsys):
-    assert robustness.main([str(tmp_path)]) == 2
+    assert main(["robustness", str(tmp_path)]) == 2
     assert "holds no run" in capsys.readouterr().err
 
 
