@@ -42,11 +42,16 @@ def write_json(path: str | Path, value: Any, remedy: str = REMEDY, **options: An
         temporary.write_text(json.dumps(value, indent=1, **options) + "\n")
 
 
-def read_json(path: str | Path) -> Any:
-    """What a JSON file holds; None where it is missing, unreadable or no JSON."""
+def read_json(path: str | Path, *, strict: bool = False) -> Any:
+    """What a JSON file holds; None where it is missing.
+
+    One that is damaged or can't be read is None, too; with `strict` it raises UserError.
+    """
     try:
         return json.loads(Path(path).read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        if strict and not isinstance(error, FileNotFoundError):
+            raise UserError(f"{path} cannot be read or is damaged; delete it or make it anew") from error
         return None
 
 
@@ -68,4 +73,5 @@ def write_arrays(path: str | Path, key: str, **arrays: np.ndarray) -> None:
       UserError: where it can't be written.
     """
     with replacing(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, key=key, **arrays)
+        content: dict[str, Any] = {"key": key, **arrays}
+        np.savez(file, **content)

@@ -8,14 +8,18 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from jaxcls.ablate import ladder, table
+from jaxcls.ablate.ladder import Rung
 from jaxcls.errors import Problems, UserError
 from jaxcls.files import read_json, write_json
 from jaxcls.models import summary
 from jaxcls.training import preflight
 from jaxcls.training.signals import STATUS, Stopped
+from jaxcls.types import Note, PathLike
 
 RECORD = "ablate.json"  # in a run's folder: what it cost, and why it failed
 OUTPUT = "output.txt"  # what it printed
@@ -33,17 +37,22 @@ class Ended:
     signal: int | None = None
 
 
-def run(rungs, workdir, seeds, *, launch=None, note=print):
+Launch = Callable[[Any, Path], Ended]  # from a config and the run's folder
+
+
+def run(
+    rungs: Sequence[Rung], workdir: PathLike, seeds: int, *, launch: Launch | None = None, note: Note = print
+) -> dict[str, Any]:
     """Runs what is missing of a ladder, and writes the table (`table.write`) after each run.
 
-    The first seed goes through all rungs, then the second: so a whole table is there early. A run that fails is told
+    The first seed goes through all rungs, then the second: so a whole table is there early. A run that fails is noted
     and its rung goes without it; the next call tries it again, from its newest checkpoint.
 
     Args:
       rungs: of `ladder.load`.
       workdir: folder of the ladder; a run is in RUNG/seed-N.
       seeds: how many; they are 0, 1, ...
-      launch: (config, folder) -> Ended, in place of a process of `jaxcls.main`.
+      launch: in place of a process of `jaxcls.main`.
       note: where lines go.
 
     Returns:
@@ -72,7 +81,7 @@ def run(rungs, workdir, seeds, *, launch=None, note=print):
     return report if left else table.write(rungs, workdir, seeds)
 
 
-def refuse_changed(runs):
+def refuse_changed(runs: Iterable[tuple[Rung, int, Any, Path]]) -> None:
     """Raises UserError where a folder holds a run of another config, naming the key (`preflight.check_workdir`)."""
     problems = Problems()
     for _, _, config, folder in runs:
@@ -81,7 +90,7 @@ def refuse_changed(runs):
     problems.refuse()
 
 
-def check(wanted, rungs, workdir):
+def check(wanted: Iterable[Rung], rungs: Sequence[Rung], workdir: PathLike) -> dict[str, dict[str, float]]:
     """Builds every rung that is wanted, and checks it as a run would: a mistake in the last one is found at once.
 
     Returns:
@@ -92,31 +101,32 @@ def check(wanted, rungs, workdir):
     """
     from jaxcls.training import build
 
-    problems, costs = {}, {}
+    problems: dict[str, list[str]] = {}
+    costs = {}
     for rung in wanted:
         config = ladder.trial(rung, rungs)
         config.parallel.devices = 0  # this process has no accelerator
         try:
-            job = build.build(config)
-            preflight.check(job, ladder.run_folder(rung, "trial", workdir), note=lambda line: None)
-            macs = summary.summarize(job.model, job.batch_shape()).total.macs
+            run = build.build(config)
+            preflight.check(run, ladder.run_folder(rung, "trial", workdir), note=lambda line: None)
+            macs = summary.summarize(run.model, run.batch_shape()).total.macs
         except UserError as error:
             for line in str(error).splitlines():
                 problems.setdefault(line, []).append(rung.name)
             continue
-        costs[rung.name] = {"pictures": job.total_steps * config.batch_size, "multiply_adds": macs}
+        costs[rung.name] = {"pictures": run.total_steps * config.batch_size, "multiply_adds": macs}
     if problems:
         more = {line: f" and {len(names) - 1} more" if names[1:] else "" for line, names in problems.items()}
         raise UserError("\n".join(f"{names[0]}{more[line]}: {line}" for line, names in problems.items()))
     return costs
 
 
-def finished(folder) -> bool:
+def finished(folder: PathLike) -> bool:
     """Whether a run has ended with a result."""
     return read_json(Path(folder) / "results.json") is not None
 
 
-def in_process(config, folder) -> Ended:
+def in_process(config: Any, folder: Path) -> Ended:
     """Runs `python -m jaxcls.main` with a config, as an ordinary run with the folder as its workdir.
 
     SIGTERM and Ctrl-C are handed on to it: it saves and stops, a second Ctrl-C ends it at once. It is in a process
@@ -142,15 +152,15 @@ def in_process(config, folder) -> Ended:
 @contextlib.contextmanager
 def _handed_on(process):
     """Within this context SIGTERM and SIGINT are sent on to a process. Yields the list of those that came."""
-    came = []
+    numbers = []
 
     def hand_on(number, _):
-        came.append(number)
+        numbers.append(number)
         process.send_signal(number)
 
     old = {number: signal.signal(number, hand_on) for number in STATUS}
     try:
-        yield came
+        yield numbers
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)

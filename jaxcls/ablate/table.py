@@ -4,13 +4,17 @@ import csv
 import io
 import json
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from jaxcls.ablate import ladder
+from jaxcls.ablate.ladder import Rung
 from jaxcls.errors import UserError
 from jaxcls.files import read_json, replacing
+from jaxcls.types import PathLike
 
 RULE = (
     "The 95 % interval is Student's t on the differences to the rung compared with, paired by seed (n - 1 degrees of "
@@ -19,12 +23,13 @@ RULE = (
     "steps that do nothing, one is expected to be called more than noise, or worse."
 )
 COLUMNS = (
-    "rung", "change", "accuracy %", "sd", "seeds", "difference", "95 % interval", "verdict", "seconds", "CPU seconds",
-    "pictures", "multiply-adds",
-)  # fmt: skip
+    *("rung", "change", "accuracy %", "sd", "seeds", "difference", "95 % interval", "verdict"),
+    *("seconds", "CPU seconds", "pictures", "multiply-adds"),
+)
+COSTS = ("seconds", "cpu_seconds", "pictures", "multiply_adds")
 
 
-def paired(new: dict, old: dict):
+def paired(new: Mapping[int, float], old: Mapping[int, float]) -> tuple[float | None, tuple[float, float] | None]:
     """The mean difference of two rungs, seed by seed, and its 95 % interval by Student's t.
 
     Args:
@@ -46,14 +51,14 @@ def paired(new: dict, old: dict):
     return mean, (mean - half, mean + half)
 
 
-def verdict(interval) -> str:
+def verdict(interval: tuple[float, float] | None) -> str:
     """ "more than noise", "noise" or "worse" by the rule; "" without an interval."""
     if interval is None:
         return ""
     return "more than noise" if interval[0] > 0 else "worse" if interval[1] < 0 else "noise"
 
 
-def collect(rungs, workdir, seeds) -> dict:
+def collect(rungs: Sequence[Rung], workdir: PathLike, seeds: int) -> dict[str, Any]:
     """The report on the runs there are, as JSON; fractions of 1 where the tables have percent.
 
     Args:
@@ -61,12 +66,12 @@ def collect(rungs, workdir, seeds) -> dict:
       workdir: folder of the ladder.
       seeds: how many.
     """
-    rows = {}
+    rows: dict[str, dict[str, Any]] = {}
     for rung in rungs:
         runs = [_run(rung, seed, workdir) for seed in range(seeds)]
         accuracy = {run["seed"]: run["accuracy"] for run in runs if run["state"] == "finished"}
         values = list(accuracy.values())
-        row = {
+        row: dict[str, Any] = {
             "name": rung.name,
             "against": rung.against,
             "changes": {key: list(pair) for key, pair in ladder.changes(rung, rungs).items()},
@@ -77,7 +82,7 @@ def collect(rungs, workdir, seeds) -> dict:
             "verdict": "",
             "runs": runs,
         }
-        for key in ("seconds", "cpu_seconds", "pictures", "multiply_adds"):
+        for key in COSTS:
             known = [run[key] for run in runs if run["state"] == "finished" and run.get(key) is not None]
             row[key] = float(np.mean(known)) if known else None
         if rung.against is not None:
@@ -98,22 +103,22 @@ def _run(rung, seed, workdir):
     results = read_json(folder / "results.json")
     if results:
         split, figures = next(iter(results.items()))
-        shown = {key: figures[key] for key in ("accuracy", "correct", "count", "loss", "step")}
-        return {"seed": seed, "state": "finished", "split": split, **shown, **record}
+        kept = {key: figures[key] for key in ("accuracy", "correct", "count", "loss", "step")}
+        return {"seed": seed, "state": "finished", "split": split, **kept, **record}
     return {"seed": seed, "state": "failed" if record.get("failed") else "missing", **record}
 
 
-def write(rungs, workdir, seeds) -> dict:
+def write(rungs: Sequence[Rung], workdir: PathLike, seeds: int) -> dict[str, Any]:
     """Writes ladder.md, .csv, .json and, once there is a result, .png and .svg; returns the report (`collect`).
 
     Raises:
       UserError: where they can't be written.
     """
     report = collect(rungs, workdir, seeds)
-    files = {"md": markdown(report), "csv": as_csv(report), "json": json.dumps(report, indent=1) + "\n"}
+    texts = {"md": markdown(report), "csv": as_csv(report), "json": json.dumps(report, indent=1) + "\n"}
     folder = Path(workdir)
     try:
-        for kind, content in files.items():
+        for kind, content in texts.items():
             with replacing(folder / f"ladder.{kind}") as temporary:
                 temporary.write_text(content)
         if any(row["mean"] is not None for row in report["rungs"]):
@@ -123,28 +128,31 @@ def write(rungs, workdir, seeds) -> dict:
             for kind in ("png", "svg"):
                 figure.savefig(folder / f"ladder.{kind}", dpi=150)
     except OSError as error:
-        raise UserError(
-            f"{folder} can't be written: {error.strerror or error}; mend that, or choose another."
-        ) from error
+        why = error.strerror or error
+        raise UserError(f"{folder} can't be written: {why}; mend that, or choose another.") from error
     return report
 
 
-def cells(row) -> tuple[str, ...]:
+def cells(row: dict[str, Any]) -> tuple[str, ...]:
     """A row of the report as text, in the order of COLUMNS."""
     finished = sum(run["state"] == "finished" for run in row["runs"])
     failed = sum(run["state"] == "failed" for run in row["runs"])
     changed = "; ".join(f"{key}={ladder.text(new)}" for key, (_, new) in row["changes"].items())
     low, high = row["interval"] or (None, None)
     return (
-        row["name"], changed, _percent(row["mean"]), _percent(row["sd"]),
+        row["name"],
+        changed,
+        _percent(row["mean"]),
+        _percent(row["sd"]),
         f"{finished} of {len(row['runs'])}" + (f" ({failed} failed)" if failed else ""),
-        _percent(row["difference"], "+"), f"{_percent(low, '+')} to {_percent(high, '+')}" if row["interval"] else "",
-        row["verdict"], _number(row["seconds"]), _number(row["cpu_seconds"]), _number(row["pictures"]),
-        _number(row["multiply_adds"]),
-    )  # fmt: skip
+        _percent(row["difference"], "+"),
+        f"{_percent(low, '+')} to {_percent(high, '+')}" if row["interval"] else "",
+        row["verdict"],
+        *(_number(row[key]) for key in COSTS),
+    )
 
 
-def markdown(report) -> str:
+def markdown(report: dict[str, Any]) -> str:
     """The report as a page: the table, what failed, the rule."""
     where = " and ".join(report["splits"]) or "no split yet"
     lines = [
@@ -162,9 +170,9 @@ def markdown(report) -> str:
     return "\n".join([*lines, "", report["rule"], ""])
 
 
-def as_csv(report) -> str:
+def as_csv(report: dict[str, Any]) -> str:
     """The report as CSV: a line for each rung, numbers unrounded, fractions of 1."""
-    keys = ("mean", "sd", "difference", "verdict", "seconds", "cpu_seconds", "pictures", "multiply_adds")
+    keys = ("mean", "sd", "difference", "verdict", *COSTS)
     lines = io.StringIO()
     out = csv.writer(lines, lineterminator="\n")
     out.writerow(["rung", "against", "finished", "failed", "interval_low", "interval_high", *keys])

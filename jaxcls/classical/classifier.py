@@ -3,12 +3,13 @@
 import contextlib
 import dataclasses
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from jaxcls.errors import UserError
+from jaxcls.types import Note
 
 CLASSIFIERS = ("svm", "logistic")
 GRID = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of C; the more pictures and features, the smaller the best one
@@ -54,11 +55,11 @@ class LinearSVM:
 
         start = np.zeros(d * k + k)
         options = {"maxiter": self.max_iter, "maxfun": 2 * self.max_iter, "gtol": 1e-5, "ftol": 1e-8}
-        found = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
-        if found.nit >= self.max_iter:
+        solution = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
+        if solution.nit >= self.max_iter:
             warnings.warn("the SVM has not converged", ConvergenceWarning, stacklevel=2)
-        self.weights = found.x[: d * k].reshape(d, k).astype(np.float32)
-        self.offsets = found.x[d * k :].astype(np.float32)
+        self.weights = solution.x[: d * k].reshape(d, k).astype(np.float32)
+        self.offsets = solution.x[d * k :].astype(np.float32)
         return self
 
     def decision_function(self, features: np.ndarray) -> np.ndarray:
@@ -91,9 +92,17 @@ class Linear:
 
 
 def fit(
-    features: np.ndarray, labels: np.ndarray, *, classes: int, kind: str = "svm", C: float = DEFAULT_C, seed: int = 0,
-    balanced: bool = False, smote: bool = False, note: Callable[[str], None] = print,
-) -> Linear:  # fmt: skip
+    features: np.ndarray,
+    labels: np.ndarray,
+    *,
+    classes: int,
+    kind: str = "svm",
+    C: float = DEFAULT_C,
+    seed: int = 0,
+    balanced: bool = False,
+    smote: bool = False,
+    note: Note = print,
+) -> Linear:
     """Fits a classifier.
 
     Args:
@@ -126,9 +135,13 @@ def fit(
 
 
 def choose(
-    train: tuple[np.ndarray, np.ndarray], validation: tuple[np.ndarray, np.ndarray] | None, *,
-    grid: Sequence[float] = GRID, note: Callable[[str], None] = print, **settings: Any,
-) -> tuple[Linear, float, dict[float, float]]:  # fmt: skip
+    train: tuple[np.ndarray, np.ndarray],
+    validation: tuple[np.ndarray, np.ndarray] | None,
+    *,
+    grid: Sequence[float] = GRID,
+    note: Note = print,
+    **settings: Any,
+) -> tuple[Linear, float, dict[float, float]]:
     """Fits for every C of a grid and keeps the classifier that is right most often on the validation split.
 
     It is fitted on train alone, as a network is. Of equally good ones the strongest penalty (smallest C) is kept.
@@ -146,16 +159,15 @@ def choose(
     if validation is None:
         (C,) = grid
         return fit(*train, C=C, note=note, **settings), C, {}
-    best, scores = None, {}
+    models, scores = {}, {}
     for C in sorted(grid):
-        model = fit(*train, C=C, note=note, **settings)
-        scores[C] = float(np.mean(model.logits(validation[0]).argmax(axis=1) == validation[1]))
+        models[C] = fit(*train, C=C, note=note, **settings)
+        scores[C] = float(np.mean(models[C].logits(validation[0]).argmax(axis=1) == validation[1]))
         note(f"C={C:g}: validation accuracy {scores[C]:.2%}")
-        if best is None or scores[C] > scores[best[1]]:
-            best = model, C
-    if len(scores) > 1 and best[1] in (min(scores), max(scores)):
-        note(f"the best C={best[1]:g} is at the end of the grid; --C can widen it")
-    return (*best, scores)
+    best = max(scores, key=lambda C: (scores[C], -C))
+    if len(scores) > 1 and best in (min(scores), max(scores)):
+        note(f"the best C={best:g} is at the end of the grid; --C can widen it")
+    return models[best], best, scores
 
 
 def _estimator(kind, C, balanced):
@@ -166,7 +178,7 @@ def _estimator(kind, C, balanced):
 
 
 @contextlib.contextmanager
-def _converging(what: str, note: Callable[[str], None]) -> Iterator[None]:
+def _converging(what: str, note: Note) -> Iterator[None]:
     """scikit-learn's warning as a line."""
     from sklearn.exceptions import ConvergenceWarning
 

@@ -56,9 +56,12 @@ def describe(image: np.ndarray, *, cell: int = 0, orientations: int = 9, colour:
 
     side = cell_side(image.shape, cell)
     kwargs = {
-        "orientations": orientations, "pixels_per_cell": (side, side), "cells_per_block": (BLOCK, BLOCK),
-        "block_norm": "L2-Hys", "transform_sqrt": True,
-    }  # fmt: skip
+        "orientations": orientations,
+        "pixels_per_cell": (side, side),
+        "cells_per_block": (BLOCK, BLOCK),
+        "block_norm": "L2-Hys",
+        "transform_sqrt": True,
+    }
     if colour == "strongest":
         return hog(image, channel_axis=-1, **kwargs).astype(np.float32)
     planes = [hog(image[..., channel], **kwargs) for channel in range(image.shape[2])]

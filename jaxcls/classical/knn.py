@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Int
 
 from jaxcls.errors import UserError
 
@@ -16,8 +17,7 @@ class Neighbours:
     exp(cosine / temperature).
 
     Args:
-      features: of the training examples, [n, d], finite.
-      labels: int [n].
+      features, labels: of the training examples; finite.
       classes: how many there are.
       k: neighbours that vote; all where there are fewer.
       temperature: 0.07 in the paper; 0: each vote counts the same.
@@ -26,22 +26,30 @@ class Neighbours:
       UserError: for k below 1 or a negative temperature.
     """
 
-    def __init__(self, features, labels, *, classes, k=20, temperature=0.07):
+    def __init__(
+        self,
+        features: Float[np.ndarray, "n d"],
+        labels: Int[np.ndarray, " n"],
+        *,
+        classes: int,
+        k: int = 20,
+        temperature: float = 0.07,
+    ):
         if k < 1 or temperature < 0:
             raise UserError(f"k must be at least 1 and the temperature not negative, not {k} and {temperature}.")
         self.features, self.labels = _unit(features), np.asarray(labels, np.int32)
         self.classes, self.k, self.temperature = classes, min(k, len(self.labels)), temperature
 
-    def logits(self, features):
-        """float32 [n, classes]: logarithms of the shares of the votes. Of equal shares the lower class comes first."""
+    def logits(self, features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n classes"]:
+        """Logarithms of the shares of the votes, float32. Of equal shares the lower class comes first."""
         similarity, label = self.nearest(features)
         weight = np.exp((similarity - 1) / self.temperature) if self.temperature else np.ones_like(similarity)
         votes = np.zeros((len(label), self.classes), np.float64)
         np.add.at(votes, (np.arange(len(label))[:, None], label), weight)
         return np.log(np.maximum(votes / votes.sum(axis=1, keepdims=True), LEAST)).astype(np.float32)
 
-    def nearest(self, features):
-        """(cosines, labels) of the k most similar training examples, [n, k] each, the most similar first."""
+    def nearest(self, features: Float[np.ndarray, "n d"]) -> tuple[Float[np.ndarray, "n k"], Int[np.ndarray, "n k"]]:
+        """(cosines, labels) of the k most similar training examples, the most similar first."""
         features = _unit(features)
         n = len(features)
         similarity = np.full((n, self.k), -np.inf, np.float32)
@@ -52,8 +60,8 @@ class Neighbours:
             for i in range(0, n, QUERIES):
                 rows = slice(i, i + QUERIES)
                 queries = [_padded(x[rows], QUERIES) for x in (features, similarity, label)]
-                found = jax.device_get(_merge(*queries, block, labels))
-                similarity[rows], label[rows] = (x[: len(label[rows])] for x in found)
+                best = jax.device_get(_merge(*queries, block, labels))
+                similarity[rows], label[rows] = (x[: len(label[rows])] for x in best)
         return similarity, label
 
 

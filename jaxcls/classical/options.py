@@ -14,7 +14,7 @@ OWNERS = {"cell": "hog", "keypoints": "sift", "words": "sift", "pyramid": "sift"
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """`classical_baseline.py --help` says what each means. 0 and "" are the defaults, and so is an empty C."""
+    """`jaxcls baseline --help` says what each means. 0 and "" are the defaults, and so is an empty C."""
 
     features: str = "hog"
     classifier: str = "svm"
@@ -52,7 +52,7 @@ class Options:
                 raise UserError(f"--C {wrong[0]:g}: C must be above 0, and finite.")
         with problems.noted():
             if self.balanced and self.smote:
-                raise UserError("--class_weight balanced has no effect after --smote evened the classes; drop one.")
+                raise UserError("--class-weight balanced has no effect after --smote evened the classes; drop one.")
         problems.refuse()
         return dataclasses.replace(self, colour=self._colour())
 

@@ -60,5 +60,5 @@ def pixels(image: np.ndarray) -> np.ndarray:
 
 
 def missing(package: str, what: str) -> UserError:
-    """The error for a package of the extra `classical` that is not installed."""
-    return UserError(f"{what} features need {package}, which is not installed: pip install -e '.[classical]'")
+    """The error for a package that is not installed."""
+    return UserError(f"{what} features need {package}, which is not installed: pip install {package}")

@@ -12,29 +12,28 @@ import numpy as np
 from jaxcls import files, metrics
 from jaxcls.classical import classifier, hog, pictures, sift
 from jaxcls.classical.options import Options
-from jaxcls.data import sources, splits
+from jaxcls.data.base import Source, subset
+from jaxcls.data.splits import stratified
 from jaxcls.errors import Problems, UserError
 from jaxcls.logs.logger import Logger
-from jaxcls.training import build, evaluate, preflight
+from jaxcls.training import build, evaluate, predictions, preflight
+from jaxcls.types import Figures, PathLike
 
-# Keys of a config that count.
-USED = (
-    "data.name", "data.dir", "data.validation", "data.split_ratios", "data.group_by", "data.channels", "seed",
-)  # fmt: skip
+DATA = ("name", "dir", "validation", "split_ratios", "group_by", "channels")  # of config.data, what counts
 SIDES = {"hog": 128, "sift": 128, "pixels": 32}  # of pictures whose sizes differ
 LEAST = {"hog": hog.LEAST, "sift": sift.LEAST, "pixels": 1}  # of pictures of one size, which are enlarged to it
 STEP = 0  # there are no steps: of every file and figure that names one
-TOLD_SECONDS = 10.0
+NOTE_SECONDS = 10.0  # between two lines of progress
 
 
-def run(config: Any, options: Options, workdir: str | Path) -> dict[str, dict[str, Any]]:
+def run(config: Any, options: Options, workdir: PathLike) -> dict[str, Figures]:
     """Describes, fits, chooses C on validation, and evaluates on test, which is looked at once, at the end.
 
     Writes into the workdir: `config.json` (the data and the options), `results.json` and `eval/<split>-0.npz` as a
     training run does, `metrics.jsonl`, and `classical.json` (C, its scores, seconds, versions, classes).
 
     Args:
-      config: a config (jaxcls.defaults); only the keys in `USED` count.
+      config: a config (jaxcls.defaults); only its seed and the keys of data in `DATA` count.
       options: of the baseline.
       workdir: folder for everything that is written.
 
@@ -48,53 +47,68 @@ def run(config: Any, options: Options, workdir: str | Path) -> dict[str, dict[st
     stored = to_store(config, options)
     preflight.check_workdir(stored, workdir)
     print(f"opening {config.data.name} ...", flush=True)
-    found = open_checked(config, options)
-    grid = grid_of(options.C, "validation" in found)
+    sources = open_checked(config, options)
+    grid = grid_of(options.C, "validation" in sources)
     with Logger(workdir, total_steps=STEP, steps_per_epoch=1) as log:
-        sizes = ", ".join(f"{split} {len(source):,}" for split, source in found.items())
-        log.note(f"data {config.data.name}: {len(found['train'].classes)} classes; {sizes} pictures")
-        results, told = _run(found, config, options, grid, workdir, log)
+        sizes = ", ".join(f"{split} {len(source):,}" for split, source in sources.items())
+        log.note(f"data {config.data.name}: {len(sources['train'].classes)} classes; {sizes} pictures")
+        results, record = _run(sources, config, options, grid, workdir, log)
         # Last, so that a run which fails keeps nobody from trying other options in the same workdir.
         files.write_json(workdir / "config.json", preflight.to_json(stored))
-        files.write_json(workdir / "classical.json", told)
+        files.write_json(workdir / "classical.json", record)
         files.write_json(workdir / "results.json", results)
-        _summarise(results, told, stored, workdir, log)
+        _summarise(results, record, stored, workdir, log)
     return results
 
 
-def _run(found, config, options, grid, workdir, log):
+def _run(sources, config, options, grid, workdir, log):
     """(results, what `classical.json` holds)."""
-    seconds, table = {}, {}
+    seconds, table, train = {}, {}, sources["train"]
     with _timed(seconds, "vocabulary"):
-        describe, size, channels = describer(found["train"], config, options, log)
+        describe, size, channels = describer(train, config, options, log)
     if options.features != "sift":
         del seconds["vocabulary"]  # there is none
 
     def features(name):
         with _timed(seconds, f"features of {name}"):
-            images = pictures.read(found[name], range(len(found[name])), size=size, channels=channels)
-            table[name] = (_stack(map(describe, images), len(found[name]), f"{name} features", log), found[name].labels)
+            source = sources[name]
+            images = pictures.read(source, range(len(source)), size=size, channels=channels)
+            table[name] = (_stack(map(describe, images), len(source), f"{name} features", log), source.labels)
         log.note(f"{name}: {table[name][0].shape[1]:,} features of a picture, {seconds[f'features of {name}']:.1f} s")
 
     for name in ("train", "validation"):
-        if name in found:
+        if name in sources:
             features(name)
     with _timed(seconds, "fits"), log.waiting(f"fitting {options.classifier} for {len(grid)} value(s) of C"):
         model, C, scores = classifier.choose(
-            table["train"], table.get("validation"), grid=grid, note=log.note, classes=len(found["train"].classes),
-            kind=options.classifier, seed=config.seed, balanced=options.balanced, smote=options.smote,
-        )  # fmt: skip
-    if "test" in found:
+            table["train"],
+            table.get("validation"),
+            grid=grid,
+            note=log.note,
+            classes=len(train.classes),
+            kind=options.classifier,
+            seed=config.seed,
+            balanced=options.balanced,
+            smote=options.smote,
+        )
+    if "test" in sources:
         features("test")
     results = judge(model, table, workdir, log)
     return results, {
-        "features": table["train"][0].shape[1], "side": size, "C": C, "validation_accuracy_by_C": scores,
-        "seconds": {name: round(took, 2) for name, took in seconds.items()}, "classes": list(found["train"].classes),
-        "data": {"name": config.data.name, "fingerprint": found["train"].fingerprint}, "versions": versions(),
-    }  # fmt: skip
+        "features": table["train"][0].shape[1],
+        "side": size,
+        "C": C,
+        "validation_accuracy_by_C": scores,
+        "seconds": {name: round(took, 2) for name, took in seconds.items()},
+        "classes": list(train.classes),
+        "data": {"name": config.data.name, "fingerprint": train.fingerprint},
+        "versions": versions(),
+    }
 
 
-def judge(model: Any, table: dict, workdir: Path, log: Logger) -> dict[str, dict[str, Any]]:
+def judge(
+    model: Any, table: dict[str, tuple[np.ndarray, np.ndarray]], workdir: Path, log: Logger
+) -> dict[str, Figures]:
     """Evaluates on validation and test, and writes predictions and figures as a training run does.
 
     Args:
@@ -105,18 +119,18 @@ def judge(model: Any, table: dict, workdir: Path, log: Logger) -> dict[str, dict
     Returns:
       split -> figures, of the test split where there is one, else of validation.
     """
-    results = {}
+    results: dict[str, Figures] = {}
     for name in ("validation", "test"):
         if name in table:
-            figures, predictions = predict(model, *table[name])
-            evaluate.save_predictions(workdir, name, STEP, predictions)
+            figures, predicted = predict(model, *table[name])
+            predictions.save(workdir, name, STEP, predicted)
             log.scalars(STEP, figures, split=name)
             interval = metrics.wilson_interval(figures["correct"], figures["count"])
             results = {name: {**figures, "step": STEP, "interval": interval}}  # the last one: test where there is one
     return results
 
 
-def grid_of(given: tuple, selects: bool) -> tuple:
+def grid_of(given: tuple[float, ...], selects: bool) -> tuple[float, ...]:
     """The values of C to choose from. Raises UserError for several without a validation split to choose on."""
     grid = given or (classifier.GRID if selects else (classifier.DEFAULT_C,))
     if not selects and len(grid) > 1:
@@ -124,11 +138,11 @@ def grid_of(given: tuple, selects: bool) -> tuple:
     return grid
 
 
-def predict(model: classifier.Linear, features: np.ndarray, labels: np.ndarray) -> tuple[dict, dict]:
+def predict(model: Any, features: np.ndarray, labels: np.ndarray) -> tuple[Figures, dict[str, np.ndarray]]:
     """(figures, predictions) of a split, as `evaluate.evaluate` gives them."""
     logits, labels = model.logits(features), np.asarray(labels, np.int32)
-    predictions = {"logits": logits, "label": labels, "index": np.arange(len(labels), dtype=np.int32)}
-    return metrics.of_logits(logits, labels), predictions
+    rows = np.arange(len(labels), dtype=np.int32)
+    return metrics.of_logits(logits, labels), {"logits": logits, "label": labels, "index": rows}
 
 
 def to_store(config: Any, options: Options) -> Any:
@@ -138,43 +152,43 @@ def to_store(config: Any, options: Options) -> Any:
     """
     from ml_collections import ConfigDict
 
-    data = {path.removeprefix("data."): config.data[path.removeprefix("data.")] for path in USED if path != "seed"}
+    data = {key: config.data[key] for key in DATA}
     name = f"{options.features}+{options.classifier}"
     return ConfigDict({"seed": config.seed, "data": data, "model": {"name": name, "fields": options.__dict__}})
 
 
-def open_checked(config: Any, options: Options) -> dict[str, Any]:
+def open_checked(config: Any, options: Options) -> dict[str, Source]:
     """The same splits as a training run of this config has, looked through for unreadable pictures.
 
     Raises:
       UserError: with a line for each thing that cannot work.
     """
-    found, problems = build.open_sources(config), Problems()
-    if options.train_limit and options.train_limit < len(found["train"]):
-        rest = len(found["train"]) - options.train_limit
-        rows, _ = splits.stratified(found["train"].labels, (options.train_limit, rest), config.seed)
-        found["train"] = sources.subset(found["train"], rows)
+    sources, problems = build.open_sources(config), Problems()
+    if options.train_limit and options.train_limit < len(sources["train"]):
+        rest = len(sources["train"]) - options.train_limit
+        rows, _ = stratified(sources["train"].labels, (options.train_limit, rest), config.seed)
+        sources["train"] = subset(sources["train"], rows)
     with problems.noted():
-        preflight.check_labels(found)
-    for split, source in found.items():
+        preflight.check_labels(sources)
+    for split, source in sources.items():
         with problems.noted():
             preflight.check_pictures(source, f"{split} of {config.data.name}")
     with problems.noted():
-        if len(found) == 1:
+        if len(sources) == 1:
             raise UserError("there is neither a test nor a validation split to evaluate on.")
     problems.refuse()
-    return found
+    return sources
 
 
 def describer(
-    source: Any, config: Any, options: Options, log: Any
+    source: Any, config: Any, options: Options, log: Logger
 ) -> tuple[Callable[[np.ndarray], np.ndarray], int | None, int]:
     """(picture -> feature vector, side of the pictures, their channels); whatever is learned, from training alone.
 
     Args:
       source: the training split.
       config, options: as in `run`.
-      log: a Logger.
+      log: where lines go.
 
     Raises:
       UserError: where pictures are too small for a descriptor.
@@ -193,32 +207,36 @@ def describer(
     with log.waiting(f"learning {options.words} words from {len(rows):,} training pictures"):
         images = pictures.read(source, rows, size=size, channels=channels)
         vocabulary = sift.learn(images, words=options.words, seed=config.seed, keypoints=options.keypoints)
-    settings = {"keypoints": options.keypoints, "pyramid": options.pyramid, "weighting": options.weighting}
-    return functools.partial(sift.describe, vocabulary=vocabulary, **settings), size, channels
+    describe = functools.partial(
+        sift.describe,
+        vocabulary=vocabulary,
+        keypoints=options.keypoints,
+        pyramid=options.pyramid,
+        weighting=options.weighting,
+    )
+    return describe, size, channels
 
 
 def versions() -> dict[str, str]:
     """Versions of what a result depends on, as far as installed."""
     from importlib.metadata import PackageNotFoundError, version
 
-    found = {}
+    installed = {}
     for name in ("jaxcls", "numpy", "pillow", "scikit-learn", "scikit-image", "opencv-python-headless"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+        with contextlib.suppress(PackageNotFoundError):
+            installed[name] = version(name)
+    return installed
 
 
-def _stack(vectors: Iterable[np.ndarray], n: int, what: str, log: Any) -> np.ndarray:
+def _stack(vectors: Iterable[np.ndarray], n: int, what: str, log: Logger) -> np.ndarray:
     """The n vectors as one float32 array, with a line of progress now and then."""
-    table, told = None, time.monotonic()
+    table, noted = np.empty((n, 0), np.float32), time.monotonic()
     for row, vector in enumerate(vectors):
-        if table is None:
+        if row == 0:
             table = np.empty((n, len(vector)), np.float32)
         table[row] = vector
-        if time.monotonic() - told > TOLD_SECONDS:
-            told = time.monotonic()
+        if time.monotonic() - noted > NOTE_SECONDS:
+            noted = time.monotonic()
             log.note(f"{what}: {row + 1:,} of {n:,} pictures")
     return table
 
@@ -231,13 +249,13 @@ def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
     seconds[name] = time.monotonic() - began
 
 
-def _summarise(results, told, stored, workdir, log):
-    rows, scores = [], told["validation_accuracy_by_C"]
+def _summarise(results, record, stored, workdir, log):
+    rows, scores = [], record["validation_accuracy_by_C"]
     for split, figures in results.items():
         chosen = " (it chose C, so this is optimistic)" if split == "validation" and len(scores) > 1 else ""
         rows.append((f"{split} accuracy", evaluate.describe(figures) + chosen))
     how = "chosen on validation" if len(scores) > 1 else "not chosen"
-    rows.append(("classifier", f"{told['features']:,} features of a picture, C={told['C']:g}, {how}"))
-    rows.append(("seconds", ", ".join(f"{name} {took:.1f}" for name, took in told["seconds"].items())))
+    rows.append(("classifier", f"{record['features']:,} features of a picture, C={record['C']:g}, {how}"))
+    rows.append(("seconds", ", ".join(f"{name} {took:.1f}" for name, took in record["seconds"].items())))
     rows.append(("figures", f"{workdir}/results.json, {workdir}/classical.json, {workdir}/eval/"))
     log.summary(f"{stored.model.name} on {stored.data.name}", rows, [])

@@ -5,6 +5,7 @@ compare them as histograms (Arandjelovic and Zisserman, CVPR 2012). The vocabula
 """
 
 import dataclasses
+import itertools
 from collections.abc import Iterable
 
 import numpy as np
@@ -51,21 +52,22 @@ def descriptors(image: np.ndarray, *, keypoints: str = "dense") -> tuple[np.ndar
     """
     import cv2
 
-    grey, engine = np.ascontiguousarray(image[..., 0]), cv2.SIFT_create()
+    grey, engine = np.ascontiguousarray(image[..., 0]), cv2.SIFT.create()
     height, width = grey.shape
     if keypoints == "dense":
         # The angle is given: OpenCV reads the default of -1 as a turn by one degree.
-        points = [
+        cells = itertools.product(PATCHES, range(GRID), range(GRID))
+        grid = [
             cv2.KeyPoint((j + 0.5) * width / GRID, (i + 0.5) * height / GRID, min(height, width) / part / WIDTHS, 0.0)
-            for part in PATCHES for i in range(GRID) for j in range(GRID)
-        ]  # fmt: skip
-        points, found = engine.compute(grey, points)
+            for part, i, j in cells
+        ]
+        points, vectors = engine.compute(grey, grid)
     else:
-        points, found = engine.detectAndCompute(grey, None)
-    if found is None or not len(points):
+        points, vectors = engine.detectAndCompute(grey, None)
+    if vectors is None or not len(points):
         return np.zeros((0, 128), np.float32), np.zeros((0, 2), np.float32)
     places = np.array([point.pt for point in points], np.float32) / np.array([width, height], np.float32)
-    root = np.sqrt(found / np.maximum(found.sum(axis=1, keepdims=True), 1e-12))
+    root = np.sqrt(vectors / np.maximum(vectors.sum(axis=1, keepdims=True), 1e-12))
     return root.astype(np.float32), places
 
 
@@ -101,20 +103,24 @@ def learn(images: Iterable[np.ndarray], *, words: int, seed: int, keypoints: str
     kmeans = MiniBatchKMeans(words, batch_size=4096, n_init=1, max_iter=20, random_state=seed)
     centres = kmeans.fit(everything[chosen].astype(np.float32)).cluster_centers_.astype(np.float32)
     occurs = np.zeros(words)
-    for found in each:
-        occurs[np.unique(nearest(found.astype(np.float32), centres))] += 1
+    for vectors in each:
+        occurs[np.unique(nearest(vectors.astype(np.float32), centres))] += 1
     return Vocabulary(centres, (np.log((1 + len(each)) / (1 + occurs)) + 1).astype(np.float32))
 
 
-def nearest(found: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """The number of the nearest centre of each descriptor, int [k]."""
-    return np.argmin((centres**2).sum(axis=1) - 2 * found @ centres.T, axis=1)
+def nearest(vectors: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """The number of the nearest centre of each vector, int [k]."""
+    return np.argmin((centres**2).sum(axis=1) - 2 * vectors @ centres.T, axis=1)
 
 
 def describe(
-    image: np.ndarray, vocabulary: Vocabulary, *,
-    keypoints: str = "dense", pyramid: bool = False, weighting: str = "hellinger",
-) -> np.ndarray:  # fmt: skip
+    image: np.ndarray,
+    vocabulary: Vocabulary,
+    *,
+    keypoints: str = "dense",
+    pyramid: bool = False,
+    weighting: str = "hellinger",
+) -> np.ndarray:
     """The bag of words of one picture.
 
     Args:
@@ -129,9 +135,9 @@ def describe(
     Returns:
       float32 [words], or [5 * words] with the pyramid; zeros for a picture without key points.
     """
-    found, places = descriptors(image, keypoints=keypoints)
+    vectors, places = descriptors(image, keypoints=keypoints)
     words = len(vocabulary.centres)
-    word = nearest(found, vocabulary.centres)
+    word = nearest(vectors, vocabulary.centres)
     bags = [np.bincount(word, minlength=words)]
     if pyramid:
         quarter = 2 * (places[:, 1] >= 0.5) + (places[:, 0] >= 0.5)

@@ -1,13 +1,14 @@
 """Probabilities from logits, and the temperature that makes them honest."""
 
 import numpy as np
+from jaxtyping import Float, Int
 
 HOTTEST, COLDEST = 100.0, 0.01  # temperatures beyond are no calibration but a broken model
 CHUNK = 2**17  # numbers worked on at once: while they stay in the cache, a large softmax takes a fraction of the time
 
 
-def probabilities(logits, temperature: float = 1.0) -> np.ndarray:
-    """softmax(logits / temperature), float64 [n, classes].
+def probabilities(logits: Float[np.ndarray, "n classes"], temperature: float = 1.0) -> Float[np.ndarray, "n classes"]:
+    """softmax(logits / temperature), float64.
 
     Rows with a NaN are NaN. An infinite logit takes its limit: the classes at +inf share 1.
     """
@@ -19,8 +20,8 @@ def probabilities(logits, temperature: float = 1.0) -> np.ndarray:
     return out
 
 
-def nll(logits, label, temperature: float = 1.0) -> float:
-    """Mean negative log-likelihood in nats of int labels [n]. NaN where a logit is, inf where a label has no chance."""
+def nll(logits: Float[np.ndarray, "n classes"], label: Int[np.ndarray, " n"], temperature: float = 1.0) -> float:
+    """Mean negative log-likelihood in nats. NaN where a logit is, inf where a label has no chance."""
     logits, label = np.asarray(logits), np.asarray(label)
     total = 0.0
     for rows in _chunks(logits):
@@ -30,15 +31,11 @@ def nll(logits, label, temperature: float = 1.0) -> float:
     return total / len(label)
 
 
-def fit_temperature(logits, label) -> float:
+def fit_temperature(logits: Float[np.ndarray, "n classes"], label: Int[np.ndarray, " n"]) -> float:
     """The temperature that minimises the mean negative log-likelihood (Guo et al. 2017, section 4.2).
 
     One number for all classes: it never changes which class is first. The function is convex in 1 / T; Newton's method
     on it, kept inside a bracket, ends at the minimum. Rows that are not finite are left out.
-
-    Args:
-      logits: [n, classes].
-      label: int [n].
 
     Returns:
       T > 0; above 1 the model was too sure of itself. Within [0.01, 100]. 1.0 where there is no minimum to find: no

@@ -2,20 +2,22 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from jaxtyping import Bool
 
 LEVEL = 0.05
 
 
-def mcnemar(right_a, right_b) -> dict:
+def mcnemar(right_a: Bool[np.ndarray, " n"], right_b: Bool[np.ndarray, " n"]) -> dict[str, Any]:
     """McNemar's test (1947) that two models are right equally often, exact, two-sided.
 
     Only pictures on which one is right and the other wrong tell anything; if the models are alike each of these is a
     toss of a coin, so their number is binomial. Other than the usual chi-square it holds for any number of them.
 
     Args:
-      right_a, right_b: bool [n], whether each was right, on the same pictures in the same order.
+      right_a, right_b: whether each was right, on the same pictures in the same order.
 
     Returns:
       dict of only_a, only_b (ints) and p.
@@ -27,7 +29,9 @@ def mcnemar(right_a, right_b) -> dict:
     return {"only_a": only_a, "only_b": only_b, "p": min(1.0, 2 * tail)}
 
 
-def bootstrap_difference(right_a, right_b, draws: int = 10_000, seed: int = 0) -> dict:
+def bootstrap_difference(
+    right_a: Bool[np.ndarray, " n"], right_b: Bool[np.ndarray, " n"], draws: int = 10_000, seed: int = 0
+) -> dict[str, Any]:
     """The difference in accuracy, b less a, with a paired percentile bootstrap interval of 95 % (Efron 1979).
 
     Pictures are drawn anew with what both models said of them. As only three kinds of pictures matter (a alone right,
@@ -58,7 +62,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def welch(a: Sequence[float], b: Sequence[float]) -> dict | None:
+def welch(a: Sequence[float], b: Sequence[float]) -> dict[str, Any] | None:
     """Welch's t-test (1947) that two settings are alike on average over seeds; None with fewer than two runs of either.
 
     Args:
@@ -69,9 +73,8 @@ def welch(a: Sequence[float], b: Sequence[float]) -> dict | None:
     """
     if min(len(a), len(b)) < 2:
         return None
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    difference = float(b.mean() - a.mean())
-    parts = np.array([x.var(ddof=1) / len(x) for x in (a, b)])
+    difference = float(np.mean(b, dtype=np.float64) - np.mean(a, dtype=np.float64))
+    parts = np.array([np.var(x, ddof=1, dtype=np.float64) / len(x) for x in (a, b)])
     if parts.sum() == 0:  # every run of either came out the same
         return {"difference": difference, "interval": [difference] * 2, "p": float(difference == 0), "degrees": None}
     from scipy.special import stdtr, stdtrit

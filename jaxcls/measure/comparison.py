@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from jaxcls.measure import compare, confusion, figures
 from jaxcls.measure.runs import Run, changes, same_rows
 
 
-def report(runs: Sequence[Run]) -> dict:
+def report(runs: Sequence[Run]) -> dict[str, Any]:
     """Compares runs with the first one, and settings with the first one's over their seeds.
 
     Runs whose configs differ in nothing but the seed are of one setting. A run of another setting is compared with the
@@ -50,13 +51,13 @@ def report(runs: Sequence[Run]) -> dict:
         "notes": notes,
     }
     setting, settled = {row["name"]: row["setting"] for row in table}, {entry["setting"] for entry in over_seeds}
-    told = [*over_seeds, *(pair for pair in pairs if setting[pair["b"]] not in settled)]
-    return {**out, "verdict": [entry["verdict"] for entry in told]}
+    decisive = [*over_seeds, *(pair for pair in pairs if setting[pair["b"]] not in settled)]
+    return {**out, "verdict": [entry["verdict"] for entry in decisive]}
 
 
 def _settings(runs):
     """Runs grouped by setting, in the order in which the settings were named."""
-    groups: dict[tuple, list[Run]] = {}
+    groups = {}
     for run in runs:
         groups.setdefault(run.setting, []).append(run)
     return list(groups.values())
@@ -72,12 +73,12 @@ def _pairs(settings):
     for run, candidates in left:
         partners = sorted((c for c in candidates if same_rows(c, run)), key=lambda c: c.seed != run.seed)
         if not partners:
-            notes.append(f"{run.name} predicted other pictures than {' and '.join(c.name for c in candidates)}: "
-                         "no paired test of it.")  # fmt: skip
+            others = " and ".join(c.name for c in candidates)
+            notes.append(f"{run.name} predicted other pictures than {others}: no paired test of it.")
             continue
         a, b = partners[0].right, run.right
-        pairs.append({"a": partners[0].name, "b": run.name, **compare.bootstrap_difference(a, b),
-                      **compare.mcnemar(a, b)})  # fmt: skip
+        names = {"a": partners[0].name, "b": run.name}
+        pairs.append({**names, **compare.bootstrap_difference(a, b), **compare.mcnemar(a, b)})
     return pairs, notes
 
 
@@ -87,8 +88,8 @@ def _over_seeds(settings):
     for i, group in enumerate(settings[1:], start=1):
         accuracies = [[run.right.mean() for run in runs] for runs in (settings[0], group)]
         alike = all(_same_task(settings[0][0], run) for run in group)
-        if alike and (found := compare.welch(*accuracies)):
-            out.append({"a": setting_name(settings[0]), "b": setting_name(group), "setting": i, **found})
+        if alike and (test := compare.welch(*accuracies)):
+            out.append({"a": setting_name(settings[0]), "b": setting_name(group), "setting": i, **test})
     return out
 
 
@@ -100,22 +101,29 @@ def _correct(entries, test):
 
 
 def _row(run, setting):
-    found = figures.overall(run.found.logits, run.found.label)
-    table = confusion.count(figures.predict(run.found.logits), run.found.label, run.found.logits.shape[1])
+    logits, label, _ = run.predictions
+    overall = figures.overall(logits, label)
+    table = confusion.count(figures.predict(logits), label, logits.shape[1])
     versions = run.meta.get("versions") or {}
     return {
-        "name": run.name, "folder": str(run.folder), "setting": setting, "seed": run.seed, "step": run.step,
-        **{key: found[key] for key in ("count", "correct", "accuracy", "interval", "loss")},
+        "name": run.name,
+        "folder": str(run.folder),
+        "setting": setting,
+        "seed": run.seed,
+        "step": run.step,
+        **{key: overall[key] for key in ("count", "correct", "accuracy", "interval", "loss")},
         "balanced_accuracy": confusion.means_over_classes(table)["balanced_accuracy"],
-        "parameters": run.meta.get("parameters"), "pictures_per_second": run.pictures_per_second,
+        "parameters": run.meta.get("parameters"),
+        "pictures_per_second": run.pictures_per_second,
         "device": f"{versions['device']}, {versions.get('cores')} cores" if "device" in versions else None,
-    }  # fmt: skip
+    }
 
 
 def _spread(group):
     values = [float(run.right.mean()) for run in group]
-    return {"name": setting_name(group), "runs": [run.name for run in group], "mean": float(np.mean(values)),
-            "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None}  # fmt: skip
+    sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    names = [run.name for run in group]
+    return {"name": setting_name(group), "runs": names, "mean": float(np.mean(values)), "sd": sd}
 
 
 def setting_name(group: Sequence[Run]) -> str:
@@ -127,7 +135,8 @@ def setting_name(group: Sequence[Run]) -> str:
 
 
 def _same_task(a, b):
-    return a.config.get("data.name") == b.config.get("data.name") and a.found.logits.shape == b.found.logits.shape
+    same_data = a.config.get("data.name") == b.config.get("data.name")
+    return same_data and a.predictions.logits.shape == b.predictions.logits.shape
 
 
 def _why_not(settings, runs):
@@ -135,8 +144,9 @@ def _why_not(settings, runs):
     first = settings[0][0]
     run = next(r for r in runs if r is not first)
     what = f"{first.folder} and {run.folder} were not evaluated on the same pictures of {first.split}"
-    if len(first.found.label) != len(run.found.label):
-        return f"{what}: {len(first.found.label)} and {len(run.found.label)} rows; compare runs of the same data"
+    counts = [len(entry.predictions.label) for entry in (first, run)]
+    if counts[0] != counts[1]:
+        return f"{what}: {counts[0]} and {counts[1]} rows; compare runs of the same data"
     classes = [entry.meta.get("classes") for entry in (first, run)]
     if None not in classes and classes[0] != classes[1]:
         return f"{what}: their classes have different names or another order; compare runs of the same data"
@@ -146,5 +156,5 @@ def _why_not(settings, runs):
             "or two settings with at least two seeds each"
         )
     if first.ids is None or run.ids is None:
-        return f"{what}, as far as can be told; evaluate both again with --mode=eval, which records what the rows are"
+        return f"{what}, as far as can be told; evaluate both again with `jaxcls eval`, which records what the rows are"
     return f"{what}: rows or labels differ; compare runs of the same data"

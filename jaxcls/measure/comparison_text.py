@@ -1,6 +1,7 @@
 """A comparison of runs (comparison.py) as Markdown."""
 
 import json
+from typing import Any
 
 from jaxcls.measure import compare
 
@@ -17,69 +18,90 @@ MEANING = {
 }
 
 
-def markdown(found: dict) -> str:
-    """A report as Markdown that can be read in a terminal, too."""
-    parts = [f"# {len(found['runs'])} runs on {found['split']}", *[f"**{line}**" for line in found["verdict"]]]
-    rows = [
-        (row["name"], _percent(row["accuracy"]), _interval(row["interval"], ""), str(row["count"]),
-         _percent(row["balanced_accuracy"]), _number(row["loss"]), str(row["step"]),
-         f"{row['parameters']:,}" if row["parameters"] else "", _number(row["pictures_per_second"], 1))
-        for row in found["runs"]
-    ]  # fmt: skip
-    heads = ("run", "accuracy %", "95 % interval", "pictures", "balanced %", "loss", "step", "parameters",
-             "pictures/s")  # fmt: skip
-    parts.append(_table(heads, rows))
-    if found["pairs"]:
-        rows = [
-            (entry["b"], entry["a"], _percent(entry["difference"], "+"), _interval(entry["interval"], "+"),
-             str(entry["only_b"]), str(entry["only_a"]), _p(entry["p"]), _p(entry["p_holm"]))
-            for entry in found["pairs"]
-        ]  # fmt: skip
-        heads = (
-            "run",
-            "less",
-            "difference %",
-            "95 % bootstrap",
-            "it alone right",
-            "other alone",
-            "McNemar p",
-            "Holm p",
-        )
-        parts += ["## Picture by picture", _table(heads, rows), MEANING["pictures"]]
-    parts += _seeds_part(found)
-    several = max(len(found["pairs"]), len(found["over_seeds"]))
+def markdown(report: dict[str, Any]) -> str:
+    """A report (`comparison.report`) as Markdown that can be read in a terminal, too."""
+    parts = [f"# {len(report['runs'])} runs on {report['split']}", *[f"**{line}**" for line in report["verdict"]]]
+    parts.append(_runs_part(report["runs"]))
+    parts += _pairs_part(report["pairs"]) + _seeds_part(report)
+    several = max(len(report["pairs"]), len(report["over_seeds"]))
     if several > 1:
         parts.append(MEANING["holm"].format(n=several))
-    parts.append(_changes_part(found))
-    return "\n\n".join([*parts, *found["notes"]]) + "\n"
+    parts.append(_changes_part(report))
+    return "\n\n".join([*parts, *report["notes"]]) + "\n"
 
 
-def _changes_part(found):
+def _runs_part(runs):
+    heads = ["run", "accuracy %", "95 % interval", "pictures", "balanced %", "loss", "step", "parameters", "pictures/s"]
+    rows = [
+        (
+            row["name"],
+            _percent(row["accuracy"]),
+            _interval(row["interval"], ""),
+            str(row["count"]),
+            _percent(row["balanced_accuracy"]),
+            _number(row["loss"]),
+            str(row["step"]),
+            f"{row['parameters']:,}" if row["parameters"] else "",
+            _number(row["pictures_per_second"], 1),
+        )
+        for row in runs
+    ]
+    return _table(heads, rows)
+
+
+def _pairs_part(pairs):
+    if not pairs:
+        return []
+    heads = ["run", "less", "difference %", "95 % bootstrap", "it alone right", "other alone", "McNemar p", "Holm p"]
+    rows = [
+        (
+            pair["b"],
+            pair["a"],
+            _percent(pair["difference"], "+"),
+            _interval(pair["interval"], "+"),
+            str(pair["only_b"]),
+            str(pair["only_a"]),
+            _p(pair["p"]),
+            _p(pair["p_holm"]),
+        )
+        for pair in pairs
+    ]
+    return ["## Picture by picture", _table(heads, rows), MEANING["pictures"]]
+
+
+def _changes_part(report):
     """A column for each setting; where its runs differ, all their values."""
-    if not found["changes"]:
+    if not report["changes"]:
         return "The configs do not differ."
-    groups = [[i for i, row in enumerate(found["runs"]) if row["setting"] == k] for k in range(len(found["settings"]))]
+    runs, settings = report["runs"], report["settings"]
+    groups = [[i for i, row in enumerate(runs) if row["setting"] == k] for k in range(len(settings))]
     rows = [
         (key, *(", ".join(dict.fromkeys(_value(values[i]) for i in group)) for group in groups))
-        for key, values in found["changes"].items()
+        for key, values in report["changes"].items()
     ]
-    return f"## What differs\n\n{_table(('key', *(entry['name'] for entry in found['settings'])), rows)}"
+    return f"## What differs\n\n{_table(('key', *(entry['name'] for entry in settings)), rows)}"
 
 
-def _seeds_part(found):
-    if all(entry["sd"] is None for entry in found["settings"]):
+def _seeds_part(report):
+    settings, tests = report["settings"], report["over_seeds"]
+    if all(entry["sd"] is None for entry in settings):
         return []
     rows = [
-        (entry["name"], str(len(entry["runs"])), _percent(entry["mean"]), _percent(entry["sd"]))
-        for entry in found["settings"]
+        (entry["name"], str(len(entry["runs"])), _percent(entry["mean"]), _percent(entry["sd"])) for entry in settings
     ]
     parts = ["## Over seeds", _table(("setting", "runs", "mean %", "sd"), rows)]
-    if found["over_seeds"]:
+    if tests:
         rows = [
-            (entry["b"], entry["a"], _percent(entry["difference"], "+"), _interval(entry["interval"], "+"),
-             _p(entry["p"]), _p(entry["p_holm"]))
-            for entry in found["over_seeds"]
-        ]  # fmt: skip
+            (
+                test["b"],
+                test["a"],
+                _percent(test["difference"], "+"),
+                _interval(test["interval"], "+"),
+                _p(test["p"]),
+                _p(test["p_holm"]),
+            )
+            for test in tests
+        ]
         heads = ("setting", "less", "difference %", "95 % interval", "Welch p", "Holm p")
         parts += [_table(heads, rows), MEANING["seeds"]]
     return parts

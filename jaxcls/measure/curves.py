@@ -1,18 +1,22 @@
 """Points of the usual curves: ROC, precision and recall, reliability, selective prediction. Nothing is drawn here."""
 
+from typing import Any
+
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
 from jaxcls.metrics import wilson_interval
 
 BINS = 15  # Guo et al. 2017
+Curve = dict[str, Any]  # name -> array with an entry a point, or a figure of the whole curve
 
 
-def roc(scores, positive) -> dict:
+def roc(scores: Float[np.ndarray, " n"], positive: Bool[np.ndarray, " n"]) -> Curve:
     """Receiver operating characteristic, one point for each distinct score and the corner (0, 0) first.
 
     Args:
-      scores: float [n], higher for what is more likely positive; rows with NaN are left out.
-      positive: bool [n].
+      scores: higher for what is more likely positive; rows with NaN are left out.
+      positive: what is.
 
     Returns:
       dict of fpr, tpr, threshold (float arrays; a point is reached by calling positive what is >= its threshold, inf
@@ -22,20 +26,19 @@ def roc(scores, positive) -> dict:
     threshold, hits, alarms = _cumulated(scores, positive)
     with np.errstate(invalid="ignore", divide="ignore"):
         tpr, fpr = (np.r_[0, counts] / np.float64(counts[-1] if len(counts) else 0) for counts in (hits, alarms))
-    auc = float(np.trapezoid(tpr, fpr))
-    if np.isnan(auc):
-        auc = None
-    return {"fpr": fpr, "tpr": tpr, "threshold": np.r_[np.inf, threshold], "auc": auc, "interval": delong(hits, alarms)}
+    area = float(np.trapezoid(tpr, fpr))
+    figures = {"auc": None if np.isnan(area) else area, "interval": delong(hits, alarms)}
+    return {"fpr": fpr, "tpr": tpr, "threshold": np.r_[np.inf, threshold], **figures}
 
 
-def delong(hits, alarms) -> list[float] | None:
+def delong(hits: Int[np.ndarray, " k"], alarms: Int[np.ndarray, " k"]) -> list[float] | None:
     """95 % interval of an area under a ROC curve (DeLong, DeLong and Clarke-Pearson 1988), on the scale of its logit.
 
     The area is the mean, over pairs of a positive and a negative, of 1 where the positive scores higher and 1/2 where
     they tie. The variance is that of the means over each side, as in the paper; the logit keeps the interval in [0, 1].
 
     Args:
-      hits, alarms: int [k], how many positives and negatives have at least each of the distinct scores, falling.
+      hits, alarms: how many positives and negatives have at least each of the distinct scores, falling.
 
     Returns:
       [low, high]; None with fewer than two positives or negatives, or where they are told apart without a mistake (or
@@ -58,7 +61,7 @@ def delong(hits, alarms) -> list[float] | None:
     return [float(1 / (1 + np.exp(-middle - side * half))) for side in (-1, 1)]
 
 
-def precision_recall(scores, positive) -> dict:
+def precision_recall(scores: Float[np.ndarray, " n"], positive: Bool[np.ndarray, " n"]) -> Curve:
     """Precision over recall, one point for each distinct score in the order of falling thresholds.
 
     Returns:
@@ -75,12 +78,17 @@ def precision_recall(scores, positive) -> dict:
     return {"recall": recall, "precision": precision, "threshold": threshold, "average_precision": average}
 
 
-def reliability(probabilities, label, bins: int = BINS, adaptive: bool = False) -> dict:
+def reliability(
+    probabilities: Float[np.ndarray, "n classes"],
+    label: Int[np.ndarray, " n"],
+    bins: int = BINS,
+    adaptive: bool = False,
+) -> Curve:
     """How often the first class is right, by the probability it was given.
 
     Args:
-      probabilities: float [n, classes]; rows with NaN are left out.
-      label: int [n].
+      probabilities: rows with NaN are left out.
+      label: the classes.
       bins: number of bins of [0, 1], each (low, high].
       adaptive: bins of equally many rows instead (fewer, where equal confidences must stay together).
 
@@ -90,11 +98,10 @@ def reliability(probabilities, label, bins: int = BINS, adaptive: bool = False) 
       of Guo et al. 2017; with `adaptive` its form with equal masses). error is None without rows.
     """
     confidence, right = first(probabilities, label)
+    edges = np.linspace(0, 1, bins + 1)
     if adaptive:
-        edges = np.unique(np.quantile(confidence, np.linspace(0, 1, bins + 1), method="lower")) if len(right) else []
-        edges = np.r_[0.0, edges[1:]] if len(edges) > 1 else np.array([0.0, *edges])
-    else:
-        edges = np.linspace(0, 1, bins + 1)
+        edges = np.unique(np.quantile(confidence, edges, method="lower")) if len(right) else np.array([])
+        edges = np.r_[0.0, edges[1:] if len(edges) > 1 else edges]
     where = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, max(0, len(edges) - 2))
     count = np.bincount(where, minlength=max(1, len(edges) - 1))
     kept = np.flatnonzero(count)
@@ -103,8 +110,8 @@ def reliability(probabilities, label, bins: int = BINS, adaptive: bool = False) 
     count = count[kept]
     intervals = [wilson_interval(int(h), int(n)) for h, n in zip(hits, count, strict=True)]
     return {
-        "low": np.asarray(edges)[kept],
-        "high": np.asarray(edges)[kept + 1] if len(kept) else np.array([]),
+        "low": edges[kept],
+        "high": edges[kept + 1] if len(kept) else np.array([]),
         "count": count,
         "confidence": total / count,
         "accuracy": hits / count,
@@ -113,7 +120,7 @@ def reliability(probabilities, label, bins: int = BINS, adaptive: bool = False) 
     }
 
 
-def selective(probabilities, label) -> dict:
+def selective(probabilities: Float[np.ndarray, "n classes"], label: Int[np.ndarray, " n"]) -> Curve:
     """Accuracy on the rows that the model is surest of, the others left to a person (El-Yaniv and Wiener 2010).
 
     Returns:
@@ -130,7 +137,9 @@ def selective(probabilities, label) -> dict:
     return {"coverage": covered / len(label), "accuracy": hits / covered, "threshold": threshold, "aurc": aurc}
 
 
-def first(probabilities, label) -> tuple[np.ndarray, np.ndarray]:
+def first(
+    probabilities: Float[np.ndarray, "n classes"], label: Int[np.ndarray, " n"]
+) -> tuple[Float[np.ndarray, " m"], Bool[np.ndarray, " m"]]:
     """(probability of the first class, whether it is the labelled one) of the rows without NaN; ties: the lower one."""
     probabilities, label = np.asarray(probabilities), np.asarray(label)
     best = probabilities.argmax(axis=1)  # that of a NaN, where there is one
@@ -139,7 +148,7 @@ def first(probabilities, label) -> tuple[np.ndarray, np.ndarray]:
     return confidence[good], (best == label)[good]
 
 
-def thin(curve: dict, points: int, along: str) -> dict:
+def thin(curve: Curve, points: int, along: str) -> Curve:
     """A curve with at most `points` of its points, spread evenly along the named array, the ends kept.
 
     What is no array of the curve's length (auc, ..) stays as it is.

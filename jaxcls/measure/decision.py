@@ -13,29 +13,40 @@ Prediction and serving read it, and so does the report. `thresholds` and `costs`
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
 from jaxcls import files
-from jaxcls.errors import UserError
+from jaxcls.errors import UserError, did_you_mean
 from jaxcls.measure import calibration, curves, outcome, stored
+from jaxcls.types import PathLike
 
 KINDS = ("recall", "precision")
+Decision = dict[str, Any]
 SPLIT = "validation"  # what a decision is fitted on; never test, whose figures would be worth nothing afterwards
 
 
-def path(workdir, step: int) -> Path:
+def path(workdir: PathLike, step: int) -> Path:
     """Where the decision of a step lies, or would."""
     return Path(workdir) / "calibration" / f"{step}.json"
 
 
-def fit(logits, label, classes: Sequence[str], *, wanted: Sequence[tuple[str, str, float]] = (), costs=None) -> dict:
+def fit(
+    logits: Float[np.ndarray, "n classes"],
+    label: Int[np.ndarray, " n"],
+    classes: Sequence[str],
+    *,
+    wanted: Sequence[tuple[str, str, float]] = (),
+    costs: Float[np.ndarray, "classes classes"] | None = None,
+) -> Decision:
     """Fits the temperature, and chooses a threshold for each wish.
 
     Args:
-      logits: [n, classes] of validation; label: int [n]; classes: names.
+      logits, label: of validation; classes: names.
       wanted: (kind, class, value): "recall" or "precision" of that class against the rest, at least value in (0, 1].
-      costs: [classes, classes], what it costs to call the row's class the column's. Not together with `wanted`.
+      costs: what it costs to call the row's class the column's. Not together with `wanted`.
 
     Returns:
       The decision, without "step", "split" and "fingerprint".
@@ -49,7 +60,7 @@ def fit(logits, label, classes: Sequence[str], *, wanted: Sequence[tuple[str, st
     classes = [str(name) for name in classes]
     temperature = calibration.fit_temperature(logits, label)
     before, after = (calibration.probabilities(logits, t) for t in (1.0, temperature))
-    thresholds = []
+    thresholds: list[dict[str, Any]] = []
     for kind, name, value in wanted:
         index = _index(classes, name)
         if any(entry["index"] == index for entry in thresholds):
@@ -62,22 +73,25 @@ def fit(logits, label, classes: Sequence[str], *, wanted: Sequence[tuple[str, st
         "temperature": temperature,
         "nll": {"before": _nll(before, label), "after": _nll(after, label)},
         "ece": {
-            when: curves.reliability(p, label)["error"] for when, p in (("before", before), ("after", after))
+            "before": curves.reliability(before, label)["error"],
+            "after": curves.reliability(after, label)["error"],
         },
         "thresholds": thresholds,
         "costs": None if costs is None else check_costs(costs, classes).tolist(),
-    }  # fmt: skip
+    }
 
 
-def choose(scores, positive, kind: str, wanted: float, name: str = "") -> float:
+def choose(
+    scores: Float[np.ndarray, " n"], positive: Bool[np.ndarray, " n"], kind: str, wanted: float, name: str = ""
+) -> float:
     """The threshold that gives at least the wanted recall or precision, and as much as it can of the other.
 
     It lies midway between the last score that has to be called positive and the next lower one: as far as possible
     from both, so that rounding elsewhere changes no answer. Equal scores are never torn apart.
 
     Args:
-      scores: float [n], probabilities; rows with NaN count as never called positive.
-      positive: bool [n].
+      scores: probabilities; rows with NaN count as never called positive.
+      positive: what is.
       kind: "recall": the highest threshold with that recall. "precision": of the thresholds with that precision, the
         one with the highest recall.
       wanted: in (0, 1].
@@ -107,13 +121,13 @@ def choose(scores, positive, kind: str, wanted: float, name: str = "") -> float:
     return float((attained[at] + following) / 2)
 
 
-def probabilities(decision: dict | None, logits) -> np.ndarray:
-    """Calibrated probabilities, float64 [n, classes]; without a decision (None) the plain softmax."""
+def probabilities(decision: Decision | None, logits: Float[np.ndarray, "n classes"]) -> Float[np.ndarray, "n classes"]:
+    """Calibrated probabilities, float64; without a decision (None) the plain softmax."""
     return calibration.probabilities(logits, decision["temperature"] if decision else 1.0)
 
 
-def decide(decision: dict | None, probability) -> np.ndarray:
-    """The class to answer, int [n]; -1 where a probability is NaN.
+def decide(decision: Decision | None, probability: Float[np.ndarray, "n classes"]) -> Int[np.ndarray, " n"]:
+    """The class to answer; -1 where a probability is NaN.
 
     Without costs and thresholds the most probable class (of equals the lower). With costs the one whose expected cost
     is least. With thresholds: a class with a threshold is answered where its probability is at least that, the most
@@ -135,12 +149,14 @@ def decide(decision: dict | None, probability) -> np.ndarray:
     return np.where(np.isnan(probability).any(axis=1), -1, answer)
 
 
-def measure(decision: dict, logits, label) -> list[dict]:
+def measure(
+    decision: Decision, logits: Float[np.ndarray, "n classes"], label: Int[np.ndarray, " n"]
+) -> list[dict[str, Any]]:
     """What the thresholds of a decision do to a split, all of them at work together (`outcome.of_answers`)."""
     return outcome.of_answers(decision["thresholds"], decide(decision, probabilities(decision, logits)), label)
 
 
-def fit_run(workdir, step: int) -> dict | None:
+def fit_run(workdir: PathLike, step: int) -> Decision | None:
     """Fits the temperature alone on the stored validation logits of a step, and saves it.
 
     A calibration of the very same logits that is there already stays, with its thresholds.
@@ -153,16 +169,16 @@ def fit_run(workdir, step: int) -> dict | None:
     """
     if not stored.logits_path(workdir, SPLIT, step).is_file():
         return None
-    found = stored.read_logits(workdir, SPLIT, step)
-    mark = stored.fingerprint(found)
+    predictions = stored.read_logits(workdir, SPLIT, step)
+    mark = stored.fingerprint(predictions)
     earlier = read(workdir, step)
     if earlier and earlier.get("fingerprint") == mark:
         return earlier
-    made = fit(found.logits, found.label, stored.read_classes(workdir, step, found.logits.shape[1]))
-    return save(workdir, step, {**made, "fingerprint": mark})
+    classes = stored.read_classes(workdir, step, predictions.logits.shape[1])
+    return save(workdir, step, {**fit(predictions.logits, predictions.label, classes), "fingerprint": mark})
 
 
-def save(workdir, step: int, decision: dict) -> dict:
+def save(workdir: PathLike, step: int, decision: Decision) -> Decision:
     """Writes a decision as that of a step, atomically, and returns it with "step" and "split".
 
     Raises:
@@ -174,14 +190,14 @@ def save(workdir, step: int, decision: dict) -> dict:
     return decision
 
 
-def read(workdir, step: int) -> dict | None:
+def read(workdir: PathLike, step: int) -> Decision | None:
     """The decision of a step, or None where none was made.
 
     Raises:
       UserError: if the file is damaged.
     """
     file = path(workdir, step)
-    decision = stored.read_json(file)
+    decision = files.read_json(file, strict=True)
     if decision is None:
         return None
     try:
@@ -192,16 +208,18 @@ def read(workdir, step: int) -> dict | None:
     except (KeyError, TypeError, ValueError):
         good = False
     if not good:
-        raise UserError(f"{file} is damaged; delete it, or make it anew with scripts/calibrate.py")
+        raise UserError(f"{file} is damaged; delete it, or make it anew with `jaxcls calibrate {workdir}`")
     return decision
 
 
-def check_costs(costs, classes: Sequence[str]) -> np.ndarray:
-    """Costs as float64 [classes, classes]. Raises UserError where the shape or a number is not possible."""
+def check_costs(
+    costs: Float[np.ndarray, "classes classes"], classes: Sequence[str]
+) -> Float[np.ndarray, "classes classes"]:
+    """Costs as float64. Raises UserError where the shape or a number is not possible."""
     matrix = np.asarray(costs, np.float64)
     if matrix.shape != (len(classes),) * 2:
-        raise UserError(f"the costs are {' x '.join(map(str, matrix.shape))} numbers; {len(classes)} classes need "
-                        f"{len(classes)} x {len(classes)}: a row for each true class")  # fmt: skip
+        shape, n = " x ".join(map(str, matrix.shape)), len(classes)
+        raise UserError(f"the costs are {shape} numbers; {n} classes need {n} x {n}: a row for each true class")
     if not np.isfinite(matrix).all():
         raise UserError("the costs hold something that is no finite number")
     if (matrix < np.diagonal(matrix)[:, None]).any():
@@ -215,8 +233,8 @@ def check_costs(costs, classes: Sequence[str]) -> np.ndarray:
 
 def _index(classes, name):
     if name not in classes:
-        raise UserError(f"there is no class {name!r}; there are: {', '.join(classes[:20])}"
-                        f"{' ...' if len(classes) > 20 else ''}")  # fmt: skip
+        there = f"{', '.join(classes[:20])}{' ...' if len(classes) > 20 else ''}"
+        raise UserError(f"there is no class {name!r}{did_you_mean(name, classes) or '; there are: ' + there}")
     return classes.index(name)
 
 

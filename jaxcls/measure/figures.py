@@ -11,22 +11,19 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
 from jaxcls.measure import calibration, confusion, curves
 from jaxcls.metrics import of_logits, wilson_interval
+from jaxcls.types import Figures
 
 BOOTSTRAP_UP_TO = 50  # classes: beyond, redraws cost seconds, and what they tell is no more than that n is large
 COLUMNS = 8  # classes whose scores are sorted at once
 QUARTILES_FROM = 12  # a numeric column with more distinct values than this is cut at its quartiles
 
 
-def figures(logits, label, classes: Sequence[str]) -> dict:
-    """Every figure of a split.
-
-    Args:
-      logits: [n, classes].
-      label: int [n].
-      classes: names, one a column of the logits.
+def figures(logits: Float[np.ndarray, "n classes"], label: Int[np.ndarray, " n"], classes: Sequence[str]) -> Figures:
+    """Every figure of a split, whose classes have these names.
 
     Returns:
       dict that JSON takes. Of all rows: count, nonfinite, correct, accuracy, interval (Wilson, 95 %), top5 (more than
@@ -61,14 +58,14 @@ def figures(logits, label, classes: Sequence[str]) -> dict:
     return out
 
 
-def overall(logits, label) -> dict:
+def overall(logits: Float[np.ndarray, "n classes"], label: Int[np.ndarray, " n"]) -> Figures:
     """What needs no more than a pass over the logits: those of `metrics.of_logits`, the interval, nonfinite."""
     logits, label = np.asarray(logits), np.asarray(label)
     size = max(1, calibration.CHUNK // logits.shape[1])
     with np.errstate(invalid="ignore"):  # of infinite logits
         parts = [of_logits(logits[i : i + size], label[i : i + size]) for i in range(0, len(label), size)]
     n, hits = len(label), sum(part["correct"] for part in parts)
-    out = {"count": n, "nonfinite": int((predict(logits) < 0).sum()), "correct": hits, "accuracy": hits / n}
+    out: Figures = {"count": n, "nonfinite": int((predict(logits) < 0).sum()), "correct": hits, "accuracy": hits / n}
     out["interval"] = list(wilson_interval(hits, n))
     for name in ("top5", "loss"):
         if name in parts[0]:
@@ -77,28 +74,33 @@ def overall(logits, label) -> dict:
     return out
 
 
-def predict(logits) -> np.ndarray:
-    """The first class of every row, int [n]; of equal ones the lower; -1 where a logit is NaN."""
+def predict(logits: Float[np.ndarray, "n classes"]) -> Int[np.ndarray, " n"]:
+    """The first class of every row; of equal ones the lower; -1 where a logit is NaN."""
     logits = np.asarray(logits)
     best = logits.argmax(axis=1)  # the first NaN, where there is one
     return np.where(np.isnan(logits[np.arange(len(best)), best]), -1, best)
 
 
-def per_class(table, classes, areas, averages) -> list[dict]:
+def per_class(
+    table: confusion.Table,
+    classes: Sequence[str],
+    areas: Float[np.ndarray, " classes"],
+    averages: Float[np.ndarray, " classes"],
+) -> list[Figures]:
     """One row a class; see `figures`."""
-    found = confusion.rates(table)
+    rates = confusion.rates(table)
     rows = []
     for i, name in enumerate(classes):
-        support = int(found["support"][i])
+        support = int(rates["support"][i])
         rows.append(
             {
                 "name": str(name),
                 "support": support,
-                "predicted": int(found["predicted"][i]),
-                "precision": _or_none(found["precision"][i]),
-                "recall": _or_none(found["recall"][i]),
+                "predicted": int(rates["predicted"][i]),
+                "precision": _or_none(rates["precision"][i]),
+                "recall": _or_none(rates["recall"][i]),
                 "recall_interval": list(wilson_interval(int(table[i, i]), support)) if support else None,
-                "f1": _or_none(found["f1"][i]),
+                "f1": _or_none(rates["f1"][i]),
                 "roc_auc": _or_none(areas[i]),
                 "average_precision": _or_none(averages[i]),
             }
@@ -106,7 +108,7 @@ def per_class(table, classes, areas, averages) -> list[dict]:
     return rows
 
 
-def brier(probability, label) -> float | None:
+def brier(probability: Float[np.ndarray, "n classes"], label: Int[np.ndarray, " n"]) -> float | None:
     """Mean over rows of the sum over classes of (probability - truth) squared (Brier 1950); None without finite rows.
 
     With two classes it is twice the binary form that some libraries give.
@@ -116,8 +118,10 @@ def brier(probability, label) -> float | None:
     return _mean(scores)
 
 
-def one_vs_rest(probability, label) -> tuple[np.ndarray, np.ndarray]:
-    """Areas under the ROC curve and average precisions of each class against the rest, float [classes] each.
+def one_vs_rest(
+    probability: Float[np.ndarray, "n classes"], label: Int[np.ndarray, " n"]
+) -> tuple[Float[np.ndarray, " classes"], Float[np.ndarray, " classes"]]:
+    """Areas under the ROC curve and average precisions of each class against the rest.
 
     Equal to those of `curves.roc` and `curves.precision_recall`, ties included: the area is the share of pairs (a
     positive, a negative) in the right order, ties half; the average precision is the mean over positives of the
@@ -151,13 +155,14 @@ def one_vs_rest(probability, label) -> tuple[np.ndarray, np.ndarray]:
     return areas, averages
 
 
-def group_table(logits, label, values: Sequence) -> list[dict]:
+def group_table(
+    logits: Float[np.ndarray, "n classes"], label: Int[np.ndarray, " n"], values: Sequence[object]
+) -> list[Figures]:
     """How good the model is in each group of rows.
 
     Args:
-      logits: [n, classes].
-      label: int [n].
-      values: the group of every row, [n]: text or numbers. None, "" and NaN are one group, "(none)". More than 12
+      logits, label: of every row.
+      values: the group of every row: text or numbers. None, "" and NaN are one group, "(none)". More than 12
         distinct numbers are cut at their quartiles.
 
     Returns:
@@ -172,16 +177,15 @@ def group_table(logits, label, values: Sequence) -> list[dict]:
     rows = []
     for i, name in enumerate(names):
         mine = group == i
-        found = overall(logits[mine], label[mine])
+        whole = overall(logits[mine], label[mine])
         table = confusion.count(predict(logits[mine]), label[mine], logits.shape[1])
-        kept = {key: found[key] for key in ("count", "correct", "accuracy", "interval", "loss")}
-        rows.append(
-            {"value": name, **kept, "balanced_accuracy": confusion.means_over_classes(table)["balanced_accuracy"]}
-        )
+        kept = {key: whole[key] for key in ("count", "correct", "accuracy", "interval", "loss")}
+        balanced = confusion.means_over_classes(table)["balanced_accuracy"]
+        rows.append({"value": name, **kept, "balanced_accuracy": balanced})
     return rows
 
 
-def clustered_interval(right, groups) -> list[float] | None:
+def clustered_interval(right: Bool[np.ndarray, " n"], groups: Sequence[object]) -> list[float] | None:
     """95 % interval of an accuracy where pictures of a group are alike, so that n of them tell less than n do.
 
     Wilson's, for the number of independent pictures that would vary as much as the groups do: n over the design effect
@@ -189,7 +193,7 @@ def clustered_interval(right, groups) -> list[float] | None:
     design effect below 1 counts as 1.
 
     Args:
-      right: bool [n]; groups: [n], equal for pictures that belong together.
+      right: whether each picture was named rightly; groups: equal for pictures that belong together.
 
     Returns:
       [low, high]; None with fewer than two groups.

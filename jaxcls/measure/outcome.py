@@ -1,14 +1,18 @@
 """What answers come to: recall and precision of the classes that have a threshold, and the mean cost."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from jaxcls.metrics import wilson_interval
 
 
-def of_answers(thresholds: Sequence[dict], answer, label) -> list[dict]:
-    """Recall and precision of the class of each threshold (of `decision.fit`), given answers, int [n].
+def of_answers(
+    thresholds: Sequence[dict[str, Any]], answer: Int[np.ndarray, " n"], label: Int[np.ndarray, " n"]
+) -> list[dict[str, Any]]:
+    """Recall and precision of the class of each threshold (of `decision.fit`), given answers.
 
     Returns:
       One dict for each: class, threshold, positives (pictures of the class), found (those answered as it), flagged
@@ -19,24 +23,32 @@ def of_answers(thresholds: Sequence[dict], answer, label) -> list[dict]:
     rows = []
     for entry in thresholds:
         mine, flagged = label == entry["index"], answer == entry["index"]
-        found, positives, called = int((mine & flagged).sum()), int(mine.sum()), int(flagged.sum())
+        hits, positives, called = int((mine & flagged).sum()), int(mine.sum()), int(flagged.sum())
         row = {"class": entry["class"], "threshold": entry["threshold"]}
-        row |= {"positives": positives, "found": found, "flagged": called}
+        row |= {"positives": positives, "found": hits, "flagged": called}
         for name, n in (("recall", positives), ("precision", called)):
-            row[name] = found / n if n else None
-            row[f"{name}_interval"] = list(wilson_interval(found, n)) if n else None
+            row[name] = hits / n if n else None
+            row[f"{name}_interval"] = list(wilson_interval(hits, n)) if n else None
         rows.append(row)
     return rows
 
 
-def expected_cost(costs, answer, label) -> float | None:
-    """Mean cost of answers, int [n], given costs [true, answered]; rows answered -1 are left out."""
+def expected_cost(
+    costs: Float[np.ndarray, "classes classes"], answer: Int[np.ndarray, " n"], label: Int[np.ndarray, " n"]
+) -> float | None:
+    """Mean cost of answers, given costs [true, answered]; rows answered -1 are left out."""
     answer, label = np.asarray(answer), np.asarray(label)
     good = answer >= 0
     return float(np.asarray(costs, np.float64)[label[good], answer[good]].mean()) if good.any() else None
 
 
-def cost_interval(costs, answer, label, draws: int = 1000, seed: int = 0) -> list[float] | None:
+def cost_interval(
+    costs: Float[np.ndarray, "classes classes"],
+    answer: Int[np.ndarray, " n"],
+    label: Int[np.ndarray, " n"],
+    draws: int = 1000,
+    seed: int = 0,
+) -> list[float] | None:
     """95 % percentile bootstrap interval (Efron 1979) of `expected_cost`, over redraws of the pictures."""
     answer, label = np.asarray(answer), np.asarray(label)
     good = answer >= 0

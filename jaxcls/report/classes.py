@@ -4,17 +4,17 @@ import numpy as np
 
 from jaxcls.measure.figures import group_table
 from jaxcls.report.evidence import Evidence
-from jaxcls.report.markup import folded, join, number, paragraph, percent, section, table, tag
+from jaxcls.report.markup import Markup, Section, folded, join, number, paragraph, percent, section, table, tag
 
 SHOWN = 30  # classes up to which all are shown, else the weakest half as many
 GROUPS = 20
 
 
-def classes(found: Evidence):
+def classes(evidence: Evidence) -> Section | None:
     """The table of classes; None without an evaluation."""
-    if not found.measured:
+    if not evidence.measured:
         return None
-    rows = found.figures["per_class"]
+    rows = evidence.figures["per_class"]
     about = paragraph(
         "“Found” is the share of the pictures of a class that the model recognised (recall), the line its 95 % "
         "interval; “right” is the share of its answers of that class that were right (precision)."
@@ -22,50 +22,57 @@ def classes(found: Evidence):
     if len(rows) <= SHOWN:
         return section("classes", "Classes", about, _table(rows))
     weak = sorted((row for row in rows if row["support"]), key=lambda row: (row["recall"], -row["support"]))
-    return section(
-        "classes", "Classes", about, tag("h3", f"The {SHOWN // 2} weakest"), _table(weak[: SHOWN // 2]),
-        folded(f"All {len(rows):,} classes", _table(rows)),
-    )  # fmt: skip
+    heading, every = tag("h3", f"The {SHOWN // 2} weakest"), folded(f"All {len(rows):,} classes", _table(rows))
+    return section("classes", "Classes", about, heading, _table(weak[: SHOWN // 2]), every)
 
 
 def _table(rows):
     head = ("Class", "Pictures", "Found", "", "Answered", "Right", "F1", "Area under ROC", "Average precision")
     cells = [
         (
-            row["name"], f"{row['support']:,}", percent(row["recall"]), strip(row["recall"], row["recall_interval"]),
-            f"{row['predicted']:,}", percent(row["precision"]), number(row["f1"]), number(row["roc_auc"]),
+            row["name"],
+            f"{row['support']:,}",
+            percent(row["recall"]),
+            strip(row["recall"], row["recall_interval"]),
+            f"{row['predicted']:,}",
+            percent(row["precision"]),
+            number(row["f1"]),
+            number(row["roc_auc"]),
             number(row["average_precision"]),
         )
         for row in rows
-    ]  # fmt: skip
+    ]
     return table(head, cells, words=(0, 3))
 
 
-def strip(share, interval):
+def strip(share: float | None, interval: tuple[float, float] | list[float] | None) -> Markup:
     """A bar of a share with its interval; the numbers stand beside it."""
-    if share is None:
-        return ""
+    if share is None or interval is None:
+        return Markup("")
     low, high = (f"{100 * x:.1f}" for x in interval)
     return tag(
         "svg",
         tag("rect", width="100", height="10", class_="ground"),
         tag("rect", width=f"{100 * share:.1f}", height="10", class_="bar"),
         tag("line", x1=low, x2=high, y1="5", y2="5", class_="span"),
-        class_="strip", viewBox="0 0 100 10", preserveAspectRatio="none", aria_hidden="true",
-    )  # fmt: skip
+        class_="strip",
+        viewBox="0 0 100 10",
+        preserveAspectRatio="none",
+        aria_hidden="true",
+    )
 
 
-def groups(found: Evidence):
+def groups(evidence: Evidence) -> Section | None:
     """A table for each column of the rows; None where there are none."""
-    columns = (found.rows or {}).get("columns") or {}
-    if not found.measured or not columns:
+    columns = (evidence.rows or {}).get("columns") or {}
+    if not evidence.measured or not columns:
         return None
     parts = []
     for name, values in columns.items():
-        if len(values) <= int(np.max(found.index)):
+        if len(values) <= int(np.max(evidence.index)):
             continue  # rows of another state of the data
-        rows = group_table(found.logits, found.label, [values[row] for row in found.index])
-        parts.append(join([tag("h3", name), _group_rows(rows, found.figures["count"])]))
+        rows = group_table(evidence.logits, evidence.label, [values[row] for row in evidence.index])
+        parts.append(join([tag("h3", name), _group_rows(rows, evidence.figures["count"])]))
     about = paragraph(
         "The same accuracy in parts of the pictures. Where intervals overlap, a difference may be chance; among many "
         "groups a few always look bad."
@@ -81,9 +88,15 @@ def _group_rows(rows, count):
         more = paragraph(f"The {GROUPS} least accurate of {len(rows):,}.", class_="dim")
         rows = sorted(rows, key=lambda row: row["interval"][1])[:GROUPS]
     cells = [
-        (row["value"], f"{row['count']:,}", percent(row["accuracy"]), strip(row["accuracy"], row["interval"]),
-         f"{percent(row['interval'][0])} to {percent(row['interval'][1])}", percent(row["balanced_accuracy"]))
+        (
+            row["value"],
+            f"{row['count']:,}",
+            percent(row["accuracy"]),
+            strip(row["accuracy"], row["interval"]),
+            f"{percent(row['interval'][0])} to {percent(row['interval'][1])}",
+            percent(row["balanced_accuracy"]),
+        )
         for row in rows
-    ]  # fmt: skip
+    ]
     head = ("Group", "Pictures", "Accuracy", "", "95 % interval", "Balanced accuracy")
     return join([more, table(head, cells, words=(0, 3))])

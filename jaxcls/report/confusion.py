@@ -2,11 +2,13 @@
 
 import base64
 import io
+from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Int, UInt8
 
 from jaxcls.report.evidence import Evidence
-from jaxcls.report.markup import join, paragraph, percent, section, table, tag
+from jaxcls.report.markup import Markup, Section, join, paragraph, percent, section, table, tag
 
 COUNTED = 25  # classes up to which the cells hold their counts
 NAMED = 60  # and up to which rows and columns bear names
@@ -16,15 +18,16 @@ PAIRS = 15
 LEVELS = 32  # colours of each kind in a bitmap
 SHARP = 350  # classes up to which a bitmap is enlarged without smoothing
 # Blue for what is right, orange for what is wrong, from none to all of a row; light to dark, so that grey print works.
+Counts = Int[np.ndarray, "classes classes"]
 RIGHT = np.array([[240, 244, 248], [158, 202, 225], [66, 146, 198], [8, 69, 128]], float)
 WRONG = np.array([[246, 246, 246], [253, 190, 133], [241, 130, 40], [140, 45, 4]], float)
 
 
-def confusion(found: Evidence):
+def confusion(evidence: Evidence) -> Section | None:
     """The section; None without an evaluation."""
-    if not found.measured:
+    if not evidence.measured:
         return None
-    counts = np.array(found.figures["confusion"])
+    counts = np.array(evidence.figures["confusion"])
     n = len(counts)
     order = similar(counts) if COUNTED < n <= ORDERED else np.arange(n)
     sorted_by = " Classes that are taken for each other stand together." if COUNTED < n <= ORDERED else ""
@@ -32,21 +35,21 @@ def confusion(found: Evidence):
         "Rows are the true classes, columns what the model answered. Blue cells are right, orange ones wrong; the "
         f"darker, the larger the share of the row.{sorted_by}"
     )
-    names = [found.classes[i] for i in order]
+    names = [evidence.classes[i] for i in order]
     counts = counts[np.ix_(order, order)]
     picture = drawn(counts, names) if n <= NAMED else bitmap(counts)
-    return section("confusion", "What is taken for what", about, picture, pairs(found))
+    return section("confusion", "What is taken for what", about, picture, pairs(evidence))
 
 
-def pairs(found: Evidence):
+def pairs(evidence: Evidence) -> Markup:
     """The most frequent mistakes."""
-    counts = np.array(found.figures["confusion"])
+    counts = np.array(evidence.figures["confusion"])
     support = counts.sum(axis=1)
     wrong = counts.copy()
     np.fill_diagonal(wrong, 0)
     places = np.argsort(-wrong, axis=None, kind="stable")[:PAIRS]
     rows = [
-        (found.classes[i], found.classes[j], int(wrong[i, j]), percent(wrong[i, j] / support[i]))
+        (evidence.classes[i], evidence.classes[j], int(wrong[i, j]), percent(wrong[i, j] / support[i]))
         for i, j in zip(*np.unravel_index(places, wrong.shape), strict=True)
         if wrong[i, j]
     ]
@@ -56,7 +59,7 @@ def pairs(found: Evidence):
     return join([tag("h3", "Most frequent mistakes"), table(head, rows, words=(0, 1))])
 
 
-def similar(counts) -> np.ndarray:
+def similar(counts: Counts) -> Int[np.ndarray, " classes"]:
     """An order of the classes in which those that are taken for each other are neighbours.
 
     Average linkage on 1 - (mean of the two shares); where that leaves a choice, the classes' own order.
@@ -71,11 +74,16 @@ def similar(counts) -> np.ndarray:
     return hierarchy.leaves_list(tree)
 
 
-def colours(counts) -> np.ndarray:
-    """uint8 [n, n, 3]: each cell by its share of the row; the square root, so that single mistakes can be seen."""
-    share = np.sqrt(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))
+def colours(counts: Counts) -> UInt8[np.ndarray, "classes classes 3"]:
+    """Each cell by its share of the row; the square root, so that single mistakes can be seen."""
+    share = _shares(counts)
     diagonal = np.eye(len(counts), dtype=bool)
     return np.where(diagonal[..., None], _scale(RIGHT, share), _scale(WRONG, share)).round().astype(np.uint8)
+
+
+def _shares(counts):
+    """Square roots of the shares of rows."""
+    return np.sqrt(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))
 
 
 def _scale(anchors, share):
@@ -83,61 +91,83 @@ def _scale(anchors, share):
     return np.stack([np.interp(share, places, anchors[:, i]) for i in range(3)], axis=-1)
 
 
-def drawn(counts, names):
+def drawn(counts: Counts, names: Sequence[str]) -> Markup:
     """Cells with names and, where they are few, with counts."""
     n = len(counts)
     size = min(LARGE, max(CELL, 300 // n)) if n <= COUNTED else 14
-    shown = [name if len(name) <= LETTERS else name[: LETTERS - 1] + "…" for name in names]
-    short = max(map(len, shown)) <= 2 and n <= COUNTED  # no name has to be turned
-    side = 20 if short else 12 + 6.6 * max(map(len, shown))
-    width, height = side + n * size + 4, side + n * size + 4
+    labels = [name if len(name) <= LETTERS else name[: LETTERS - 1] + "…" for name in names]
+    short = max(map(len, labels)) <= 2 and n <= COUNTED  # no name has to be turned
+    side = 20 if short else 12 + 6.6 * max(map(len, labels))
     painted, parts = colours(counts), []
     for i in range(n):
-        middle = side + (i + 0.5) * size
-        parts.append(tag("text", shown[i], x=f"{side - 6:.0f}", y=f"{middle + 4:.0f}", class_="end"))
-        if short:
-            parts.append(tag("text", shown[i], x=f"{middle:.0f}", y=f"{side - 6:.0f}", class_="middle"))
-        else:
-            turned = f"rotate(-90 {middle + 4:.0f} {side - 6:.0f})"
-            parts.append(tag("text", shown[i], x=f"{middle + 4:.0f}", y=f"{side - 6:.0f}", transform=turned))
+        parts += _labels(labels[i], side, side + (i + 0.5) * size, short)
         for j in range(n):
-            x, y, colour = side + j * size, side + i * size, painted[i, j]
-            parts.append(
-                tag(
-                    "rect", tag("title", f"{names[i]} taken for {names[j]}: {counts[i, j]}") if counts[i, j] else "",
-                    x=f"{x:.0f}", y=f"{y:.0f}", width=size, height=size, class_="cell",
-                    fill=f"#{colour[0]:02x}{colour[1]:02x}{colour[2]:02x}",
-                )
-            )  # fmt: skip
-            if counts[i, j] and n <= COUNTED:
-                ink = "#fff" if colour @ (0.299, 0.587, 0.114) < 140 else "#111"
-                digits = len(str(counts[i, j]))
-                style = f"fill:{ink};font-size:{12 if digits < 4 else 40 / digits:.0f}px"
-                at = {"x": f"{x + size / 2:.0f}", "y": f"{y + size / 2 + 4:.0f}"}
-                parts.append(tag("text", str(counts[i, j]), class_="middle", style=style, **at))
-    said = f"Confusion of {n} classes: {int(np.trace(counts))} of {int(counts.sum())} pictures on the diagonal."
+            title = f"{names[i]} taken for {names[j]}: {counts[i, j]}"
+            corner = (side + j * size, side + i * size)
+            parts += _cell(corner, size, painted[i, j], int(counts[i, j]), title, counted=n <= COUNTED)
+    width, alt = f"{side + n * size + 4:.0f}", _alt(counts)
     picture = tag(
-        "svg", tag("title", said), *parts, viewBox=f"0 0 {width:.0f} {height:.0f}", role="img", aria_label=said,
-        style=f"width:{width:.0f}px;max-width:none",
-    )  # fmt: skip
+        "svg",
+        tag("title", alt),
+        *parts,
+        viewBox=f"0 0 {width} {width}",
+        role="img",
+        aria_label=alt,
+        style=f"width:{width}px;max-width:none",
+    )
     return tag("div", picture, class_="scroll matrix", tabindex="0")
 
 
-def bitmap(counts):
+def _labels(label, side, middle, short):
+    """The name of a row and of its column, turned unless it is short."""
+    yield tag("text", label, x=f"{side - 6:.0f}", y=f"{middle + 4:.0f}", class_="end")
+    if short:
+        yield tag("text", label, x=f"{middle:.0f}", y=f"{side - 6:.0f}", class_="middle")
+    else:
+        turned = f"rotate(-90 {middle + 4:.0f} {side - 6:.0f})"
+        yield tag("text", label, x=f"{middle + 4:.0f}", y=f"{side - 6:.0f}", transform=turned)
+
+
+def _cell(corner, size, colour, count, title, counted):
+    """A square of the matrix, and its count where it is `counted`."""
+    x, y = corner
+    yield tag(
+        "rect",
+        tag("title", title) if count else "",
+        x=f"{x:.0f}",
+        y=f"{y:.0f}",
+        width=size,
+        height=size,
+        class_="cell",
+        fill=f"#{colour[0]:02x}{colour[1]:02x}{colour[2]:02x}",
+    )
+    if count and counted:
+        ink = "#fff" if colour @ (0.299, 0.587, 0.114) < 140 else "#111"
+        digits = len(str(count))
+        style = f"fill:{ink};font-size:{12 if digits < 4 else 40 / digits:.0f}px"
+        at = {"x": f"{x + size / 2:.0f}", "y": f"{y + size / 2 + 4:.0f}"}
+        yield tag("text", str(count), class_="middle", style=style, **at)
+
+
+def _alt(counts):
+    """What a screen reader says of the matrix."""
+    n, right = len(counts), int(np.trace(counts))
+    return f"Confusion of {n} classes: {right} of {int(counts.sum())} pictures on the diagonal."
+
+
+def bitmap(counts: Counts) -> Markup:
     """One pixel a cell, for more classes than could be named."""
     from PIL import Image
 
     n = len(counts)
-    share = np.sqrt(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))
-    level = np.rint(share * (LEVELS - 1)).astype(np.uint8) + LEVELS * np.eye(n, dtype=np.uint8)
-    made = Image.fromarray(level, "P")
+    level = np.rint(_shares(counts) * (LEVELS - 1)).astype(np.uint8) + LEVELS * np.eye(n, dtype=np.uint8)
+    picture = Image.fromarray(level, "P")
     steps = np.linspace(0, 1, LEVELS)
     palette = np.concatenate([_scale(WRONG, steps), _scale(RIGHT, steps)])
-    made.putpalette(palette.round().astype(np.uint8).tobytes())
+    picture.putpalette(palette.round().astype(np.uint8).tobytes())
     file = io.BytesIO()
-    made.save(file, "PNG", optimize=True)
-    said = f"Confusion of {n} classes: {int(np.trace(counts))} of {int(counts.sum())} pictures on the diagonal."
+    picture.save(file, "PNG", optimize=True)
     encoded = base64.b64encode(file.getvalue()).decode()
     style = f"max-width:max(44rem,{n}px)" + (";image-rendering:auto" if n > SHARP else "")
-    image = tag("img", src=f"data:image/png;base64,{encoded}", alt=said, width=n, height=n, style=style)
+    image = tag("img", src=f"data:image/png;base64,{encoded}", alt=_alt(counts), width=n, height=n, style=style)
     return tag("div", image, class_="matrix")

@@ -1,38 +1,38 @@
-"""What the answers cost, where scripts/calibrate.py has stored what each mistake costs."""
+"""What the answers cost, where `jaxcls calibrate` has stored what each mistake costs."""
 
 import numpy as np
 
 from jaxcls.measure import decision, outcome
 from jaxcls.report.evidence import Evidence
-from jaxcls.report.markup import join, number, paragraph, percent, section, table, tag
+from jaxcls.report.markup import Section, join, number, paragraph, percent, section, table, tag
 
 PAIRS = 10
 
 
-def costs(found: Evidence):
+def costs(evidence: Evidence) -> Section | None:
     """The section; None without an evaluation, or where no costs are stored."""
-    stored = (found.decision or {}).get("costs")
-    if not found.measured or not stored:
+    stored = (evidence.decision or {}).get("costs")
+    if not evidence.measured or not stored:
         return None
     matrix = np.asarray(stored, np.float64)
-    probability = decision.probabilities(found.decision, found.logits)
-    cheapest, likeliest = decision.decide(found.decision, probability), decision.decide(None, probability)
-    always = int(matrix[found.label].mean(axis=0).argmin())
+    probability = decision.probabilities(evidence.decision, evidence.logits)
+    cheapest, likeliest = decision.decide(evidence.decision, probability), decision.decide(None, probability)
+    always = int(matrix[evidence.label].mean(axis=0).argmin())
     ways = (
         ("Least expected cost", cheapest),
         ("Most probable class", likeliest),
-        (f"Always “{found.classes[always]}”", np.full(len(found.label), always)),
+        (f"Always “{evidence.classes[always]}”", np.full(len(evidence.label), always)),
     )
-    rows = [(name, *_way(matrix, answer, found.label)) for name, answer in ways]
+    rows = [(name, *_way(matrix, answer, evidence.label)) for name, answer in ways]
     changed = int((cheapest != likeliest).sum())
     about = paragraph(
-        "Mistakes of different kinds cost differently, as stored by scripts/calibrate.py. The answer is then the class "
+        "Mistakes of different kinds cost differently, as stored by “jaxcls calibrate”. The answer is then the class "
         "whose expected cost is least, which may be a rare but dangerous one that is not the most probable: "
-        f"{changed:,} of {len(found.label):,} pictures get another answer so. Every other section speaks of the most "
-        "probable class."
+        f"{changed:,} of {len(evidence.label):,} pictures get another answer so. Every other section speaks of the "
+        "most probable class."
     )
     head = ("Answer", "Mean cost", "95\N{NO-BREAK SPACE}% interval", "Sum", "Accuracy")
-    return section("costs", "What mistakes cost", about, table(head, rows), _dearest(found, matrix, cheapest))
+    return section("costs", "What mistakes cost", about, table(head, rows), _dearest(evidence, matrix, cheapest))
 
 
 def _way(matrix, answer, label):
@@ -49,15 +49,15 @@ def _way(matrix, answer, label):
     )
 
 
-def _dearest(found, matrix, answer):
+def _dearest(evidence, matrix, answer):
     """The kinds of mistakes that cost most together."""
     good = answer >= 0
     counts = np.zeros(matrix.shape, int)
-    np.add.at(counts, (found.label[good], answer[good]), 1)
+    np.add.at(counts, (evidence.label[good], answer[good]), 1)
     spent = counts * matrix
     order = np.argsort(-spent, axis=None, kind="stable")[:PAIRS]
     rows = [
-        (found.classes[i], found.classes[j], f"{counts[i, j]:,}", f"{matrix[i, j]:,.6g}", f"{spent[i, j]:,.6g}")
+        (evidence.classes[i], evidence.classes[j], f"{counts[i, j]:,}", f"{matrix[i, j]:,.6g}", f"{spent[i, j]:,.6g}")
         for i, j in zip(*np.unravel_index(order, spent.shape), strict=True)
         if spent[i, j] > 0
     ]

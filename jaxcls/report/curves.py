@@ -1,22 +1,25 @@
 """Training curves of a run: loss, accuracy and learning rate over the epochs, from its `metrics.jsonl`."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from jaxcls.errors import UserError
 from jaxcls.logs.records import read_metrics
+from jaxcls.types import PathLike
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Okabe and Ito (2008): colours that the colour-blind tell apart. Markers and dashes repeat the difference in grey.
-STYLES = {
+STYLES: dict[str, dict[str, Any]] = {
     "train": {"color": "#0072B2"},
     "validation": {"color": "#D55E00", "marker": "o"},
     "test": {"color": "#009E73", "marker": "s", "linestyle": "--"},
 }
-OTHER = {"color": "#CC79A7", "marker": "^", "linestyle": ":"}
+OTHER: dict[str, Any] = {"color": "#CC79A7", "marker": "^", "linestyle": ":"}
 SMOOTH_FROM = 40  # points: a shorter training curve is drawn as it is
 
 
@@ -38,7 +41,7 @@ PANELS = (
 )
 
 
-def write_curves(workdir: str | os.PathLike) -> list[Path]:
+def write_curves(workdir: PathLike) -> list[Path]:
     """Draws `curves.png` and `curves.svg` into the workdir and returns their paths.
 
     One panel each for loss, accuracy and learning rate, as far as they were recorded; one curve a split, its last value
@@ -60,7 +63,7 @@ def write_curves(workdir: str | os.PathLike) -> list[Path]:
     return paths
 
 
-def draw_curves(lines: Sequence[Mapping[str, Any]], title: str = ""):
+def draw_curves(lines: Sequence[Mapping[str, Any]], title: str = "") -> "Figure | None":
     """The matplotlib figure for the lines of a `metrics.jsonl`, or None where they hold nothing to draw.
 
     Made without pyplot: no global state, and no display is needed.
@@ -84,14 +87,12 @@ def find_series(lines: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> dict
     Steps stand in where no epochs were recorded. A step recorded twice counts as recorded last. Splits without any
     finite value are left out; train comes first, then validation, then test.
     """
-    key = next((key for key in keys if any(key in line for line in lines)), None)
+    key = next((key for key in keys if any(key in line for line in lines)), "")
     points: dict[str, dict[int, tuple[float, float]]] = {}
     for line in lines:
         if key in line:
-            points.setdefault(line.get("split", "train"), {})[line["step"]] = (
-                line.get("epoch", line["step"]),
-                line[key],
-            )
+            step = line["step"]
+            points.setdefault(line.get("split", "train"), {})[step] = (line.get("epoch", step), line[key])
     series = {split: np.array([by_step[step] for step in sorted(by_step)]) for split, by_step in points.items()}
     order = [*(split for split in STYLES if split in series), *sorted(set(series) - set(STYLES))]
     return {split: series[split] for split in order if np.isfinite(series[split][:, 1]).any()}

@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int
 
+from jaxcls import files
 from jaxcls.checkpoints import view
 from jaxcls.errors import UserError
 from jaxcls.logs.records import read_metrics
 from jaxcls.measure import calibration, decision, figures, stored
+from jaxcls.types import Figures, PathLike
 
 
 @dataclasses.dataclass
@@ -20,7 +23,7 @@ class Evidence:
     Attributes:
       workdir: folder of the run.
       split, step: of the evaluation; "" and None where nothing was evaluated.
-      logits, label, index: the stored predictions (measure.stored); None without an evaluation.
+      logits, label, index: the stored predictions (measure.stored); empty without an evaluation.
       classes: names.
       meta: the JSON item of the step's checkpoint, or of another step's where that is gone; {} without any.
       config: the run's config as nested dicts.
@@ -33,9 +36,9 @@ class Evidence:
     workdir: Path
     split: str = ""
     step: int | None = None
-    logits: np.ndarray | None = None
-    label: np.ndarray | None = None
-    index: np.ndarray | None = None
+    logits: Float[np.ndarray, "n classes"] = dataclasses.field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    label: Int[np.ndarray, " n"] = dataclasses.field(default_factory=lambda: np.zeros(0, np.int32))
+    index: Int[np.ndarray, " n"] = dataclasses.field(default_factory=lambda: np.zeros(0, np.int32))
     classes: tuple[str, ...] = ()
     meta: dict[str, Any] = dataclasses.field(default_factory=dict)
     config: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -47,7 +50,7 @@ class Evidence:
     @property
     def measured(self) -> bool:
         """Whether there are predictions to speak of."""
-        return self.logits is not None
+        return bool(self.split)
 
     @property
     def selected(self) -> bool:
@@ -55,23 +58,23 @@ class Evidence:
         return self.split == "validation" or any(line.get("split") == "validation" for line in self.lines)
 
     @functools.cached_property
-    def figures(self) -> dict[str, Any]:
+    def figures(self) -> Figures:
         """measure.figures.figures of the split."""
         return figures.figures(self.logits, self.label, self.classes)
 
     @functools.cached_property
-    def probability(self) -> np.ndarray:
-        """[n, classes], as the model states them."""
+    def probability(self) -> Float[np.ndarray, "n classes"]:
+        """As the model states them."""
         return calibration.probabilities(self.logits)
 
     @functools.cached_property
-    def predicted(self) -> np.ndarray:
-        """The first class, int [n]; -1 where a logit is NaN."""
+    def predicted(self) -> Int[np.ndarray, " n"]:
+        """The first class; -1 where a logit is NaN."""
         return figures.predict(self.logits)
 
     @functools.cached_property
-    def confidence(self) -> np.ndarray:
-        """The probability of the first class, [n]; NaN where a logit is."""
+    def confidence(self) -> Float[np.ndarray, " n"]:
+        """The probability of the first class; NaN where a logit is."""
         return self.probability.max(axis=1)
 
     @functools.cached_property
@@ -79,16 +82,17 @@ class Evidence:
         """The calibrated one, or the one that fits validation; None where there is no validation to fit it on."""
         if self.decision:
             return float(self.decision["temperature"])
-        found = self.validation
-        return None if found is None else calibration.fit_temperature(found.logits, found.label)
+        if self.validation is None:
+            return None
+        return calibration.fit_temperature(self.validation.logits, self.validation.label)
 
     @functools.cached_property
-    def calibrated(self) -> np.ndarray | None:
+    def calibrated(self) -> Float[np.ndarray, "n classes"] | None:
         """`probability` at that temperature."""
         return None if self.temperature is None else calibration.probabilities(self.logits, self.temperature)
 
     @property
-    def groups(self) -> list | None:
+    def groups(self) -> list[Any] | None:
         """The group of every evaluated row, where config.data.group_by says which pictures belong together."""
         values = (self.rows or {}).get("columns", {}).get("group")
         if not self.config.get("data", {}).get("group_by") or values is None or len(values) <= int(self.index.max()):
@@ -106,7 +110,7 @@ class Evidence:
         return str(ids[row]) if row < len(ids) else f"{self.split} picture {row}"
 
 
-def read(workdir, split: str | None = None, step: int | None = None) -> Evidence:
+def read(workdir: PathLike, split: str | None = None, step: int | None = None) -> Evidence:
     """Reads the evidence of a run.
 
     Args:
@@ -118,25 +122,28 @@ def read(workdir, split: str | None = None, step: int | None = None) -> Evidence
       UserError: if the workdir holds no run, the evaluation asked for is not there, or a file is damaged.
     """
     workdir = Path(workdir)
-    config, lines = stored.read_json(workdir / "config.json"), read_metrics(workdir)
+    config, lines = files.read_json(workdir / "config.json", strict=True), read_metrics(workdir)
     split, step = _choose(workdir, split, step)
     if config is None and not lines and not split:
         raise UserError(f"{workdir} holds no run: neither config.json nor metrics.jsonl nor eval/ is there")
-    found = Evidence(workdir, config=config or {}, lines=lines, meta=_meta(workdir, step))
-    found.config = found.config or found.meta.get("config", {})
-    found.classes = tuple(map(str, found.meta.get("classes", ())))
+    meta = _meta(workdir, step)
+    evidence = Evidence(workdir, config=config or meta.get("config", {}), lines=lines, meta=meta)
+    evidence.classes = _names(meta.get("classes", ()))
     if not split:
-        return found
-    predictions = stored.read_logits(workdir, split, step)
-    found.split, found.step = split, step
-    found.logits, found.label, found.index = predictions
-    if len(found.classes) != found.logits.shape[1]:
-        found.classes = tuple(map(str, range(found.logits.shape[1])))
-    found.rows = stored.read_json(workdir / "eval" / f"{split}-rows.json")
-    found.decision = decision.read(workdir, step)
+        return evidence
+    evidence.split, evidence.step = split, step
+    evidence.logits, evidence.label, evidence.index = stored.read_logits(workdir, split, step)
+    if len(evidence.classes) != evidence.logits.shape[1]:
+        evidence.classes = _names(range(evidence.logits.shape[1]))
+    evidence.rows = files.read_json(workdir / "eval" / f"{split}-rows.json", strict=True)
+    evidence.decision = decision.read(workdir, step)
     if split != "validation" and step in stored.steps(workdir, "validation"):
-        found.validation = stored.read_logits(workdir, "validation", step)
-    return found
+        evidence.validation = stored.read_logits(workdir, "validation", step)
+    return evidence
+
+
+def _names(values):
+    return tuple(map(str, values))
 
 
 def _choose(workdir, split, step):

@@ -2,13 +2,18 @@
 
 import base64
 import io
+from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Float, Int, UInt8
 
 from jaxcls.errors import UserError
 from jaxcls.models import explain
 from jaxcls.report.evidence import Evidence
-from jaxcls.report.markup import join, paragraph, percent, section, tag
+from jaxcls.report.markup import Markup, Section, join, paragraph, percent, section, tag
+
+if TYPE_CHECKING:
+    from jaxcls.report.pictures import Pictures
 
 WORST, UNSURE = 12, 8
 SIDE = 256  # pixels of a shown picture at most
@@ -16,60 +21,59 @@ PIXELS = 64  # sides up to which a picture is shown with its pixels
 WIDER = 160  # a small picture's heat map is laid over an enlargement of this side
 
 
-def choose(found: Evidence) -> tuple[np.ndarray, np.ndarray]:
+def choose(evidence: Evidence) -> tuple[Int[np.ndarray, " worst"], Int[np.ndarray, " unsure"]]:
     """(the surest mistakes, the least sure of the other rows), as numbers of evaluated rows.
 
     Mistakes: by the probability of the answer, falling. A row without finite logits is the worst there is. Unsure:
     by the probability of the answer, rising.
     """
-    wrong = found.predicted != found.label
-    sure = np.nan_to_num(found.confidence, nan=np.inf)
+    wrong = evidence.predicted != evidence.label
+    sure = np.nan_to_num(evidence.confidence, nan=np.inf)
     order = np.argsort(-sure, kind="stable")
     worst = order[wrong[order]][:WORST]
     rest = np.setdiff1d(np.arange(len(sure)), worst)
     return worst, rest[np.argsort(sure[rest], kind="stable")][:UNSURE]
 
 
-def gallery(found: Evidence, pictures=None, why_not: str = ""):
+def gallery(evidence: Evidence, pictures: "Pictures | None" = None, why_not: str = "") -> Section | None:
     """The section; None without an evaluation.
 
     Args:
-      found: the evidence.
-      pictures: pictures.Pictures, or None where the data can't be opened: then the rows are listed by name.
+      evidence: what is read.
+      pictures: None where the data can't be opened: then the rows are listed by name.
       why_not: the reason for that.
     """
-    if not found.measured:
+    if not evidence.measured:
         return None
-    worst, unsure = choose(found)
+    worst, unsure = choose(evidence)
     rows = np.r_[worst, unsure]
-    looks, why_not = _looks(found, pictures, rows, why_not)
-    about = [paragraph(_about(found, pictures if any(looks) else None, looks, why_not))]
-    for title, chosen, shown in (
-        ("Worst mistakes", worst, looks[: len(worst)]), ("Least sure", unsure, looks[len(worst) :]),
-    ):  # fmt: skip
+    looks, why_not = _looks(evidence, pictures, rows, why_not)
+    about = [paragraph(_about(evidence, pictures if any(looks) else None, looks, why_not))]
+    parts = (("Worst mistakes", worst, looks[: len(worst)]), ("Least sure", unsure, looks[len(worst) :]))
+    for title, chosen, looks_of in parts:
         if len(chosen):
-            cards = (tag("li", _card(found, i, look)) for i, look in zip(chosen, shown, strict=True))
+            cards = (tag("li", _card(evidence, i, look)) for i, look in zip(chosen, looks_of, strict=True))
             about.append(join([tag("h3", title), tag("ul", *cards, class_="cards")]))
     return section("pictures", "Pictures", *about)
 
 
-def _looks(found, pictures, rows, why_not):
+def _looks(evidence, pictures, rows, why_not):
     """(a Look or None for each row, why there are none)."""
     nothing = [None] * len(rows)
     if pictures is None:
         return nothing, why_not
-    if not pictures.fits(found.split, found.label, found.index):
+    if not pictures.fits(evidence.split, evidence.label, evidence.index):
         return nothing, "the data is not that of the evaluation any more"
     try:
-        return pictures.look(found.split, found.index[rows], np.maximum(found.predicted[rows], 0)), ""
+        return pictures.look(evidence.split, evidence.index[rows], np.maximum(evidence.predicted[rows], 0)), ""
     except UserError as error:
         return nothing, str(error)
     except (RuntimeError, MemoryError) as error:  # a device whose memory does not suffice for a backward pass
         return nothing, " ".join(str(error).split())[:200]
 
 
-def _about(found, pictures, looks, why_not):
-    mistakes = int((found.predicted != found.label).sum())
+def _about(evidence, pictures, looks, why_not):
+    mistakes = int((evidence.predicted != evidence.label).sum())
     text = "There were no mistakes."
     if mistakes:
         named = "1 picture was" if mistakes == 1 else f"{mistakes:,} pictures were"
@@ -88,33 +92,32 @@ def _about(found, pictures, looks, why_not):
     return text
 
 
-def _card(found, i, look):
-    truth, answer = int(found.label[i]), int(found.predicted[i])
-    probability = found.probability[i]
+def _card(evidence, i, look):
+    truth, answer = int(evidence.label[i]), int(evidence.predicted[i])
+    probability = evidence.probability[i]
     right = truth == answer
-    said = f"“{found.name(answer)}” ({percent(None if answer < 0 else float(probability[answer]))})"
-    lines = [tag("b", f"{'✓' if right else '✗'} {said}")]
+    stated = percent(None if answer < 0 else float(probability[answer]))
+    lines = [tag("b", f"{'✓' if right else '✗'} “{evidence.name(answer)}” ({stated})")]
     if not right:
-        lines.append(tag("div", f"is “{found.name(truth)}” ({percent(float(probability[truth]))})"))
+        lines.append(tag("div", f"is “{evidence.name(truth)}” ({percent(float(probability[truth]))})"))
     elif len(probability) > 1:
         second = int(np.argsort(-probability, kind="stable")[1])
-        lines.append(tag("div", f"next: “{found.name(second)}” ({percent(float(probability[second]))})"))
-    lines.append(tag("div", found.identifier(i), class_="dim"))
+        lines.append(tag("div", f"next: “{evidence.name(second)}” ({percent(float(probability[second]))})"))
+    lines.append(tag("div", evidence.identifier(i), class_="dim"))
     views = ""
     if look is not None:
-        alt = f"Picture of {found.name(truth)}, answered {found.name(answer)}"
+        alt = f"Picture of {evidence.name(truth)}, answered {evidence.name(answer)}"
         views = [image(look.picture, alt)]
         if look.heat is not None:
-            views.append(image(laid_over(look), f"Where the model looked: {alt}", smooth=True))
+            views.append(image(laid_over(look.picture, look.heat), f"Where the model looked: {alt}", smooth=True))
         views = tag("div", *views, class_="views")
     return join([views, *lines])
 
 
-def laid_over(look) -> np.ndarray:
-    """The heat map over its picture, uint8 [h, w, 3]; small pictures are enlarged, so that the map keeps its places."""
+def laid_over(picture: UInt8[np.ndarray, "h w c"], heat: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "H W 3"]:
+    """The heat map over its picture; small pictures are enlarged, so that the map keeps its places."""
     from PIL import Image
 
-    picture, heat = look.picture, look.heat
     picture = np.repeat(picture, 3, axis=2) if picture.shape[2] == 1 else picture
     height, width = picture.shape[:2]
     if max(height, width) <= PIXELS:
@@ -125,18 +128,18 @@ def laid_over(look) -> np.ndarray:
     return explain.overlay(picture, np.clip(heat, 0, 1))
 
 
-def image(picture, alt, *, smooth=False):
+def image(picture: UInt8[np.ndarray, "h w c"], alt: str, *, smooth: bool = False) -> Markup:
     """An `img` with its data in it: PNG for small ones, whose pixels stay pixels, JPEG for others."""
     from PIL import Image
 
-    made = Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture)
-    made.thumbnail((SIDE, SIDE))
-    small = max(made.size) <= PIXELS
+    thumbnail = Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture)
+    thumbnail.thumbnail((SIDE, SIDE))
+    small = max(thumbnail.size) <= PIXELS
     file = io.BytesIO()
-    made.save(file, **({"format": "PNG", "optimize": True} if small else {"format": "JPEG", "quality": 82}))
-    kind = "png" if small else "jpeg"
-    encoded = base64.b64encode(file.getvalue()).decode()
-    return tag(
-        "img", src=f"data:image/{kind};base64,{encoded}", alt=alt, width=made.width, height=made.height,
-        class_="small" if small and not smooth else None,
-    )  # fmt: skip
+    if small:
+        thumbnail.save(file, "PNG", optimize=True)
+    else:
+        thumbnail.save(file, "JPEG", quality=82)
+    source = f"data:image/{'png' if small else 'jpeg'};base64,{base64.b64encode(file.getvalue()).decode()}"
+    class_ = "small" if small and not smooth else None
+    return tag("img", src=source, alt=alt, width=thumbnail.width, height=thumbnail.height, class_=class_)

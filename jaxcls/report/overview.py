@@ -1,6 +1,7 @@
 """The beginning of the report: one plain sentence, what to be careful about, the figures, what was measured."""
 
 import functools
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -8,7 +9,20 @@ from jaxcls.checkpoints.view import flatten_config
 from jaxcls.measure import figures, stored
 from jaxcls.measure.curves import first
 from jaxcls.report.evidence import Evidence
-from jaxcls.report.markup import folded, join, number, paragraph, percent, section, table, tag, unordered
+from jaxcls.report.markup import (
+    Markup,
+    Section,
+    folded,
+    join,
+    number,
+    paragraph,
+    percent,
+    section,
+    table,
+    tag,
+    unordered,
+)
+from jaxcls.types import Figures
 
 FEW, FEW_OF_CLASS = 100, 10  # pictures below which a figure is called rough
 MARGIN = 0.05  # differences of shares below this are not worth a warning
@@ -33,114 +47,113 @@ FIGURES = (
     ("ece", "Calibration error (ECE)", "mean distance of stated probability and share that is right, 15 equal bins"),
     ("adaptive_ece", "Calibration error, adaptive", "the same with bins of equally many pictures"),
 )
-SHARES = ("accuracy", "top5", "balanced_accuracy", "macro.precision", "macro.recall", "macro.f1", "weighted.precision",
-          "weighted.recall", "weighted.f1", "ece", "adaptive_ece")  # fmt: skip
+NO_SHARES = ("kappa", "mcc", "roc_auc", "average_precision", "loss", "brier")
 
 
-def title(found: Evidence) -> str:
+def title(evidence: Evidence) -> str:
     """The model and the set, of a folder its last name."""
-    config = found.config
+    config = evidence.config
     model, data = (config.get(key, {}).get("name") for key in ("model", "data"))
     if not (model and data):
-        return found.workdir.resolve().name
+        return evidence.workdir.resolve().name
     return f"{model} on {data.rstrip('/').rpartition('/')[2] if data.startswith('folder/') else data}"
 
 
-def overview(found: Evidence):
+def overview(evidence: Evidence) -> Markup:
     """Verdict, tiles and cautions; of a run without an evaluation that there is none."""
-    if not found.measured:
+    if not evidence.measured:
         return paragraph(
             "Nothing was measured: there are no predictions of a test or validation split in this run, so this page "
             "shows how training went, and nothing about how good the model is.",
             class_="verdict",
         )
-    warnings = cautions(found)
+    warnings = cautions(evidence)
     box = tag("div", tag("strong", "Before you rely on it"), unordered(warnings), class_="cautions")
-    return join([paragraph(verdict(found), class_="verdict"), tiles(found), box if warnings else ""])
+    return join([paragraph(verdict(evidence), class_="verdict"), tiles(evidence), box if warnings else ""])
 
 
-def verdict(found: Evidence) -> str:
+def verdict(evidence: Evidence) -> str:
     """How good the model is, in words that need no training."""
-    f = found.figures
+    f = evidence.figures
     low, high = f["interval"]
-    unseen = " that played no part in training" if found.split == "test" else ""
+    unseen = " that played no part in training" if evidence.split == "test" else ""
     right = "all" if f["correct"] == f["count"] else f"{f['correct']:,} ({percent(f['accuracy'])})"
-    said = [
-        f"Of {f['count']:,} {found.split} pictures{unseen} it named {right} correctly; on further pictures of the same "
-        f"kind expect {percent(low)} to {percent(high)} (95\N{NO-BREAK SPACE}% interval)."
+    sentences = [
+        f"Of {f['count']:,} {evidence.split} pictures{unseen} it named {right} correctly; on further pictures of the "
+        f"same kind expect {percent(low)} to {percent(high)} (95\N{NO-BREAK SPACE}% interval)."
     ]
     common = max(f["per_class"], key=lambda row: row["support"])
-    said.append(f"Always answering “{common['name']}” would be right in {percent(common['support'] / f['count'])}.")
-    weak = weakest(found)
+    sentences.append(
+        f"Always answering “{common['name']}” would be right in {percent(common['support'] / f['count'])}."
+    )
+    weak = weakest(evidence)
     if weak and weak["recall"] < f["accuracy"]:
         low, high = weak["recall_interval"]
-        found_ones = round(weak["recall"] * weak["support"])
-        said.append(
-            f"Weakest class: “{weak['name']}”, {found_ones:,} of {weak['support']:,} found "
+        hits = round(weak["recall"] * weak["support"])
+        sentences.append(
+            f"Weakest class: “{weak['name']}”, {hits:,} of {weak['support']:,} found "
             f"({percent(weak['recall'])}, interval {percent(low)} to {percent(high)})."
         )
-    return " ".join(said)
+    return " ".join(sentences)
 
 
-def weakest(found: Evidence):
+def weakest(evidence: Evidence) -> Figures | None:
     """The class with the lowest recall (the most pictures of equals); None without classes that have pictures."""
-    there = [row for row in found.figures["per_class"] if row["support"]]
+    there = [row for row in evidence.figures["per_class"] if row["support"]]
     return min(there, key=lambda row: (row["recall"], -row["support"]), default=None)
 
 
-def tiles(found: Evidence):
+def tiles(evidence: Evidence) -> Markup:
     """The figures that most ask for, large."""
-    f = found.figures
+    f = evidence.figures
     low, high = f["interval"]
-    shown = [("Accuracy", percent(f["accuracy"]), f"95\N{NO-BREAK SPACE}% interval {percent(low)} to {percent(high)}")]
+    rows = [("Accuracy", percent(f["accuracy"]), f"95\N{NO-BREAK SPACE}% interval {percent(low)} to {percent(high)}")]
     if "top5" in f:
-        shown.append(("Top-5", percent(f["top5"]), "right class among the first five"))
-    shown.append(("Balanced accuracy", percent(f["balanced_accuracy"]), "rare classes count as much"))
-    shown.append(("F1, macro", percent(f["macro"]["f1"]), "mean over classes"))
-    shown.append(("Area under ROC", number(f["roc_auc"]), "0.5 is guessing, 1 perfect"))
-    shown.append(("Calibration error", percent(f["ece"]), "stated against observed"))
-    return tag(
-        "div", *(tag("div", tag("span", name), tag("b", value), tag("span", more)) for name, value, more in shown),
-        class_="tiles",
-    )  # fmt: skip
+        rows.append(("Top-5", percent(f["top5"]), "right class among the first five"))
+    rows.append(("Balanced accuracy", percent(f["balanced_accuracy"]), "rare classes count as much"))
+    rows.append(("F1, macro", percent(f["macro"]["f1"]), "mean over classes"))
+    rows.append(("Area under ROC", number(f["roc_auc"]), "0.5 is guessing, 1 perfect"))
+    rows.append(("Calibration error", percent(f["ece"]), "stated against observed"))
+    boxes = (tag("div", tag("span", name), tag("b", value), tag("span", more)) for name, value, more in rows)
+    return tag("div", *boxes, class_="tiles")
 
 
-def cautions(found: Evidence) -> list[str]:
+def cautions(evidence: Evidence) -> list[str]:
     """What stands between the figures and a belief in them, a sentence each."""
-    f = found.figures
-    said = []
-    if found.split == "validation":
-        said.append(
+    f = evidence.figures
+    sentences = []
+    if evidence.split == "validation":
+        sentences.append(
             "These pictures also chose the checkpoint, so the figures are optimistic; a test split would tell more."
         )
     if f["nonfinite"]:
-        said.append(f"For {f['nonfinite']:,} pictures the model's answer is not a number; they count as wrong.")
+        sentences.append(f"For {f['nonfinite']:,} pictures the model's answer is not a number; they count as wrong.")
     if f["count"] < FEW:
-        said.append(f"{f['count']} pictures are few: all figures here are rough.")
-    said += _about_groups(found)
+        sentences.append(f"{f['count']} pictures are few: all figures here are rough.")
+    sentences += _about_groups(evidence)
     common = max(row["support"] for row in f["per_class"]) / f["count"]
     if f["interval"][0] <= common:
-        said.append("It is not shown to be better than always answering the most frequent class.")
-    said += _about_classes(f)
+        sentences.append("It is not shown to be better than always answering the most frequent class.")
+    sentences += _about_classes(f)
     if f["accuracy"] - f["balanced_accuracy"] > MARGIN:
-        said.append(
+        sentences.append(
             f"It is better on frequent classes than on rare ones: accuracy {percent(f['accuracy'])}, but "
             f"{percent(f['balanced_accuracy'])} where every class counts the same."
         )
-    said += _about_confidence(found)
-    lines = (line for line in found.lines if line.get("split", "train") == "train")
+    sentences += _about_confidence(evidence)
+    lines = (line for line in evidence.lines if line.get("split", "train") == "train")
     training = [line["accuracy"] for line in lines if "accuracy" in line]
     if training and training[-1] - f["accuracy"] > 2 * MARGIN:
-        said.append(
+        sentences.append(
             f"It names {percent(training[-1])} of the training pictures correctly, but {percent(f['accuracy'])} here: "
             "it has learnt some by heart. More pictures or stronger augmentation would help."
         )
-    return said
+    return sentences
 
 
-def _about_groups(found):
-    groups = found.groups
-    interval = None if groups is None else figures.clustered_interval(found.predicted == found.label, groups)
+def _about_groups(evidence) -> Iterator[str]:
+    groups = evidence.groups
+    interval = None if groups is None else figures.clustered_interval(evidence.predicted == evidence.label, groups)
     if interval:
         yield (
             f"These pictures are of {len(set(groups)):,} groups (config.data.group_by), and pictures of one group are "
@@ -149,7 +162,7 @@ def _about_groups(found):
         )
 
 
-def _about_classes(f):
+def _about_classes(f) -> Iterator[str]:
     rows = f["per_class"]
     empty = [row["name"] for row in rows if not row["support"]]
     few = [row["name"] for row in rows if 0 < row["support"] < FEW_OF_CLASS]
@@ -162,13 +175,13 @@ def _about_classes(f):
         yield f"The model never answered {_names(never)}."
 
 
-def _about_confidence(found):
-    f = found.figures
+def _about_confidence(evidence) -> Iterator[str]:
+    f = evidence.figures
     if (f["ece"] or 0) <= MARGIN:
         return
-    confidence, right = first(found.probability, found.label)
+    confidence, right = first(evidence.probability, evidence.label)
     apart = float(confidence.mean() - right.mean())
-    mended = found.temperature is not None
+    mended = evidence.temperature is not None
     remedy = "see Probabilities for what calibration makes of it" if mended else "calibrate it before using them"
     if abs(apart) > MARGIN / 2:
         yield (
@@ -185,18 +198,18 @@ def _names(names):
     return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more classes"
 
 
-def measured(found: Evidence):
+def measured(evidence: Evidence) -> Section | None:
     """Which pictures these are, how the checkpoint was chosen, and all figures."""
-    if not found.measured:
+    if not evidence.measured:
         return None
-    f = found.figures
+    f = evidence.figures
     support = np.array([row["support"] for row in f["per_class"]])
     filled = support[support > 0]
     sizes = f"{filled.min():,} to {filled.max():,}" if filled.min() < filled.max() else f"{filled.min():,}"
     about = [
-        f"{f['count']:,} pictures of the {found.split} split, each counted once, in {len(filled):,} classes "
+        f"{f['count']:,} pictures of the {evidence.split} split, each counted once, in {len(filled):,} classes "
         f"({sizes} pictures a class).",
-        how_chosen(found),
+        how_chosen(evidence),
     ]
     if len(filled) < len(support):
         about.append(f"{len(support) - len(filled):,} of {len(support):,} classes have no pictures in it.")
@@ -204,7 +217,7 @@ def measured(found: Evidence):
     rows = []
     for key, name, meaning in FIGURES:
         if key in flat:
-            written = functools.partial(percent, digits=2) if key in SHARES else functools.partial(number, digits=4)
+            written = functools.partial(number, digits=4) if key in NO_SHARES else functools.partial(percent, digits=2)
             interval = intervals.get(key.replace(".", "_"))
             ends = f"{written(interval[0])} to {written(interval[1])}" if interval else ""
             rows.append((name, written(flat[key]), ends, meaning))
@@ -212,17 +225,17 @@ def measured(found: Evidence):
     return section("measured", "What was measured", unordered(about), folded("All figures", figures))
 
 
-def how_chosen(found: Evidence) -> str:
+def how_chosen(evidence: Evidence) -> str:
     """How the checkpoint came to be the one that is reported."""
-    if found.step != stored.final_step(found.workdir):
-        return f"The checkpoint is that of step {found.step:,}, which is not the one that the run's result is of."
-    last = max((line["step"] for line in found.lines), default=None)
-    of = f" of {last:,}" if last is not None and last >= (found.step or 0) else ""
-    if found.split == "validation":
-        return f"The checkpoint, step {found.step:,}{of}, is the best one on these very pictures: optimistic."
-    if found.selected:
+    if evidence.step != stored.final_step(evidence.workdir):
+        return f"The checkpoint is that of step {evidence.step:,}, which is not the one that the run's result is of."
+    last = max((line["step"] for line in evidence.lines), default=None)
+    of = f" of {last:,}" if last is not None and last >= (evidence.step or 0) else ""
+    if evidence.split == "validation":
+        return f"The checkpoint, step {evidence.step:,}{of}, is the best one on these very pictures: optimistic."
+    if evidence.selected:
         return (
-            f"The checkpoint is that of step {found.step:,}{of}, chosen by the validation split; the {found.split} "
-            "pictures had no part in it."
+            f"The checkpoint is that of step {evidence.step:,}{of}, chosen by the validation split; the "
+            f"{evidence.split} pictures had no part in it."
         )
-    return f"The checkpoint is that of step {found.step:,}{of}, the last state: there was nothing to select it by."
+    return f"The checkpoint is that of step {evidence.step:,}{of}, the last state: there was nothing to select it by."

@@ -2,27 +2,41 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jaxcls import files
 from jaxcls.errors import UserError
 from jaxcls.measure import stored
-from jaxcls.report import evidence, record
+from jaxcls.report import record
 from jaxcls.report.classes import classes, groups
 from jaxcls.report.confusion import confusion
 from jaxcls.report.costs import costs
+from jaxcls.report.evidence import Evidence, read
 from jaxcls.report.gallery import gallery
 from jaxcls.report.markup import Markup, join, paragraph, tag
 from jaxcls.report.overview import measured, overview, title
 from jaxcls.report.ranking import ranking
 from jaxcls.report.style import SHEET
 from jaxcls.report.trust import selective, trust
+from jaxcls.types import Note, PathLike
+
+if TYPE_CHECKING:
+    from jaxcls.report.pictures import Pictures
 
 # Nothing is loaded from anywhere, and no script runs, whatever a class or a file is called.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 NO_DATA = "the data was not opened"
 
 
-def write_report(workdir, step=None, split=None, *, pictures=None, why_not=NO_DATA, note=print) -> Path:
+def write_report(
+    workdir: PathLike,
+    step: int | None = None,
+    split: str | None = None,
+    *,
+    pictures: "Pictures | None" = None,
+    why_not: str = NO_DATA,
+    note: Note = print,
+) -> Path:
     """Writes `report.html` into a workdir, from the files there.
 
     Of a step that is not the run's result it is `report-<step>.html`. Beside it `eval/<split>-<step>.json` gets the
@@ -31,7 +45,7 @@ def write_report(workdir, step=None, split=None, *, pictures=None, why_not=NO_DA
     Args:
       workdir: folder of the run.
       step, split: which evaluation; None for the run's result (evidence.read).
-      pictures: pictures.Pictures, for pictures, heat maps and costs; None leaves them out.
+      pictures: for pictures, heat maps and costs; None leaves them out.
       why_not: the reason for that, which the page states.
       note: where a line goes when something was left out.
 
@@ -41,18 +55,18 @@ def write_report(workdir, step=None, split=None, *, pictures=None, why_not=NO_DA
     Raises:
       UserError: where the workdir holds no run, a file is damaged or the page can't be written.
     """
-    found = evidence.read(workdir, split, step)
-    content = page(found, pictures, why_not, note)
-    result = found.step is None or found.step == stored.final_step(workdir)
-    path = Path(workdir) / ("report.html" if result else f"report-{found.step}.html")
-    if found.measured:
-        figures = {"split": found.split, "step": found.step, **found.figures}
-        _write(Path(workdir) / "eval" / f"{found.split}-{found.step}.json", json.dumps(figures) + "\n")
+    evidence = read(workdir, split, step)
+    content = page(evidence, pictures, why_not, note)
+    result = evidence.step is None or evidence.step == stored.final_step(workdir)
+    path = Path(workdir) / ("report.html" if result else f"report-{evidence.step}.html")
+    if evidence.measured:
+        figures = {"split": evidence.split, "step": evidence.step, **evidence.figures}
+        _write(Path(workdir) / "eval" / f"{evidence.split}-{evidence.step}.json", json.dumps(figures) + "\n")
     _write(path, content)
     return path
 
 
-def page(found: evidence.Evidence, pictures=None, why_not: str = NO_DATA, note=print) -> str:
+def page(evidence: Evidence, pictures: "Pictures | None" = None, why_not: str = NO_DATA, note: Note = print) -> str:
     """The report as text."""
     size = None
     if pictures is not None:
@@ -61,22 +75,22 @@ def page(found: evidence.Evidence, pictures=None, why_not: str = NO_DATA, note=p
         except UserError as error:
             note(f"the report lacks the model's costs: {error}")
     sections = [
-        measured(found),
-        confusion(found),
-        classes(found),
-        groups(found),
-        gallery(found, pictures, why_not),
-        ranking(found),
-        costs(found),
-        trust(found),
-        selective(found),
-        record.training(found),
-        record.speed(found, size),
-        record.config(found),
-        record.environment(found),
+        measured(evidence),
+        confusion(evidence),
+        classes(evidence),
+        groups(evidence),
+        gallery(evidence, pictures, why_not),
+        ranking(evidence),
+        costs(evidence),
+        trust(evidence),
+        selective(evidence),
+        record.training(evidence),
+        record.speed(evidence, size),
+        record.config(evidence),
+        record.environment(evidence),
     ]
-    head = [tag("p", "jaxcls · report of a run", class_="dim"), tag("h1", title(found)), overview(found)]
-    return _document(title(found), join(head), [part for part in sections if part is not None])
+    head = [tag("p", "jaxcls · report of a run", class_="dim"), tag("h1", title(evidence)), overview(evidence)]
+    return _document(title(evidence), join(head), [part for part in sections if part is not None])
 
 
 def _document(name, head, sections):
@@ -94,8 +108,8 @@ def _document(name, head, sections):
 
 
 def _footer():
-    return tag("footer", paragraph("Made by jaxcls from the files of the run. docs/report.md says how to read it.",
-                                   class_="dim"))  # fmt: skip
+    about = "Made by jaxcls from the files of the run. docs/report.md says how to read it."
+    return tag("footer", paragraph(about, class_="dim"))
 
 
 def _write(path, content):

@@ -1,10 +1,11 @@
 """How well the probabilities rank pictures: ROC and precision over recall, with points at which one could work."""
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from jaxcls.measure import curves, decision
 from jaxcls.report.evidence import Evidence
-from jaxcls.report.markup import join, number, paragraph, percent, section, table, tag
+from jaxcls.report.markup import Section, join, number, paragraph, percent, section, table, tag
 from jaxcls.report.svg import Plot
 
 EACH = 5  # classes up to which each has a curve of its own; above, the mean and the worst
@@ -14,128 +15,134 @@ RECALLS = (0.9, 0.95, 0.99)
 BLOCK = 16  # classes whose scores are copied at once: columns of a large array are slow to read one by one
 
 
-def ranking(found: Evidence):
+def ranking(evidence: Evidence) -> Section | None:
     """The section; None without an evaluation, or where no class can be told from the rest."""
-    if not found.measured or found.figures["roc_auc"] is None:
+    if not evidence.measured or evidence.figures["roc_auc"] is None:
         return None
-    shown = _shown(found)
-    means = mean_curves(found.probability, found.label) if len(found.classes) > EACH else (None, None)
-    plots = tag("div", _roc(found, shown, means[0]), _precision(found, shown, means[1]), class_="plots")
-    return section("ranking", "Finding a class", paragraph(_about(found)), plots, _working_points(found, shown[0]))
+    shown = _shown(evidence)
+    means = mean_curves(evidence.probability, evidence.label) if len(evidence.classes) > EACH else (None, None)
+    plots = tag("div", _roc(evidence, shown, means[0]), _precision(evidence, shown, means[1]), class_="plots")
+    return section(
+        "ranking", "Finding a class", paragraph(_about(evidence)), plots, _working_points(evidence, shown[0])
+    )
 
 
-def positive(found: Evidence) -> int:
+def positive(evidence: Evidence) -> int:
     """Of two classes the one that is looked for: the class of the stored threshold, else the second."""
-    thresholds = (found.decision or {}).get("thresholds") or []
+    thresholds = (evidence.decision or {}).get("thresholds") or []
     return int(thresholds[0]["index"]) if thresholds else 1
 
 
-def _shown(found):
+def _shown(evidence):
     """The classes that have curves of their own."""
-    rows = found.figures["per_class"]
+    rows = evidence.figures["per_class"]
     if len(rows) == 2:
-        return [positive(found)]
+        return [positive(evidence)]
     able = [i for i, row in enumerate(rows) if row["roc_auc"] is not None]
     return able if len(able) <= EACH else sorted(able, key=lambda i: rows[i]["roc_auc"])[:WORST]
 
 
-def _about(found):
+def _about(evidence):
     text = (
         "Each picture gets a probability for a class; where it is at least some threshold, the class is called. A "
         "lower threshold finds more of them (recall), at the price of more false alarms: the curves show which."
     )
-    n = len(found.classes)
+    n = len(evidence.classes)
     if n == 2:
-        return f"{text} The class that is looked for is “{found.classes[positive(found)]}”."
-    return text if n <= EACH else f"{text} Shown are the mean and the {len(_shown(found))} worst classes."
+        return f"{text} The class that is looked for is “{evidence.classes[positive(evidence)]}”."
+    return text if n <= EACH else f"{text} Shown are the mean and the {len(_shown(evidence))} worst classes."
 
 
-def _roc(found, shown, mean):
+def _roc(evidence, shown, mean):
     plot = Plot("ROC", "false alarms (1 − specificity)", "found (recall)", (0, 1), (0, 1), percent="xy")
     plot.diagonal()
     if mean is not None:
         plot.line(GRID, mean, "mean of the classes", 0)
     for style, c in enumerate(shown, start=len(plot.series) - 1):
-        curve = curves.roc(found.probability[:, c], found.label == c)
-        plot.line(curve["fpr"], curve["tpr"], f"{short(found.classes[c])} ({number(curve['auc'])})", style)
-    for style, (x, y, _) in enumerate(_points(found, shown)):
-        plot.dots([x], [y], "" if style else _point_name(found), 1)
-    plot.say(f"Area {number(found.figures['roc_auc'])}.")
+        curve = curves.roc(evidence.probability[:, c], evidence.label == c)
+        plot.line(curve["fpr"], curve["tpr"], f"{short(evidence.classes[c])} ({number(curve['auc'])})", style)
+    for style, (x, y, _) in enumerate(_points(evidence, shown)):
+        plot.dots([x], [y], "" if style else _point_name(evidence), 1)
+    plot.say(f"Area {number(evidence.figures['roc_auc'])}.")
     return tag("figure", plot.render())
 
 
-def _precision(found, shown, mean):
+def _precision(evidence, shown, mean):
     plot = Plot("Precision over recall", "found (recall)", "right (precision)", (0, 1), (0, 1), percent="xy")
     if mean is not None:
         plot.line(GRID[1:], mean, "mean of the classes", 0)
     for style, c in enumerate(shown, start=len(plot.series)):
-        curve = curves.precision_recall(found.probability[:, c], found.label == c)
-        name = f"{short(found.classes[c])} ({number(curve['average_precision'])})"
+        curve = curves.precision_recall(evidence.probability[:, c], evidence.label == c)
+        name = f"{short(evidence.classes[c])} ({number(curve['average_precision'])})"
         plot.line(curve["recall"], curve["precision"], name, style)
-    for style, (_, x, y) in enumerate(_points(found, shown)):
-        plot.dots([x], [y], "" if style else _point_name(found), 1)
-    plot.say(f"Average precision {number(found.figures['average_precision'])}.")
+    for style, (_, x, y) in enumerate(_points(evidence, shown)):
+        plot.dots([x], [y], "" if style else _point_name(evidence), 1)
+    plot.say(f"Average precision {number(evidence.figures['average_precision'])}.")
     return tag("figure", plot.render())
 
 
-def _point_name(found):
-    return "stored threshold" if (found.decision or {}).get("thresholds") else "most probable class"
+def _point_name(evidence):
+    return "stored threshold" if (evidence.decision or {}).get("thresholds") else "most probable class"
 
 
-def _points(found, shown):
+def _points(evidence, shown):
     """(false alarms, recall, precision) of the answers that are given, for the first class of each plot with two."""
-    for c in shown if len(found.classes) == 2 else ():
-        called = answers(found) == c
-        mine = found.label == c
+    for c in shown if len(evidence.classes) == 2 else ():
+        called = answers(evidence) == c
+        mine = evidence.label == c
         hits, alarms = int((called & mine).sum()), int((called & ~mine).sum())
         if mine.any() and not mine.all():
             yield alarms / int((~mine).sum()), hits / int(mine.sum()), hits / (hits + alarms) if hits else np.nan
 
 
-def answers(found: Evidence) -> np.ndarray:
-    """The classes that the stored decision answers, or the most probable ones, int [n]."""
-    return decision.decide(found.decision, decision.probabilities(found.decision, found.logits))
+def answers(evidence: Evidence) -> Int[np.ndarray, " n"]:
+    """The classes that the stored decision answers, or the most probable ones."""
+    return decision.decide(evidence.decision, decision.probabilities(evidence.decision, evidence.logits))
 
 
-def _working_points(found, c):
+def _working_points(evidence, c):
     """What thresholds would do: the stored ones, or, with two classes, those for some recalls."""
-    if (found.decision or {}).get("thresholds"):
+    if (evidence.decision or {}).get("thresholds"):
         rows = [
-            (row["class"], number(row["threshold"], 4), f"{row['found']:,} of {row['positives']:,}",
-             _with_interval(row["recall"], row["recall_interval"]),
-             _with_interval(row["precision"], row["precision_interval"]), f"{row['flagged']:,}")
-            for row in decision.measure(found.decision, found.logits, found.label)
-        ]  # fmt: skip
+            (
+                row["class"],
+                number(row["threshold"], 4),
+                f"{row['found']:,} of {row['positives']:,}",
+                _with_interval(row["recall"], row["recall_interval"]),
+                _with_interval(row["precision"], row["precision_interval"]),
+                f"{row['flagged']:,}",
+            )
+            for row in decision.measure(evidence.decision, evidence.logits, evidence.label)
+        ]
         head = ("Class", "Threshold", "Found", "Recall", "Precision", "Called")
-        about = "The thresholds of scripts/calibrate.py, chosen on the validation split, on these pictures:"
+        about = "The thresholds of “jaxcls calibrate”, chosen on the validation split, on these pictures:"
         return join([tag("h3", "Stored thresholds"), paragraph(about), table(head, rows)])
-    if len(found.classes) != 2:
+    if len(evidence.classes) != 2:
         return ""
-    other = found.validation
-    source = found if other is None else other
+    other = evidence.validation
+    source = evidence if other is None else other
     scores = decision.probabilities(None, source.logits)[:, c]
-    rows = [row for recall in RECALLS if (row := _working_point(found, c, scores, source.label == c, recall))]
+    rows = [row for recall in RECALLS if (row := _working_point(evidence, c, scores, source.label == c, recall))]
     if not rows:
         return ""
     where = "on the validation split, and" if other is not None else "on these very pictures, so it is optimistic;"
     about = (
-        f"The highest threshold that finds so many of “{found.classes[c]}”, chosen {where} what it does here. "
-        "scripts/calibrate.py stores one for prediction."
+        f"The highest threshold that finds so many of “{evidence.classes[c]}”, chosen {where} what it does here. "
+        f"“jaxcls calibrate {evidence.workdir}” stores one for prediction."
     )
     head = ("Recall wanted", "Threshold", "Found", "False alarms", "Precision")
     return join([tag("h3", "Possible thresholds"), paragraph(about), table(head, rows, words=())])
 
 
-def _working_point(found, c, scores, mine, recall):
+def _working_point(evidence, c, scores, mine, recall):
     if not mine.any():
         return None
-    threshold = decision.choose(scores, mine, "recall", recall, found.classes[c])
-    called, truth = found.probability[:, c] >= threshold, found.label == c
+    threshold = decision.choose(scores, mine, "recall", recall, evidence.classes[c])
+    called, truth = evidence.probability[:, c] >= threshold, evidence.label == c
     hits, alarms = int((called & truth).sum()), int((called & ~truth).sum())
-    return (
-        percent(recall, 0), number(threshold, 4), f"{hits:,} of {truth.sum():,}", f"{alarms:,} of {(~truth).sum():,}",
-        percent(hits / (hits + alarms) if hits + alarms else None),
-    )  # fmt: skip
+    precision = hits / (hits + alarms) if hits + alarms else None
+    counts = (f"{hits:,} of {truth.sum():,}", f"{alarms:,} of {(~truth).sum():,}")
+    return percent(recall, 0), number(threshold, 4), *counts, percent(precision)
 
 
 def _with_interval(value, interval):
@@ -147,7 +154,9 @@ def short(name: str, letters: int = 22) -> str:
     return name if len(name) <= letters else f"{name[: letters - 1]}…"
 
 
-def mean_curves(probability, label) -> tuple[np.ndarray, np.ndarray]:
+def mean_curves(
+    probability: Float[np.ndarray, "n classes"], label: Int[np.ndarray, " n"]
+) -> tuple[Float[np.ndarray, " grid"], Float[np.ndarray, " grid-1"]]:
     """Means over the classes that have positives and negatives.
 
     Returns:

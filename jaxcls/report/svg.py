@@ -4,9 +4,11 @@ Written by hand since a page of matplotlib's SVG has ten times the bytes and its
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from jaxcls.report.markup import Markup, join, tag
 
@@ -16,11 +18,14 @@ LETTER = 6.4  # mean width of a letter of the legend
 STYLES = 5  # series that style.py tells apart by colour and dashes
 
 
+Values = Sequence[float] | Float[np.ndarray, " points"]
+
+
 class Series(NamedTuple):
     """One curve: classes of the page's style, and what the legend calls it ("" for nothing)."""
 
-    x: np.ndarray
-    y: np.ndarray
+    x: Float[np.ndarray, " points"]
+    y: Float[np.ndarray, " points"]
     style: str
     name: str = ""
     dots: bool = False
@@ -38,7 +43,17 @@ class Plot:
       height: of the whole picture.
     """
 
-    def __init__(self, title, x_label, y_label, x_range, y_range, *, percent="", height=HEIGHT):
+    def __init__(
+        self,
+        title: str,
+        x_label: str,
+        y_label: str,
+        x_range: tuple[float, float],
+        y_range: tuple[float, float],
+        *,
+        percent: str = "",
+        height: int = HEIGHT,
+    ):
         self.title, self.labels, self.percent, self.height = title, (x_label, y_label), percent, height
         self.ranges = tuple((float(low), float(high) if high > low else low + 1.0) for low, high in (x_range, y_range))
         self.series: list[Series] = []
@@ -46,30 +61,32 @@ class Plot:
         self.spans: list[tuple[float, float, float, int]] = []
         self.summary: list[str] = []
 
-    def line(self, x, y, name="", style=0, *, faint=False, dots=False):
+    def line(
+        self, x: Values, y: Values, name: str = "", style: int = 0, *, faint: bool = False, dots: bool = False
+    ) -> None:
         """A curve in style 0 to 4; `dots` marks its points, `faint` sets it into the background."""
-        style = f"line s{style % STYLES}{' faint' if faint else ''}"
-        self.series.append(Series(np.asarray(x, float), np.asarray(y, float), style, name, dots))
+        classes = f"line s{style % STYLES}{' faint' if faint else ''}"
+        self.series.append(Series(np.asarray(x, float), np.asarray(y, float), classes, name, dots))
 
-    def dots(self, x, y, name="", style=0):
+    def dots(self, x: Values, y: Values, name: str = "", style: int = 0) -> None:
         """Points without a line."""
         self.series.append(
             Series(np.asarray(x, float), np.asarray(y, float), f"line s{style % STYLES}", name, True, line=False)
         )
 
-    def diagonal(self):
+    def diagonal(self) -> None:
         """The line y = x, for comparison."""
         self.series.append(Series(np.array([0.0, 1.0]), np.array([0.0, 1.0]), "line reference"))
 
-    def bar(self, low, high, top, name=""):
+    def bar(self, low: float, high: float, top: float, name: str = "") -> None:
         """A bar from the lower edge of the plot to `top`."""
         self.bars.append((low, high, top, name))
 
-    def span(self, x, low, high, style=0):
+    def span(self, x: float, low: float, high: float, style: int = 0) -> None:
         """A vertical interval, in the style of a curve."""
         self.spans.append((x, low, high, style % STYLES))
 
-    def say(self, sentence):
+    def say(self, sentence: str) -> None:
         """Adds to what a screen reader says of the plot."""
         self.summary.append(sentence)
 
@@ -78,11 +95,10 @@ class Plot:
         legend, top = self._legend()
         self.top = top
         parts = [self._grid(), *self._draw_bars(), *map(self._draw, self.series), *self._draw_spans(), legend]
-        said = " ".join([self.title + ".", *self.summary])
-        return tag(
-            "svg", tag("title", said), tag("text", self.title, x=LEFT, y=15, class_="title"), *parts,
-            viewBox=f"0 0 {WIDTH} {self.height}", role="img", aria_label=said, class_="plot",
-        )  # fmt: skip
+        alt = " ".join([self.title + ".", *self.summary])
+        heading = tag("text", self.title, x=LEFT, y=15, class_="title")
+        attributes = {"viewBox": f"0 0 {WIDTH} {self.height}", "role": "img", "aria_label": alt, "class_": "plot"}
+        return tag("svg", tag("title", alt), heading, *parts, **attributes)
 
     def _x(self, value):
         low, high = self.ranges[0]
@@ -161,12 +177,13 @@ def ticks(low: float, high: float, number: int = 5, *, percent: bool = False) ->
     power = 10.0 ** math.floor(math.log10(rough))
     step = power * next(m for m in (1, 2, 5, 10) if m * power >= rough * 0.999)
     values = np.arange(math.ceil(low / step - 1e-6), math.floor(high / step + 1e-6) + 1) * step
+    values = values[(values >= low - 1e-6 * step) & (values <= high + 1e-6 * step)]  # the quotients were rounded
     if percent:
         return [(float(v), f"{100 * v:.{max(0, -math.floor(math.log10(step * 100) + 1e-9))}f} %") for v in values]
     return [(float(v), f"{0.0 if abs(v) < step / 1e6 else v:.10g}") for v in values]
 
 
-def path(x, y) -> str:
+def path(x: Values, y: Values) -> str:
     """The `d` of a curve. What is not finite leaves gaps; a point between two gaps becomes a dot."""
     words, drawing = [], False
     for a, b in zip(x, y, strict=True):
@@ -180,7 +197,9 @@ def path(x, y) -> str:
     return "".join(words)
 
 
-def thin(x, y):
+def thin(
+    x: Float[np.ndarray, " points"], y: Float[np.ndarray, " points"]
+) -> tuple[Float[np.ndarray, " kept"], Float[np.ndarray, " kept"]]:
     """Of the points in each column of pixels the first, the last, the highest and the lowest: it looks the same.
 
     `x` must rise or fall. Points that are not finite stay only where all of their column are.

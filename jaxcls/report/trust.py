@@ -5,7 +5,7 @@ import numpy as np
 from jaxcls.measure import calibration, curves
 from jaxcls.measure.figures import brier
 from jaxcls.report.evidence import Evidence
-from jaxcls.report.markup import join, number, paragraph, percent, section, table, tag
+from jaxcls.report.markup import Section, join, number, paragraph, percent, section, table, tag
 from jaxcls.report.svg import Plot
 
 COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.5)
@@ -13,30 +13,30 @@ BINS = 10
 LEAST = 5  # pictures in a bin for a point to be shown
 
 
-def trust(found: Evidence):
+def trust(evidence: Evidence) -> Section | None:
     """Reliability before and after temperature scaling; None without an evaluation."""
-    if not found.measured:
+    if not evidence.measured:
         return None
-    before = curves.reliability(found.probability, found.label, BINS)
-    after = None if found.calibrated is None else curves.reliability(found.calibrated, found.label, BINS)
-    plots = tag("div", _reliability(before, after), _histogram(found, before), class_="plots")
-    return section("probabilities", "Probabilities", paragraph(_about(found)), plots, _table(found))
+    before = curves.reliability(evidence.probability, evidence.label, BINS)
+    after = None if evidence.calibrated is None else curves.reliability(evidence.calibrated, evidence.label, BINS)
+    plots = tag("div", _reliability(before, after), _histogram(evidence, before), class_="plots")
+    return section("probabilities", "Probabilities", paragraph(_about(evidence)), plots, _table(evidence))
 
 
-def _about(found):
+def _about(evidence):
     text = (
         "Of the pictures for which the model states 80 %, 80 % should be right: points on the dotted line. Below it "
         "the model is too sure of itself, above it too cautious. The bars are 95 % intervals; of fewer than "
         f"{LEAST} pictures no point is shown."
     )
-    if found.temperature is None:
+    if evidence.temperature is None:
         return f"{text} There are no validation predictions of this step to calibrate on."
     on = "validation split"
-    if found.split == "validation":
+    if evidence.split == "validation":
         on += ", which are these very pictures, so that “calibrated” is optimistic"
     return (
-        f"{text} Dividing the logits by the temperature {found.temperature:.3g} calibrates them; it was fitted on the "
-        f"{on}. It changes no answer, only what is stated about it."
+        f"{text} Dividing the logits by the temperature {evidence.temperature:.3g} calibrates them; it was fitted on "
+        f"the {on}. It changes no answer, only what is stated about it."
     )
 
 
@@ -53,28 +53,31 @@ def _reliability(before, after):
     return tag("figure", plot.render())
 
 
-def _histogram(found, before):
+def _histogram(evidence, before):
     share = before["count"] / max(1, before["count"].sum())
     top = max(0.05, float(share.max(initial=0)) * 1.08)
-    plot = Plot("How sure it is", "stated probability of its answer", "share of pictures", (0, 1), (0, min(1, top)),
-                percent="xy")  # fmt: skip
+    labels = ("How sure it is", "stated probability of its answer", "share of pictures")
+    plot = Plot(*labels, (0, 1), (0, min(1, top)), percent="xy")
     for low, high, part, count in zip(before["low"], before["high"], share, before["count"], strict=True):
         plot.bar(low, high, part, f"{percent(low, 0)} to {percent(high, 0)}: {count:,} pictures")
-    sure = found.confidence[np.isfinite(found.confidence)]
+    sure = evidence.confidence[np.isfinite(evidence.confidence)]
     if len(sure):
         plot.say(f"Half of the answers are given with {percent(float(np.median(sure)))} or more.")
     return tag("figure", plot.render())
 
 
-def _table(found):
-    columns = [("As stated", found.probability, 1.0)]
-    if found.calibrated is not None:
-        columns.append(("Calibrated", found.calibrated, found.temperature))
+def _table(evidence):
+    columns = [("As stated", evidence.probability, 1.0)]
+    if evidence.calibrated is not None:
+        columns.append(("Calibrated", evidence.calibrated, evidence.temperature))
     rows = [
-        ("Calibration error", *(percent(_error(p, found.label, False), 2) for _, p, _ in columns)),
-        ("Calibration error, adaptive", *(percent(_error(p, found.label, True), 2) for _, p, _ in columns)),
-        ("Negative log-likelihood", *(number(calibration.nll(found.logits, found.label, t), 4) for *_, t in columns)),
-        ("Brier score", *(number(brier(p, found.label), 4) for _, p, _ in columns)),
+        ("Calibration error", *(percent(_error(p, evidence.label, False), 2) for _, p, _ in columns)),
+        ("Calibration error, adaptive", *(percent(_error(p, evidence.label, True), 2) for _, p, _ in columns)),
+        (
+            "Negative log-likelihood",
+            *(number(calibration.nll(evidence.logits, evidence.label, t), 4) for *_, t in columns),
+        ),
+        ("Brier score", *(number(brier(p, evidence.label), 4) for _, p, _ in columns)),
     ]
     return table(("", *(name for name, *_ in columns)), rows)
 
@@ -83,17 +86,17 @@ def _error(probability, label, adaptive):
     return curves.reliability(probability, label, adaptive=adaptive)["error"]
 
 
-def selective(found: Evidence):
+def selective(evidence: Evidence) -> Section | None:
     """Accuracy on the pictures it is surest of; None without an evaluation."""
-    if not found.measured:
+    if not evidence.measured:
         return None
-    probability = found.probability if found.calibrated is None else found.calibrated
-    curve = curves.selective(probability, found.label)
+    probability = evidence.probability if evidence.calibrated is None else evidence.calibrated
+    curve = curves.selective(probability, evidence.label)
     if not len(curve["coverage"]):
         return None
     low = min(0.98, float(curve["accuracy"][curve["coverage"] > 0.02].min(initial=1)))
-    plot = Plot("Answering only where it is sure", "pictures answered", "right among them", (0, 1),
-                (max(0, low - 0.05), 1), percent="xy")  # fmt: skip
+    labels = ("Answering only where it is sure", "pictures answered", "right among them")
+    plot = Plot(*labels, (0, 1), (max(0, low - 0.05), 1), percent="xy")
     plot.line(curve["coverage"], curve["accuracy"], style=0)
     wanted = [row for share in COVERAGES if (row := _at(curve, share))]
     plot.dots([row[0] for row in wanted], [row[1] for row in wanted], style=1)
