@@ -1,8 +1,5 @@
 """The contact sheet: that it shows what a run sees, how pictures are chosen, and its messages."""
 
-import importlib.util
-from pathlib import Path
-
 import jax
 import numpy as np
 import pytest
@@ -10,18 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from jaxcls.cli import command
 from jaxcls.data import pipeline
 from jaxcls.data.sampling import Sampler
 from jaxcls.defaults import default_config
 from jaxcls.settings.reader import Reader, resolve
 from jaxcls.tasks.base import Task
 from jaxcls.tasks.wrappers import Transformed
-from jaxcls.training import build
+from jaxcls.training import augmented, build
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
-spec = importlib.util.spec_from_file_location("show_augment", SCRIPTS / "show_augment.py")
-script = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(script)
+
+def show(*arguments):
+    return command.main(["show-augment", *map(str, arguments)])
 
 
 def config_of(**data):
@@ -49,7 +46,7 @@ def test_it_shows_what_a_run_sees(repeats):
     """Against every batch of the first epochs of a run, transformed as a whole."""
     data = {"name": "synthetic/46x8x3x4", "validation": 0.0, "augment": ("crop(8, pad=1)", "flip", "mixup(1.0)")}
     config = config_of(**data, repeats=repeats)
-    sheet = script.sheet_rows(config, 5, 3)
+    sheet = augmented.sheet_rows(config, 5, 3)
     source = build.open_sources(config)["train"]
     transforms = build.build_transforms(config, source, build.build_normalize(config))
     sampler = build.build_sampler(config, source)
@@ -62,14 +59,14 @@ def test_it_shows_what_a_run_sees(repeats):
         batch = jax.device_get(transform(pipeline.lookup({"image": images, "label": source.labels}, rows)))
         for i, row in enumerate(batch["index"]):
             seen.setdefault(int(row), []).append((batch["image"][i], batch["label"][i], batch["epoch"][i]))
-    rows = script.spread(source.labels, 5)
+    rows = augmented.spread(source.labels, 5)
     assert len(sheet) == 5
     for line, row in zip(sheet, rows, strict=True):
         np.testing.assert_array_equal(line[0][0], images[row])
         assert line[0][1] == [f"class {source.labels[row]}"]
         for (picture, text), (image, label, epoch) in zip(line[1:], seen[row][:3], strict=True):
             assert np.abs(picture - image * 255).max() <= 0.51
-            assert text == [f"epoch {epoch}", script.shares(label, source.classes)]
+            assert text == [f"epoch {epoch}", augmented.shares(label, source.classes)]
 
 
 @given(st.integers(1, 9), st.integers(10, 40), st.data())
@@ -78,7 +75,7 @@ def test_partners_are_those_of_the_training_batch(batch_size, n, data):
     config = config_of()
     config.config.batch_size = batch_size
     sampler = Sampler(np.zeros(n, np.int32), batch_size=batch_size)
-    for rows in script.draws(config, sampler, chosen, 2):
+    for rows in augmented.draws(config, sampler, chosen, 2):
         np.testing.assert_array_equal(rows["index"][rows["own"]], chosen)
         for i in range(len(chosen)):
             pair = {key: rows[key][2 * i : 2 * i + 2] for key in rows}
@@ -94,7 +91,7 @@ def test_partners_are_those_of_the_training_batch(batch_size, n, data):
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=60), st.integers(1, 30))
 def test_pictures_are_spread_over_the_classes(labels, count):
     labels = np.array(labels)
-    rows = script.spread(labels, count)
+    rows = augmented.spread(labels, count)
     assert len(set(rows.tolist())) == len(rows) == min(count, len(labels))
     sizes, picked = (np.bincount(x, minlength=7) for x in (labels, labels[rows]))
     assert np.sum(picked > 0) == min(np.sum(sizes > 0), count)
@@ -104,16 +101,16 @@ def test_pictures_are_spread_over_the_classes(labels, count):
 
 def test_shares_of_a_label():
     classes = ("cat", "dog", "cow")
-    assert script.shares(np.array([0.3, 0.0, 0.7]), classes) == "cow .70 cat .30"
-    assert script.shares(np.array([0.0, 1.0, 0.0]), classes) == "dog"
+    assert augmented.shares(np.array([0.3, 0.0, 0.7]), classes) == "cow .70 cat .30"
+    assert augmented.shares(np.array([0.0, 1.0, 0.0]), classes) == "dog"
 
 
 def test_a_sheet_of_a_folder(folder, tmp_path, capsys):
     output = tmp_path / "sheet.png"
-    arguments = ["--data", f"folder/{folder}", "--augment", "random_resized_crop(12), flip, cutmix(1.0)"]
-    arguments += ["--rows", "3", "--columns", "2", "--size", "40", "--output", str(output)]
+    arguments = ["--data", folder, "--augment", "random_resized_crop(12), flip, cutmix(1.0)"]
+    arguments += ["--rows", "3", "--columns", "2", "--size", "40", "--out", output]
     for _ in range(2):  # its own file may be overwritten
-        assert script.main(arguments) == 0
+        assert show(*arguments) == 0
     assert "3 pictures" in capsys.readouterr().out
     with Image.open(output) as sheet:
         assert sheet.size == (3 * 46 + 6, 14 + 12 + 3 * (40 + 28 + 6))
@@ -123,19 +120,8 @@ def test_a_sheet_of_a_folder(folder, tmp_path, capsys):
 
 def test_a_config_with_settings(tmp_path):
     output = tmp_path / "sheet.png"
-    config = str(SCRIPTS.parent / "configs" / "lenet5_digits.py")
-    arguments = [
-        "--config",
-        config,
-        "--config.data.augment=vflip(1.0)",
-        "--rows",
-        "2",
-        "--columns",
-        "1",
-        "--size",
-        "32",
-    ]
-    assert script.main([*arguments, "--output", str(output)]) == 0
+    arguments = ["--config=lenet5_digits", "--config.data.augment=vflip(1.0)", "--rows=2", "--columns=1", "--size=32"]
+    assert show(*arguments, "--out", output) == 0
     pixels = np.asarray(Image.open(output))
     first, turned = pixels[20:52, 6:38], pixels[20:52, 44:76]
     np.testing.assert_array_equal(turned, first[::-1])
@@ -146,15 +132,15 @@ def test_a_config_with_settings(tmp_path):
     [
         (["--data", "folder/none", "--augment", "flip"], "none"),
         (["--data", "digits", "--augment", "flop"], "no transform 'flop'; did you mean 'flip'"),
-        (["--data", "digits", "--augment", "flip", "--output", "x.jpg"], "must end in .png"),
-        (["--data", "digits", "--augment", "flip", "--output", "no/x.png"], "there is no folder no"),
+        (["--data", "digits", "--augment", "flip", "--out", "x.jpg"], "must end in .png"),
+        (["--data", "digits", "--augment", "flip", "--out", "no/x.png"], "there is no folder no"),
         (["--data", "digits", "--augment", "flip", "--config.batch_size=5000"], "is more than the 1259 training"),
         (["--data", "digits", "--augment", "flip", "--config.batch=5"], "batch"),
         (["--config", "configs/none.py"], "configs/none.py"),
     ],
 )
 def test_what_is_wrong_is_said(arguments, message, capsys):
-    assert script.main(arguments) == 2
+    assert show(*arguments) == 2
     assert message in capsys.readouterr().err
 
 
@@ -162,5 +148,5 @@ def test_files_of_others_stay(tmp_path, capsys):
     output = tmp_path / "holiday.png"
     Image.new("RGB", (4, 4)).save(output)
     before = output.read_bytes()
-    assert script.main(["--data", "digits", "--augment", "flip", "--output", str(output)]) == 2
-    assert "is no contact sheet of this script" in capsys.readouterr().err and output.read_bytes() == before
+    assert show("--data", "digits", "--augment", "flip", "--out", output) == 2
+    assert "is no contact sheet of this command" in capsys.readouterr().err and output.read_bytes() == before
