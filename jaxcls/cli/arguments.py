@@ -2,12 +2,14 @@
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from jaxcls.errors import UserError, did_you_mean
 
 SHELLS = ("bash", "zsh", "tcsh")
 SOURCES = ("digits", "synthetic", "tfds", "folder")  # what the name of a data set may begin with
+SETS = ("mnist", "fashion_mnist", "cifar10", "cifar100", "imagenet2012")  # of tfds; their names are given without it
 
 
 class Parser(argparse.ArgumentParser):
@@ -61,9 +63,12 @@ def positive(text: str) -> int:
 def data_name(text: str) -> str:
     """The name of a data set, as config.data.name takes it; a bare path means `folder/PATH`.
 
-    `digits`, `synthetic...`, `tfds/...` and `folder/...` are names; whatever else there is, a path.
+    `digits`, `synthetic...`, `tfds/...` and `folder/...` are names; whatever else there is, a path. A misspelt name
+    stays as it is, unless there is such a path: opening it says what was meant.
     """
-    return text if text.partition("/")[0] in SOURCES else f"folder/{text}"
+    kind = text.partition("/")[0]
+    misspelt = did_you_mean(kind, (*SOURCES, *SETS)) and not Path(text).expanduser().exists()
+    return text if kind in SOURCES or misspelt else f"folder/{text}"
 
 
 def add_run(parser: argparse.ArgumentParser, step: str = "the best one, else the newest") -> None:

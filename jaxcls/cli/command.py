@@ -3,7 +3,7 @@
 import argparse
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from jaxcls.cli.arguments import Parser, take_settings
@@ -52,12 +52,12 @@ def run(verb: str, argv: Sequence[str]) -> int | None:
     return implementation.run(args)
 
 
-def parser(verb: str, kind: type[argparse.ArgumentParser] = Parser, **options: Any) -> argparse.ArgumentParser:
-    """The parser of a verb; its description is the docstring of its module."""
+def parser(verb: str, make: Callable[..., argparse.ArgumentParser] = Parser, **options: Any) -> argparse.ArgumentParser:
+    """The parser of a verb, from `make`; its description is the docstring of its module."""
     implementation = importlib.import_module(module(verb))
-    made = kind(prog=f"jaxcls {verb}", description=implementation.__doc__, **options)
-    implementation.arguments(made)
-    return made
+    verb_parser = make(prog=f"jaxcls {verb}", description=implementation.__doc__, **options)
+    implementation.arguments(verb_parser)
+    return verb_parser
 
 
 def overview() -> str:
