@@ -2,22 +2,17 @@
 
 import json
 import shutil
-import sys
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 from fixtures.toys import ConvNet
 
-from jaxcls import main
 from jaxcls.checkpoints import view
+from jaxcls.cli.command import main
 from jaxcls.defaults import default_config
 from jaxcls.errors import UserError
 from jaxcls.training import averaging, build, evaluate, loop
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-import average_checkpoints
 
 
 def make_config(peak=0.2, **settings):
@@ -59,7 +54,7 @@ def test_a_mean_is_that_of_its_numbers_and_leaves_counters_alone():
 
 def test_the_last_checkpoints_of_a_run_are_averaged_and_evaluated_as_any_run(trained, tmp_path, capsys):
     out = tmp_path / "average"
-    assert average_checkpoints.main([str(trained / "a"), "--last", "3", "--out", str(out)]) == 0
+    assert main(["average", str(trained / "a"), "--last", "3", "--out", str(out)]) == 0
     told = capsys.readouterr().out
     found, parts = arrays(out), [arrays(trained / "a", step) for step in (2, 4, 6)]
     assert found.keys() == parts[0].keys()
@@ -69,7 +64,7 @@ def test_the_last_checkpoints_of_a_run_are_averaged_and_evaluated_as_any_run(tra
     assert found["step"] == 6 and view.verify(view.find_step(out)) == []
     meta = view.read_meta(view.find_step(out))
     assert meta["classes"] == [f"class {i}" for i in range(4)] and len(meta["averaged"]["kept"]) == 3
-    main.main(["--mode=eval", f"--workdir={out}"])
+    assert main(["eval", str(out)]) == 0
     again = capsys.readouterr().out
     accuracy = meta["metrics"]["validation_accuracy"]
     assert f"validation accuracy {accuracy:.2%}" in told and f"validation: accuracy {accuracy:.2%}" in again
@@ -77,7 +72,7 @@ def test_the_last_checkpoints_of_a_run_are_averaged_and_evaluated_as_any_run(tra
 
 def test_batchnorm_of_an_average_has_the_statistics_of_its_own_activations(trained, tmp_path):
     out = tmp_path / "average"
-    assert average_checkpoints.main([str(trained / "a"), "--steps", "2,6", "--out", str(out)]) == 0
+    assert main(["average", str(trained / "a"), "--steps", "2,6", "--out", str(out)]) == 0
     found = arrays(out)
     images = build.build(make_config()).sources["train"].images / np.float32(255)
     for start, statistics in (("params", "model_state"), ("extra/ema/params", "extra/ema/model_state")):
@@ -93,7 +88,7 @@ def test_batchnorm_of_an_average_has_the_statistics_of_its_own_activations(train
 def test_a_greedy_soup_is_no_worse_on_validation_than_the_best_run(trained, tmp_path, capsys):
     out = tmp_path / "greedy"
     runs = [str(trained / "b"), str(trained / "a")]
-    assert average_checkpoints.main([*runs, "--greedy", "--out", str(out)]) == 0
+    assert main(["average", *runs, "--greedy", "--out", str(out)]) == 0
     report = json.loads((out / "soup.json").read_text())
     best = max(step.metrics["validation_accuracy"] for run in runs for step in view.list_steps(run))
     assert max(report["accuracies"].values()) == best
@@ -117,7 +112,7 @@ def test_a_greedy_soup_leaves_out_what_makes_it_worse(trained, monkeypatch):
 
 def test_a_uniform_soup_of_runs_is_their_mean(trained, tmp_path):
     out = tmp_path / "uniform"
-    assert average_checkpoints.main([str(trained / "a"), str(trained / "b"), "--out", str(out)]) == 0
+    assert main(["average", str(trained / "a"), str(trained / "b"), "--out", str(out)]) == 0
     parts = [view.read_arrays(view.best_step(trained / name)) for name in "ab"]
     for name in ("params/fc/kernel", "extra/ema/params/conv1/bias"):
         np.testing.assert_allclose(arrays(out)[name], np.mean([p[name] for p in parts], axis=0), atol=1e-6)
@@ -158,7 +153,7 @@ def changed(trained, target, change):
 def test_runs_that_do_not_fit_together_are_refused_in_a_line(trained, tmp_path, capsys, change, message):
     other = changed(trained, tmp_path / "other", change)
     arguments = [str(trained / "a"), str(other), "--greedy", "--out", str(tmp_path / "out")]
-    assert average_checkpoints.main(arguments) == 2
+    assert main(["average", *arguments]) == 2
     told = capsys.readouterr().err
     assert told.startswith("error: ") and told.count("\n") == 1 and message in told
     assert not (tmp_path / "out").exists()
@@ -173,7 +168,7 @@ def test_other_shapes_are_refused(trained):
 
 def test_runs_with_other_training_pictures_get_a_warning(trained, tmp_path, capsys):
     other = changed(trained, tmp_path / "other", lambda meta: meta["data"].update(fingerprint="0"))
-    assert average_checkpoints.main([str(trained / "a"), str(other), "--out", str(tmp_path / "out")]) == 0
+    assert main(["average", str(trained / "a"), str(other), "--out", str(tmp_path / "out")]) == 0
     assert "trained on different pictures" in capsys.readouterr().out
     assert "validation" not in json.loads((tmp_path / "out" / "soup.json").read_text())
 
@@ -189,13 +184,13 @@ def test_runs_with_other_training_pictures_get_a_warning(trained, tmp_path, caps
     ],
 )
 def test_a_wrong_choice_of_checkpoints_is_told(trained, tmp_path, capsys, arguments, message):
-    assert average_checkpoints.main([str(trained / "a"), *arguments, "--out", str(tmp_path / "out")]) == 2
+    assert main(["average", str(trained / "a"), *arguments, "--out", str(tmp_path / "out")]) == 2
     assert message in capsys.readouterr().err
 
 
 def test_a_folder_in_use_stays_as_it_is(trained, capsys):
     before = sorted((trained / "b").iterdir())
-    assert average_checkpoints.main([str(trained / "a"), "--last", "2", "--out", str(trained / "b")]) == 2
+    assert main(["average", str(trained / "a"), "--last", "2", "--out", str(trained / "b")]) == 2
     assert "is in use" in capsys.readouterr().err
     assert sorted((trained / "b").iterdir()) == before
 
@@ -205,7 +200,7 @@ def test_a_damaged_checkpoint_is_refused(trained, tmp_path, capsys):
     file = next(path for path in (tmp_path / "a" / "checkpoints" / "4").rglob("*") if path.is_file())
     file.write_bytes(file.read_bytes() + b"x")
     arguments = [str(tmp_path / "a"), "--steps", "2,4", "--out", str(tmp_path / "out")]
-    assert average_checkpoints.main(arguments) == 2
+    assert main(["average", *arguments]) == 2
     assert "is damaged" in capsys.readouterr().err
 
 
