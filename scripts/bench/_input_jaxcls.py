@@ -1,4 +1,7 @@
-"""jaxcls's pipelines for input.py; as a command a process that serves one, like _input_peers.py."""
+"""jaxcls's pipelines for input.py; as a command a process that serves one, like _input_peers.py:
+
+python scripts/bench/_input_jaxcls.py '{"peer": "jaxcls", "paths": [...], ...}'
+"""
 
 import functools
 import math

@@ -48,7 +48,7 @@ class Step:
 
     def __init__(self, run: Run) -> None:
         self.run, self.feed, self.done = run, run.train_feed(), 0
-        self.state = run.parallel.replicate(run.init_state())
+        self.state = self._fresh()
         self.evaluation: Any = None
 
     def compile(self) -> dict[str, Any]:
@@ -76,7 +76,7 @@ class Step:
 
     def restart(self) -> None:
         """Goes back to a fresh state and the first batch."""
-        self.state, self.done = self.run.parallel.replicate(self.run.init_state()), 0
+        self.state, self.done = self._fresh(), 0
 
     def round(self, steps: int) -> None:
         """That many steps back to back; waits for the last one."""
@@ -97,3 +97,6 @@ class Step:
         source = self.run.sources["train"]
         items = [source[i] for i in range(self.run.config.batch_size)]
         return np.stack([item["image"] for item in items]), np.array([item["label"] for item in items])
+
+    def _fresh(self):
+        return self.run.parallel.replicate(self.run.first_state()[0])

@@ -47,7 +47,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--noisy", type=Path, required=True, help=".npz of human labels, in the original order")
     parser.add_argument("--data", default="tfds/cifar10", help="the set with clean labels (default %(default)s)")
-    parser.add_argument("--data_dir", help="where it is kept")
+    parser.add_argument("--data-dir", help="where it is kept")
     parser.add_argument("--pictures", type=int, default=20000, help="the first ones (default %(default)s)")
     parser.add_argument("--model", help="name of the network for the features, with --weights")
     parser.add_argument("--weights", help="file of its weights")
