@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
         return
     name = "-".join([Path(file).stem, *([Path(arg).stem] if arg else [])])
     workdir = args.workdir or f"runs/{name}"
-    devices.use_cpu()  # this process only counts
+    devices.cpu_only()  # this process only counts
     from jaxcls.ablate import running, table
 
     report = running.run(rungs, workdir, args.seeds, note=lambda line: print(line, flush=True))

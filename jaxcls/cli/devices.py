@@ -47,12 +47,7 @@ def set_up(processes: argparse.Namespace | None = None) -> None:
 
 
 def cpu_only() -> None:
-    """For verbs that look at files: they must not take the memory of a GPU that is training. Before JAX is imported."""
-    os.environ["JAX_PLATFORMS"] = "cpu"
-
-
-def use_cpu() -> None:
-    """JAX computes on the CPU alone: an accelerator that is training must not lose its memory to this command."""
+    """JAX computes on the CPU alone, in this process: an accelerator that is training must not lose its memory to it."""
     import jax
 
     jax.config.update("jax_platforms", "cpu")

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
         raise UserError("--size must be at least 16.")
     if not args.config and (args.data is None or args.augment is None):
         raise UserError("give --config, or --data and --augment; see jaxcls show-augment --help.")
-    devices.use_cpu()
+    devices.cpu_only()
     from jaxcls.augment import contact_sheet
     from jaxcls.settings.reader import Reader, resolve
     from jaxcls.training import augmented
