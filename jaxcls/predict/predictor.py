@@ -2,10 +2,13 @@
 
 import functools
 import types
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Self
 
 import jax
 import numpy as np
+from jaxtyping import Float, UInt8
 
 from jaxcls import augment
 from jaxcls.checkpoints import view
@@ -15,10 +18,12 @@ from jaxcls.measure import decision as decisions
 from jaxcls.models import explain
 from jaxcls.parallel import Parallel
 from jaxcls.settings.reader import Reader, resolve
+from jaxcls.tasks.base import Task
 from jaxcls.tasks.supervised import Supervised
 from jaxcls.tasks.tta import Tta
 from jaxcls.tasks.wrappers import Transformed
 from jaxcls.training import build
+from jaxcls.types import PathLike, PyTree
 
 SIZES = (1, 8, 32)  # of batches that are compiled; what lies between is padded
 
@@ -29,10 +34,8 @@ class Predictor:
     Make one by `Predictor.load`. `prepare` may be called from several threads.
 
     Attributes:
-      path: folder of the step.
-      step: its number.
-      name: of the model.
-      classes: their names.
+      path: folder of the step; `step`: its number.
+      name: of the model; `classes`: the names of its classes.
       model: the Linen module; `variables`: its collections, on the device.
       averaged: whether the weights are averages (EMA).
       picture: (height, width, channels) of prepared pictures.
@@ -41,8 +44,17 @@ class Predictor:
         probabilities are calibrated.
     """
 
-    def __init__(self, path, config, meta, variables, averaged, decision, sizes=SIZES):
-        """Arguments as the attributes; `config` is a reader.Reader, `meta` the checkpoint's JSON item."""
+    def __init__(
+        self,
+        path: Path,
+        config: Reader,
+        meta: Mapping[str, Any],
+        variables: PyTree,
+        averaged: bool,
+        decision: decisions.Decision | None,
+        sizes: Sequence[int] = SIZES,
+    ):
+        """Arguments as the attributes; `meta` is the checkpoint's JSON item."""
         self.path, self.step, self.averaged, self.decision = path, int(meta["step"]), averaged, decision
         self.name, self.classes = config.model.name, tuple(str(name) for name in meta["classes"])
         self.sizes = tuple(sorted({int(size) for size in sizes}))
@@ -57,7 +69,7 @@ class Predictor:
         self.picture = self.prepare(np.zeros((*(self._stored or (64, 64))[:2], self._channels), np.uint8)).shape
         self.variables = jax.device_put(variables)
         evaluate = functools.partial(transforms["eval_device"], None)
-        task = Supervised(self.model)
+        task: Task = Supervised(self.model)
         if config.eval.tta:
             task = Tta(task, config.eval.tta, config.eval.tta_mean)
         task = Transformed(task, None, evaluate, seed=0)
@@ -66,7 +78,7 @@ class Predictor:
         self.notes = list(self._remarks(config.data.name))
 
     @classmethod
-    def load(cls, path, step=None, sizes=SIZES):
+    def load(cls, path: PathLike, step: int | None = None, sizes: Sequence[int] = SIZES) -> Self:
         """The predictor of a run.
 
         Args:
@@ -91,15 +103,12 @@ class Predictor:
         except (KeyError, TypeError) as error:
             raise UserError(f"{folder} does not say what model it is of ({error}); choose another step") from error
 
-    def prepare(self, image, name=""):
-        """A picture as it goes to the device.
+    def prepare(self, image: bytes | UInt8[np.ndarray, "h w c"], name: str = "") -> UInt8[np.ndarray, "H W C"]:
+        """A picture as it goes to the device, of shape `picture`.
 
         Args:
-          image: the bytes of a file (what `data.decode` reads), or uint8 [h, w, c].
+          image: pixels, or the bytes of a file (what `data.decode` reads).
           name: what messages call it.
-
-        Returns:
-          uint8 of shape `picture`.
 
         Raises:
           UserError: for what is no picture, or a damaged one.
@@ -112,16 +121,20 @@ class Predictor:
             image = decode.decode(image, channels=self._channels, name=name)
         return _squeezed(image, self._stored[:2])
 
-    def logits(self, images):
-        """float32 [n, classes] of prepared pictures, uint8 [n, *picture], as evaluation stores them."""
-        found = self._in_batches(functools.partial(self._predict, self.variables), np.asarray(images))
-        return found if len(found) else np.zeros((0, len(self.classes)), np.float32)
+    def logits(self, images: UInt8[np.ndarray, "n H W C"]) -> Float[np.ndarray, "n classes"]:
+        """Those of prepared pictures, float32, as evaluation stores them."""
+        parts = [np.zeros((0, len(self.classes)), np.float32)]
+        for start in range(0, len(images), self.sizes[-1]):
+            chunk = np.asarray(images[start : start + self.sizes[-1]])
+            logits = self._predict(self.variables, _padded(chunk, self._size(len(chunk))))
+            parts.append(np.asarray(logits)[: len(chunk)])
+        return np.concatenate(parts)
 
-    def probabilities(self, logits):
-        """float64 [n, classes], calibrated where a calibration is stored."""
+    def probabilities(self, logits: Float[np.ndarray, "n classes"]) -> Float[np.ndarray, "n classes"]:
+        """float64, calibrated where a calibration is stored."""
         return decisions.probabilities(self.decision, logits)
 
-    def answers(self, logits, top=5):
+    def answers(self, logits: Float[np.ndarray, "n classes"], top: int = 5) -> list[dict[str, Any]]:
         """What to say about each picture: a list of dicts that JSON takes.
 
         `class` and `probability` are of the answer: the most probable class, or what stored thresholds or costs decide.
@@ -131,7 +144,7 @@ class Predictor:
         probability = self.probabilities(logits)
         chosen = decisions.decide(self.decision, probability)
         order = np.argsort(-probability, axis=1, kind="stable")[:, :top]
-        rows = []
+        rows: list[dict[str, Any]] = []
         for p, answer, best in zip(probability, chosen, order, strict=True):
             if not np.isfinite(p).all():
                 rows.append({"error": "the model's answer to this picture is not finite"})
@@ -141,41 +154,37 @@ class Predictor:
         return rows
 
     @property
-    def decides(self):
+    def decides(self) -> bool:
         """Whether thresholds or costs are stored, so that the answer need not be the most probable class."""
         return bool(self.decision and (self.decision["thresholds"] or self.decision["costs"]))
 
     @functools.cached_property
-    def explains(self):
+    def explains(self) -> str | None:
         """The kind of heat maps: "Grad-CAM", "attention rollout" or None (explain.method)."""
         shape = jax.eval_shape(self._normalised, jax.ShapeDtypeStruct((1, *self.picture), np.uint8)).shape[1:]
         return explain.method(self.model, shape)
 
-    def heatmaps(self, images, classes=None):
-        """(pictures as the model sees them, uint8 [n, h, w, c], and float32 [n, h, w]) of prepared pictures.
+    def heatmaps(
+        self, images: UInt8[np.ndarray, "n H W C"], classes: Sequence[str | int] | None = None
+    ) -> tuple[UInt8[np.ndarray, "n h w C"], Float[np.ndarray, "n h w"]]:
+        """(prepared pictures as the model sees them, their heat maps, float32).
 
         `classes`: names or numbers of the classes to explain; None for the one with the highest logit. The weights of
         one view are looked at, whatever the setting of test-time augmentation. Raises UserError as `explain.heatmaps`.
         """
+        numbers = None
         if classes is not None:
-            classes = np.array([self.classes.index(c) if isinstance(c, str) else c for c in classes], np.int32)
-        seen, maps = [], []
+            numbers = np.array([self.classes.index(c) if isinstance(c, str) else c for c in classes], np.int32)
+        pictures, maps = [], []
         for start in range(0, len(images), explain.CHUNK):
-            some = np.asarray(images[start : start + explain.CHUNK])
-            n, size = len(some), self._size(len(some))
-            normal = self._normalised(_padded(some, size))
-            wanted = None if classes is None else _padded(classes[start : start + explain.CHUNK], size)
+            chunk = np.asarray(images[start : start + explain.CHUNK])
+            n, size = len(chunk), self._size(len(chunk))
+            normal = self._normalised(_padded(chunk, size))
+            wanted = None if numbers is None else _padded(numbers[start : start + explain.CHUNK], size)
             maps.append(explain.heatmaps(self.model, self.variables, normal, wanted)[:n])
             levels = 255 * (np.asarray(normal)[:n] * self._std + self._mean)
-            seen.append(np.rint(levels).clip(0, 255).astype(np.uint8))
-        return np.concatenate(seen), np.concatenate(maps)
-
-    def _in_batches(self, function, images):
-        parts = []
-        for start in range(0, len(images), self.sizes[-1]):
-            some = images[start : start + self.sizes[-1]]
-            parts.append(np.asarray(function(_padded(some, self._size(len(some)))))[: len(some)])
-        return np.concatenate(parts) if parts else np.zeros((0,), np.float32)
+            pictures.append(np.rint(levels).clip(0, 255).astype(np.uint8))
+        return np.concatenate(pictures), np.concatenate(maps)
 
     def _size(self, n):
         """The smallest compiled size that has room for n pictures."""
@@ -187,7 +196,7 @@ class Predictor:
             colour = "grey" if c == 1 else "colour"
             yield f"trained on {data}: pictures are squeezed to {w}x{h} pixels ({colour}) and should look like its own"
         if self.decision is None:
-            yield "probabilities are not calibrated; jaxcls calibrate does that, and chooses thresholds"
+            yield "probabilities are not calibrated; `jaxcls calibrate` does that, and chooses thresholds"
 
 
 def _config(stored):
@@ -219,13 +228,12 @@ def _decision(folder, classes):
     """What is stored about calibration and thresholds for a step, or None."""
     if folder.parent.name != "checkpoints" or not folder.name.isdigit():
         return None
-    found = decisions.read(folder.parents[1], int(folder.name))
-    if found and [str(name) for name in found["classes"]] != [str(name) for name in classes]:
-        raise UserError(
-            f"{decisions.path(Path(folder).parents[1], int(folder.name))} is of other classes; make it anew with "
-            "jaxcls calibrate"
-        )
-    return found
+    workdir, step = folder.parents[1], int(folder.name)
+    decision = decisions.read(workdir, step)
+    if decision and [str(name) for name in decision["classes"]] != [str(name) for name in classes]:
+        path = decisions.path(workdir, step)
+        raise UserError(f"{path} is of other classes; make it anew with `jaxcls calibrate {workdir}`")
+    return decision
 
 
 def _squeezed(image, size):
