@@ -1,10 +1,5 @@
-import importlib.util
-import json
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 from flax import linen as nn
 
@@ -13,8 +8,6 @@ from jaxcls.errors import UserError
 from jaxcls.models import layers, summary
 from jaxcls.models.base import Classifier
 from jaxcls.models.published import PUBLISHED
-
-SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 # One for each kind of operation: 3x3, depthwise with squeeze and excitation, grouped, attention, windows, tokens.
 COUNTED = ["resnet50", "efficientnet_b0", "resnext50_32x4d", "vit_b_16", "swin_t", "swin_v2_t", "convnext_tiny",
@@ -197,92 +190,3 @@ def test_pictures_that_are_too_small():
 
     with pytest.raises(UserError, match="1x1 pictures are too small for Empty: stem has no pixels left"):
         summary.summarize(Empty(), (1, 1, 3))
-
-
-# The script
-
-
-@pytest.fixture(scope="module")
-def script():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(SCRIPTS))
-        spec = importlib.util.spec_from_file_location("summarize_model", SCRIPTS / "summarize_model.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        yield module
-
-
-def run(script, capsys, arguments):
-    """(exit status, standard output, standard error)."""
-    status = script.main(arguments.split())
-    captured = capsys.readouterr()
-    return status, captured.out, captured.err
-
-
-def test_json(script, capsys):
-    status, out, _ = run(script, capsys, "resnet18 --size 32x48 --classes 10 --field stem=cifar --by layer --json")
-    report = json.loads(out)
-    assert status == 0
-    assert (report["parameters"], report["picture"], report["fields"]) == (11_173_962, [32, 48, 3], {"stem": "cifar"})
-    assert report["rows"][0] == {"name": "conv1", "kind": "Conv", "output": [32, 48, 64], "parameters": 1728,
-                                 "multiply_adds": 32 * 48 * 1728, "activations": 32 * 48 * 64}  # fmt: skip
-    assert sum(row["multiply_adds"] for row in report["rows"]) == report["multiply_adds"]
-    assert "published_gmacs" not in report  # it is for another picture
-
-
-def test_text(script, capsys):
-    status, out, _ = run(script, capsys, "resnet50")
-    lines = [line.split() for line in out.splitlines() if line.strip()]
-    assert status == 0
-    assert ["stage1", "56x56x256", "215,808", "667,942,912", "4,415,488"] in lines
-    assert ["total", "25,557,032", "4,089,184,256", "11,114,984"] in lines
-    assert "multiply-adds   4.089 G (published: 4.089 G)" in out and "parameters      97.5 MiB" in out
-
-
-def test_measures_the_compiled_model(script, capsys, monkeypatch):
-    monkeypatch.setattr(script, "RUNS", 3)
-    monkeypatch.setattr(script, "LEAST", 2)
-    status, out, _ = run(script, capsys, "lenet5 --batch 1 16 --precision bfloat16 --json")
-    report = json.loads(out)
-    assert status == 0 and report["platform"] == "cpu" and report["device"]
-    one, more = report["measured"]
-    assert (one["batch"], more["batch"], more["runs"]) == (1, 16, 3)
-    assert more["pictures_per_second"] == pytest.approx(16e3 / more["latency_ms"])
-    assert 0 < more["latency_ms_min"] <= more["latency_ms"]
-    pictures = 32 * 32 * 4
-    assert one["peak_bytes"] > 61_706 * 4 + pictures and more["peak_bytes"] > one["peak_bytes"] + 15 * pictures
-    status, out, _ = run(script, capsys, "lenet5 --batch 2")
-    assert "cpu" in out and "pictures/s" in out
-
-
-def test_random_variables_are_finite_and_of_use(script):
-    model = models.create("resnet20_cifar", num_classes=10)
-    images = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype(np.float32)
-    variables = script.random_variables(model, images, np.random.default_rng(0))
-    logits, _ = jax.jit(model.apply)(variables, images)
-    assert 1e-3 < np.abs(logits).max() < 1e3
-
-
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        ("resnet19", "no model 'resnet19'; did you mean 'resnet18'"),
-        ("vgg11 --size 16", "32x32 or larger, not 16x16"),
-        ("resnet18 --field stem=mnist", "stem must be one of imagenet"),
-        ("resnet18 --field stemm=cifar", "no field 'stemm'; did you mean 'stem'"),
-        ("resnet18 --field stem", "NAME=VALUE"),
-        ("resnet18 --field width=wide", "cannot be built with {'width': 'wide'}"),
-        ("resnet18 --classes -3", "num_classes"),
-    ],
-)
-def test_errors_are_one_line(script, capsys, arguments, message):
-    status, out, err = run(script, capsys, arguments)
-    assert (status, out) == (2, "")
-    assert err.startswith("error: ") and message in err and err.count("\n") == 1
-
-
-@pytest.mark.parametrize("arguments", ["", "resnet18 --size 0", "resnet18 --batch 0"])
-def test_usage(script, capsys, arguments):
-    with pytest.raises(SystemExit):
-        script.main(arguments.split())
-    capsys.readouterr()

@@ -1,0 +1,75 @@
+"""Lists the models that config.model.name takes.
+
+    jaxcls models
+    jaxcls models 'resnet*'
+    jaxcls models 'vit*' --count           # counts parameters and multiply-adds, too: a second or so a model
+    jaxcls models --json
+
+Side of the picture, multiply-adds and accuracy on ImageNet are those that were published with a model ("-": none, as
+docs/models.md says, which has all of them); any other size and number of classes can be had, as jaxcls summarize shows.
+Exit status: 0; 2 where no name matches.
+"""
+
+import argparse
+import json
+from typing import Any
+
+from jaxcls.cli import devices
+from jaxcls.errors import UserError, did_you_mean
+
+TITLES = {"name": "model", "size": "picture", "parameters": "parameters", "gmacs": "GMACs", "top1": "top-1 (source)"}
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what the verb takes."""
+    parser.add_argument("pattern", metavar="PATTERN", nargs="?", default="*", help="of names, such as 'resnet*'")
+    parser.add_argument("--count", action="store_true", help="count parameters and multiply-adds, for that picture")
+    parser.add_argument("--json", action="store_true", help="a list of objects")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Lists."""
+    devices.cpu_only()
+    from jaxcls import models
+
+    names = models.list_models(args.pattern)
+    if not names:
+        near = did_you_mean(args.pattern, models.list_models())
+        raise UserError(f"no model is called {args.pattern!r}{near or '; jaxcls models lists them all.'}")
+    rows = [row(name, args.count) for name in names]
+    print(json.dumps(rows, indent=1) if args.json else table(rows))
+
+
+def row(name: str, count: bool) -> dict[str, Any]:
+    """What is known of a model; with `count`, its parameters and multiply-adds."""
+    from jaxcls import models
+    from jaxcls.models import summary
+    from jaxcls.models.published import PUBLISHED
+
+    known = PUBLISHED[name]
+    entry = {"name": name, "size": known.size, "channels": known.channels, "classes": known.classes}
+    gmacs: float | None = float(known.gmacs) if known.gmacs else None
+    if count:
+        total = summary.summarize(models.create(name, num_classes=known.classes), known.shape).total
+        entry, gmacs = {**entry, "parameters": total.parameters}, total.macs / 1e9
+    return {**entry, "gmacs": gmacs, "top1": known.top1}
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Aligned columns."""
+    keys = [key for key in TITLES if key in rows[0]]
+    cells = [[TITLES[key] for key in keys], *([_text(key, row[key]) for key in keys] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if key in ("name", "top1") else cell.rjust(width)
+            for key, cell, width in zip(keys, line, widths, strict=True)
+        ).rstrip()
+        for line in cells
+    )
+
+
+def _text(key: str, value: Any) -> str:
+    if value in (None, ""):
+        return "-"
+    return f"{value:#.4g}" if key == "gmacs" else f"{value:,}" if key == "parameters" else str(value)

@@ -1,0 +1,66 @@
+"""Shows what a model costs: parameters, multiply-adds, activations, memory; with --batch, time and pictures per second.
+
+    jaxcls summarize resnet50                                   # by stage
+    jaxcls summarize resnet18 --size 32 --classes 10 --field stem=cifar --by layer
+    jaxcls summarize resnet50 --batch 1 16 --precision bfloat16 # measures the compiled model, too
+
+The counts follow from shapes alone and take seconds, without a compiler or an accelerator; jaxcls/models/summary.py
+states the conventions. --batch compiles the model in evaluation and runs it on the first device.
+Exit status: 0; 2 where a model, a field or a size of picture is not possible.
+"""
+
+import argparse
+import json
+import re
+
+from jaxcls.cli import devices
+from jaxcls.cli.arguments import count, positive
+
+PRECISIONS = ("float32", "bfloat16", "float16")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what the verb takes."""
+    parser.add_argument("model", metavar="MODEL", help="a name; jaxcls models lists them")
+    parser.add_argument("--size", type=side, help="side of the pictures, or HEIGHTxWIDTH; default: the published one")
+    parser.add_argument("--classes", type=count, help="0: without the classifier; default: the published number")
+    parser.add_argument("--channels", type=positive, help="of the pictures; default: the published number")
+    parser.add_argument("--field", action="append", default=[], metavar="NAME=VALUE", help="of the model; repeatable")
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the computation (%(default)s)")
+    text = "what has a line of its own (default %(default)s)"
+    parser.add_argument("--by", choices=("stage", "block", "layer", "parameter"), default="stage", help=text)
+    parser.add_argument("--batch", type=positive, nargs="+", default=(), metavar="N", help="measure with these sizes")
+    parser.add_argument("--json", action="store_true", help="everything as one JSON object")
+
+
+def side(text: str) -> tuple[int, int]:
+    """224, or 224x320 (height x width)."""
+    if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size: give 224, or 224x320 (height x width)")
+    height, _, width = text.partition("x")
+    return int(height), int(width or height)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Counts, measures and shows."""
+    if args.batch:
+        devices.set_up()
+    else:
+        devices.cpu_only()
+    from jaxcls import models
+    from jaxcls.models import costs, costs_text
+
+    report = costs.describe(
+        args.model,
+        size=args.size,
+        channels=args.channels,
+        classes=args.classes,
+        fields=dict(map(models.parse_field, args.field)),
+        precision=args.precision,
+        by=args.by,
+        batches=args.batch,
+    )
+    if args.json:
+        print(json.dumps(report, indent=1))
+    else:
+        costs_text.show(report)
