@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         return 0
     verb, *rest = words
     if verb not in VERBS:
-        near = did_you_mean(verb, VERBS, cutoff=0.5)
+        near = did_you_mean(verb, list(VERBS), cutoff=0.5)
         raise UserError(f"jaxcls has no verb {verb!r}{near or '; jaxcls --help lists them.'}")
     return run(verb, rest)
 

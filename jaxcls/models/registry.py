@@ -43,7 +43,7 @@ def create(name: str, *, num_classes: int = 1000, neck: str = "", **fields: Any)
     Raises UserError for an unknown model or neck, a field that it does not have, or a value that cannot be one.
     """
     if name not in _MODELS:
-        raise UserError(f"there is no model {name!r}{did_you_mean(name, _MODELS) or _listed(list_models())}")
+        raise UserError(f"there is no model {name!r}{did_you_mean(name, list_models()) or _listed(list_models())}")
     if not isinstance(num_classes, int) or num_classes < 0:
         raise UserError(f"num_classes must be a whole number (0: no classifier), not {num_classes!r}")
     known = {f.name for f in dataclasses.fields(_MODELS[name]())} - {"parent", "name"}
