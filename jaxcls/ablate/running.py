@@ -27,8 +27,7 @@ OUTPUT = "output.txt"  # what it printed
 
 @dataclasses.dataclass
 class Ended:
-    """How a process ended: its exit status, the last line it printed, the seconds it took and those of its CPU; the
-    signal that asked for the end, if one did."""
+    """How a process ended: exit status, last line, seconds, and the signal that asked for the end, if one did."""
 
     status: int
     line: str
@@ -43,20 +42,17 @@ Launch = Callable[[Any, Path], Ended]  # from a config and the run's folder
 def run(
     rungs: Sequence[Rung], workdir: PathLike, seeds: int, *, launch: Launch | None = None, note: Note = print
 ) -> dict[str, Any]:
-    """Runs what is missing of a ladder, and writes the table (`table.write`) after each run.
+    """Runs what is missing of a ladder, writes the table (`table.write`) after each run, and returns its report.
 
-    The first seed goes through all rungs, then the second: so a whole table is there early. A run that fails is noted
+    The first seed (0) goes through all rungs, then the next: so a whole table is there early. A run that fails is noted
     and its rung goes without it; the next call tries it again, from its newest checkpoint.
 
     Args:
       rungs: of `ladder.load`.
       workdir: folder of the ladder; a run is in RUNG/seed-N.
-      seeds: how many; they are 0, 1, ...
+      seeds: how many.
       launch: in place of a process of `jaxcls.main`.
       note: where lines go.
-
-    Returns:
-      The report (`table.collect`).
 
     Raises:
       UserError: for a rung that cannot work, or a workdir with runs of other configs; before anything is run.

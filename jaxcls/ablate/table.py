@@ -59,13 +59,7 @@ def verdict(interval: tuple[float, float] | None) -> str:
 
 
 def collect(rungs: Sequence[Rung], workdir: PathLike, seeds: int) -> dict[str, Any]:
-    """The report on the runs there are, as JSON; fractions of 1 where the tables have percent.
-
-    Args:
-      rungs: of `ladder.load`.
-      workdir: folder of the ladder.
-      seeds: how many.
-    """
+    """The report on the runs there are in a ladder's folder, as JSON; fractions of 1 where the tables have percent."""
     rows: dict[str, dict[str, Any]] = {}
     for rung in rungs:
         runs = [_run(rung, seed, workdir) for seed in range(seeds)]

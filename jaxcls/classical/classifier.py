@@ -106,15 +106,13 @@ def fit(
     """Fits a classifier.
 
     Args:
-      features: float32 [n, d].
-      labels: int [n].
+      features, labels: float32 [n, d], int [n].
       classes: how many there are.
       kind: `svm` (one against the rest, squared hinge loss) or `logistic` (multinomial).
       C: inverse strength of the L2 penalty, in the units of scikit-learn: against the sum of the losses.
       seed: of SMOTE.
       balanced: weigh each class by 1 / frequency.
-      smote: before the fit, fill up the rarer classes with neighbours' mixtures (`jaxcls.data.smote`), in standardised
-        units.
+      smote: first fill up the rarer classes with neighbours' mixtures (`jaxcls.data.smote`), in standardised units.
       note: where a line goes if the fit has not converged.
 
     Raises:
@@ -147,8 +145,7 @@ def choose(
     It is fitted on train alone, as a network is. Of equally good ones the strongest penalty (smallest C) is kept.
 
     Args:
-      train: (features, labels).
-      validation: the same; None: nothing is chosen, the grid must have one value.
+      train, validation: (features, labels); without validation nothing is chosen, and the grid must have one value.
       grid: of C.
       note: where a line for each C goes.
       settings: of `fit`.

@@ -15,7 +15,7 @@ def read(source: Any, rows: Iterable[int], *, size: int | None, channels: int) -
 
     Args:
       source: as from `data.sources.load`.
-      rows: row numbers.
+      rows: of it.
       size: height and width; None leaves pictures as they are, for sources of one size.
       channels: 1 (ITU-R 601 luma) or 3.
 

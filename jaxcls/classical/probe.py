@@ -105,7 +105,7 @@ def run(config: Any, network: Opener, options: Options, workdir: PathLike) -> di
       config: of `config_of_run` or `config_of_weights`; its data, model and precision count.
       network: `of_run` or `of_weights`.
       options: how features are judged.
-      workdir: folder for everything that is written.
+      workdir: of the files.
 
     Returns:
       split -> figures, of the test split where there is one, else of validation.
@@ -173,12 +173,7 @@ def features(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(features float32 [n, d], labels int32 [n]) of a split, from `features-<split>.npz` where that has the same.
 
-    Args:
-      run: for its sources and evaluation transforms.
-      probed: whose features.
-      split: its name.
-      workdir: of the file.
-      log: where lines go.
+    Of the run the sources and evaluation transforms count, and no model but the probed one.
     """
     config, path = run.config, Path(workdir) / f"features-{split}.npz"
     pictures = {"data": run.sources[split].fingerprint, "transform": list(config.data.eval_transform)}
@@ -197,12 +192,7 @@ def features(
 
 
 def of_run(path: PathLike, classes: Sequence[str]) -> Opener:
-    """The network of a run, for `run`.
-
-    Args:
-      path: workdir or one step's folder.
-      classes: its class names (`config_of_run`).
-    """
+    """The network of a run (its workdir or one step's folder), for `run`; the classes are `config_of_run`'s."""
 
     def network(config, picture):
         del picture

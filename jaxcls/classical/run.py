@@ -35,10 +35,10 @@ def run(config: Any, options: Options, workdir: PathLike) -> dict[str, Figures]:
     Args:
       config: a config (jaxcls.defaults); only its seed and the keys of data in `DATA` count.
       options: of the baseline.
-      workdir: folder for everything that is written.
+      workdir: of the files.
 
     Returns:
-      split -> figures of the final evaluation, as in `results.json`.
+      What `results.json` holds: split -> figures.
 
     Raises:
       UserError: bad options or data, unreadable pictures, a missing package, a workdir of another run.
@@ -183,12 +183,7 @@ def open_checked(config: Any, options: Options) -> dict[str, Source]:
 def describer(
     source: Any, config: Any, options: Options, log: Logger
 ) -> tuple[Callable[[np.ndarray], np.ndarray], int | None, int]:
-    """(picture -> feature vector, side of the pictures, their channels); whatever is learned, from training alone.
-
-    Args:
-      source: the training split.
-      config, options: as in `run`.
-      log: where lines go.
+    """(picture -> feature vector, side of the pictures, their channels); what is learned, of training pictures alone.
 
     Raises:
       UserError: where pictures are too small for a descriptor.

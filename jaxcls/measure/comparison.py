@@ -13,7 +13,7 @@ from jaxcls.measure.runs import Run, changes, same_rows
 
 
 def report(runs: Sequence[Run]) -> dict[str, Any]:
-    """Compares runs with the first one, and settings with the first one's over their seeds.
+    """Compares runs with the first one, and settings with the first over their seeds.
 
     Runs whose configs differ in nothing but the seed are of one setting. A run of another setting is compared with the
     first setting's run of the same seed, if there is one that looked at the same pictures, else with any that did.

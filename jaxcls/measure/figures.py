@@ -160,15 +160,13 @@ def group_table(
 ) -> list[Figures]:
     """How good the model is in each group of rows.
 
-    Args:
-      logits, label: of every row.
-      values: the group of every row: text or numbers. None, "" and NaN are one group, "(none)". More than 12
-        distinct numbers are cut at their quartiles.
+    `values` are the rows' groups, text or numbers. None, "" and NaN are one group, "(none)". More than 12 distinct
+    numbers are cut at their quartiles.
 
     Returns:
       A list of {value (text), count, correct, accuracy, interval (Wilson), loss, balanced_accuracy}, in the order of
-      the values, "(none)" last. A row of it is about those pictures alone; intervals that overlap are no proof that
-      groups are alike, nor are few that do not one of a difference, where there are many groups.
+      the values, "(none)" last. Intervals that overlap are no proof that groups are alike, nor are few that do not one
+      of a difference, where there are many groups.
     """
     logits, label = np.asarray(logits), np.asarray(label)
     if len(values) != len(label):
@@ -192,11 +190,7 @@ def clustered_interval(right: Bool[np.ndarray, " n"], groups: Sequence[object]) 
     (Kish 1965), whose variance is that of a ratio of sums over groups. Dean and Pagano 2015 compare it with others. A
     design effect below 1 counts as 1.
 
-    Args:
-      right: whether each picture was named rightly; groups: equal for pictures that belong together.
-
-    Returns:
-      [low, high]; None with fewer than two groups.
+    `groups` are equal for pictures that belong together. None with fewer than two.
     """
     right, number = np.asarray(right, bool), np.unique(np.asarray(groups), return_inverse=True)[1]
     size, hits = np.bincount(number), np.bincount(number, weights=right)

@@ -114,7 +114,7 @@ def read(workdir: PathLike, split: str | None = None, step: int | None = None) -
     """Reads the evidence of a run.
 
     Args:
-      workdir: folder of the run.
+      workdir: of the run.
       split: None for test where it was evaluated, else validation.
       step: None for the step of the result (`measure.stored.final_step`), else the newest that was evaluated.
 

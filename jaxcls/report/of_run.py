@@ -14,13 +14,10 @@ def write(run: Any, workdir: PathLike, step: int | None, variables: PyTree, warn
 
     Args:
       run: a training.run.Run: its data and model.
-      workdir: folder of the run, with the stored logits of the step.
+      workdir: of the run, with the stored logits of the step.
       step: of the state; None where the run has no split to evaluate on.
       variables: the model's collections that gave the answers (`training.evaluate.weights`).
-      warn: where a line goes if that fails: an evaluation is worth something without its report.
-
-    Returns:
-      The path of the page, or None.
+      warn: where a line goes if that fails (None is returned): an evaluation is worth something without its report.
     """
     try:
         if step is not None:

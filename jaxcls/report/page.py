@@ -37,20 +37,17 @@ def write_report(
     why_not: str = NO_DATA,
     note: Note = print,
 ) -> Path:
-    """Writes `report.html` into a workdir, from the files there.
+    """Writes `report.html` into a workdir, from the files there, and returns its path.
 
     Of a step that is not the run's result it is `report-<step>.html`. Beside it `eval/<split>-<step>.json` gets the
     figures (measure.figures), for other programs.
 
     Args:
-      workdir: folder of the run.
+      workdir: of the run.
       step, split: which evaluation; None for the run's result (evidence.read).
       pictures: for pictures, heat maps and costs; None leaves them out.
       why_not: the reason for that, which the page states.
       note: where a line goes when something was left out.
-
-    Returns:
-      The path of the page.
 
     Raises:
       UserError: where the workdir holds no run, a file is damaged or the page can't be written.
