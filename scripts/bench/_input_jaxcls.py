@@ -42,7 +42,7 @@ def stream(spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
         specs = [f"resize({peers.short_side(size)})", f"center_crop({size})"][spec["job"] == "train" :]
     transform = augment.host_transform([augment.parse(s) for s in specs], channels=3)
     if spec["peer"].startswith("packed"):
-        source = packed.PackedSource(spec["pack"])
+        source: Any = packed.PackedSource(spec["pack"])
         rows = np.resize(np.arange(len(source)), batch * most)
     else:
         source = source_of(spec["paths"], batch * most)
@@ -76,7 +76,7 @@ def in_memory(
     data = parallel.replicate(data)
     look_up = parallel.compile(pipeline.lookup, (None, 0))
     rows = functools.partial(pipeline.train_rows, n=n, batch_size=batch)
-    seconds = {"epoch": [], "rows": [], "all": []}
+    seconds: dict[str, list[float]] = {"epoch": [], "rows": [], "all": []}
     for seed in range(rounds + 1):  # the first compiles
         moments = [time.perf_counter()]
         rows(0, seed=seed)  # draws the order of the epoch

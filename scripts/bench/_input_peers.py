@@ -76,7 +76,8 @@ def path_batches(spec: dict[str, Any]) -> Iterator[list[str]]:
 
 def in_crowd(function: Callable, spec: dict[str, Any]) -> Iterator:
     """function(paths) of each batch, by threads or processes."""
-    n, make = spec["threads"], multiprocessing.pool.ThreadPool
+    n: int = spec["threads"]
+    make: Callable = multiprocessing.pool.ThreadPool
     if spec["workers"]:
         n, make = spec["workers"], multiprocessing.get_context("spawn").Pool
     with make(n) as pool:
@@ -104,8 +105,8 @@ def pillow_batch(job: str, size: int, draft: bool, paths: list[str]) -> np.ndarr
             scale = file.size[0] / wide
             picture = file.convert("RGB")
         if job == "train":
-            box = [round(scale * edge) for edge in (left, top, right, bottom)]
-            picture = picture.crop(box).resize((size, size), bilinear)
+            left, top, right, bottom = (round(scale * edge) for edge in (left, top, right, bottom))
+            picture = picture.crop((left, top, right, bottom)).resize((size, size), bilinear)
         else:
             factor = short_side(size) / min(wide, high)
             wide, high = int(wide * factor), int(high * factor)
@@ -184,7 +185,12 @@ def tf_data(spec: dict[str, Any]) -> Iterator[Any]:
     yield from pictures.prefetch(1).with_options(options)
 
 
-PEERS = {"pillow": pillow, "pillow-draft": functools.partial(pillow, draft=True), "tf.data": tf_data, "decode": decode}
+PEERS: dict[str, Callable] = {
+    "pillow": pillow,
+    "pillow-draft": functools.partial(pillow, draft=True),
+    "tf.data": tf_data,
+    "decode": decode,
+}
 
 
 def main(argv: list[str] | None = None) -> int:

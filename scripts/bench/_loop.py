@@ -20,11 +20,11 @@ from jaxcls.training.run import Run
 class Loop:
     """`loop.Loop` over the same compiled step, the same state and the same number of steps."""
 
-    def __init__(self, run: Run, step: Step, folder: str) -> None:
+    def __init__(self, run: Any, step: Step, folder: str) -> None:
         self.run, self.step, self.folder = run, step, Path(folder)
         validation = run.eval_feed("validation") if run.selects else None
         # Each round makes a loop.Loop of its own, which would compile again.
-        run.train_feed, run.eval_feed = lambda: step.feed, lambda split: validation  # type: ignore[method-assign]
+        run.train_feed, run.eval_feed = lambda: step.feed, lambda split: validation
         run.log_every = min(run.log_every, 50)
         self.checkpoints = Checkpoints(folder, keep=run.config.checkpoint.keep, transient=run.task.transient)
 

@@ -1,6 +1,7 @@
 """The compiled training step of a config or a model, as a run calls it, for step.py, augment.py and gpu.py."""
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -36,18 +37,19 @@ def config_of_model(
     return config
 
 
-def random_pictures(n: int, size: int, channels: int, classes: tuple[str, ...]) -> ArraySource:
+def random_pictures(n: int, size: int, channels: int, classes: Sequence[str]) -> ArraySource:
     """n pictures of noise."""
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (n, size, size, channels), dtype=np.uint8)
-    return ArraySource(images, random.integers(0, len(classes), n), classes, [""] * n)
+    return ArraySource(images, random.integers(0, len(classes), n), tuple(classes), [""] * n)
 
 
 class Step:
     """The compiled step of a run, as its training feed calls it. `state` is the newest state: steps donate it."""
 
     def __init__(self, run: Run) -> None:
-        self.run, self.feed, self.done = run, run.train_feed(), 0
+        self.run, self.done = run, 0
+        self.feed: Any = run.train_feed()
         self.state = self._fresh()
         self.evaluation: Any = None
 

@@ -4,7 +4,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -15,7 +15,7 @@ from jaxcls.parallel import Parallel
 Times = list[dict[str, float]]  # {"wall", "cpu"} in seconds, one a round
 
 
-def interleave(contenders: dict[str, Callable[[int], object]], steps: int, rounds: int) -> dict[str, Times]:
+def interleave(contenders: Mapping[str, Callable[[int], object]], steps: int, rounds: int) -> dict[str, Times]:
     """The times of each contender, called with `steps` once a round; the order is reversed every other round."""
     times: dict[str, Times] = {name: [] for name in contenders}
     for i in range(rounds):

@@ -63,7 +63,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """All measurements of a command line."""
-    train = sources.load(args.data, data_dir=args.data_dir)["train"]
+    train: Any = sources.load(args.data, data_dir=args.data_dir)["train"]
     rows = np.argsort(train.ids)[: args.pictures]  # tensorflow-datasets shuffles; ids are in the original order
     train = sources.subset(train, rows)
     try:
@@ -89,16 +89,16 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 def features_of(args: argparse.Namespace, train: Any) -> np.ndarray:
     """The features of the pictures, float32 [n, d]: kept ones, or computed."""
     if args.cache and args.cache.exists():
-        values = np.load(args.cache)[: len(train)]
-        if len(values) < len(train):
-            raise UserError(f"--cache {args.cache} has only {len(values):,} pictures; delete it")
-        return values
+        kept = np.load(args.cache)[: len(train)]
+        if len(kept) < len(train):
+            raise UserError(f"--cache {args.cache} has only {len(kept):,} pictures; delete it")
+        return kept
     embedding = Embedding()
     if args.model:
         function = stage_means(args.model, args.weights, args.size, *NORMALIZE["imagenet"], CHUNK)
         embedding = Embedding(function, args.size, args.model)
     collection, progress = Collection({"train": train}), Progress("reading", "pictures")
-    values = survey(collection, features=embedding.function, side=embedding.side, progress=progress)
+    values: Any = survey(collection, features=embedding.function, side=embedding.side, progress=progress)
     if args.cache:
         np.save(args.cache, values.features)
     return values.features

@@ -124,7 +124,8 @@ def measure_set(args: argparse.Namespace, name: str, paths: list[str], reads: in
         "workers": args.workers,
         "steps": steps,
     }
-    times, missing = {}, []
+    times: dict[tuple[str, str], list] = {}
+    missing = []
     with contextlib.ExitStack() as stack:
         crowd = {}
         for job, peer in wanted:
@@ -158,7 +159,7 @@ class Served:
         else:
             command = [sys.executable, ours.__file__, json.dumps(spec)]
         self.peer = spec["peer"]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process: Any = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def ready(self) -> bool:
         """Waits for its start; False where it is not installed."""

@@ -85,7 +85,7 @@ def write(path: Path, errors_file: Path) -> None:
     console = Console(stderr=True)
     for name in track(names, "counting", console=console, transient=True, disable=not console.is_terminal):
         model, known = build(name)
-        heading = sys.modules[type(model).__module__].__doc__.strip().splitlines()[0]
+        heading = (sys.modules[type(model).__module__].__doc__ or "").strip().splitlines()[0]
         families.setdefault(heading, []).append(row(name, model, known, references, errors))
     counted = sum(known.library == "torchvision" and bool(known.gmacs) for known in PUBLISHED.values())
     page = [INTRODUCTION.format(counted=counted)]
