@@ -22,7 +22,8 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}{self._see}")
 
-    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+    # Typeshed gives it overloads, which say no more than this.
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """As argparse's, but a misspelt option is told before one that lacks."""
         options = [option for action in self._actions for option in action.option_strings]
         words = list(args or ())

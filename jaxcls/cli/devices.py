@@ -31,7 +31,7 @@ def set_up(processes: argparse.Namespace | None = None) -> None:
     # Orbax tells of every file it renames, and its threads print a traceback each before it raises.
     absl_logging.set_verbosity(absl_logging.FATAL)
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    if not jax.config.jax_compilation_cache_dir:
+    if not jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]  # its flags are no attributes of a class
         jax.config.update("jax_compilation_cache_dir", str(cache_folder()))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
@@ -47,7 +47,7 @@ def set_up(processes: argparse.Namespace | None = None) -> None:
 
 
 def cpu_only() -> None:
-    """JAX computes on the CPU alone, in this process: an accelerator that is training must not lose its memory to it."""
+    """JAX computes on the CPU alone, in this process: it must not take the memory of a GPU that is training."""
     import jax
 
     jax.config.update("jax_platforms", "cpu")

@@ -17,9 +17,22 @@ from jaxcls.cli import devices
 
 # Packages that everything needs, then those that are there for some devices only.
 NEEDED = (
-    "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "scipy", "ml-collections",
-    "tensorflow-datasets", "array-record", "pillow", "simplejpeg", "scikit-learn", "matplotlib",
-)  # fmt: skip
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "grain",
+    "numpy",
+    "scipy",
+    "ml-collections",
+    "tensorflow-datasets",
+    "array-record",
+    "pillow",
+    "simplejpeg",
+    "scikit-learn",
+    "matplotlib",
+)
 PLUGINS = ("jax-cuda13-plugin", "jax-cuda12-plugin", "libtpu")
 CUDA = "pip install 'jax[cuda13]' (jax[cuda12] for older drivers)"
 SECONDS = 120  # for JAX to say what it sees
@@ -49,17 +62,21 @@ class Extra(NamedTuple):
 
 EXTRAS = (
     Extra(
-        "opencv-python-headless", "SIFT (jaxcls baseline); random_resized_crop(..., resample='fast')",
-        "pip install opencv-python-headless", ("opencv-python", "opencv-contrib-python"),
+        "opencv-python-headless",
+        "SIFT (jaxcls baseline); random_resized_crop(..., resample='fast')",
+        "pip install opencv-python-headless",
+        ("opencv-python", "opencv-contrib-python"),
     ),
     Extra("scikit-image", "HOG (jaxcls baseline)", "pip install scikit-image"),
     Extra("imbalanced-learn", "--smote (jaxcls baseline, probe)", "pip install imbalanced-learn"),
     Extra("huggingface_hub", "weights: config.model.pretrained=hf-hub:...", "pip install huggingface_hub"),
     Extra(
-        "tensorflow-cpu", "jaxcls prepare, of sets that are encoded from arrays",
-        "pip install 'tensorflow-cpu>=2.21,<2.22'", ("tensorflow",),
+        "tensorflow-cpu",
+        "jaxcls prepare, of sets that are encoded from arrays",
+        "pip install 'tensorflow-cpu>=2.21,<2.22'",
+        ("tensorflow",),
     ),
-)  # fmt: skip
+)
 
 
 def report() -> dict[str, Any]:
