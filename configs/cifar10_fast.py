@@ -1,8 +1,8 @@
 """airbench94 (1,971,640 parameters) on CIFAR-10: 94 % in 9.9 epochs, whole set and epoch on the device.
 
     jaxcls prepare cifar10
-    python -m jaxcls.main --config=configs/cifar10_fast.py
-    python -m jaxcls.main --config=configs/cifar10_fast.py --config.precision=bfloat16      # on a GPU
+    jaxcls train --config=cifar10_fast
+    jaxcls train --config=cifar10_fast --config.precision=bfloat16      # on a GPU
 
 Jordan 2024, "94% on CIFAR-10 in 3.29 Seconds" (arXiv 2404.00498), which finds 94.01 % (mean) for 0.36 PFLOP. His ideas
 are config choices: whitening, identity in the convolutions, the fast rate of the norms' biases, Lookahead, alternating

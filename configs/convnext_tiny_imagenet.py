@@ -1,7 +1,7 @@
 """ConvNeXt-T (28,589,128 parameters) on ImageNet-1k: 300 epochs at batch 4096.
 
     jaxcls prepare imagenet2012 --manual-dir=DIR
-    python -m jaxcls.main --config=configs/convnext_tiny_imagenet.py
+    jaxcls train --config=convnext_tiny_imagenet
 
 Source: Liu et al. 2022 (arXiv 2201.03545), table 5: AdamW, RandAugment, MixUp or CutMix, erasing, stochastic depth 0.1,
 averaged weights. Published: 82.1 %. Meant for 8 GPUs of 32 GiB, or one of 80 GiB with --config.accumulate=8. Not run

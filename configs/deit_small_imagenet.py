@@ -1,7 +1,7 @@
 """DeiT-S, a ViT-S/16 (22,050,664 parameters) on ImageNet-1k alone: 300 epochs at batch 1008.
 
     jaxcls prepare imagenet2012 --manual-dir=DIR
-    python -m jaxcls.main --config=configs/deit_small_imagenet.py
+    jaxcls train --config=deit_small_imagenet
 
 Source: Touvron et al. 2020 (arXiv 2012.12877), table 9: AdamW, RandAugment, MixUp or CutMix, erasing, repeated
 augmentation, stochastic depth. Published: 79.9 %. With a teacher as well: `--config.model.name=

@@ -1,18 +1,18 @@
 """ResNet-18 (11,689,512 parameters) on ImageNet-1k with a ResNet-50 as teacher: 0.7 T^2 KL + 0.3 cross entropy, T = 4.
 
     jaxcls prepare imagenet2012 --manual-dir=DIR
-    python -m jaxcls.main --config=configs/distill_resnet18.py --config.distill.teacher=FILE_OR_WORKDIR
+    jaxcls train --config=distill_resnet18 --config.distill.teacher=FILE_OR_WORKDIR
 
 FILE is torchvision's resnet50 or any other in its names; for the workdir of a run of ours also give
 `--config.distill.model=`. Alone, ResNet-18 is published with 69.8 %; what a teacher adds has not been measured by us.
 Meant for 8 GPUs of 16 GiB, or one of 80 GiB.
 
 CIFAR-100 is the last rung of the ladder, with a ResNet-50 that was trained by `configs/resnet18_cifar10.py` with
-`--config.data.name=tfds/cifar100 --config.data.normalize=cifar100 --config.model.name=resnet50 --workdir=runs/teacher`
+`--data=tfds/cifar100 --config.data.normalize=cifar100 --config.model.name=resnet50 --workdir=runs/teacher`
 (79.9 % is published for it alone, so it wants the ladder's other tricks, too):
 
     jaxcls prepare cifar100
-    python -m jaxcls.main --config=configs/distill_resnet18.py:cifar100 --config.distill.teacher=runs/teacher
+    jaxcls train --config=distill_resnet18:cifar100 --config.distill.teacher=runs/teacher
 """
 
 from jaxcls.defaults import default_config

@@ -1,7 +1,7 @@
 """EfficientNet-B0 (5,288,548 parameters) on ImageNet-1k: 350 epochs at batch 4096, RMSProp as in TensorFlow.
 
     jaxcls prepare imagenet2012 --manual-dir=DIR
-    python -m jaxcls.main --config=configs/efficientnet_b0_imagenet.py
+    jaxcls train --config=efficientnet_b0_imagenet
 
 Source: Tan and Le 2019 (arXiv 1905.11946), section 5.2, and the authors' code: rate 0.256 times 0.97 every 2.4 epochs,
 AutoAugment, stochastic depth and dropout 0.2, averaged weights. Published: 77.1 % in the paper; the authors' weights

@@ -1,6 +1,6 @@
 """Published weights fine-tuned on a folder of one's own pictures: SqueezeNet 1.1 from ImageNet, 224 pixels.
 
-    python -m jaxcls.main --config=configs/finetune.py --config.data.name=folder/PATH \
+    jaxcls train --config=finetune --data=PATH \
         --config.model.pretrained=squeezenet1_1.safetensors --workdir=runs/finetune
 
 The file is torchvision's squeezenet1_1, or any other in its names. All layers are trained, the last one afresh.

@@ -1,6 +1,6 @@
 """A folder of one's own pictures, one sub-folder a class, with or without train/val/test folders above them.
 
-    python -m jaxcls.main --config=configs/folder.py --config.data.name=folder/PATH --workdir=runs/mine
+    jaxcls train --config=folder --data=PATH --workdir=runs/mine
 
 Without split folders 70 % of each class are trained on, 15 % choose the checkpoint, 15 % are tested on, once. A
 ResNet-18 from scratch at 128 pixels: a baseline that runs everywhere.

@@ -1,6 +1,6 @@
 """Industrial inspection: rare defects on grey pictures, by a small multi-scale ResNeXt (1,052,150 parameters).
 
-    python -m jaxcls.main --config=configs/inspection.py --config.data.name=folder/PATH --workdir=runs/inspection
+    jaxcls train --config=inspection --data=PATH --workdir=runs/inspection
     jaxcls calibrate runs/inspection --recall crack=0.95
 
 A ResNeXt of eight blocks (Xie et al. 2016) with a feature pyramid between stages and classifier (Lin et al. 2017), so

@@ -1,6 +1,6 @@
 """LeNet-5 on the 1,797 handwritten digits that scikit-learn carries: no download, minutes at most on any machine.
 
-python -m jaxcls.main --config=configs/lenet5_digits.py --workdir=runs/digits
+jaxcls train --config=lenet5_digits --workdir=runs/digits
 """
 
 from jaxcls.defaults import default_config, parse_tiny

@@ -1,7 +1,7 @@
 """LeNet-5 (61,706 parameters) on MNIST.
 
 jaxcls prepare mnist
-python -m jaxcls.main --config=configs/lenet5_mnist.py
+jaxcls train --config=lenet5_mnist
 """
 
 from jaxcls.defaults import default_config, parse_tiny

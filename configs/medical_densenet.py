@@ -1,6 +1,6 @@
 """Medical pictures with a rare, grave class: DenseNet-121 with attention, balanced classes, a threshold for its recall.
 
-    python -m jaxcls.main --config=configs/medical_densenet.py --config.data.name=folder/PATH --workdir=runs/medical \
+    jaxcls train --config=medical_densenet --data=PATH --workdir=runs/medical \
         --config.model.pretrained=densenet121.safetensors --config.data.group_by='(IP_[0-9]+)'
     jaxcls calibrate runs/medical --recall melanoma=0.95
 

@@ -1,7 +1,7 @@
 """MobileNetV2 (3,504,872 parameters) on ImageNet-1k: 300 epochs at batch 256, the recipe of torchvision's weights.
 
     jaxcls prepare imagenet2012 --manual-dir=DIR
-    python -m jaxcls.main --config=configs/mobilenet_v2_imagenet.py
+    jaxcls train --config=mobilenet_v2_imagenet
 
 Source: torchvision's references/classification: SGD, rate 0.045 times 0.98 every epoch (the paper, Sandler et al. 2018,
 arXiv 1801.04381, has the same rates with RMSProp on 16 asynchronous GPUs, and 72.0 %). Published: 71.88 %. Meant for

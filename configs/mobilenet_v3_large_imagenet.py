@@ -1,7 +1,7 @@
 """MobileNetV3-Large (5,483,032 parameters) on ImageNet-1k: 600 epochs, the recipe of torchvision's weights.
 
     jaxcls prepare imagenet2012 --manual-dir=DIR
-    python -m jaxcls.main --config=configs/mobilenet_v3_large_imagenet.py
+    jaxcls train --config=mobilenet_v3_large_imagenet
 
 Source: torchvision's references/classification: RMSProp, rate 0.064 times 0.973 every two epochs, AutoAugment, erasing.
 Published: 74.04 % (the paper, Howard et al. 2019, arXiv 1905.02244: 75.2 %). Meant for 8 GPUs of 16 GiB, or one of

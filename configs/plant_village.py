@@ -1,7 +1,7 @@
 """Leaf diseases by fine-tuning: 38 classes of plant_village, MobileNetV3-Large from ImageNet, 10 epochs.
 
     jaxcls prepare plant_village
-    python -m jaxcls.main --config=configs/plant_village.py --config.model.pretrained=mobilenet_v3_large.safetensors
+    jaxcls train --config=plant_village --config.model.pretrained=mobilenet_v3_large.safetensors
 
 54,303 pictures of leaves (Hughes and Salathe 2015) on a plain ground, so accuracies near 99 % are usual, and say little
 about pictures from a field. 70 % are trained on, 15 % choose the checkpoint, 15 % are tested on, once. First the head

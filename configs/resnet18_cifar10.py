@@ -1,7 +1,7 @@
 """ResNet-18 (3x3 stem, 11,173,962 parameters) on CIFAR-10: pad-4 crop and flip, SGD with a cosine, 200 epochs.
 
     jaxcls prepare cifar10
-    python -m jaxcls.main --config=configs/resnet18_cifar10.py
+    jaxcls train --config=resnet18_cifar10
 
 The recipe of mmpretrain's resnet18_8xb16_cifar10 with a cosine in place of its steps; published accuracy 94.82 %.
 docs/results.md says what was measured here, and on what.

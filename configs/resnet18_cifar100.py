@@ -1,7 +1,7 @@
 """ResNet-18 (3x3 stem, 11,220,132 parameters) on CIFAR-100: pad-4 crop and flip, SGD in steps, 200 epochs.
 
     jaxcls prepare cifar100
-    python -m jaxcls.main --config=configs/resnet18_cifar100.py
+    jaxcls train --config=resnet18_cifar100
 
 The recipe of weiaicunzai's pytorch-cifar100, which also turns pictures by up to 15 degrees (`rotate(15)`, left out
 here). Published: 75.6 %. configs/ladders/cifar100_resnet18.py shows what further tricks add. Meant for one GPU of

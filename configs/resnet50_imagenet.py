@@ -1,7 +1,7 @@
 """ResNet-50 (v1.5, 25,557,032 parameters) on ImageNet-1k: 90 epochs at batch 1024, the recipe of Goyal et al. (2017).
 
     jaxcls prepare imagenet2012 --manual-dir=DIR   # the folder with the two archives
-    python -m jaxcls.main --config=configs/resnet50_imagenet.py
+    jaxcls train --config=resnet50_imagenet
 
 Meant for 8 GPUs with 16 GiB or more, or one of 80 GiB or more. Published for this recipe in Flax: 76.3 % after 4.3
 hours on 8 V100 in float16. Not run on ImageNet by us; docs/results.md holds what was measured.

@@ -1,7 +1,7 @@
 """ResNet-50 (25,557,032 parameters) on ImageNet-1k by the procedures A1, A2 and A3 of "ResNet strikes back".
 
     jaxcls prepare imagenet2012 --manual-dir=DIR
-    python -m jaxcls.main --config=configs/resnet50_strikes_back.py:a2
+    jaxcls train --config=resnet50_strikes_back:a2
 
 `:a3` (or no argument) takes 100 epochs at 160 pixels, `:a2` 300 and `:a1` 600 at 224. Source: Wightman, Touvron and
 Jegou 2021 (arXiv 2110.00476), table 2: LAMB, a yes-or-no question for every class (BCE), mixed pictures, repeated

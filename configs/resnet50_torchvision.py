@@ -1,7 +1,7 @@
 """ResNet-50 (25,557,032 parameters) on ImageNet-1k by torchvision's new recipe: 600 epochs, trained at 176 pixels.
 
     jaxcls prepare imagenet2012 --manual-dir=DIR
-    python -m jaxcls.main --config=configs/resnet50_torchvision.py
+    jaxcls train --config=resnet50_torchvision
 
 Source: torchvision's issue #3995, the recipe of the weights IMAGENET1K_V2: TrivialAugment, MixUp or CutMix, erasing,
 label smoothing, repeated augmentation, averaged weights. Published: 80.86 % at 224 pixels (76.13 % with the old one).

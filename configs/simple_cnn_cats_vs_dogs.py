@@ -1,7 +1,7 @@
 """A beginners' net of two convolutions (12,850,530 parameters) on cats and dogs, 23,262 pictures: 20 epochs.
 
     jaxcls prepare cats_vs_dogs
-    python -m jaxcls.main --config=configs/simple_cnn_cats_vs_dogs.py
+    jaxcls train --config=simple_cnn_cats_vs_dogs
 
 70 % of each class are trained on, 15 % choose the checkpoint, 15 % are tested on, once. A recipe of our own, made for
 two CPU cores or any GPU; not run by us on this set, and no result is published for just this net. It is a first step:

@@ -1,7 +1,7 @@
 """A ResNet-18 of a quarter of the width (3x3 stem, 701,178 parameters) on Fashion-MNIST, for CPUs: 15 epochs.
 
     jaxcls prepare fashion_mnist
-    python -m jaxcls.main --config=configs/small_fashion_mnist.py
+    jaxcls train --config=small_fashion_mnist
 
 A recipe of our own: random crops, mirroring, SGD with a cosine. Goal: 93.5 %.
 """

@@ -1,7 +1,7 @@
 """Swin-T (28,288,354 parameters) on ImageNet-1k: 300 epochs at batch 1024.
 
     jaxcls prepare imagenet2012 --manual-dir=DIR
-    python -m jaxcls.main --config=configs/swin_t_imagenet.py
+    jaxcls train --config=swin_t_imagenet
 
 Source: Liu et al. 2021 (arXiv 2103.14030), appendix A2.1, and the authors' code (gradients clipped at 5). Published:
 81.3 % (their weights: 81.4 %). Meant for 8 GPUs of 16 GiB, or one of 80 GiB with --config.accumulate=2. Not run by us.

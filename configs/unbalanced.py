@@ -1,6 +1,6 @@
 """A folder of one's own pictures in which some classes are rare: square-root sampling and weights of the classes.
 
-    python -m jaxcls.main --config=configs/unbalanced.py --config.data.name=folder/PATH --workdir=runs/rare
+    jaxcls train --config=unbalanced --data=PATH --workdir=runs/rare
 
 As configs/folder.py, a ResNet-18 from scratch at 128 pixels. Pictures of rare classes are drawn more often, but not as
 often as the others, and the rest of the difference is made up by the loss (effective numbers, Cui et al. 2019). The

@@ -1,7 +1,7 @@
 """WRN-28-10 (36,479,194 parameters) on CIFAR-10: crop with reflected borders and flip, SGD in steps, 200 epochs.
 
     jaxcls prepare cifar10
-    python -m jaxcls.main --config=configs/wrn_28_10_cifar10.py
+    jaxcls train --config=wrn_28_10_cifar10
 
 Source: Zagoruyko and Komodakis 2016 (arXiv 1605.07146), section 3, and the authors' code. Published: 96.0 %, with
 `--config.model.fields.block_dropout=0.3` 96.1 %. Meant for one GPU of 16 GiB. Not run by us.

@@ -1,5 +1,6 @@
 """The one command: what it shows, how mistakes are told, what its verbs have in common, and what they load."""
 
+import ast
 import importlib
 import itertools
 import json
@@ -163,3 +164,12 @@ def test_the_page_of_commands_has_every_verb_and_its_examples_parse():
         parses(example)
     for line in re.findall(r"^    (jaxcls .*)$", page, re.MULTILINE):
         parses(line)
+
+
+def test_commands_in_the_docstrings_of_configs_parse():
+    for path in sorted((ROOT / "configs").rglob("*.py")):
+        text = ast.get_docstring(ast.parse(path.read_text())).replace("\\\n", "")
+        lines = re.findall(r"^ *(jaxcls .*)$", text, re.MULTILINE)
+        assert lines and "python " not in text, path
+        for line in lines:
+            parses(line)
