@@ -1,8 +1,6 @@
 """Probes of a frozen network: nearest neighbours, logistic regression on features, and the command line."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -10,15 +8,11 @@ import pytest
 
 from jaxcls import metrics, models
 from jaxcls.classical import knn
+from jaxcls.cli import command
 from jaxcls.data import sources
 from jaxcls.errors import UserError
 from jaxcls.models import weight_files
 from jaxcls.models.pretrained import load, to_state_dict
-
-ROOT = Path(__file__).resolve().parents[2]
-spec = importlib.util.spec_from_file_location("probe_script", ROOT / "scripts" / "probe.py")
-script = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(script)
 
 
 def draw(n, d=9, classes=4, seed=0):
@@ -61,8 +55,8 @@ def weights(tmp_path_factory):
 
 def run(weights, workdir, *arguments):
     fields = ("--config.model.fields.hidden=64", "--config.model.fields.channels=(16, 32)")
-    return script.main([str(weights), "--model=simple_cnn_16_32", "--data=digits", f"--workdir={workdir}", *fields,
-                        *arguments])  # fmt: skip
+    given = ["--model=simple_cnn_16_32", "--data=digits", f"--workdir={workdir}"]
+    return command.main(["probe", str(weights), *given, *fields, *arguments])
 
 
 def test_probes_of_a_random_net_are_better_than_chance_and_use_its_features_again(weights, tmp_path, capsys):
@@ -119,7 +113,7 @@ def test_features_are_those_of_the_model_on_every_picture_in_order(weights, tmp_
     ],
 )
 def test_what_cannot_work_is_one_line(arguments, message, tmp_path, capsys):
-    assert script.main([*arguments, f"--workdir={tmp_path}/run"]) == 2
+    assert command.main(["probe", *arguments, f"--workdir={tmp_path}/run"]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
     assert not (tmp_path / "run").exists()

@@ -1,6 +1,5 @@
 """The whole baseline through its command line: what it reads, what it writes, what it refuses."""
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -11,15 +10,13 @@ from PIL import Image
 
 from jaxcls import metrics
 from jaxcls.classical import run, sift
+from jaxcls.cli import command
 from jaxcls.data import sources
 
 pytest.importorskip("skimage", reason="needs the extra 'classical'")
 pytest.importorskip("cv2", reason="needs the extra 'classical'")
 
 ROOT = Path(__file__).resolve().parents[2]
-spec = importlib.util.spec_from_file_location("classical_baseline", ROOT / "scripts" / "classical_baseline.py")
-classical_baseline = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(classical_baseline)
 
 
 @pytest.fixture
@@ -27,7 +24,7 @@ def baseline(capsys):
     """`baseline(*arguments) -> (status, output, error)`."""
 
     def call(*arguments):
-        status = classical_baseline.main([str(argument) for argument in arguments])
+        status = command.main(["baseline", *map(str, arguments)])
         captured = capsys.readouterr()
         return status, captured.out, captured.err
 
@@ -126,7 +123,7 @@ def test_the_test_split_is_read_after_the_choice(baseline, tmp_path, monkeypatch
 
 def test_a_limit_keeps_the_proportions_of_the_classes(baseline, tmp_path):
     status, out, _ = baseline(
-        "--data=digits", "--features=pixels", "--train_limit=100", "--C", 0.01, "--workdir", tmp_path
+        "--data=digits", "--features=pixels", "--train-limit=100", "--C", 0.01, "--workdir", tmp_path
     )
     assert status == 0 and "train 100, validation 270, test 268" in out
 
@@ -140,7 +137,7 @@ def test_a_limit_keeps_the_proportions_of_the_classes(baseline, tmp_path):
         (["--data=digits", "--features=hog", "--words=9"], "--words has no effect on --features hog"),
         (["--data=digits", "--features=sift", "--colour=strongest"], "--colour of sift is 'strongest'"),
         (["--data=digits", "--C", "0"], "--C 0: C must be above 0"),
-        (["--data=digits", "--smote", "--class_weight=balanced"], "has no effect after --smote"),
+        (["--data=digits", "--smote", "--class-weight=balanced"], "has no effect after --smote"),
         (["--data=digits", "--config.schedule.peak=1"], "--config.schedule.peak has no effect here"),
         (["--data=digits", "--config.sed=1"], "did you mean 'config.seed'?"),
         (["--data=digits", "--config.seed"], "write --config.seed=..."),
@@ -155,11 +152,13 @@ def test_mistakes_are_told_in_a_line(baseline, tmp_path, arguments, message):
     assert not (tmp_path / "w" / "config.json").exists()  # which would keep the workdir for this mistake
 
 
-@pytest.mark.parametrize("features, module", [("hog", "skimage.feature"), ("sift", "cv2")])
-def test_a_missing_package_is_named_with_the_command(baseline, tmp_path, monkeypatch, features, module):
+@pytest.mark.parametrize(
+    "features, module, package", [("hog", "skimage.feature", "scikit-image"), ("sift", "cv2", "opencv-python-headless")]
+)
+def test_a_missing_package_is_named_with_the_command(baseline, tmp_path, monkeypatch, features, module, package):
     monkeypatch.setitem(sys.modules, module, None)
     status, _, err = baseline("--data=digits", f"--features={features}", "--workdir", tmp_path)
-    assert status == 2 and "pip install scikit-image" in err
+    assert status == 2 and f"pip install {package}\n" in err
 
 
 def test_unreadable_pictures_are_named(baseline, folder, tmp_path):
