@@ -28,7 +28,7 @@ MAY = {
     "augment": "call_strings data",  # decode, for pictures that come encoded
     "models": "call_strings files pytree",
     "optim": "models pytree",
-    "checkpoints": "parallel pytree",
+    "checkpoints": "parallel pytree state",
     "measure": "checkpoints defaults files logs metrics",
     "tasks": "call_strings checkpoints data files losses metrics models parallel pytree state",
     "report": "checkpoints defaults files logs measure models",

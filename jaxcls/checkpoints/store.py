@@ -1,6 +1,6 @@
 """Saving and restoring runs: asynchronous and atomic through Orbax, each step sealed by the SHA-256 of its files.
 
-Layout (read by `checkpoint_view` without any of the run's objects):
+Layout (read by `view` without any of the run's objects):
 
     <workdir>/checkpoints/<step>/state   the TrainState as nested dicts, less what the task calls transient
     <workdir>/checkpoints/<step>/meta    JSON: config, classes, normalisation, metrics, versions, data, loop's memory
@@ -14,7 +14,9 @@ import math
 import os
 import re
 import shutil
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import flax.serialization
 import jax
@@ -25,6 +27,10 @@ from orbax.checkpoint import checkpoint_managers
 from jaxcls import parallel, pytree
 from jaxcls.checkpoints import view
 from jaxcls.errors import UserError
+from jaxcls.types import Note, PathLike
+
+if TYPE_CHECKING:
+    from jaxcls.state import TrainState
 
 
 class Checkpoints:
@@ -40,15 +46,15 @@ class Checkpoints:
       UserError: from any method, where a file cannot be written or read.
     """
 
-    def __init__(self, workdir, *, keep=2, transient=(), read_only=False):
+    def __init__(self, workdir: PathLike, *, keep: int = 2, transient: Iterable[str] = (), read_only: bool = False):
         self.workdir = Path(workdir).absolute()
         self.transient = tuple(transient)
         self.keep = keep
         self.read_only = read_only
-        self._manager = None
-        self._pending = None  # the step whose files are still being written
+        self._manager: Any = None
+        self._pending: int | None = None  # the step whose files are still being written
 
-    def save(self, state, meta, score=None):
+    def save(self, state: "TrainState", meta: dict[str, Any], score: float | None = None) -> None:
         """Starts writing the checkpoint of `state.step`; returns before it is done. A step that is there already stays.
 
         Args:
@@ -68,13 +74,13 @@ class Checkpoints:
             manager.save(step, args=items, metrics=metrics)
             self._pending = step
 
-    def poll(self):
+    def poll(self) -> None:
         """Seals the last checkpoint if its files are complete by now. Cheap; call it between steps."""
         if self._pending is not None and not self._manager.is_saving_in_progress():
             with self._writing():
                 self._finish()
 
-    def close(self):
+    def close(self) -> None:
         """Waits for the last checkpoint and seals it."""
         if self._manager is not None:
             with self._writing():
@@ -82,7 +88,9 @@ class Checkpoints:
                 self._manager.close()
                 self._manager = None
 
-    def restore(self, state, note, *, step=None):
+    def restore(
+        self, state: "TrainState | Callable[[], TrainState]", note: Note, *, step: int | None = None
+    ) -> "tuple[TrainState, dict[str, Any]] | None":
         """The newest good checkpoint in place of `state`, as host arrays.
 
         Every file is checked against the manifest first, those of older steps too: Orbax would keep a damaged one as
@@ -106,7 +114,7 @@ class Checkpoints:
         folder = self.workdir / "checkpoints" / str(number)
         return self._load(folder, state() if callable(state) else state), view.read_meta(folder)
 
-    def best(self):
+    def best(self) -> int | None:
         """The step with the highest score among the finished ones; None where no step has a score."""
         if not (self.workdir / "checkpoints").is_dir():
             return None
@@ -246,7 +254,7 @@ def _misfits(have, want):
     return misfits + [f"{n} of it is not in the model" for n in have if n not in want]
 
 
-def write_manifest(folder):
+def write_manifest(folder: Path) -> None:
     """Seals a committed step: the SHA-256 of each of its files, written atomically to `manifests/<step>.json`."""
     files = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):

@@ -46,8 +46,8 @@ class Logger:
     ):
         self._total, self._per_epoch = total_steps, max(1, steps_per_epoch)
         self._writes = writes
-        self._live = None  # what moves on the terminal at present
-        self._began = None  # (time, step) of the first progress
+        self._live: Any = None  # what moves on the terminal at present
+        self._began: tuple[float, int] | None = None  # (time, step) of the first progress
         self._shown, self._line = -math.inf, ""  # when progress was shown last, and as what
         if not writes:
             return
@@ -58,11 +58,16 @@ class Logger:
         self._console = console
         self._records = Records(workdir, steps_per_epoch=steps_per_epoch, start_step=start_step)
 
-    def __enter__(self):
+    def __enter__(self) -> "Logger":
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         self.close()
+
+    @property
+    def live(self) -> bool:
+        """Whether progress is drawn in place, on a terminal, rather than printed line by line."""
+        return self._writes and self._console.is_interactive
 
     def note(self, text: str) -> None:
         """Prints one line, above the bar where there is one."""
@@ -105,11 +110,11 @@ class Logger:
             self._records.scalars(step, values, split)
 
     def progress(self, step: int, values: Mapping[str, Any], pictures_per_second: float) -> None:
-        """Shows the step, the epoch, the values, the speed and the time left; call it as often as you like.
+        """Shows the step, the epoch, the values, the speed (0: not known yet) and the time left.
 
-        On a terminal the bar is drawn at most every 0.25 s. Elsewhere a line is printed for the first call, for the
-        last step and at most every 10 s between. The time left follows from the mean pace since the first call, so it
-        counts evaluations and saving too.
+        Call it as often as you like: on a terminal the bar is drawn at most every 0.25 s; elsewhere a line is printed
+        for the first call, for the last step and at most every 10 s between. The time left follows from the mean pace
+        since the first call, so it counts evaluations and saving too.
         """
         if not self._writes:
             return
@@ -122,7 +127,8 @@ class Logger:
         left = _time_left(now - self._began[0], step - self._began[1], self._total - step)
         position = f"epoch {step / self._per_epoch:.1f}/{self._total / self._per_epoch:.4g}"
         shown = [format_value(name, value) for name, value in values.items()]
-        shown.append(f"{pictures_per_second:,.0f} pictures/s")
+        if pictures_per_second or not interactive:
+            shown.append(f"{pictures_per_second:,.0f} pictures/s")
         self._line = "  ".join([f"step {step}/{self._total}", position, *shown, *([left] if left else [])])
         if interactive:
             self._draw(_bar(position, step, self._total, left, "  ".join(shown)))
@@ -211,7 +217,7 @@ def _time_left(seconds: float, steps_done: int, steps_left: int) -> str:
     return f"{hours}:{minutes:02}:{seconds:02} left" if hours else f"{minutes}:{seconds:02} left"
 
 
-def _bar(position: str, step: int, total: int, left: str, below: str):
+def _bar(position: str, step: int, total: int, left: str, below: str) -> Any:
     """Two lines: where training is, and the values below. The bar takes what room there is."""
     from rich.console import Group
     from rich.progress_bar import ProgressBar
@@ -226,7 +232,7 @@ def _bar(position: str, step: int, total: int, left: str, below: str):
     return Group(top, Text(below, no_wrap=True, overflow="ellipsis"))
 
 
-def _spinner(console, text: str):
+def _spinner(console: Any, text: str) -> Any:
     from rich.markup import escape
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 

@@ -76,7 +76,8 @@ class Records:
     def close(self) -> None:
         """Closes the files. May be called twice."""
         self._open = False
-        for file in (self._lines, *self._events.values()):
+        files: list[Any] = [self._lines, *self._events.values()]
+        for file in files:
             with contextlib.suppress(OSError):  # every line was written before; there is nothing left to lose
                 file.close()
 

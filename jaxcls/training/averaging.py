@@ -6,6 +6,7 @@ they are taken anew from training batches (Izmailov et al. 2018, section 3.1), b
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,11 +20,15 @@ from jaxcls.checkpoints.store import Checkpoints
 from jaxcls.errors import UserError
 from jaxcls.logs.logger import format_value
 from jaxcls.pytree import flatten_names
+from jaxcls.state import TrainState
 from jaxcls.training import build, evaluate, precise_bn, preflight
+from jaxcls.training.feed import EvalFeed, TrainFeed
+from jaxcls.types import Figures, Note, PathLike
 
 AVERAGED = ("params/", "model_state/", "extra/")  # the rest, such as the optimiser's state, is the first one's
 PICTURES = 5000  # of which BatchNorm's statistics are taken, where there are so many
 FILE = "soup.json"
+Arrays = dict[str, np.ndarray]
 
 
 class Checkpoint(NamedTuple):
@@ -34,17 +39,17 @@ class Checkpoint(NamedTuple):
     tensors: dict[str, Any]
 
     @property
-    def workdir(self):
+    def workdir(self) -> Path:
         """Of its run."""
         return self.folder.parents[1]
 
     @property
-    def title(self):
+    def title(self) -> str:
         """A few words for people."""
         return f"{self.workdir} at step {self.folder.name}"
 
 
-def choose(paths, *, last=0, steps=()):
+def choose(paths: Sequence[PathLike], *, last: int = 0, steps: Sequence[int] = ()) -> list[Checkpoint]:
     """The checkpoints that are meant.
 
     Args:
@@ -106,12 +111,12 @@ def _check(first, other):
             raise UserError(f"{what}: {name} is {one} in the first and {two} in the second.")
 
 
-def same_pictures(checkpoints):
+def same_pictures(checkpoints: Sequence[Checkpoint]) -> bool:
     """Whether all were trained on the same pictures: another seed holds out other ones, where a set has no splits."""
     return len({each.meta["data"]["fingerprint"] for each in checkpoints}) == 1
 
 
-def mean(trees):
+def mean(trees: Sequence[Arrays]) -> Arrays:
     """The mean of name -> array, in float64 and back to the first one's types; what is no float is the first one's."""
     out = {}
     for name, array in trees[0].items():
@@ -135,24 +140,30 @@ class Averager:
       UserError: for data that can't be opened.
     """
 
-    def __init__(self, config, checkpoints, pictures=PICTURES, note=print):
+    def __init__(
+        self, config: Mapping[str, Any], checkpoints: Sequence[Checkpoint], pictures: int = PICTURES, note: Note = print
+    ):
         self.run = build.build(config)
         if self.run.sources["train"].fingerprint != checkpoints[0].meta["data"]["fingerprint"]:
-            raise UserError(f"the training pictures of {config.data.name} have changed since {checkpoints[0].title}.")
+            raise UserError(
+                f"the training pictures of {self.run.config.data.name} have changed since {checkpoints[0].title}."
+            )
         self.base, self.pictures, self.note = self.run.init_state(), pictures, note
-        self.validation, self.feed = None, None
+        self.validation: EvalFeed | None = None
+        self.feed: TrainFeed | None = None
 
-    def arrays(self, checkpoint):
+    def arrays(self, checkpoint: Checkpoint) -> Arrays:
         """Name -> array of what is averaged."""
         return view.read_arrays(checkpoint.folder, checkpoint.tensors)
 
-    def load(self, checkpoint):
-        """The state of a checkpoint of the first checkpoint's run, whole, as host arrays."""
+    def load(self, checkpoint: Checkpoint) -> TrainState:
+        """The state of a checkpoint of that run, whole, as host arrays."""
         store = Checkpoints(checkpoint.workdir, transient=self.run.task.transient, read_only=True)
-        state, _ = store.restore(self.base, self.note, step=int(checkpoint.folder.name))
-        return state
+        restored = store.restore(self.base, self.note, step=int(checkpoint.folder.name))
+        assert restored is not None  # a step that was asked for is there, or a UserError
+        return restored[0]
 
-    def average(self, state, trees):
+    def average(self, state: TrainState, trees: Sequence[Arrays]) -> TrainState:
         """The state with the mean of the trees, and BatchNorm's statistics of these weights; host arrays."""
         state = _with(state, mean(trees))
         if precise_bn.STATISTICS not in state.model_state:
@@ -166,7 +177,7 @@ class Averager:
         refresh = precise_bn.refresher(task, run.parallel, batches, self.feed)
         return jax.device_get(refresh(run.parallel.replicate(state), step))
 
-    def judge(self, state):
+    def judge(self, state: TrainState) -> Figures:
         """Figures on validation (metrics.of_logits); {} where there is no such split, or nothing to be right about."""
         if "validation" not in self.run.sources:
             return {}
@@ -174,16 +185,16 @@ class Averager:
         figures, _ = evaluate.evaluate(self.validation, self.run.parallel.replicate(state))
         return figures if "accuracy" in figures else {}
 
-    def close(self):
+    def close(self) -> None:
         """Stops reading."""
         if self.feed is not None:
             self.feed.close()
 
 
-def uniform(averager, checkpoints):
+def uniform(averager: Averager, checkpoints: Sequence[Checkpoint]) -> tuple[TrainState, dict[str, Any]]:
     """(state, report): the mean of all."""
     state = averager.average(averager.load(checkpoints[0]), [averager.arrays(each) for each in checkpoints])
-    report = {"method": "uniform", "kept": [each.title for each in checkpoints]}
+    report: dict[str, Any] = {"method": "uniform", "kept": [each.title for each in checkpoints]}
     if not same_pictures(checkpoints):
         averager.note(
             "warning: these runs were trained on different pictures, so what one held out another has learnt: the "
@@ -194,7 +205,7 @@ def uniform(averager, checkpoints):
     return state, report
 
 
-def greedy(averager, checkpoints):
+def greedy(averager: Averager, checkpoints: Sequence[Checkpoint]) -> tuple[TrainState, dict[str, Any]]:
     """(state, report): in the order of config.eval.best on validation, each is kept unless the mean with it is worse.
 
     The first is the best one as it is, so the result is no worse than it on validation.
@@ -207,7 +218,7 @@ def greedy(averager, checkpoints):
             "--greedy needs runs that held out the same pictures: these were trained on different ones; give all of "
             "them one config.seed, or use a set with a validation split of its own."
         )
-    figure, score = averager.run.config.eval.best, averager.run.score
+    figure = averager.run.config.eval.best
     first = averager.load(checkpoints[0])
     trees, judged = [averager.arrays(each) for each in checkpoints], []
     for each, tree in zip(checkpoints, trees, strict=True):
@@ -215,22 +226,21 @@ def greedy(averager, checkpoints):
             raise UserError("--greedy chooses by figures of validation, and there are none; leave it out.")
         judged.append(figures)
         averager.note(f"{each.title}: validation {format_value(figure, figures[figure])}")
-    order = np.argsort([-score(figures) for figures in judged], kind="stable")
-    kept, best = [order[0]], averager.judge(_with(first, trees[order[0]]))
+    scores = [averager.run.score(figures) or 0.0 for figures in judged]
+    order = np.argsort([-score for score in scores], kind="stable").tolist()
     state = _with(first, trees[order[0]])
+    kept, best = [order[0]], averager.judge(state)
     for i in order[1:]:
-        tried = averager.average(first, [trees[j] for j in (*kept, i)])
-        figures = averager.judge(tried)
-        good = score(figures) >= score(best)
+        candidate = averager.average(first, [trees[j] for j in (*kept, i)])
+        figures = averager.judge(candidate)
+        good = (averager.run.score(figures) or 0.0) >= (averager.run.score(best) or 0.0)
         measured = format_value(figure, figures[figure])
         averager.note(f"with {checkpoints[i].title}: {measured}, {'kept' if good else 'left out'}")
         if good:
-            kept, best, state = [*kept, i], figures, tried
-    report = {
-        "method": "greedy", "kept": [checkpoints[i].title for i in kept], "validation": best,
-        "accuracies": {each.title: figures["accuracy"] for each, figures in zip(checkpoints, judged, strict=True)},
-    }  # fmt: skip
-    return state, report
+            kept, best, state = [*kept, i], figures, candidate
+    accuracies = {each.title: figures["accuracy"] for each, figures in zip(checkpoints, judged, strict=True)}
+    kept_titles = [checkpoints[i].title for i in kept]
+    return state, {"method": "greedy", "kept": kept_titles, "validation": best, "accuracies": accuracies}
 
 
 def _with(state, tree):
@@ -240,14 +250,14 @@ def _with(state, tree):
     return flax.serialization.from_state_dict(state, jax.tree.unflatten(jax.tree.structure(target), leaves))
 
 
-def check_out(out):
+def check_out(out: PathLike) -> None:
     """Raises UserError where a folder for the average is in use."""
     out = Path(out)
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise UserError(f"--out {out} is in use; choose a new folder.")
 
 
-def write(out, averager, state, report, meta):
+def write(out: PathLike, averager: Averager, state: TrainState, report: dict[str, Any], meta: dict[str, Any]) -> None:
     """A new workdir with the state as its one checkpoint, `config.json` and `soup.json`.
 
     Args:
@@ -255,7 +265,7 @@ def write(out, averager, state, report, meta):
       averager: Averager.
       state: of host arrays.
       report: of `uniform` or `greedy`.
-      meta: of the first checkpoint's checkpoint.
+      meta: of the first checkpoint.
 
     Raises:
       UserError: where it can't be written.
@@ -263,10 +273,8 @@ def write(out, averager, state, report, meta):
     out, figures = Path(out), report.get("validation", {})
     out.mkdir(parents=True, exist_ok=True)
     files.write_json(out / "config.json", preflight.to_json(averager.run.config))
-    meta = {
-        **meta, "step": int(state.step), "averaged": report,
-        "metrics": {f"validation_{name}": value for name, value in figures.items()},
-    }  # fmt: skip
+    validation = {f"validation_{name}": value for name, value in figures.items()}
+    meta = {**meta, "step": int(state.step), "averaged": report, "metrics": validation}
     store = Checkpoints(out, keep=1, transient=averager.run.task.transient)
     store.save(
         averager.run.parallel.saveable(averager.run.parallel.replicate(state)), meta, averager.run.score(figures)

@@ -8,12 +8,33 @@ An evaluation feed is called `feed(state)` and returns the predictions of every 
 
 import collections
 import copy
+from collections.abc import Callable, Generator, Iterable
+from typing import Any, Protocol
 
 import jax
 import numpy as np
 
 from jaxcls.data import pipeline
-from jaxcls.training.step import make_multi_step
+from jaxcls.data.sampling import Sampler
+from jaxcls.parallel import Parallel
+from jaxcls.training.step import EvalStep, Metrics, TrainStep, make_multi_step
+from jaxcls.types import Batch, PyTree
+
+
+class TrainFeed(Protocol):
+    """See the module's docstring."""
+
+    def __call__(self, state: PyTree, step: int, stop: int) -> tuple[PyTree, Metrics, int]:
+        """Does steps."""
+
+    def with_step(self, step: TrainStep) -> "TrainFeed":
+        """The same batches for another step function."""
+
+    def close(self) -> None:
+        """Stops whatever reads."""
+
+
+EvalFeed = Callable[[PyTree], dict[str, np.ndarray]]
 
 
 class MemoryTrainFeed:
@@ -33,14 +54,27 @@ class MemoryTrainFeed:
         saves, since XLA computes the weight gradients of convolutions inside a loop 40 times slower.
     """
 
-    def __init__(self, step, source, parallel, *, batch_size, seed, length, sampler=None):
+    def __init__(
+        self,
+        step: TrainStep,
+        source: Any,
+        parallel: Parallel,
+        *,
+        batch_size: int,
+        seed: int,
+        length: int,
+        sampler: Sampler | None = None,
+    ):
         self.parallel, self.length = parallel, length
-        self.numbers = {"n": len(source if sampler is None else sampler), "batch_size": batch_size, "seed": seed}
+        n = len(source if sampler is None else sampler)
+        self.numbers: dict[str, Any] = {"n": n, "batch_size": batch_size, "seed": seed}
         if sampler is not None:
             self.numbers["order"] = sampler
-        self.steps = self.numbers["n"] // batch_size  # of an epoch
+        self.steps = n // batch_size  # of an epoch
         self.data = parallel.replicate({"image": source.images, "label": source.labels})
-        self.epoch, self.rows, self.counts = None, None, {}
+        self.epoch: int | None = None
+        self.rows: PyTree = None
+        self.counts: dict[int, PyTree] = {}
         self._compile(step)
 
     def _compile(self, step):
@@ -48,21 +82,24 @@ class MemoryTrainFeed:
             pictures, rows = data
             return pipeline.lookup(pictures, {k: v[number % self.steps] for k, v in rows.items()})
 
-        if self.length == 1:
-            fn, axes = lambda state, data, rows: step(state, batch((data, rows), state.step)), (None, None, 1)
-        else:
-            run = make_multi_step(step, batch, self.length)
-            fn, axes = lambda state, data, rows, n: run(state, (data, rows), n), (None, None, 1, None)
-        self.compiled = self.parallel.compile(fn, axes, donate=(0,))
+        def one(state, data, rows):
+            return step(state, batch((data, rows), state.step))
 
-    def with_step(self, step):
+        many = make_multi_step(step, batch, self.length)
+        if self.length == 1:
+            self.compiled = self.parallel.compile(one, (None, None, 1), donate=(0,))
+        else:
+            call = lambda state, data, rows, n: many(state, (data, rows), n)  # noqa: E731
+            self.compiled = self.parallel.compile(call, (None, None, 1, None), donate=(0,))
+
+    def with_step(self, step: TrainStep) -> "MemoryTrainFeed":
         """See the module's docstring. The pictures are not copied."""
         other = copy.copy(self)
         other.epoch, other.rows = None, None
         other._compile(step)
         return other
 
-    def __call__(self, state, step, stop):
+    def __call__(self, state: PyTree, step: int, stop: int) -> tuple[PyTree, Metrics, int]:
         """See the module's docstring. A call does not go beyond the end of an epoch."""
         epoch, position = divmod(step, self.steps)
         if epoch != self.epoch:
@@ -81,21 +118,22 @@ class MemoryTrainFeed:
         share = self.parallel.local_rows(self.numbers["batch_size"])
         return self.parallel.split({k: v[:, share] for k, v in rows.items()}, axis=1)
 
-    def close(self):
+    def close(self) -> None:
         """Nothing to stop."""
 
 
 class StreamTrainFeed:
     """Training from a Stream: the next batches are read, and put on the devices, while the step runs."""
 
-    def __init__(self, step, stream, parallel):
+    def __init__(self, step: TrainStep, stream: pipeline.Stream, parallel: Parallel):
         self.stream, self.parallel = stream, parallel
         self.compiled = parallel.compile(step, (None, 0), donate=(0,))
-        self.batches, self.next = None, None
+        self.batches: Generator[PyTree, None, None] | None = None
+        self.next: int | None = None
 
-    def __call__(self, state, step, stop):
+    def __call__(self, state: PyTree, step: int, stop: int) -> tuple[PyTree, Metrics, int]:
         """See the module's docstring."""
-        if self.next != step:
+        if self.batches is None or self.next != step:
             self.close()
             # The stream has no end of its own: where it is cut must not depend on evaluation or saving.
             batches = self.stream.batches(step, 2**31 - 1)
@@ -104,11 +142,11 @@ class StreamTrainFeed:
         self.next = step + 1
         return *self.compiled(state, batch), 1
 
-    def with_step(self, step):
+    def with_step(self, step: TrainStep) -> "StreamTrainFeed":
         """See the module's docstring. It reads by itself."""
         return StreamTrainFeed(step, self.stream, self.parallel)
 
-    def close(self):
+    def close(self) -> None:
         """Stops the reading threads or processes."""
         if self.batches is not None:
             self.batches.close()
@@ -122,21 +160,21 @@ class ChangingFeed:
       feeds: (first step, training feed) pairs in order; the first begins at step 0.
     """
 
-    def __init__(self, feeds):
+    def __init__(self, feeds: Iterable[tuple[int, TrainFeed]]):
         self.starts, self.feeds = zip(*feeds, strict=True)
 
-    def __call__(self, state, step, stop):
+    def __call__(self, state: PyTree, step: int, stop: int) -> tuple[PyTree, Metrics, int]:
         """See the module's docstring. A call does not go beyond the next change."""
         now = sum(start <= step for start in self.starts) - 1
         for feed in self.feeds[:now]:
             feed.close()
         return self.feeds[now](state, step, min([stop, *self.starts[now + 1 :]]))
 
-    def with_step(self, step):
+    def with_step(self, step: TrainStep) -> TrainFeed:
         """See the module's docstring: one step function from start to end."""
         return self.feeds[0].with_step(step)
 
-    def close(self):
+    def close(self) -> None:
         """Stops the reading threads or processes."""
         for feed in self.feeds:
             feed.close()
@@ -145,13 +183,13 @@ class ChangingFeed:
 class MemoryEvalFeed:
     """Evaluation from a set in device memory."""
 
-    def __init__(self, step, source, parallel, *, batch_size):
+    def __init__(self, step: EvalStep, source: Any, parallel: Parallel, *, batch_size: int):
         self.parallel, self.n, self.batch_size = parallel, len(source), batch_size
         self.data = parallel.replicate({"image": source.images, "label": source.labels})
         fn = lambda state, data, row: step(state, pipeline.lookup(data, row))  # noqa: E731
         self.compiled = parallel.compile(fn, (None, None, 0))
 
-    def __call__(self, state):
+    def __call__(self, state: PyTree) -> dict[str, np.ndarray]:
         """See the module's docstring."""
 
         def rows(s):
@@ -165,19 +203,21 @@ class MemoryEvalFeed:
 class StreamEvalFeed:
     """Evaluation from a Stream."""
 
-    def __init__(self, step, stream, parallel, *, n, batch_size):
+    def __init__(self, step: EvalStep, stream: pipeline.Stream, parallel: Parallel, *, n: int, batch_size: int):
         self.stream, self.parallel, self.n, self.batch_size = stream, parallel, n, batch_size
         self.compiled = parallel.compile(step, (None, 0))
 
-    def __call__(self, state):
+    def __call__(self, state: PyTree) -> dict[str, np.ndarray]:
         """See the module's docstring."""
         batches = prefetch(self.stream.batches(0, -(-self.n // self.batch_size)), self.parallel.split)
         return collect((self.compiled(state, batch) for batch in batches), self.n)
 
 
-def prefetch(batches, put, ahead=2):
+def prefetch(
+    batches: Generator[Batch, None, None], put: Callable[[Batch], PyTree], ahead: int = 2
+) -> Generator[PyTree, None, None]:
     """Iterates over `put(batch)`, keeping `ahead` of them on their way to the devices."""
-    queue = collections.deque()
+    queue: collections.deque[PyTree] = collections.deque()
     try:
         for batch in batches:
             queue.append(put(batch))
@@ -189,7 +229,7 @@ def prefetch(batches, put, ahead=2):
         batches.close()
 
 
-def collect(outputs, n):
+def collect(outputs: Iterable[dict[str, Any]], n: int) -> dict[str, np.ndarray]:
     """Outputs of evaluation batches as host arrays without the padding, one row an example.
 
     Raises RuntimeError if that is not each of the n examples exactly once.

@@ -8,15 +8,23 @@ diverges. The step is the config's own, with its optimiser, batch and augmentati
 import copy
 import math
 import tempfile
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Float
+from ml_collections import ConfigDict
 
 from jaxcls.defaults import default_config
 from jaxcls.errors import UserError
 from jaxcls.logs.logger import Logger
+from jaxcls.settings.reader import resolve
 from jaxcls.training import build, preflight
+from jaxcls.types import Note
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 DIVERGED = 4.0  # times the lowest smoothed loss; fastai's number
 MEMORY = 1 / 20  # of the smoothing, as a share of the steps asked for: fastai's 0.98 is half of its 100 steps
@@ -24,7 +32,7 @@ LEAST = 10  # steps
 
 
 class Sweep(NamedTuple):
-    """What was measured, float [n] each, one entry a step; n may be less than asked for.
+    """What was measured, one entry a step; n may be less than asked for.
 
     Attributes:
       rates: learning rates.
@@ -33,9 +41,9 @@ class Sweep(NamedTuple):
       diverged: whether the loss ended the test.
     """
 
-    rates: np.ndarray
-    losses: np.ndarray
-    smoothed: np.ndarray
+    rates: Float[np.ndarray, " n"]
+    losses: Float[np.ndarray, " n"]
+    smoothed: Float[np.ndarray, " n"]
     diverged: bool
 
 
@@ -53,7 +61,7 @@ class Suggestion(NamedTuple):
     lowest: float
 
 
-def geometric(low, high, steps):
+def geometric(low: float, high: float, steps: int) -> Float[np.ndarray, " steps"]:
     """`steps` rates from `low` to `high`, each the same multiple of the one before.
 
     Raises:
@@ -66,7 +74,7 @@ def geometric(low, high, steps):
     return np.geomspace(low, high, steps)
 
 
-def sweep(step, rates):
+def sweep(step: Callable[[float], float], rates: Float[np.ndarray, " steps"]) -> Sweep:
     """Calls `step(rate) -> loss` for each rate until the loss diverges.
 
     That is where the smoothed loss exceeds `DIVERGED` times its lowest value, or a loss is infinite; this last step is
@@ -91,7 +99,7 @@ def sweep(step, rates):
     return Sweep(np.asarray(rates)[: len(losses)], np.array(losses), np.array(smoothed), diverged)
 
 
-def suggest(measured):
+def suggest(measured: Sweep) -> Suggestion:
     """The Suggestion of a Sweep: the smaller one of two customary rules, which errs on the safe side.
 
     Where the loss falls fastest training is quick; where it is lowest it is about to diverge, and a tenth of that rate
@@ -113,21 +121,21 @@ def suggest(measured):
     return Suggestion(min(steepest, lowest / 10), steepest, lowest)
 
 
-def prepare(config):
+def prepare(config: Mapping[str, Any]) -> ConfigDict:
     """The config with a constant rate of 1, which `lr_scale` then makes any other, and nothing that follows figures.
 
     A momentum that one_cycle would have changed is `optim.momentum` (or b1) here, and pictures have the size that
     `data.augment` gives them, whatever `data.resize_schedule` says.
     """
-    config, default = copy.deepcopy(build.resolve(config)), default_config()
+    constant, default = copy.deepcopy(resolve(config)), default_config()
     for section in ("schedule", "plateau", "early_stopping"):
-        config[section] = default[section]
-    config.schedule.name, config.schedule.peak = "constant", 1.0
-    config.data.resize_schedule = ()
-    return config
+        constant[section] = default[section]
+    constant.schedule.name, constant.schedule.peak = "constant", 1.0
+    constant.data.resize_schedule = ()
+    return constant
 
 
-def range_test(config, rates, note=print):
+def range_test(config: Mapping[str, Any], rates: Float[np.ndarray, " steps"], note: Note = print) -> Sweep:
     """The Sweep of a config.
 
     Args:
@@ -162,13 +170,13 @@ def range_test(config, rates, note=print):
                 feed.close()
 
 
-def peak(config, rate):
+def peak(config: ConfigDict, rate: float) -> float:
     """The value of config.schedule.peak that gives this rate: it may be meant for another batch size."""
     per = config.schedule.per_batch
     return rate * per / config.batch_size if per else rate
 
 
-def draw(measured, chosen, title=""):
+def draw(measured: Sweep, chosen: Suggestion | None, title: str = "") -> "Figure":
     """The matplotlib figure of a Sweep: losses by rate, and the Suggestion where there is one.
 
     Made without pyplot: no display is needed.
@@ -180,8 +188,11 @@ def draw(measured, chosen, title=""):
     axes.semilogx(measured.rates, measured.losses, color="#0072B2", alpha=0.25, linewidth=0.8)
     axes.semilogx(measured.rates, measured.smoothed, color="#0072B2", linewidth=1.8, label="loss, smoothed")
     if chosen is not None:
-        marks = [("suggested", chosen.rate, "#D55E00", "-"), ("steepest", chosen.steepest, "#009E73", "--"),
-                 ("lowest", chosen.lowest, "#333333", ":")]  # fmt: skip
+        marks = [
+            ("suggested", chosen.rate, "#D55E00", "-"),
+            ("steepest", chosen.steepest, "#009E73", "--"),
+            ("lowest", chosen.lowest, "#333333", ":"),
+        ]
         for name, rate, colour, dashes in marks:
             axes.axvline(rate, color=colour, linestyle=dashes, linewidth=1.4, label=f"{name} {rate:.3g}")
     good = measured.smoothed[np.isfinite(measured.smoothed)]

@@ -1,26 +1,33 @@
 """The loop: build, restore, step, log, evaluate, save. It knows no trick, model or data set by name."""
 
 import contextlib
-import json
+import shlex
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 import optax
 
 from jaxcls import files, metrics, parallel
+from jaxcls.checkpoints import meta
 from jaxcls.checkpoints.store import Checkpoints
 from jaxcls.errors import UserError
 from jaxcls.logs.logger import Logger
+from jaxcls.state import TrainState
 from jaxcls.training import build, predictions, preflight
 from jaxcls.training.evaluate import describe, evaluate, final_split, weights
+from jaxcls.training.run import Run
 from jaxcls.training.signals import Signals, Stopped
+from jaxcls.training.step import Metrics
+from jaxcls.types import Figures, PathLike
 
 IN_FLIGHT = 2  # calls that may be under way on the devices before the loop waits for one
 
 
-def run(config, workdir):
+def run(config: Mapping[str, Any], workdir: PathLike) -> dict[str, Figures]:
     """Trains, or goes on from the workdir's newest good checkpoint, and evaluates at the end.
 
     Args:
@@ -35,12 +42,12 @@ def run(config, workdir):
       Stopped: after SIGTERM or Ctrl-C, once the state is saved.
     """
     if jax.process_index() == 0:
-        print(f"opening {config.data.name} ...", flush=True)  # a big folder or a set to decode takes a while
+        print(f"opening {config['data']['name']} ...", flush=True)  # a big folder or a set to decode takes a while
     return fit(build.build(config), workdir)
 
 
-def fit(run, workdir):
-    """`run` with objects that are built already (run.Run)."""
+def fit(run: Run, workdir: PathLike) -> dict[str, Figures]:
+    """`run` with objects that are built already."""
     workdir, main_process = Path(workdir), jax.process_index() == 0
     preflight.check(run, workdir, note=print if main_process else lambda _: None)
     if main_process:
@@ -71,7 +78,7 @@ def fit(run, workdir):
     return results
 
 
-def restore(run, checkpoints):
+def restore(run: Run, checkpoints: Checkpoints) -> tuple[TrainState, dict[str, Any]]:
     """(state as host arrays, the loop's memory): the newest good checkpoint, or a fresh start."""
     checkpoint = checkpoints.restore(run.init_state, note=lambda text: print(f"warning: {text}"))
     if checkpoint is None:
@@ -81,28 +88,32 @@ def restore(run, checkpoints):
         if jax.process_index() == 0:
             files.write_json(checkpoints.workdir / "pretrained.json", report.to_dict(), predictions.INTACT)
         return state, {"pretrained": report.source}
-    state, meta = checkpoint
-    if meta["data"]["fingerprint"] != run.sources["train"].fingerprint:
+    state, item = checkpoint
+    if item["data"]["fingerprint"] != run.sources["train"].fingerprint:
         raise UserError(
             f"the training pictures of {run.config.data.name} have changed since {checkpoints.workdir} was written; "
             "choose another --workdir, or put them back."
         )
-    return state, meta["loop"]
+    return state, item["loop"]
 
 
 class Loop:
     """The loop of one run. `memory` is what it saves of its own: the last save, a controller's patience."""
 
-    def __init__(self, run, workdir, checkpoints, log, memory):
+    def __init__(self, run: Run, workdir: Path, checkpoints: Checkpoints, log: Logger, memory: dict[str, Any]):
         self.run, self.workdir, self.checkpoints, self.log, self.memory = run, workdir, checkpoints, log, memory
         self.validation = run.eval_feed("validation") if run.selects else None
-        self.window = []  # (steps done before, metrics on the devices, number of steps) since the last log line
+        # (steps done before, metrics on the devices, number of steps) since the last log line
+        self.window: list[tuple[int, Metrics, int]] = []
         self.since, self.timed = time.monotonic(), 0  # for the speed: a moment, and the steps done since
-        self.shown, self.validated, self.evaluated = {}, {}, False  # for the progress line: of training, of validation
+        self.shown: Figures = {}  # for the progress line: of training
+        self.validated: Figures = {}  # and of validation
+        self.evaluated = False
         self.norm = jax.jit(optax.tree.norm)
-        self.refresh = None  # what the state goes through before it is evaluated (Run.refresher)
+        # what the state goes through before it is evaluated
+        self.refresh: Callable[[TrainState, int], TrainState] | None = None
 
-    def train(self, state, step):
+    def train(self, state: TrainState, step: int) -> TrainState:
         """Steps until the end of the run. Returns the final state."""
         run, feed, first = self.run, self.run.train_feed(), True
         self.refresh = run.refresher(feed)
@@ -142,7 +153,7 @@ class Loop:
         score, figures = None, {}
         if evaluating:
             state, score, figures = self._evaluate(state, step)
-        if self.shown:
+        if self.shown or self.log.live:  # a terminal shows the step before there are any metrics
             self.log.progress(step, self.shown | self.validated, speed)
         if saving:
             self.checkpoints.save(run.parallel.saveable(state), self._meta(step, figures), score)
@@ -220,33 +231,29 @@ class Loop:
         return state, self.run.score(figures), figures
 
     def _meta(self, step, figures):
-        """The JSON item of a checkpoint: all that is needed to inspect, evaluate or serve it with nothing else."""
         run, source = self.run, self.run.sources["train"]
         self.memory["saved"] = step
-        return {
-            "step": step,
-            "config": preflight.to_json(run.config),
-            "model": run.config.model.name,
-            "parameters": preflight.parameters(run),
-            "classes": list(run.classes),
-            "normalize": {"mean": list(run.normalize[0]), "std": list(run.normalize[1])},
-            "metrics": {f"validation_{k}": v for k, v in figures.items()},
-            "pretrained": self.memory.get("pretrained"),
-            "data": {
-                "name": run.config.data.name,
-                "fingerprint": source.fingerprint,
-                "picture": list(source.images.shape[1:]) if hasattr(source, "images") else None,  # where all are alike
-            },
-            "versions": preflight.versions(),
-            "loop": json.loads(json.dumps(self.memory)),
-        }
+        return meta.write(
+            step=step,
+            config=preflight.to_json(run.config),
+            parameters=preflight.parameters(run),
+            classes=run.classes,
+            normalize=run.normalize,
+            validation=figures,
+            fingerprint=source.fingerprint,
+            picture=source.images.shape[1:] if hasattr(source, "images") else None,
+            versions=preflight.versions(),
+            memory=self.memory,
+        )
 
     def _speed(self):
         """Training pictures per second since the last log line; 0 before the second step."""
         return self.timed * self.run.config.batch_size / max(time.monotonic() - self.since, 1e-9)
 
 
-def finish(run, workdir, checkpoints, state, log):
+def finish(
+    run: Run, workdir: PathLike, checkpoints: Checkpoints, state: TrainState, log: Logger
+) -> tuple[dict[str, Figures], TrainState]:
     """The final evaluation: of the best checkpoint where a validation split chose one, else of the last state.
 
     Returns (split -> figures, that state).
@@ -257,8 +264,9 @@ def finish(run, workdir, checkpoints, state, log):
         return {}, state
     best = parallel.agree(checkpoints.best) if run.selects else None
     if best is not None and best != int(state.step):
-        state, _ = checkpoints.restore(jax.device_get(state), note=log.warn, step=best)
-        state = run.parallel.replicate(state)
+        restored = checkpoints.restore(jax.device_get(state), note=log.warn, step=best)
+        assert restored is not None  # a step that was asked for is there, or a UserError
+        state = run.parallel.replicate(restored[0])
     step = int(state.step)
     with log.waiting(f"evaluating step {step} on {split}"):
         figures, outputs = evaluate(run.eval_feed(split), state)
@@ -273,7 +281,7 @@ def finish(run, workdir, checkpoints, state, log):
     return results, state
 
 
-def summarise(run, workdir, results, state, log):
+def summarise(run: Run, workdir: PathLike, results: dict[str, Figures], state: TrainState, log: Logger) -> None:
     """What was found, where it lies, what to type next."""
     from jaxcls.report import of_run
     from jaxcls.report.curves import write_curves
@@ -292,14 +300,15 @@ def summarise(run, workdir, results, state, log):
     with log.waiting("writing the report"):
         step = int(state.step) if results else None
         page = of_run.write(run, workdir, step, weights(state), warn=log.warn)
-    rows.append(("report", page or "none"))
+    rows.append(("report", str(page or "none")))
+    place = shlex.quote(str(workdir))
     log.summary(
         f"{run.config.model.name} on {run.config.data.name}",
         rows,
         [
-            ("look into the checkpoint", f"jaxcls inspect {workdir}"),
-            ("evaluate it again", f"jaxcls eval {workdir}"),
-            ("predict pictures", f"jaxcls predict {workdir} PICTURE_OR_FOLDER"),
-            ("watch the curves", f"tensorboard --logdir={workdir}/events"),
+            ("look into the checkpoint", f"jaxcls inspect {place}"),
+            ("evaluate it again", f"jaxcls eval {place}"),
+            ("predict pictures", f"jaxcls predict {place} PICTURE_OR_FOLDER"),
+            ("watch the curves", f"tensorboard --logdir={place}/events"),
         ],
     )

@@ -5,6 +5,7 @@ an evaluation the statistics are computed anew, with fixed weights, over trainin
 ten thousand pictures are enough.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.struct
@@ -15,10 +16,13 @@ import numpy as np
 from jaxcls import parallel
 from jaxcls.models import batch_norm
 from jaxcls.models.batch_norm import STATISTICS
+from jaxcls.state import TrainState
+from jaxcls.tasks.base import Task
+from jaxcls.training.feed import TrainFeed
+from jaxcls.training.step import TrainStep
 
 
-@flax.struct.dataclass
-class Pass:
+class Pass(flax.struct.PyTreeNode):
     """What goes from batch to batch: the feeds look up batch `step`, and `start` was the first."""
 
     step: Any
@@ -26,7 +30,9 @@ class Pass:
     state: Any
 
 
-def refresher(task, over, batches, feed):
+def refresher(
+    task: Task, over: parallel.Parallel, batches: int, feed: TrainFeed
+) -> Callable[[TrainState, int], TrainState]:
     """Returns `refresh(state, step) -> state` with new statistics; it may take the state's memory.
 
     The batches are those of the next training steps, from `step` on, augmented as in training, so the result depends on
@@ -55,7 +61,7 @@ def refresher(task, over, batches, feed):
     return refresh
 
 
-def make_step(task, *, axis_name=None):
+def make_step(task: Task, *, axis_name: str | None = None) -> TrainStep:
     """Returns `step(Pass, batch) -> (Pass, {})`, which takes one batch into the statistics; for a training feed."""
 
     def step(carry, batch):

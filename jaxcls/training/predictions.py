@@ -2,7 +2,9 @@
 
 import contextlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -10,11 +12,15 @@ import numpy as np
 from jaxcls import files
 from jaxcls.data import groups, metadata
 from jaxcls.errors import UserError
+from jaxcls.types import PathLike
+
+if TYPE_CHECKING:
+    from jaxcls.training.run import Run
 
 INTACT = f"{files.REMEDY}. Checkpoints are intact, and the same command goes on from the newest"
 
 
-def save(workdir, split, step, predictions):
+def save(workdir: PathLike, split: str, step: int | str, predictions: Mapping[str, Any]) -> Path:
     """Writes `eval/<split>-<step>.npz` (logits, label, index), of which every figure can be computed again.
 
     `step` may bear the suffix of another test-time augmentation than the run's own (tta.suffix).
@@ -26,7 +32,7 @@ def save(workdir, split, step, predictions):
     return path
 
 
-def save_rows(workdir, split, run):
+def save_rows(workdir: PathLike, split: str, run: "Run") -> Path:
     """Writes `eval/<split>-rows.json`: what the rows of a split are called, and what else is known of them.
 
     {"id": [str], "columns": {name: [value]}, "fingerprint": that of the split}; see `data.metadata`. With

@@ -6,17 +6,27 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from jaxcls import pytree
 from jaxcls.checkpoints import view
 from jaxcls.data import pipeline, unreadable
+from jaxcls.data.base import Source
 from jaxcls.data.packed import PackedSource
 from jaxcls.defaults import current_key, default_config
 from jaxcls.errors import Problems, UserError
+from jaxcls.models.pretrained import Report
+from jaxcls.state import TrainState
+from jaxcls.types import Note, PathLike
+
+if TYPE_CHECKING:
+    from jaxcls.training.run import Run
 
 # What may differ between the runs that share a workdir: it has no influence on the result.
 FREE = (
@@ -32,7 +42,7 @@ FREE = (
 SHOWN = 5  # unreadable pictures, or classes, named in a message
 
 
-def check(run, workdir, note, full=False):
+def check(run: "Run", workdir: PathLike, note: Note, full: bool = False) -> None:
     """Checks workdir, data, model and disk of a built run. Writes nothing.
 
     Args:
@@ -80,7 +90,7 @@ def check(run, workdir, note, full=False):
         note("there is no validation split: no best checkpoint is chosen, the last state is the result")
 
 
-def check_workdir(config, workdir):
+def check_workdir(config: ConfigDict, workdir: PathLike) -> None:
     """The workdir can be written, and holds no run of another config.
 
     Raises:
@@ -120,7 +130,7 @@ def check_workdir(config, workdir):
         )
 
 
-def check_labels(sources):
+def check_labels(sources: Mapping[str, Source]) -> None:
     """Labels are class numbers, and every class has training examples.
 
     Raises:
@@ -144,7 +154,7 @@ def check_labels(sources):
         raise UserError(f"no training examples of {', '.join(empty[:SHOWN])}{more}; add pictures, or remove the class.")
 
 
-def check_pictures(source, what):
+def check_pictures(source: Source, what: str) -> None:
     """Every picture of a folder has a readable header and is not cut off.
 
     Raises:
@@ -158,7 +168,7 @@ def check_pictures(source, what):
         raise UserError(f"{count} in {what} can't be used: {shown}{more}")
 
 
-def check_model(run):
+def check_model(run: "Run") -> TrainState:
     """Traces the model on the shapes of training and evaluation; nothing is computed. Returns the state's shapes.
 
     Raises:
@@ -173,7 +183,9 @@ def check_model(run):
     with _fits(run, "eval_transform"):
         state = run.state_shapes
     predict = lambda params, state, batch, rng: run.task.predict(state, batch)  # noqa: E731
-    calls = [("eval_transform", split, predict) for split in run.sources if split != "train"]
+    calls: list[tuple[str, str, Callable]] = [
+        ("eval_transform", split, predict) for split in run.sources if split != "train"
+    ]
     tasks = [("resize_schedule", task) for _, task in run.phases] or [("augment", run.task)]
     calls += [(key, "train", task.loss) for key, task in tasks]
     axis = run.parallel.axis_name
@@ -201,7 +213,7 @@ def _fits(run, key):
         ) from error
 
 
-def check_weights(run, workdir):
+def check_weights(run: "Run", workdir: PathLike) -> Report | None:
     """The file of config.model.pretrained has what the model needs. Returns the report on it; None where none is used:
     no file is named, or the run goes on from a checkpoint.
 
@@ -213,7 +225,7 @@ def check_weights(run, workdir):
     return run.pretrained[1]
 
 
-def check_disk(shapes, config, workdir):
+def check_disk(shapes: TrainState, config: ConfigDict, workdir: PathLike) -> None:
     """There is room for the checkpoints.
 
     Raises:
@@ -261,13 +273,13 @@ def _batch_shapes(picture, devices):
     return {"image": image, **numbers, "mask": jax.ShapeDtypeStruct(lead, np.float32)}
 
 
-def to_json(config):
+def to_json(config: ConfigDict) -> dict[str, Any]:
     """A ConfigDict as JSON-able dicts and lists."""
     return json.loads(json.dumps(config.to_dict()))
 
 
 @functools.cache
-def versions():
+def versions() -> dict[str, Any]:
     """Versions of what a result depends on."""
     from importlib.metadata import version
 
@@ -277,6 +289,6 @@ def versions():
     return {**packages, "platform": device.platform, "device": device.device_kind, "cores": os.cpu_count()}
 
 
-def parameters(run):
+def parameters(run: "Run") -> int:
     """The number of trained parameters."""
     return pytree.count(run.state_shapes.params)

@@ -1,11 +1,20 @@
 """Losses, optimisers and schedules of a config: the part of `build` that reads these sections."""
 
 import functools
+from collections.abc import Callable, Collection
+from typing import Any
+
+import numpy as np
+import optax
+from jax import Array
+from jaxtyping import Float
 
 from jaxcls import losses, optim
 from jaxcls.errors import UserError
 from jaxcls.optim import schedules, transfer
+from jaxcls.optim.schedules import Schedule
 from jaxcls.settings.reader import choose
+from jaxcls.types import Figures
 
 LOSSES = {
     "cross_entropy": (losses.cross_entropy, ()),
@@ -29,7 +38,7 @@ KEYS = {"exclude": "muon_exclude"}  # arguments whose config key has another nam
 CYCLED = {"sgd": "momentum", "rmsprop_tf": "momentum", "lars": "momentum", "adam": "b1", "adamw": "b1", "lamb": "b1"}
 
 
-def loss(config, class_weight=None):
+def loss(config: Any, class_weight: Float[np.ndarray, " classes"] | None = None) -> Callable[..., Float[Array, " n"]]:
     """(logits, label, label_smoothing=) -> [n].
 
     Raises:
@@ -45,13 +54,20 @@ def loss(config, class_weight=None):
     return functools.partial(function, **options)
 
 
-def timing(config, total, steps_per_epoch, parts):
+def timing(config: Any, total: int, steps_per_epoch: int, parts: transfer.Parts) -> transfer.Timing:
     """When each parameter is trained (transfer.Timing); `parts` () -> parameter name -> part (models.stages.parts)."""
     steps = functools.partial(schedules.steps, steps_per_epoch=steps_per_epoch, total=total)
     return transfer.read(config.optim.freeze, config.optim.unfreeze, parts, steps, total)
 
 
-def optimiser(config, total, steps_per_epoch, layers, parts, when):
+def optimiser(
+    config: Any,
+    total: int,
+    steps_per_epoch: int,
+    layers: Callable[[], list[str]],
+    parts: transfer.Parts,
+    when: transfer.Timing,
+) -> tuple[Schedule, optax.GradientTransformation]:
     """(learning rate as a function of the step, optax chain).
 
     `layers` () -> names of the parameters in order (optim.call_order), called for layer-wise decay alone; `parts` as
@@ -94,7 +110,7 @@ def _factors(section, layers, parts, when):
     return factors
 
 
-def schedule(config, total, steps_per_epoch):
+def schedule(config: Any, total: int, steps_per_epoch: int) -> tuple[Schedule, Schedule | None]:
     """(learning rate, momentum), functions of the step; the second is None where it is not scheduled."""
     section = config.schedule
     choose("config.schedule.name", section.name, ("one_cycle", *SHAPES))
@@ -120,13 +136,14 @@ def schedule(config, total, steps_per_epoch):
     return schedules.with_warmup(rest, peak, warmup, start=start, delay=delay), None
 
 
-def resize_schedule(config, total, steps_per_epoch):
+def resize_schedule(config: Any, total: int, steps_per_epoch: int) -> list[tuple[int, int]]:
     """config.data.resize_schedule as (first step, short side) pairs.
 
     Raises:
       UserError: for an entry that is none, or is not after the one before.
     """
-    what, setting, phases = "config.data.resize_schedule", config.data.resize_schedule, []
+    what, setting = "config.data.resize_schedule", config.data.resize_schedule
+    phases: list[tuple[int, int]] = []
     entries = ",".join(map(str, setting)).split(",") if setting else []  # as typed, or one by one
     for text in map(str.strip, entries):
         moment, colon, side = (part.strip() for part in text.partition(":"))
@@ -173,7 +190,7 @@ SHAPES = {
 }
 
 
-def check_best(config, splits):
+def check_best(config: Any, splits: Collection[str]) -> None:
     """Raises UserError where config.eval.best can't choose a checkpoint."""
     best = choose("config.eval.best", config.eval.best, FIGURES)
     if best != "accuracy" and "validation" not in splits:
@@ -182,7 +199,7 @@ def check_best(config, splits):
         )
 
 
-def control(config, splits):
+def control(config: Any, splits: Collection[str]) -> Callable[[dict[str, Any], Figures], dict[str, float]] | None:
     """What the loop does after an evaluation on validation, for `Run.control`; None for nothing.
 
     `memory["stop"]` tells the loop to end.
@@ -194,9 +211,13 @@ def control(config, splits):
     followed = {}
     if plateau.figure:
         followed["plateau"] = functools.partial(
-            schedules.plateau, factor=plateau.factor, patience=plateau.patience, threshold=plateau.threshold,
-            cooldown=plateau.cooldown, min_scale=plateau.min_scale,
-        )  # fmt: skip
+            schedules.plateau,
+            factor=plateau.factor,
+            patience=plateau.patience,
+            threshold=plateau.threshold,
+            cooldown=plateau.cooldown,
+            min_scale=plateau.min_scale,
+        )
     if stopping.figure:
         followed["early_stopping"] = functools.partial(
             schedules.early_stopping, patience=stopping.patience, threshold=stopping.threshold

@@ -5,14 +5,19 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from typing import Any
 
-STATUS = {signal.SIGTERM: 0, signal.SIGINT: 130}  # a scheduler that asks for a stop, and gets a saved run, sees success
+STATUS: dict[int, int] = {
+    signal.SIGTERM: 0,
+    signal.SIGINT: 130,
+}  # a scheduler that asks for a stop, and gets a saved run, sees success
 
 
 class Stopped(Exception):  # not an error: the run did as it was told
     """A signal asked the run to stop, and it has saved its state. `status` is the exit status."""
 
-    def __init__(self, text, status):
+    def __init__(self, text: str, status: int):
         super().__init__(text)
         self.status = status
 
@@ -26,10 +31,10 @@ class Signals:
     """
 
     def __init__(self):
-        self.number = None
+        self.number: int | None = None
 
     def __enter__(self):
-        self._old = {}
+        self._old: dict[int, Any] = {}
         if threading.current_thread() is not threading.main_thread():
             return self  # a notebook's worker: Python lets the main thread alone handle signals
         self._read, self._write = os.pipe()
@@ -63,7 +68,7 @@ class Signals:
         if number == signal.SIGINT:
             say("saving, then the run ends; press Ctrl-C again to end it at once.")
 
-    def agreed(self, *, now):
+    def agreed(self, *, now: bool) -> bool:
         """Whether to stop after this step. Several processes must ask at the same steps (`now`), and agree."""
         import jax  # here, so that Ctrl-C during its import is one line, too
 
@@ -77,18 +82,18 @@ class Signals:
         return self.number is not None
 
     @property
-    def name(self):
+    def name(self) -> str:
         """SIGTERM or Ctrl-C."""
         return "SIGTERM" if self.number == signal.SIGTERM else "Ctrl-C"
 
     @property
-    def status(self):
-        """The exit status that goes with the signal."""
-        return STATUS[self.number]
+    def status(self) -> int:
+        """The exit status that goes with the signal; 0 where there was none."""
+        return STATUS[self.number] if self.number else 0
 
 
 @contextlib.contextmanager
-def ending_at_once():
+def ending_at_once() -> Iterator[None]:
     """Within this context Ctrl-C ends the process with one line, outside of `Signals`.
 
     Not by KeyboardInterrupt: raised inside an import or a callback of XLA it comes out as some other exception.
@@ -110,7 +115,7 @@ def _end(number, _):
     os._exit(STATUS[number])
 
 
-def say(text):
+def say(text: str) -> None:
     """A line on stderr, below the `^C` of the terminal."""
     sys.stderr.write(f"\n{text}\n")
     sys.stderr.flush()

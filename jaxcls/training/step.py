@@ -3,12 +3,23 @@
 A technique that seems to need a change here belongs in a task, a wrapper or the optax chain (docs/design.md, seams).
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import optax
+from jax import Array
+from jaxtyping import Float, Int
 
 from jaxcls import parallel
-from jaxcls.state import Aux
+from jaxcls.state import Aux, TrainState
+from jaxcls.tasks.base import Task
+from jaxcls.types import Batch, PyTree
+
+# name -> (sum, count) over the global batch; one entry a step where a call does several
+Metrics = dict[str, tuple[Float[Array, "*steps"], Float[Array, "*steps"]]]
+TrainStep = Callable[[PyTree, Batch], tuple[PyTree, Metrics]]  # of any state that has a `step`
+EvalStep = Callable[[PyTree, Batch], dict[str, Array]]
 
 # Dynamic loss scaling for float16 (Micikevicius et al., Mixed Precision Training, section 3.2): halve at once when a
 # gradient is not finite, double after this many finite steps in a row. The constants are those of PyTorch's GradScaler.
@@ -16,7 +27,9 @@ GROWTH_INTERVAL = 2000
 MAX_SCALE = 2.0**24
 
 
-def make_train_step(task, tx, *, accumulate=1, axis_name=None):
+def make_train_step(
+    task: Task, tx: optax.GradientTransformation, *, accumulate: int = 1, axis_name: str | None = None
+) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """Returns `step(state, batch) -> (state, metrics)`, pure and ready to be compiled.
 
     The loss and the gradients are sums over examples; they are added over micro-batches and devices and divided once by
@@ -33,7 +46,7 @@ def make_train_step(task, tx, *, accumulate=1, axis_name=None):
     Returns:
       The step; `metrics` is name -> (sum, count) over the global batch, with "loss" and "grad_norm" always among them.
     """
-    tx = optax.with_extra_args_support(tx)
+    transform = optax.with_extra_args_support(tx)
 
     def gradients(params, state, batch):
         rng = jax.random.fold_in(jax.random.fold_in(state.rng, state.step), parallel.axis_index(axis_name))
@@ -60,7 +73,7 @@ def make_train_step(task, tx, *, accumulate=1, axis_name=None):
 
     def step(state, batch):
         grads, loss, aux = gradients(state.params, state, batch)
-        updates, opt_state = tx.update(
+        updates, opt_state = transform.update(
             grads,
             state.opt_state,
             state.params,
@@ -80,7 +93,9 @@ def make_train_step(task, tx, *, accumulate=1, axis_name=None):
     return step
 
 
-def make_multi_step(step, batch_fn, length):
+def make_multi_step(
+    step: TrainStep, batch_fn: Callable[[PyTree, Int[Array, ""]], Batch], length: int
+) -> Callable[[PyTree, PyTree, Int[Array, ""]], tuple[PyTree, Metrics]]:
     """Returns `run(state, data, n) -> (state, metrics)`: n <= length steps in one compiled call.
 
     The trip count n is an argument, not a constant: every chunk of a run, short or long, executes the same machine
@@ -109,7 +124,7 @@ def make_multi_step(step, batch_fn, length):
     return run
 
 
-def make_eval_step(task, *, axis_name=None):
+def make_eval_step(task: Task, *, axis_name: str | None = None) -> EvalStep:
     """Returns `eval_step(state, batch) -> dict`: the task's predictions beside label, mask and index of the batch.
 
     Under pmap the shares of all devices are gathered, so both modes return the global batch [n, ...].
@@ -122,7 +137,7 @@ def make_eval_step(task, *, axis_name=None):
     return eval_step
 
 
-def split_batch(batch, parts):
+def split_batch(batch: Batch, parts: int) -> Batch:
     """Every array [n, ...] as [parts, n / parts, ...], so that neighbours 2i and 2i+1 stay together.
 
     Pairs are dealt out in turn rather than in blocks: the leading part of the axis stays sharded as it was (no
@@ -137,7 +152,7 @@ def split_batch(batch, parts):
     return jax.tree.map(split, batch)
 
 
-def merge_batch(batch):
+def merge_batch(batch: PyTree) -> PyTree:
     """The inverse of `split_batch`: [parts, n / parts, ...] as [n, ...] in the original order."""
 
     def merge(x):

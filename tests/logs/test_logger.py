@@ -57,6 +57,22 @@ def test_long_times_show_hours():
     assert logger._time_left(3600.0, 1, 2) == "2:00:00 left"
 
 
+def test_a_terminal_has_a_live_line_before_there_are_values(tmp_path, clock):
+    console = Console(file=io.StringIO(), force_terminal=True, width=80)
+    log = Logger(tmp_path / "run", console=console, total_steps=400, steps_per_epoch=100)
+    assert log.live and not plain(tmp_path)[0].live
+    log.progress(1, {}, 0.0)
+    first = console.file.getvalue()
+    assert "1/400" in first and "pictures/s" not in first  # no speed is known yet
+    clock.now += 0.2
+    log.progress(2, {}, 50.0)
+    assert console.file.getvalue() == first  # a quarter of a second has not gone by
+    clock.now += 0.1
+    log.progress(3, {}, 50.0)
+    assert "3/400" in console.file.getvalue() and "50 pictures/s" in console.file.getvalue()
+    log.close()
+
+
 def test_values_are_read_only_when_shown(tmp_path, clock):
     class OnDevice:
         reads = 0
@@ -174,9 +190,9 @@ def on_terminal(code, cwd, columns=80, **env):
 
 
 FAILING = """
-from jaxcls import logs
-logs.REDRAW_SECONDS = 0
-with logs.Logger("run", total_steps=40, steps_per_epoch=10) as log:
+from jaxcls.logs import logger
+logger.REDRAW_SECONDS = 0
+with logger.Logger("run", total_steps=40, steps_per_epoch=10) as log:
     with log.waiting("compiling"):
         with log.waiting("reading"):
             pass

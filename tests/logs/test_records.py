@@ -151,7 +151,7 @@ def test_tensorflow_is_not_imported_even_where_it_is_installed(tmp_path):
     (tmp_path / "tensorflow" / "__init__.py").write_text("raise AssertionError('TensorFlow was imported')")
     code = """
 import sys
-from jaxcls.logs import Logger
+from jaxcls.logs.logger import Logger
 with Logger("run", total_steps=2, steps_per_epoch=1) as log:
     log.scalars(1, {"loss": 1.0})
     log.progress(2, {"loss": 1.0}, 10.0)

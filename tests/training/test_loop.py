@@ -1,15 +1,21 @@
 """The loop end to end, in this process: what is logged, which checkpoint counts, what evaluation repeats."""
 
+import io
 import json
+import re
 
+import jax
 import numpy as np
 import pytest
+import rich.console
+import rich.live
 from sklearn.metrics import balanced_accuracy_score, log_loss
 
 from jaxcls import metrics
 from jaxcls.checkpoints.view import list_steps
 from jaxcls.defaults import default_config
 from jaxcls.errors import UserError
+from jaxcls.logs import logger
 from jaxcls.logs.records import read_metrics
 from jaxcls.training import build, evaluate, loop
 
@@ -30,6 +36,39 @@ def finished(tmp_path_factory):
     """(workdir, results) of one whole run."""
     workdir = tmp_path_factory.mktemp("run")
     return workdir, loop.run(small_config(), workdir)
+
+
+@pytest.fixture(scope="module")
+def unselected(tmp_path_factory):
+    """(workdir, results, what a terminal got, its lengths when something was fetched) of a run without validation."""
+    out, fetches, workdir = io.StringIO(), [], tmp_path_factory.mktemp("unselected")
+
+    class Terminal(rich.console.Console):
+        def __init__(self):
+            super().__init__(file=out, force_terminal=True, width=100)
+
+    device_get = jax.device_get
+
+    def fetch(tree):
+        fetches.append(len(out.getvalue()))
+        return device_get(tree)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rich.console, "Console", Terminal)
+        patch.setattr(logger, "REDRAW_SECONDS", 0.0)
+        patch.setattr(jax, "device_get", fetch)
+        results = loop.run(small_config(**{"data.validation": 0.0, "duration": "12 steps"}), workdir)
+    return workdir, results, out.getvalue(), fetches
+
+
+def test_a_terminal_shows_every_step_from_the_first_on(unselected):
+    """The loss with the first log line, of step 4; until then nothing is fetched from the devices."""
+    _, _, text, fetches = unselected
+    shown = [int(match[1]) for match in re.finditer(r" (\d+)/12 ", text)]
+    assert list(dict.fromkeys(shown)) == list(range(1, 13))
+    first, third, fourth = (text.index(f" {step}/12 ") for step in (1, 3, 4))
+    assert fourth < text.index("loss ")
+    assert not [place for place in fetches if first < place <= third]
 
 
 def test_every_log_line_has_the_mean_since_the_last_one(finished):
@@ -117,24 +156,23 @@ def test_a_finished_run_is_only_evaluated_again(finished, capsys):
     assert "compiling the training step" not in capsys.readouterr().out
 
 
-def test_without_validation_the_last_state_is_the_result(tmp_path):
-    results = loop.run(small_config(**{"data.validation": 0.0, "duration": "8 steps"}), tmp_path)
-    assert results["test"]["step"] == 8
-    assert not [x for x in read_metrics(tmp_path) if x["split"] == "validation"]
-    assert not [entry for entry in list_steps(tmp_path) if entry.best]
+def test_without_validation_the_last_state_is_the_result(unselected):
+    workdir, results, *_ = unselected
+    assert results["test"]["step"] == 12
+    assert not [x for x in read_metrics(workdir) if x["split"] == "validation"]
+    assert not [entry for entry in list_steps(workdir) if entry.best]
 
 
-def test_steps_in_one_call_change_nothing(tmp_path, monkeypatch):
+def test_steps_in_one_call_change_nothing(unselected, tmp_path, monkeypatch):
     """What accelerators do, 5 steps a call with cuts at every boundary, against one call a step."""
     from jaxcls.training import feed
 
-    changes = {"duration": "12 steps", "data.validation": 0.0}
-    whole = loop.run(small_config(**changes), tmp_path / "single")
+    workdir, whole, *_ = unselected
     plain = feed.MemoryTrainFeed.__init__
     monkeypatch.setattr(
         feed.MemoryTrainFeed, "__init__", lambda self, *args, **kw: plain(self, *args, **{**kw, "length": 5})
     )
-    several = loop.run(small_config(**changes), tmp_path / "several")
+    several = loop.run(small_config(**{"data.validation": 0.0, "duration": "12 steps"}), tmp_path)
     assert several["test"]["loss"] == pytest.approx(whole["test"]["loss"], rel=1e-4)
-    losses = [[x["loss"] for x in read_metrics(tmp_path / w) if x["split"] == "train"] for w in ("single", "several")]
+    losses = [[x["loss"] for x in read_metrics(w) if x["split"] == "train"] for w in (workdir, tmp_path)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
