@@ -19,7 +19,7 @@ def fetch(name: str) -> Path:
         from huggingface_hub import hf_hub_download
     except ImportError as error:
         raise UserError(
-            f"{name} needs the client of the Hugging Face hub; install it with: pip install 'jaxcls[hub]', "
+            f"{name} needs the client of the Hugging Face hub; install it with: pip install huggingface_hub, "
             "or download the file by hand and give its path."
         ) from error
     problems, offline = [], False
