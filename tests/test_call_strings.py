@@ -13,9 +13,12 @@ from jaxcls.errors import UserError
 
 NAMES = st.text(string.ascii_lowercase + "_", min_size=1, max_size=8).filter(lambda word: not keyword.iskeyword(word))
 SCALARS = st.one_of(
-    st.integers(-(10**20), 10**20), st.floats(allow_nan=False, allow_infinity=False), st.booleans(), st.none(),
+    st.integers(-(10**20), 10**20),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.booleans(),
+    st.none(),
     st.text(max_size=6),
-)  # fmt: skip
+)
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3).map(tuple), max_leaves=4)
 CALLS = st.tuples(NAMES, st.lists(VALUES, max_size=3).map(tuple), st.dictionaries(NAMES, VALUES, max_size=3))
 WEIGHTS = st.one_of(st.integers(1, 9), st.floats(0.25, 8))
@@ -95,9 +98,22 @@ def test_what_is_no_literal_stays_as_it_was_typed(text, known):
 
 
 @pytest.mark.parametrize(
-    "text", ["crop(size)", "crop(*(1, 2))", "crop(**{'a': 1})", "crop(a=1, a=2)", "a.b(1)", "flip | flip", "2 * flip",
-             "flip + 1", "(" * 500, "crop(" + "-" * 5000 + "1)", None, 3],
-)  # fmt: skip
+    "text",
+    [
+        "crop(size)",
+        "crop(*(1, 2))",
+        "crop(**{'a': 1})",
+        "crop(a=1, a=2)",
+        "a.b(1)",
+        "flip | flip",
+        "2 * flip",
+        "flip + 1",
+        "(" * 500,
+        "crop(" + "-" * 5000 + "1)",
+        None,
+        3,
+    ],
+)
 def test_what_is_no_call_is_refused(text):
     with pytest.raises(UserError, match=r"config.x: .* can't be read; write it like 'crop\(32, pad=4\)'\.$"):
         parse(text)

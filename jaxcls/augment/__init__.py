@@ -5,12 +5,19 @@ encoded pictures the leading crops and resizes run on the host, with the decoder
 a random box from the same (seed, epoch, draw) by the same formula.
 """
 
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
 from jaxcls import call_strings
 from jaxcls.call_strings import ONE_OF, Call
 from jaxcls.errors import UserError
 
+if TYPE_CHECKING:
+    from jaxcls.augment.base import Context, Operation
+    from jaxcls.augment.host import HostTransform
 
-def parse(spec, what="config.data.augment"):
+
+def parse(spec: str, what: str = "config.data.augment") -> Call:
     """The call that an entry of the list is, `call_strings.parse` with alternatives: "mixup(0.2) | 3 * cutmix(1.0)".
 
     Raises:
@@ -23,7 +30,9 @@ def parse(spec, what="config.data.augment"):
     return call_strings.parse(spec, {*DEVICE, *HOST}, what=what, kind="transform", like=like, alternatives=True)
 
 
-def split_list(specs, *, encoded, what="config.data.augment"):
+def split_list(
+    specs: Iterable[str], *, encoded: bool, what: str = "config.data.augment"
+) -> tuple[list[Call], list[Call]]:
     """The list as (host calls, device calls): the leading crops and resizes go to the host where pictures are encoded.
 
     Raises:
@@ -43,7 +52,7 @@ def split_list(specs, *, encoded, what="config.data.augment"):
     return calls[:n], calls[n:]
 
 
-def shrunk(calls, side):
+def shrunk(calls: Sequence[Call], side: int) -> list[Call]:
     """Device calls with a resize of the short side to `side`, before the first that mixes or erases pictures."""
     from jaxcls.augment.device import LAST
 
@@ -52,7 +61,7 @@ def shrunk(calls, side):
     return [*calls[:at], Call("resize", (side,), {}), *calls[at:]]
 
 
-def host_transform(calls, *, channels, what="config.data.augment"):
+def host_transform(calls: Sequence[Call], *, channels: int, what: str = "config.data.augment") -> "HostTransform":
     """(encoded bytes or uint8 array, name, generator) -> uint8 [h, w, channels]: decodes, then crops and resizes."""
     from jaxcls.augment.host import HOST, HostTransform
 
@@ -63,14 +72,21 @@ def host_transform(calls, *, channels, what="config.data.augment"):
     return HostTransform(operations, channels)
 
 
-def smaller(size, *, channels):
+def smaller(size: int, *, channels: int) -> "HostTransform":
     """As `host_transform`, for packed files: the short side gets `size` pixels where it is longer."""
     from jaxcls.augment import host
 
     return host.smaller(size, channels)
 
 
-def device_transform(calls, *, random, context=None, what="config.data.augment", views=False):
+def device_transform(
+    calls: Sequence[Call],
+    *,
+    random: bool,
+    context: "Context | None" = None,
+    what: str = "config.data.augment",
+    views: bool = False,
+) -> "Operation":
     """(keys [n], batch) -> batch: the calls in order, then uint8 to float32 `(x / 255 - mean) / std`.
 
     Args:

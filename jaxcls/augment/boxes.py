@@ -1,20 +1,22 @@
 """Sizes and boxes, by one formula for host and device."""
 
 import math
+from typing import Any
 
 import numpy as np
 
 TRIES = 10
+Pair = tuple[float, float]
 
 
-def check_size(value):
+def check_size(value: Any) -> int:
     """The value, if it is a whole number of at least 1. Raises ValueError otherwise."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ValueError(f"a size must be a whole number of at least 1, not {value!r}")
     return value
 
 
-def resized(shape, height, width=None):
+def resized(shape: tuple[int, int], height: int, width: int | None = None) -> tuple[int, int]:
     """(height, width) of a picture of this shape after a resize to height x width.
 
     Without a width `height` is the short side and the shape is kept, the long side rounded down as torchvision has it.
@@ -26,7 +28,9 @@ def resized(shape, height, width=None):
     return int(height * shape[0] / shape[1]), height
 
 
-def crop_box(uniform, height, width, *, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), xp=np):
+def crop_box(
+    uniform: Any, height: int, width: int, *, scale: Pair = (0.08, 1.0), ratio: Pair = (3 / 4, 4 / 3), xp: Any = np
+) -> Any:
     """A box of random area and aspect ratio (Szegedy et al., Going Deeper with Convolutions, section 6).
 
     The rule is torchvision's: ten candidates are drawn at once and the first that fits is taken; if none does, the
@@ -51,9 +55,9 @@ def crop_box(uniform, height, width, *, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3),
     left = xp.floor(uniform[:, 3] * (width - w + 1))
     fallback_w = xp.minimum(width, xp.round(height * ratio[1]))
     fallback_h = xp.minimum(height, xp.round(width / ratio[0]))
-    fallback = xp.stack([
-        xp.floor((height - fallback_h) / 2), xp.floor((width - fallback_w) / 2), fallback_h, fallback_w
-    ])  # fmt: skip
+    fallback = xp.stack(
+        [xp.floor((height - fallback_h) / 2), xp.floor((width - fallback_w) / 2), fallback_h, fallback_w]
+    )
     first = xp.argmax(fits)
     chosen = xp.stack([top[first], left[first], h[first], w[first]])
     return xp.where(xp.any(fits), chosen, fallback).astype(xp.int32)

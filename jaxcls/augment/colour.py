@@ -9,11 +9,23 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcls.augment import enhance, levels
-from jaxcls.augment.base import check_probability, check_range, chosen, of_pictures, select, split, uniform
+from jaxcls.augment.base import (
+    Operation,
+    Range,
+    check_probability,
+    check_range,
+    chosen,
+    of_pictures,
+    select,
+    split,
+    uniform,
+)
 from jaxcls.errors import UserError
 
 
-def color_jitter(brightness=0, contrast=0, saturation=0, hue=0, p=1.0):
+def color_jitter(
+    brightness: Range = 0, contrast: Range = 0, saturation: Range = 0, hue: Range = 0, p: float = 1.0
+) -> Operation:
     """Brightness, contrast, saturation and hue, each by a random amount and in a random order, as torchvision has it.
 
     Args:
@@ -58,7 +70,7 @@ def _enhance_in_turn(images, kinds, factors):
     return jax.lax.scan(step, images, (kinds.T, factors.T))[0]
 
 
-def hsv_jitter(hue=0, saturation=0, value=0, p=1.0):
+def hsv_jitter(hue: Range = 0, saturation: Range = 0, value: Range = 0, p: float = 1.0) -> Operation:
     """Random amounts in Pillow's HSV: h + u * hue (of the circle), s * (1 + u * saturation), v * (1 + u * value).
 
     Each u is drawn evenly from -1 to 1; results are rounded, hue goes round and the others are clipped. This is what
@@ -70,8 +82,8 @@ def hsv_jitter(hue=0, saturation=0, value=0, p=1.0):
       p: probability of a change at all.
     """
     turn = _around_zero("hue", hue, 0.5)[1]
-    gains = [_around_zero(what, gain, 1.0)[1] for what, gain in (("saturation", saturation), ("value", value))]
-    gains = np.array(gains, np.float32)
+    others = ("saturation", saturation), ("value", value)
+    gains = np.array([_around_zero(what, gain, 1.0)[1] for what, gain in others], np.float32)
 
     def change(keys, images):
         drawn = uniform(keys, (3,), -1.0, 1.0)
@@ -90,40 +102,40 @@ def _scaled(levels, scale):
     return jnp.clip(jnp.round(levels * scale[:, None, None, :]), 0, 255).astype(jnp.uint8)
 
 
-def random_grey(p=0.1):
+def random_grey(p: float = 0.1) -> Operation:
     """The luma in all channels with probability p; the number of channels stays (torchvision's RandomGrayscale)."""
     return _with_probability(p, lambda _, images: jnp.broadcast_to(enhance.grey(images), images.shape))
 
 
-def posterize(bits, p=1.0):
+def posterize(bits: int, p: float = 1.0) -> Operation:
     """Keeps the upper `bits` (0 to 8) bits of each level with probability p."""
     if isinstance(bits, bool) or not isinstance(bits, int) or not 0 <= bits <= 8:
         raise ValueError(f"bits must be a whole number from 0 to 8, not {bits!r}")
     return _with_probability(p, lambda keys, images: levels.posterize(images, jnp.full(keys.shape[0], bits)))
 
 
-def solarize(threshold, p=1.0):
+def solarize(threshold: Range, p: float = 1.0) -> Operation:
     """Inverts the levels from the threshold (0 to 255, or 256 for none) up, with probability p."""
     low, high = check_range("threshold", threshold, 0, 256)
     return _with_probability(p, lambda keys, images: levels.solarize(images, uniform(keys, (), low, high)))
 
 
-def equalize(p=1.0):
+def equalize(p: float = 1.0) -> Operation:
     """Spreads the levels of each channel evenly (ImageOps.equalize) with probability p."""
     return _with_probability(p, lambda _, images: levels.equalize(images))
 
 
-def autocontrast(p=1.0):
+def autocontrast(p: float = 1.0) -> Operation:
     """Stretches each channel to the full range (ImageOps.autocontrast) with probability p."""
     return _with_probability(p, lambda _, images: levels.autocontrast(images))
 
 
-def invert(p=1.0):
+def invert(p: float = 1.0) -> Operation:
     """255 minus each level, with probability p."""
     return _with_probability(p, lambda _, images: levels.invert(images))
 
 
-def sharpness(factor, p=1.0):
+def sharpness(factor: Range, p: float = 1.0) -> Operation:
     """Sharpness (ImageEnhance.Sharpness) by a factor, or one drawn from a pair, with probability p.
 
     0 is Pillow's SMOOTH, 1 the picture, above 1 sharper.
@@ -132,7 +144,7 @@ def sharpness(factor, p=1.0):
     return _with_probability(p, lambda keys, images: enhance.sharpness(images, uniform(keys, (), low, high)))
 
 
-def gaussian_blur(sigma=(0.1, 2.0), kernel=0, p=1.0):
+def gaussian_blur(sigma: Range = (0.1, 2.0), kernel: int = 0, p: float = 1.0) -> Operation:
     """A Gaussian blur with a sigma in pixels, or one drawn from a pair, with probability p (torchvision's, reflecting).
 
     kernel: its width in pixels, odd; 0 for about a tenth of the picture's short side, at least 3 (SimCLR, appendix A).
@@ -153,14 +165,14 @@ def gaussian_blur(sigma=(0.1, 2.0), kernel=0, p=1.0):
     return _with_probability(p, change)
 
 
-def grey(channels=1):
+def grey(channels: int = 1) -> Operation:
     """Luma (ITU-R 601) of RGB pictures, as Pillow's "L" rounds it, in 1 or 3 equal channels. Not random."""
     if channels not in (1, 3):
         raise ValueError(f"channels can be 1 or 3, not {channels!r}")
     return of_pictures(lambda _, images: jnp.repeat(enhance.grey(images), channels, axis=-1))
 
 
-def hsv():
+def hsv() -> Operation:
     """RGB to hue, saturation, value, each on 0..255 (hue: 255 is once round), as Pillow's "HSV". Not random.
 
     Grey pictures have nothing but the value, and stay.

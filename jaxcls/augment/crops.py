@@ -3,12 +3,12 @@
 import jax
 import jax.numpy as jnp
 
-from jaxcls.augment.base import of_pictures, to_uint8
-from jaxcls.augment.boxes import TRIES, check_size, crop_box, resized
+from jaxcls.augment.base import Operation, of_pictures, to_uint8
+from jaxcls.augment.boxes import TRIES, Pair, check_size, crop_box, resized
 from jaxcls.errors import UserError
 
 
-def crop(size, pad=0, mode="zero"):
+def crop(size: int, pad: int = 0, mode: str = "zero") -> Operation:
     """A random size x size window of the picture padded by `pad` on each side.
 
     mode: "zero" or "reflect" (without repeating the border). Source: He et al., Deep Residual Learning, section 4.2.
@@ -36,7 +36,7 @@ def crop(size, pad=0, mode="zero"):
     return of_pictures(operation)
 
 
-def random_resized_crop(size, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3)):
+def random_resized_crop(size: int, scale: Pair = (0.08, 1.0), ratio: Pair = (3 / 4, 4 / 3)) -> Operation:
     """A random box (boxes.crop_box), resized to size x size with an antialiased bilinear filter, as Pillow has it."""
     check_size(size)
 
@@ -56,7 +56,7 @@ def random_resized_crop(size, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3)):
     return of_pictures(operation)
 
 
-def resize(height, width=None):
+def resize(height: int, width: int | None = None) -> Operation:
     """The short side to `height`, keeping the shape, or exactly to height x width; antialiased bilinear filter."""
     check_size(height), width is None or check_size(width)
 
@@ -67,7 +67,7 @@ def resize(height, width=None):
     return of_pictures(operation)
 
 
-def center_crop(size):
+def center_crop(size: int) -> Operation:
     """The central size x size."""
     check_size(size)
 

@@ -5,17 +5,19 @@ Batched, in jax.numpy, one key an example; base.py says what an operation is.
 
 import functools
 import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxcls.augment import colour, crops, erasing, flips, mixing, policies, spatial
-from jaxcls.augment.base import Context, batch_keys, fold, pair_keys, select
+from jaxcls.augment.base import Context, Mixing, Operation, batch_keys, fold, pair_keys, select
 from jaxcls.errors import UserError
 
 
-def compose(operations, context=None):
+def compose(operations: Sequence[Operation], context: Context | None = None) -> Operation:
     """(keys, batch) -> batch: the operations in order, each with keys of its own, then `(x / 255 - mean) / std`.
 
     The pictures become float32. Where an operation mixes examples, labels become float32 [n, classes] first. Maps that
@@ -36,7 +38,9 @@ def compose(operations, context=None):
     return transform
 
 
-def compose_views(operations, drawn_anew, context=None):
+def compose_views(
+    operations: Sequence[Operation], drawn_anew: Sequence[bool], context: Context | None = None
+) -> Operation:
     """As `compose`, with two further views of each picture in `batch["views"]`, float32 [n, 2, h, w, c].
 
     `drawn_anew`, a bool for each operation, says which are left out of `batch["image"]` and use keys of their own in
@@ -44,8 +48,8 @@ def compose_views(operations, drawn_anew, context=None):
     """
 
     def version(other):
-        made = [other(op) if anew else op for op, anew in zip(operations, drawn_anew, strict=True)]
-        return compose(made, context)
+        changed = [other(op) if anew else op for op, anew in zip(operations, drawn_anew, strict=True)]
+        return compose(changed, context)
 
     def again(operation):
         return lambda keys, batch: operation(fold(keys, SECOND), batch)
@@ -59,7 +63,7 @@ def compose_views(operations, drawn_anew, context=None):
     return transform
 
 
-def one_of(*operations, weights, context=None):
+def one_of(*operations: Operation, weights: Sequence[float], context: Context | None = None) -> Operation:
     """One of the operations, chosen for each example; where they mix examples, for each pair or each batch.
 
     All are computed, and must give pictures of the same size.
@@ -86,11 +90,12 @@ def one_of(*operations, weights, context=None):
             out = {k: out[k] if out[k] is v else select(drawn == i, v, out[k]) for k, v in result.items()}
         return out
 
-    operation.mixes = unit
-    return operation
+    return Mixing(operation, unit) if unit else operation
 
 
-def build(factory, args, kwargs, context):
+def build(
+    factory: Callable[..., Operation], args: Sequence[Any], kwargs: dict[str, Any], context: Context
+) -> Operation:
     """The operation of a factory, which gets the context if it has a parameter of that name."""
     if "context" in inspect.signature(factory).parameters:
         factory = functools.partial(factory, context=context)

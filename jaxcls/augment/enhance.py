@@ -7,14 +7,17 @@ What only depends on a pixel's own level is a table of 256 entries, one an examp
 (`levels.py`).
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 LUMA = (19595, 38470, 7471)  # ITU-R 601 in 16 bits, as Pillow's "L" has it
 
 
-def grey(images):
+def grey(images: Array) -> Array:
     """Luma as Pillow's "L" rounds it: uint8 [n, h, w, 1]."""
     if images.shape[-1] == 1:
         return images
@@ -22,14 +25,14 @@ def grey(images):
     return ((red + green + blue + 0x8000) >> 16).astype(jnp.uint8)
 
 
-def mean_grey(images):
+def mean_grey(images: Array) -> Array:
     """The mean of the luma, rounded to a level: int32 [n]."""
     pixels = images.shape[1] * images.shape[2]
     total = jnp.sum(grey(images).astype(jnp.int32), axis=(1, 2, 3))
     return (2 * total + pixels) // (2 * pixels)
 
 
-def blend(base, images, factor):
+def blend(base: Array, images: Array, factor: Array) -> Array:
     """`base + factor * (images - base)` as Pillow's `Image.blend`: clipped, and the fraction of a level is cut off.
 
     Args:
@@ -49,32 +52,32 @@ def blend(base, images, factor):
     return jnp.clip(base + product, 0, 255).astype(jnp.uint8)
 
 
-def per_example(values):
+def per_example(values: Any) -> Array:
     """[n] as [n, 1, 1, 1]."""
     return jnp.asarray(values)[:, None, None, None]
 
 
-def brightness(images, factor):
+def brightness(images: Array, factor: Array) -> Array:
     """Blended with black (ImageEnhance.Brightness)."""
     return blend(jnp.zeros((), jnp.uint8), images, per_example(factor))
 
 
-def contrast(images, factor):
+def contrast(images: Array, factor: Array) -> Array:
     """Blended with the mean of the luma (ImageEnhance.Contrast)."""
     return blend(per_example(mean_grey(images)), images, per_example(factor))
 
 
-def saturation(images, factor):
+def saturation(images: Array, factor: Array) -> Array:
     """Blended with the luma (ImageEnhance.Color)."""
     return images if images.shape[-1] == 1 else blend(grey(images), images, per_example(factor))
 
 
-def sharpness(images, factor):
+def sharpness(images: Array, factor: Array) -> Array:
     """Blended with the smoothed picture (ImageEnhance.Sharpness): below 1 blurs, above 1 sharpens."""
     return blend(smooth(images), images, per_example(factor))
 
 
-def smooth(images):
+def smooth(images: Array) -> Array:
     """Pillow's ImageFilter.SMOOTH: 3x3, the centre weighs 5 of 13; border pixels stay, as do pictures below 3x3."""
     _, height, width, _ = images.shape
     if min(height, width) < 3:
@@ -87,7 +90,7 @@ def smooth(images):
     return jnp.where(inside, (2 * total + 13) // 26, images).astype(jnp.uint8)
 
 
-def gaussian_blur(images, sigma, kernel):
+def gaussian_blur(images: Array, sigma: Array, kernel: int) -> Array:
     """torchvision's `gaussian_blur`: a Gaussian sampled at whole pixels, borders reflected, rounded once.
 
     Args:
@@ -112,7 +115,7 @@ def gaussian_blur(images, sigma, kernel):
     return jnp.round(x).astype(jnp.uint8)
 
 
-def hue(images, shift):
+def hue(images: Array, shift: Array) -> Array:
     """Turns the hue by a share of the circle, -0.5 to 0.5: torchvision's `adjust_hue` on Pillow's HSV."""
     if images.shape[-1] == 1:
         return images
@@ -122,12 +125,12 @@ def hue(images, shift):
     return _picture(to_rgb(turned, s, v))
 
 
-def rgb_to_hsv(images):
+def rgb_to_hsv(images: Array) -> Array:
     """Hue, saturation and value on 0..255 (hue: 255 is once round), as Pillow's "HSV"; uint8 [n, h, w, 3]."""
     return _picture(to_hsv(*_planes(images)))
 
 
-def hsv_to_rgb(images):
+def hsv_to_rgb(images: Array) -> Array:
     """The way back from Pillow's "HSV"; uint8 [n, h, w, 3]."""
     return _picture(to_rgb(*_planes(images)))
 
@@ -154,7 +157,7 @@ def _lost_hues():
     return np.floor(turn.astype(float) * 255) < np.arange(256)
 
 
-def to_hsv(red, green, blue):
+def to_hsv(red: Array, green: Array, blue: Array) -> tuple[Array, Array, Array]:
     """(hue, saturation, value), whole float32, of arrays of levels."""
     red, green, blue = (x.astype(jnp.float32) for x in (red, green, blue))
     value = jnp.maximum(jnp.maximum(red, green), blue)
@@ -172,7 +175,7 @@ def to_hsv(red, green, blue):
     return jnp.where(lost, level - 1, level), saturation, value
 
 
-def to_rgb(h, s, v):
+def to_rgb(h: Array, s: Array, v: Array) -> list[Array]:
     """[red, green, blue], int32, of arrays of levels."""
     h, s, v = (x.astype(jnp.int32) for x in (h, s, v))
     sector = 6 * h // 255

@@ -9,12 +9,20 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
-from jaxcls.augment.base import check_probability, check_range, chosen, split, uniform
-from jaxcls.augment.boxes import TRIES, check_size
+from jaxcls.augment.base import Context, Operation, check_probability, check_range, chosen, split, uniform
+from jaxcls.augment.boxes import TRIES, Pair, check_size
 
 
-def random_erasing(p=0.25, scale=(0.02, 0.33), ratio=(0.3, 3.3), value="zero", *, context):
+def random_erasing(
+    p: float = 0.25,
+    scale: Pair = (0.02, 0.33),
+    ratio: Pair = (0.3, 3.3),
+    value: str | float = "zero",
+    *,
+    context: Context,
+) -> Operation:
     """Erases a random box with probability p.
 
     The box is torchvision's: ten candidates, the first that is smaller than the picture on both sides; where none is,
@@ -35,8 +43,8 @@ def random_erasing(p=0.25, scale=(0.02, 0.33), ratio=(0.3, 3.3), value="zero", *
     scale, ratio = check_range("scale", scale, 0, 1), check_range("ratio", ratio, 0)
     if ratio[0] == 0:
         raise ValueError(f"ratio must be above 0, not {ratio!r}")
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if value not in ("zero", "noise") and not (number and math.isfinite(value)):
+    number = math.nan if isinstance(value, (str, bool)) else value
+    if value not in ("zero", "noise") and not (isinstance(number, (int, float)) and math.isfinite(number)):
         raise ValueError(f"value can be 'zero', 'noise' or a number, not {value!r}")
 
     def operation(keys, batch):
@@ -48,13 +56,13 @@ def random_erasing(p=0.25, scale=(0.02, 0.33), ratio=(0.3, 3.3), value="zero", *
         if value == "noise":
             fill = jax.vmap(lambda key: jax.random.normal(key, image.shape[1:]))(what)
         else:
-            fill = jnp.float32(0 if value == "zero" else value)
+            fill = jnp.float32(0 if value == "zero" else number)
         return {**batch, "image": erase(image, boxes, denormalise(fill, context))}
 
     return operation
 
 
-def cutout(size, p=1.0, *, context):
+def cutout(size: int, p: float = 1.0, *, context: Context) -> Operation:
     """Erases a square centred on any pixel, clipped at the border, with probability p; zero after normalising.
 
     Of a side of 2k or 2k + 1 pixels k lie above and left of the centre. The authors' code makes the side of an odd size
@@ -80,7 +88,7 @@ def cutout(size, p=1.0, *, context):
     return operation
 
 
-def erasing_box(uniform, height, width, *, scale, ratio):
+def erasing_box(uniform: Array, height: int, width: int, *, scale: Pair, ratio: Pair) -> Array:
     """torchvision's box of RandomErasing from [TRIES, 4] numbers in [0, 1): area, ratio, top, left of each candidate.
 
     Returns int32 [4]: top, left, bottom, right, the last two exclusive; all 0 where no candidate fits.
@@ -96,12 +104,12 @@ def erasing_box(uniform, height, width, *, scale, ratio):
     return jnp.where(jnp.any(fits), boxes[jnp.argmax(fits)], 0).astype(jnp.int32)
 
 
-def erase(images, boxes, fill):
+def erase(images: Array, boxes: Array, fill: Array) -> Array:
     """float32 pictures [n, h, w, c] with the boxes [n, 4] (top, left, bottom, right) replaced by `fill`."""
     return jnp.where(inside(boxes, *images.shape[1:3]), fill, images.astype(jnp.float32))
 
 
-def inside(boxes, height, width):
+def inside(boxes: Array, height: int, width: int) -> Array:
     """bool [n, height, width, 1]: which pixels lie in the boxes [n, 4] (top, left, bottom, right; the last two out)."""
     top, left, bottom, right = (boxes[:, i, None] for i in range(4))
     y, x = jnp.arange(height), jnp.arange(width)
@@ -109,10 +117,10 @@ def inside(boxes, height, width):
     return (rows[:, :, None] & columns[:, None, :])[..., None]
 
 
-def denormalise(x, context):
+def denormalise(x: Array, context: Context) -> Array:
     """What becomes x (any shape that ends in channels, or a scalar) after normalising, on the scale of 0..255."""
     mean, std = (np.asarray(value, np.float32) for value in (context.mean, context.std))
-    return 255 * (mean + std * x)
+    return 255 * (x * std + mean)
 
 
 OPERATIONS = {"random_erasing": random_erasing, "cutout": cutout}

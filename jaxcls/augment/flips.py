@@ -2,21 +2,21 @@
 
 import jax
 
-from jaxcls.augment.base import check_probability, select, to_uint8
+from jaxcls.augment.base import Context, Operation, check_probability, select, to_uint8
 from jaxcls.augment.spatial import Mirror
 
 
-def flip(p=0.5):
+def flip(p: float = 0.5) -> Mirror:
     """Mirrors left and right with probability p."""
     return Mirror(2, check_probability(p))
 
 
-def vflip(p=0.5):
+def vflip(p: float = 0.5) -> Mirror:
     """Mirrors up and down with probability p."""
     return Mirror(1, check_probability(p))
 
 
-def alternating_flip(*, context):
+def alternating_flip(*, context: Context) -> Operation:
     """Mirrors left and right in every other epoch; for each picture, even or odd ones is drawn from (seed, index).
 
     Of two epochs that follow one another none repeats a view of the other, which random flips do for half of the

@@ -4,14 +4,19 @@ A map is a 3x3 matrix that takes pixel coordinates of the OUTPUT to pixel coordi
 batch. Coordinates are Pillow's: x to the right, y down, the centre of the first pixel at (0.5, 0.5).
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
+from jaxcls.augment.base import Fill
 from jaxcls.errors import UserError
 
 
-def resample(images, matrices, interpolation="nearest", fill=0):
+def resample(images: Array, matrices: Array, interpolation: str = "nearest", fill: Fill = 0) -> Array:
     """Pictures through projective maps, sampled as Pillow's `Image.transform` samples with AFFINE and PERSPECTIVE.
 
     Differs from Pillow in that coordinates are float32. With "nearest" a pixel whose coordinate lies on a border of two
@@ -84,7 +89,7 @@ def _take(images, column, row):
     return jax.vmap(lambda pixels, at: pixels.at[at].get(mode="promise_in_bounds"))(flat, row * width + column)
 
 
-def rotation(degrees, height, width):
+def rotation(degrees: Array, height: int, width: int) -> Array:
     """Matrices [n, 3, 3] of rotations about the centre, counter-clockwise, as Pillow's `Image.rotate`.
 
     Args:
@@ -95,7 +100,15 @@ def rotation(degrees, height, width):
     return _about(cos, -sin, sin, cos, (width / 2, height / 2))
 
 
-def affine_matrix(degrees, translate, scale, shear, height, width, center=None):
+def affine_matrix(
+    degrees: Array,
+    translate: Array,
+    scale: Array,
+    shear: Array,
+    height: int,
+    width: int,
+    center: tuple[float, float] | None = None,
+) -> Array:
     """Matrices [n, 3, 3] of torchvision's `affine`: shear, then rotation and scale about the centre, then translation.
 
     The inverse is written down directly, as torchvision does it (`_get_inverse_affine_matrix`).
@@ -117,7 +130,7 @@ def affine_matrix(degrees, translate, scale, shear, height, width, center=None):
     return _about(d / scale, -b / scale, -c / scale, a / scale, center, jnp.asarray(translate))
 
 
-def perspective_matrix(start, end):
+def perspective_matrix(start: Array, end: Array) -> Array:
     """Matrices [n, 3, 3] that take the corners `end` of the output to the corners `start` of the input.
 
     Through the unit square (Heckbert, Fundamentals of Texture Mapping and Image Warping, section 2.2.3), which needs
@@ -131,12 +144,12 @@ def perspective_matrix(start, end):
     return through / through[:, 2:, 2:]
 
 
-def product(a, b):
+def product(a: Array, b: Array) -> Array:
     """The product of matrices [n, 3, 3] at full precision on any device: first through b, then through a."""
     return jnp.sum(a[:, :, :, None] * b[:, None, :, :], axis=2)
 
 
-def matrix(*rows):
+def matrix(*rows: Sequence[Any]) -> Array:
     """[n, 3, 3] from three rows of three entries, each [n] or a number."""
     flat = jnp.broadcast_arrays(*[jnp.asarray(entry, jnp.float32) for row in rows for entry in row])
     return jnp.stack(flat, axis=-1).reshape(-1, 3, 3)

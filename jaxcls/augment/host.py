@@ -6,10 +6,12 @@ decoded no larger than the first operation needs.
 
 import functools
 import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
-from jaxcls.augment.boxes import TRIES, check_size, crop_box, resized
+from jaxcls.augment.boxes import TRIES, Pair, check_size, crop_box, resized
 from jaxcls.errors import UserError
 
 ONE_SIZE = ("random_resized_crop", "center_crop")
@@ -27,17 +29,18 @@ class HostTransform:
       channels: 1 or 3.
     """
 
-    def __init__(self, operations, channels):
+    def __init__(self, operations: Sequence[Callable[..., np.ndarray]], channels: int):
         self.operations, self.channels = operations, channels
 
-    def __call__(self, image, name, random):
+    def __call__(self, image: bytes | np.ndarray, name: str, random: np.random.Generator | None) -> np.ndarray:
         """image: bytes or uint8 [h, w, c]; name: for messages; random: numpy Generator, or None in evaluation."""
-        operations = self.operations
         if isinstance(image, bytes):
-            image, operations = self._decode(image, name, random)
+            picture, operations = self._decode(image, name, random)
+        else:
+            picture, operations = image, self.operations
         for operation in operations:
-            image = operation(image, random)
-        return image
+            picture = operation(picture, random)
+        return picture
 
     def _decode(self, encoded, name, random):
         """(picture, operations that are left): where the first one can say what it needs, that is all that is made."""
@@ -68,14 +71,15 @@ class RandomResizedCrop:
         pixels are there on both sides, then bilinear (not antialiased), and libjpeg's fast decoding.
     """
 
-    def __init__(self, size, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), resample="bilinear"):
+    def __init__(self, size: int, scale: Pair = (0.08, 1.0), ratio: Pair = (3 / 4, 4 / 3), resample: str = "bilinear"):
         self.size, self.resample = check_size(size), resample
-        self.scale, self.ratio = tuple(scale), tuple(ratio)
+        (least, most), (narrow, wide) = scale, ratio
+        self.scale, self.ratio = (least, most), (narrow, wide)
         self.resize = (
             _opencv if resample == FAST and _cv2() else functools.partial(_pillow, filter=_filter(resample, FAST))
         )
 
-    def plan(self, shape, random):
+    def plan(self, shape: tuple[int, int], random: np.random.Generator | None) -> tuple[int, int, int, int]:
         """The box for a picture of this (height, width): (top, left, height, width)."""
         if random is None:
             raise UserError(
@@ -83,19 +87,20 @@ class RandomResizedCrop:
             )
         return first_box(random.random((TRIES, 4)), *shape, self.scale, self.ratio)
 
-    def needs(self, shape, box):
+    def needs(self, shape: tuple[int, int], box: tuple[int, int, int, int]) -> tuple[int, int]:
         """The (height, width) of a picture of this shape at which the box has size x size pixels."""
         if self.resample == "nearest":
-            return tuple(shape)
-        return tuple(math.ceil(n * self.size / part) for n, part in zip(shape, box[2:], strict=True))
+            return shape
+        height, width = (math.ceil(n * self.size / part) for n, part in zip(shape, box[2:], strict=True))
+        return height, width
 
-    def cut(self, image, box, shrink=1):
+    def cut(self, image: np.ndarray, box: tuple[int, int, int, int], shrink: int = 1) -> np.ndarray:
         """The box of the picture, which was decoded at 1 / shrink of the size that the box counts in."""
         top, left, h, w = box
         bottom, right = ((start + n) / shrink for start, n in ((top, h), (left, w)))
         return self.resize(image, (top / shrink, left / shrink, bottom, right), (self.size, self.size))
 
-    def __call__(self, image, random):
+    def __call__(self, image: np.ndarray, random: np.random.Generator | None) -> np.ndarray:
         return self.cut(image, self.plan(image.shape[:2], random))
 
 
@@ -105,35 +110,35 @@ class Resize:
     A JPEG is decoded at 1/2, 1/4 or 1/8 of its size where twice the pixels of the result are left.
     """
 
-    def __init__(self, height, width=None, resample="bilinear"):
+    def __init__(self, height: int, width: int | None = None, resample: str = "bilinear"):
         self.height, self.width = check_size(height), None if width is None else check_size(width)
         self.resample, self.filter = resample, _filter(resample)
 
-    def plan(self, shape, _):
+    def plan(self, shape: tuple[int, int], _: Any) -> tuple[int, int]:
         """(height, width) of the result."""
         return resized(shape, self.height, self.width)
 
-    def needs(self, shape, target):
+    def needs(self, shape: tuple[int, int], target: tuple[int, int]) -> tuple[int, int]:
         """The (height, width) of a picture of this shape that is enough."""
-        return tuple(shape) if self.resample == "nearest" else tuple(RESERVE * n for n in target)
+        return shape if self.resample == "nearest" else (RESERVE * target[0], RESERVE * target[1])
 
-    def cut(self, image, target, _shrink=1):
+    def cut(self, image: np.ndarray, target: tuple[int, int], _shrink: int = 1) -> np.ndarray:
         """The picture in its new size."""
         h, w = image.shape[:2]
         return image if target == (h, w) else _pillow(image, (0, 0, h, w), target, self.filter)
 
-    def __call__(self, image, _):
+    def __call__(self, image: np.ndarray, _: Any) -> np.ndarray:
         return self.cut(image, self.plan(image.shape[:2], None))
 
 
 class Shrink(Resize):
     """The short side to `size` where it is longer, keeping the shape."""
 
-    def plan(self, shape, _):
-        return super().plan(shape, _) if min(shape) > self.height else tuple(shape)
+    def plan(self, shape: tuple[int, int], _: Any) -> tuple[int, int]:
+        return super().plan(shape, _) if min(shape) > self.height else shape
 
 
-def smaller(size, channels):
+def smaller(size: int, channels: int) -> HostTransform:
     """The HostTransform that makes pictures for a packed file (data/packed.py)."""
     return HostTransform([Shrink(size)], channels)
 
@@ -141,10 +146,10 @@ def smaller(size, channels):
 class CenterCrop:
     """The central size x size; a picture that is smaller is padded with zeros, evenly."""
 
-    def __init__(self, size):
+    def __init__(self, size: int):
         self.size = check_size(size)
 
-    def __call__(self, image, _):
+    def __call__(self, image: np.ndarray, _: Any) -> np.ndarray:
         short = [max(0, self.size - n) for n in image.shape[:2]]
         if any(short):
             image = np.pad(image, [(s // 2, s - s // 2) for s in short] + [(0, 0)])
@@ -155,7 +160,7 @@ class CenterCrop:
 HOST = {"random_resized_crop": RandomResizedCrop, "resize": Resize, "center_crop": CenterCrop}
 
 
-def first_box(uniform, height, width, scale, ratio):
+def first_box(uniform: np.ndarray, height: int, width: int, scale: Pair, ratio: Pair) -> tuple[int, int, int, int]:
     """boxes.crop_box as four ints, candidate by candidate: nearly always the first fits, in a tenth of the time."""
     low, high = math.log(ratio[0]), math.log(ratio[1])
     for area, aspect, y, x in uniform.tolist():
@@ -207,7 +212,8 @@ def _cv2():
     try:
         import cv2
     except ImportError as error:
-        raise UserError("resample='fast' needs OpenCV: pip install 'jaxcls[fast]'; 'bilinear' does not.") from error
+        remedy = "pip install opencv-python-headless"
+        raise UserError(f"resample='fast' needs OpenCV: {remedy}; 'bilinear' does not.") from error
     cv2.setNumThreads(0)
     return cv2
 

@@ -10,6 +10,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from jaxcls.augment.enhance import per_example
 
@@ -17,7 +18,7 @@ RAMP = np.arange(256, dtype=np.uint8).reshape(1, 1, 256, 1)
 CHUNK = 255  # pixels whose counts fit into a byte
 
 
-def look_up(images, table):
+def look_up(images: Array, table: Array) -> Array:
     """Each pixel's entry in the table of its example and channel."""
     n, height, width, channels = images.shape
     flat = jnp.moveaxis(jnp.broadcast_to(table, (n, 1, 256, channels)), -1, 1).reshape(n, channels * 256)
@@ -25,33 +26,33 @@ def look_up(images, table):
     return jax.vmap(lambda entries, i: entries.at[i].get(mode="promise_in_bounds"))(flat, at)
 
 
-def posterize(images, bits):
+def posterize(images: Array, bits: Array) -> Array:
     """Keeps the upper `bits` [n] bits of each level; 0 makes black."""
     mask = 0xFF00 >> jnp.asarray(bits, jnp.int32)
     return images & per_example(mask).astype(jnp.uint8)
 
 
-def solarize(images, threshold):
+def solarize(images: Array, threshold: Array) -> Array:
     """Inverts the levels from the threshold [n] up."""
     return jnp.where(images < per_example(threshold), images, 255 - images)
 
 
-def invert(images):
+def invert(images: Array) -> Array:
     """255 minus each level."""
     return 255 - images
 
 
-def autocontrast(images):
+def autocontrast(images: Array) -> Array:
     """Stretches each channel to 0..255; a channel of one level stays (ImageOps.autocontrast)."""
     return look_up(images, autocontrast_table(images))
 
 
-def equalize(images):
+def equalize(images: Array) -> Array:
     """Spreads each channel's levels evenly over its pixels; one of one level stays (ImageOps.equalize)."""
     return look_up(images, equalize_table(histogram(images)))
 
 
-def autocontrast_table(images):
+def autocontrast_table(images: Array) -> Array:
     """The table of `autocontrast`; what stands in it below the darkest or above the brightest pixel is of no use."""
     n, height, width, channels = images.shape
     rows = images.reshape(n, height, width * channels)  # over the rows first: a CPU takes many columns at a time
@@ -88,7 +89,7 @@ def _lost_level_rows():
     return which.reshape(256, 256).astype(np.uint16), rows
 
 
-def equalize_table(counts):
+def equalize_table(counts: Array) -> Array:
     """The table of `equalize` from a histogram [n, 256, c]."""
     total = jnp.sum(counts, axis=1, keepdims=True)
     brightest = jnp.max(jnp.where(counts > 0, jnp.arange(256)[:, None], 0), axis=1, keepdims=True)
@@ -98,12 +99,12 @@ def equalize_table(counts):
     return jnp.where(step > 0, spread, RAMP[0].reshape(256, 1)).astype(jnp.uint8)[:, None]
 
 
-def histogram(images):
+def histogram(images: Array) -> Array:
     """Counts of each level: int32 [n, 256, c]. By scattering on a CPU, by comparing elsewhere."""
     return jax.lax.platform_dependent(images, cpu=count_by_scattering, default=count_by_comparing)
 
 
-def count_by_scattering(images):
+def count_by_scattering(images: Array) -> Array:
     """A histogram by one addition a pixel, which accelerators do not like."""
     n, _, _, channels = images.shape
     at = (images.astype(jnp.int32) * channels + jnp.arange(channels)).reshape(n, -1)
@@ -111,7 +112,7 @@ def count_by_scattering(images):
     return count(at).reshape(n, 256, channels)
 
 
-def count_by_comparing(images):
+def count_by_comparing(images: Array) -> Array:
     """A histogram by 64 comparisons a pixel: four levels share an integer, a byte each, for up to CHUNK pixels."""
     n, height, width, channels = images.shape
     pixels = images.reshape(n, height * width, channels)

@@ -8,15 +8,16 @@ float32 on the scale of 0..255; labels must be float32 [n, classes] (`device.com
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
-from jaxcls.augment.base import batch_keys, check_probability, chosen, fold, split, uniform
+from jaxcls.augment.base import Context, Mixing, Operation, batch_keys, check_probability, chosen, fold, split, uniform
 from jaxcls.augment.erasing import inside
 
 MODES = ("pair", "batch")
 POINTS = 4096  # of the quantile function of Beta
 
 
-def mixup(alpha=0.2, p=1.0, mode="pair", *, context):
+def mixup(alpha: float = 0.2, p: float = 1.0, mode: str = "pair", *, context: Context) -> Operation:
     """Blends the two pictures of a pair and their labels, `lam * own + (1 - lam) * other`, lam from Beta(alpha, alpha).
 
     Source: Zhang et al., mixup: Beyond Empirical Risk Minimization, section 2. The authors' code, torchvision and
@@ -40,11 +41,10 @@ def mixup(alpha=0.2, p=1.0, mode="pair", *, context):
         image, label = mix(batch["image"], batch["label"], lam)
         return {**batch, "image": image, "label": label}
 
-    operation.mixes = mode
-    return operation
+    return Mixing(operation, mode)
 
 
-def cutmix(alpha=1.0, p=1.0, mode="pair", *, context):
+def cutmix(alpha: float = 1.0, p: float = 1.0, mode: str = "pair", *, context: Context) -> Operation:
     """Pastes a box of the one picture of a pair into the other, at the same place; labels by the exact areas.
 
     The box has 1 - lam of the area and the picture's shape, lam from Beta(alpha, alpha), and is centred on any pixel;
@@ -62,11 +62,10 @@ def cutmix(alpha=1.0, p=1.0, mode="pair", *, context):
         image, label = cut(batch["image"], batch["label"], cutmix_box(lam, centre, height, width))
         return {**batch, "image": image, "label": label}
 
-    operation.mixes = mode
-    return operation
+    return Mixing(operation, mode)
 
 
-def mix(images, labels, lam):
+def mix(images: Array, labels: Array, lam: Array) -> tuple[Array, Array]:
     """The examples 2i and 2i+1 blended with lam[i] of their own.
 
     Args:
@@ -80,7 +79,7 @@ def mix(images, labels, lam):
     return _blended(images.astype(jnp.float32), lam), _blended(labels, lam)
 
 
-def cut(images, labels, box):
+def cut(images: Array, labels: Array, box: Array) -> tuple[Array, Array]:
     """The examples 2i and 2i+1 with box[i] of each other, int32 [n // 2, 4]: top, left, bottom, right (exclusive).
 
     A label keeps the share of the area outside of the box. Otherwise as `mix`.
@@ -93,7 +92,7 @@ def cut(images, labels, box):
     return _joined(pasted, images), _blended(labels, 1 - area / (height * width))
 
 
-def cutmix_box(lam, centre, height, width):
+def cutmix_box(lam: Array, centre: Array, height: int, width: int) -> Array:
     """The boxes int32 [m, 4] of `cut` for lam float32 [m] and centres int32 [m, 2] (y, x).
 
     Half a side is rounded down, as torchvision and timm have it; so lam = 1 gives an empty box.

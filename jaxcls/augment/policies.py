@@ -10,14 +10,15 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from jaxcls.augment import enhance, levels, spatial
-from jaxcls.augment.base import of_pictures, select, split, uniform
+from jaxcls.augment.base import Fill, Operation, of_pictures, select, split, uniform
 from jaxcls.augment.policy_layer import apply
 from jaxcls.augment.policy_tables import AUTO_AUGMENT, INDEX, SIGNED, SPACES, magnitudes
 
 
-def auto_augment(policy="imagenet", interpolation="nearest", fill=0):
+def auto_augment(policy: str = "imagenet", interpolation: str = "nearest", fill: Fill = 0) -> Operation:
     """One of 25 learned pairs of operations, each with its own probability and magnitude.
 
     Source: Cubuk et al., AutoAugment: Learning Augmentation Strategies from Data.
@@ -33,7 +34,9 @@ def auto_augment(policy="imagenet", interpolation="nearest", fill=0):
     return _in_layers(functools.partial(draw_auto_augment, policy=policy), names, interpolation, fill)
 
 
-def rand_augment(n=2, magnitude=9, bins=31, interpolation="nearest", fill=0):
+def rand_augment(
+    n: int = 2, magnitude: int = 9, bins: int = 31, interpolation: str = "nearest", fill: Fill = 0
+) -> Operation:
     """n operations of 14, drawn evenly, all with the same magnitude.
 
     Source: Cubuk et al., RandAugment: Practical Automated Data Augmentation with a Reduced Search Space.
@@ -51,7 +54,7 @@ def rand_augment(n=2, magnitude=9, bins=31, interpolation="nearest", fill=0):
     return _in_layers(draw, SPACES["rand_augment"], interpolation, fill)
 
 
-def trivial_augment_wide(bins=31, interpolation="nearest", fill=0):
+def trivial_augment_wide(bins: int = 31, interpolation: str = "nearest", fill: Fill = 0) -> Operation:
     """One operation of 14 with one of `bins` magnitudes over wide ranges, both drawn evenly.
 
     Source: Mueller and Hutter, TrivialAugment: Tuning-free Yet State-of-the-Art Data Augmentation. interpolation and
@@ -62,7 +65,14 @@ def trivial_augment_wide(bins=31, interpolation="nearest", fill=0):
     return _in_layers(draw, SPACES["trivial_augment_wide"], interpolation, fill)
 
 
-def augmix(severity=3, width=3, depth=-1, alpha=1.0, interpolation="bilinear", fill=0):
+def augmix(
+    severity: int = 3,
+    width: int = 3,
+    depth: int = -1,
+    alpha: float = 1.0,
+    interpolation: str = "bilinear",
+    fill: Fill = 0,
+) -> Operation:
     """The picture mixed with `width` copies that each went through a chain of operations.
 
     Source: Hendrycks et al., AugMix: A Simple Data Processing Method to Improve Robustness and Uncertainty. The loss on
@@ -100,7 +110,7 @@ def augmix(severity=3, width=3, depth=-1, alpha=1.0, interpolation="bilinear", f
     return of_pictures(operation)
 
 
-def three_augment():
+def three_augment() -> Operation:
     """Grey, solarize or Gaussian blur, one of the three for each example.
 
     Source: Touvron et al., DeiT III: Revenge of the ViT, section 3.2; the crop, the flip and `color_jitter(0.3, 0.3,
@@ -119,7 +129,7 @@ def three_augment():
     return of_pictures(operation)
 
 
-def draw_auto_augment(keys, height, width, *, policy):
+def draw_auto_augment(keys: Array, height: int, width: int, *, policy: str) -> tuple[Array, Array]:
     """(op, magnitude) [n, 2] of AutoAugment; what its probability leaves out is Identity."""
     pairs = [[(INDEX[name], p, place or 0) for name, p, place in pair] for pair in AUTO_AUGMENT[policy]]
     ops, shares, places = np.moveaxis(np.array(pairs, np.float32), -1, 0)
@@ -130,7 +140,9 @@ def draw_auto_augment(keys, height, width, *, policy):
     return op, _signed(sign, op, table[op, jnp.asarray(places.astype(np.int32))[which]])
 
 
-def draw_rand_augment(keys, height, width, *, n, magnitude, bins):
+def draw_rand_augment(
+    keys: Array, height: int, width: int, *, n: int, magnitude: int, bins: int
+) -> tuple[Array, Array]:
     """(op, magnitude) [examples, n] of RandAugment."""
     which, sign = jnp.moveaxis(uniform(keys, (n, 2)), -1, 0)
     op = _of_space("rand_augment", which)
@@ -138,7 +150,7 @@ def draw_rand_augment(keys, height, width, *, n, magnitude, bins):
     return op, _signed(sign, op, table[op])
 
 
-def draw_trivial_augment_wide(keys, height, width, *, bins):
+def draw_trivial_augment_wide(keys: Array, height: int, width: int, *, bins: int) -> tuple[Array, Array]:
     """(op, magnitude) [n, 1] of TrivialAugment-Wide."""
     which, place, sign = jnp.moveaxis(uniform(keys, (1, 3)), -1, 0)
     op = _of_space("trivial_augment_wide", which)
@@ -146,7 +158,7 @@ def draw_trivial_augment_wide(keys, height, width, *, bins):
     return op, _signed(sign, op, table[op, _evenly(place, bins)])
 
 
-def draw_augmix(keys, height, width_, *, severity, width, depth):
+def draw_augmix(keys: Array, height: int, width_: int, *, severity: int, width: int, depth: int) -> tuple[Array, Array]:
     """(op, magnitude) [n, width, layers] of AugMix; the end of a short chain is Identity."""
     layers = 3 if depth == -1 else depth
     which, place, sign, length = jnp.moveaxis(uniform(keys, (width, layers, 4)), -1, 0)
@@ -158,7 +170,7 @@ def draw_augmix(keys, height, width_, *, severity, width, depth):
     return op, magnitude
 
 
-def mixing_weights(key, width, alpha):
+def mixing_weights(key: Array, width: int, alpha: float) -> Array:
     """float32 [1 + width]: the picture's weight 1 - m, and m ~ Beta(alpha, alpha) shared out by Dirichlet(alpha, ...).
 
     Both are Gamma variables divided by their sum; in logarithms, which small alphas need.

@@ -1,14 +1,25 @@
 """One layer of an augmentation policy: an operation and a magnitude for each example, computed for the whole batch."""
 
+from collections.abc import Collection
+
 import jax
 import jax.numpy as jnp
+from jax import Array
 
 from jaxcls.augment import enhance, geometry, levels
-from jaxcls.augment.base import select
+from jaxcls.augment.base import Fill, select
 from jaxcls.augment.policy_tables import INDEX, OPS
 
 
-def apply(images, op, magnitude, *, names=OPS, interpolation="nearest", fill=0):
+def apply(
+    images: Array,
+    op: Array,
+    magnitude: Array,
+    *,
+    names: Collection[str] = OPS,
+    interpolation: str = "nearest",
+    fill: Fill = 0,
+) -> Array:
     """One operation for each example, computed for the whole batch in one pass of each kind.
 
     Every example goes through one warp, one table of levels and one blend; what an operation has no use for is the

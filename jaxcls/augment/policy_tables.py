@@ -36,7 +36,7 @@ SPACES = {
 }
 
 
-def ranges(policy, height, width):
+def ranges(policy: str, height: int, width: int) -> dict[str, tuple[float, float]]:
     """{operation: (first, last)} of the magnitudes of a policy on pictures of this size; others have none.
 
     policy: "auto_augment", "rand_augment" (the same), "trivial_augment_wide" or "augmix".
@@ -60,7 +60,7 @@ def ranges(policy, height, width):
     }
 
 
-def magnitudes(policy, bins, height, width):
+def magnitudes(policy: str, bins: int, height: int, width: int) -> np.ndarray:
     """float32 [operations, bins] of a policy's magnitudes, in the order of OPS; 0 where an operation has none."""
     table = np.zeros((len(OPS), bins), np.float32)
     for name, (first, last) in ranges(policy, height, width).items():

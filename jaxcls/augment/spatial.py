@@ -1,13 +1,28 @@
 """Operations that move pixels, drawn at random; those that stand next to each other in a list resample once."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from jaxcls.augment import geometry
-from jaxcls.augment.base import check_probability, check_range, chosen, select, split, to_uint8, uniform
+from jaxcls.augment.base import (
+    Fill,
+    Operation,
+    Range,
+    check_probability,
+    check_range,
+    chosen,
+    select,
+    split,
+    to_uint8,
+    uniform,
+)
+from jaxcls.augment.boxes import Pair
+from jaxcls.types import Batch
 
 INTERPOLATIONS = ("nearest", "bilinear")
 
@@ -25,7 +40,7 @@ class Spatial:
     interpolation: str
     fill: int | tuple
 
-    def __call__(self, keys, batch):
+    def __call__(self, keys: Array, batch: Batch) -> Batch:
         """The batch with moved pixels."""
         return Merged((self,))(keys, batch)
 
@@ -40,14 +55,14 @@ class Mirror:
     axis: int
     p: float
 
-    def matrices(self, keys, height, width):
+    def matrices(self, keys: Array, height: int, width: int) -> Array:
         """[n, 3, 3], output to input coordinates."""
         mirrored = geometry.matrix((-1, 0, width), (0, 1, 0), (0, 0, 1))
         if self.axis == 1:
             mirrored = geometry.matrix((1, 0, 0), (0, -1, height), (0, 0, 1))
         return select(chosen(keys, self.p), mirrored, jnp.eye(3))
 
-    def __call__(self, keys, batch):
+    def __call__(self, keys: Array, batch: Batch) -> Batch:
         """The batch with mirrored pictures."""
         image = to_uint8(batch["image"])
         return {**batch, "image": select(chosen(keys, self.p), jnp.flip(image, self.axis), image)}
@@ -59,7 +74,7 @@ class Merged:
 
     operations: tuple
 
-    def __call__(self, *arguments):
+    def __call__(self, *arguments: Any) -> Batch:
         """The batch with moved pixels."""
         *keys, batch = arguments
         image = to_uint8(batch["image"])
@@ -72,7 +87,7 @@ class Merged:
         return {**batch, "image": geometry.resample(image, total, how.interpolation, how.fill)}
 
 
-def merge(operations):
+def merge(operations: Sequence[Operation]) -> list[tuple[tuple[int, ...], Operation]]:
     """A list of operations with its neighbouring spatial ones as one, where they agree in interpolation and fill.
 
     Compared with one after the other: pixels are interpolated once, so the picture is less blurred; and what one map
@@ -83,7 +98,8 @@ def merge(operations):
       list of (positions in `operations`, operation), the operation to be called with the keys of each position and the
       batch. Mirrors without a `Spatial` next to them stay as they are: no pixel has to be looked up.
     """
-    steps, run = [], []
+    steps: list[tuple[tuple[int, ...], Operation]] = []
+    run: list[int] = []
 
     def close():
         if any(isinstance(operations[i], Spatial) for i in run) and len(run) > 1:
@@ -107,7 +123,7 @@ def _agree(operations):
     return len({(op.interpolation, op.fill) for op in operations if isinstance(op, Spatial)}) <= 1
 
 
-def rotate(degrees, interpolation="bilinear", fill=0):
+def rotate(degrees: Range, interpolation: str = "bilinear", fill: Fill = 0) -> Spatial:
     """Rotation about the centre by an angle drawn evenly; torchvision's RandomRotation without `expand`.
 
     Args:
@@ -123,7 +139,14 @@ def rotate(degrees, interpolation="bilinear", fill=0):
     return _spatial(matrices, interpolation, fill)
 
 
-def affine(degrees=0, translate=(0, 0), scale=(1, 1), shear=0, interpolation="bilinear", fill=0):
+def affine(
+    degrees: Range = 0,
+    translate: Pair = (0, 0),
+    scale: Pair = (1, 1),
+    shear: float | Sequence[float] = 0,
+    interpolation: str = "bilinear",
+    fill: Fill = 0,
+) -> Spatial:
     """A random affine map about the centre; torchvision's RandomAffine.
 
     Args:
@@ -133,10 +156,11 @@ def affine(degrees=0, translate=(0, 0), scale=(1, 1), shear=0, interpolation="bi
       shear: degrees along x as a range or a number d for (-d, d); four numbers are the ranges along x and along y.
       interpolation, fill: as in `rotate`.
     """
-    along_y = (0, 0)
+    along_x: Range = shear
+    along_y: Range = (0, 0)
     if isinstance(shear, (tuple, list)) and len(shear) == 4:
-        shear, along_y = shear[:2], shear[2:]
-    turn, shears = _symmetric("degrees", degrees), [_symmetric("shear", shear), _symmetric("shear", along_y)]
+        along_x, along_y = shear[:2], shear[2:]
+    turn, shears = _symmetric("degrees", degrees), [_symmetric("shear", along_x), _symmetric("shear", along_y)]
     if not isinstance(translate, (tuple, list)) or len(translate) != 2 or not all(map(_is_share, translate)):
         raise ValueError(f"translate must be two shares from 0 to 1, of width and height, not {translate!r}")
     scale = check_range("scale", scale, low=0)
@@ -154,7 +178,7 @@ def affine(degrees=0, translate=(0, 0), scale=(1, 1), shear=0, interpolation="bi
     return _spatial(matrices, interpolation, fill)
 
 
-def perspective(distortion=0.5, p=0.5, interpolation="bilinear", fill=0):
+def perspective(distortion: float = 0.5, p: float = 0.5, interpolation: str = "bilinear", fill: Fill = 0) -> Spatial:
     """A random view in perspective, with probability p; torchvision's RandomPerspective.
 
     Each corner moves inwards, by whole pixels drawn from 0 to `distortion` times half the width and half the height.
@@ -181,7 +205,7 @@ def perspective(distortion=0.5, p=0.5, interpolation="bilinear", fill=0):
     return _spatial(matrices, interpolation, fill)
 
 
-def check_warp(interpolation, fill):
+def check_warp(interpolation: str, fill: Fill) -> None:
     """Raises ValueError unless both can be given to `geometry.resample`."""
     if interpolation not in INTERPOLATIONS:
         raise ValueError(f"interpolation can be {' or '.join(map(repr, INTERPOLATIONS))}, not {interpolation!r}")

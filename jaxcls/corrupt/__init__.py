@@ -10,11 +10,14 @@ more.
 """
 
 import functools
+from collections.abc import Callable, Iterable
 
 import jax.numpy as jnp
+from jax import Array
 
 from jaxcls.corrupt import blur, digital, jpeg, noise, weather
 from jaxcls.corrupt.amounts import LARGE, SMALL
+from jaxcls.corrupt.noise import At
 from jaxcls.errors import UserError
 
 GROUPS = {
@@ -48,7 +51,7 @@ LARGE_FROM = 96  # pixels of the short side from which the set for 224 is used
 LEAST = 16  # pixels
 
 
-def corrupted(name, keys, images, strength):
+def corrupted(name: str, keys: Array, images: Array, strength: At) -> Array:
     """Pictures with a corruption.
 
     Args:
@@ -75,6 +78,6 @@ def corrupted(name, keys, images, strength):
     return jnp.where(jnp.asarray(strength) == 0, images, levels)
 
 
-def branches(names):
+def branches(names: Iterable[str]) -> list[Callable[[Array, Array, At], Array]]:
     """A function `(keys, images, strength) -> images` for each name, for `jax.lax.switch`."""
     return [functools.partial(corrupted, name) for name in names]

@@ -5,18 +5,19 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from jaxcls.augment.base import fold, uniform
 from jaxcls.corrupt import fields
-from jaxcls.corrupt.noise import column
+from jaxcls.corrupt.noise import At, Rows, column
 
 
-def defocus_blur(keys, x, rows, at):
+def defocus_blur(keys: Array, x: Array, rows: Rows, at: At) -> Array:
     """The mean over a disk, whose edge is softened by a Gaussian. Not random."""
     del keys
-    kernels = [_disk(*row) for row in rows]
-    half = max(len(kernel) // 2 for kernel in kernels)
-    kernels = np.stack([np.pad(kernel, half - len(kernel) // 2) for kernel in kernels]).astype(np.float32)
+    disks = [_disk(*row) for row in rows]
+    half = max(len(disk) // 2 for disk in disks)
+    kernels = np.stack([np.pad(disk, half - len(disk) // 2) for disk in disks]).astype(np.float32)
     used = np.flatnonzero(kernels.any(axis=(0, 1)))
     half -= used[0]
     kernel = jnp.asarray(kernels[:, used[0] : used[-1] + 1, used[0] : used[-1] + 1])[at]
@@ -43,7 +44,7 @@ def _disk(radius, sigma):
     return disk
 
 
-def glass_blur(keys, x, rows, at):
+def glass_blur(keys: Array, x: Array, rows: Rows, at: At) -> Array:
     """A Gaussian blur, pixels replaced by near ones at random, and the blur again.
 
     The authors' code goes through the pixels one by one and swaps each with a neighbour; the swap, of views of one
@@ -65,21 +66,21 @@ def glass_blur(keys, x, rows, at):
     return fields.smoothed(x, sigmas, at)
 
 
-def motion_blur(keys, x, rows, at):
+def motion_blur(keys: Array, x: Array, rows: Rows, at: At) -> Array:
     """Motion in a direction of up to 45 degrees from the horizontal."""
     angle = uniform(keys, (), -math.pi / 4, math.pi / 4)
     return fields.moved(x, angle, column(rows, 0, at), column(rows, 1, at), max(radius for radius, _ in rows))
 
 
-def zoom_blur(keys, x, rows, at):
+def zoom_blur(keys: Array, x: Array, rows: Rows, at: At) -> Array:
     """The mean of the picture and of it enlarged by factors from 1 on. Not random."""
     del keys
-    factors = [np.arange(1, end, step) for end, step in rows]
-    most = max(map(len, factors))
-    weights = np.stack([np.pad(np.ones(len(f)), (0, most - len(f))) for f in factors])
-    factors = np.stack([np.pad(f, (0, most - len(f)), constant_values=1) for f in factors])
+    ranges = [np.arange(1, end, step) for end, step in rows]
+    most = max(map(len, ranges))
+    ones = np.stack([np.pad(np.ones(len(f)), (0, most - len(f))) for f in ranges])
+    factors = np.stack([np.pad(f, (0, most - len(f)), constant_values=1) for f in ranges])
     lines = [jnp.asarray(fields.zoom_lines(side, factors), jnp.float32)[:, at] for side in x.shape[1:3]]
-    weights = jnp.asarray(weights, jnp.float32)[at]
+    weights = jnp.asarray(ones, jnp.float32)[at]
 
     def add(total, part):
         weight, *lines = part

@@ -5,20 +5,21 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from jaxcls.augment.base import split, uniform
 from jaxcls.corrupt import fields
-from jaxcls.corrupt.noise import column
+from jaxcls.corrupt.noise import At, Rows, column
 
 
-def contrast(keys, x, rows, at):
+def contrast(keys: Array, x: Array, rows: Rows, at: At) -> Array:
     """Every channel drawn towards its mean. Not random."""
     del keys
     mean = x.mean(axis=(1, 2), keepdims=True)
     return (x - mean) * column(rows, 0, at) + mean
 
 
-def pixelate(keys, x, rows, at):
+def pixelate(keys: Array, x: Array, rows: Rows, at: At) -> Array:
     """Made smaller and larger again by Pillow's box filter, which rounds after each pass. Not random."""
     del keys
     _, height, width, _ = x.shape
@@ -48,7 +49,7 @@ def _box_matrix(source, target):
     return inside / inside.sum(axis=1, keepdims=True)
 
 
-def elastic_transform(keys, x, rows, at):
+def elastic_transform(keys: Array, x: Array, rows: Rows, at: At) -> Array:
     """A random affine map of the picture, then a smooth random displacement of its pixels; both bilinear."""
     corners, draws = split(keys, 2)
     _, height, width, _ = x.shape

@@ -5,6 +5,10 @@
 
 import numpy as np
 
+from jaxcls.types import Figures
+
+Errors = dict[str, dict[str, float]]
+
 # Of AlexNet (torchvision's) on ImageNet-C, means over the five strengths; published with the authors' code.
 ALEXNET = {
     "gaussian_noise": 0.886428, "shot_noise": 0.894468, "impulse_noise": 0.922640, "defocus_blur": 0.819880,
@@ -14,17 +18,19 @@ ALEXNET = {
 }  # fmt: skip
 
 
-def means(errors):
+def means(errors: Errors) -> dict[str, float]:
     """Corruption -> mean error over its strengths."""
-    return {name: float(np.mean(list(found.values()))) for name, found in errors.items()}
+    return {name: float(np.mean(list(by_strength.values()))) for name, by_strength in errors.items()}
 
 
-def mean_error(errors):
+def mean_error(errors: Errors) -> float:
     """The mean corruption error without a baseline: the mean over corruptions of the means over strengths."""
     return float(np.mean(list(means(errors).values())))
 
 
-def against(ours, theirs, clean=None, their_clean=None):
+def against(
+    ours: dict[str, float], theirs: dict[str, float], clean: float | None = None, their_clean: float | None = None
+) -> Figures:
     """Errors by those of a baseline.
 
     Args:

@@ -1,20 +1,24 @@
 """What several corruptions are made of: resampling along the axes, motion, Gaussian smoothing, plasma."""
 
 import math
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from jaxcls.augment.base import uniform
+from jaxcls.corrupt.noise import At
 
 
-def along(matrix, x, axis):
+def along(matrix: Array, x: Array, axis: int) -> Array:
     """The matrix [k, m] times axis 1 or 2 of x [n, h, w, ...]."""
     return jnp.moveaxis(jnp.tensordot(matrix, x, ((1,), (axis,))), 0, axis)
 
 
-def zoom_lines(side, factors):
+def zoom_lines(side: int, factors: Any) -> tuple[np.ndarray, np.ndarray]:
     """(start, step), float64 of the shape of `factors`: where pixels of an enlarged picture lie in the original.
 
     The middle ceil(side / factor) pixels become round(that * factor) with first and last pixel on first and last
@@ -27,7 +31,7 @@ def zoom_lines(side, factors):
     return (side - part) // 2 + (size - side) // 2 * step, step
 
 
-def zoomed(x, lines):
+def zoomed(x: Array, lines: Iterable[Any]) -> Array:
     """Bilinear enlargement of x [n, h, w, ...] by `lines`: (start, step) of each axis."""
     for axis, (start, step) in zip((1, 2), lines, strict=True):
         pixels = jnp.arange(x.shape[axis])
@@ -36,7 +40,7 @@ def zoomed(x, lines):
     return x
 
 
-def moved(x, angle, radius, sigma, widest):
+def moved(x: Array, angle: Array, radius: Array, sigma: Array, widest: int) -> Array:
     """Motion along a line: ImageMagick's `motion_blur`, which looks one way along it, with a Gaussian's weights.
 
     Args:
@@ -65,23 +69,23 @@ def moved(x, angle, radius, sigma, widest):
     return jax.lax.scan(add, jnp.zeros_like(x), (jnp.asarray(taps, jnp.float32), weights))[0]
 
 
-def gaussian_matrices(side, sigmas, mode, truncate):
+def gaussian_matrices(side: int, sigmas: Sequence[float], mode: str, truncate: float) -> np.ndarray:
     """float32 [k, side, side]: scipy.ndimage's Gaussian filter of each sigma along an axis; 0 leaves it."""
     from scipy import ndimage
 
     unit = np.eye(side)
-    made = [ndimage.gaussian_filter1d(unit, s, axis=0, mode=mode, truncate=truncate) if s else unit for s in sigmas]
-    return np.stack(made).astype(np.float32)
+    matrices = [ndimage.gaussian_filter1d(unit, s, axis=0, mode=mode, truncate=truncate) if s else unit for s in sigmas]
+    return np.stack(matrices).astype(np.float32)
 
 
-def smoothed(x, sigmas, at, mode="nearest", truncate=4.0):
+def smoothed(x: Array, sigmas: Sequence[float], at: At, mode: str = "nearest", truncate: float = 4.0) -> Array:
     """x [n, h, w, ...] filtered by a Gaussian whose sigma is `sigmas[at]`."""
     for axis in (1, 2):
         x = along(jnp.asarray(gaussian_matrices(x.shape[axis], sigmas, mode, truncate))[at], x, axis)
     return x
 
 
-def plasma(keys, height, width, decay):
+def plasma(keys: Array, height: int, width: int, decay: Any) -> Array:
     """A fractal by diamonds and squares, float32 [n, height, width]; on its whole torus it goes from 0 to 1.
 
     A level adds uniform noise to the mean of four neighbours, of 1 / decay^2 of the amplitude of the one before, as in

@@ -6,6 +6,9 @@ by its integer cosine transforms alone.
 
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
+
+from jaxcls.corrupt.noise import At, Rows
 
 # T.81, annex K: steps of the coefficients at quality 50.
 LUMINANCE = np.array(
@@ -20,7 +23,7 @@ COSINES = np.sqrt(np.where(FREQUENCY == 0, 1, 2) / 8) * np.cos(np.pi * FREQUENCY
 TO_YCC = np.array([[0.299, -0.168735892, 0.5], [0.587, -0.331264108, -0.418687589], [0.114, 0.5, -0.081312411]])
 
 
-def jpeg_compression(keys, x, rows, at):
+def jpeg_compression(keys: Array, x: Array, rows: Rows, at: At) -> Array:
     """Compressed at a quality of 1 to 100 and decoded again. Not random."""
     del keys
     levels, (_, height, width, channels) = jnp.round(255 * x), x.shape
@@ -64,8 +67,8 @@ def _coded(plane, steps):
     n, height, width = plane.shape
     cosines = COSINES.astype(np.float32)
     blocks = plane.reshape(n, height // 8, 8, width // 8, 8) - 128
-    found = jnp.einsum("ui,nyixj,vj->nyuxv", cosines, blocks, cosines)
-    kept = jnp.sign(found) * _rounded(jnp.abs(found) / steps[:, None]) * steps[:, None]
+    coefficients = jnp.einsum("ui,nyixj,vj->nyuxv", cosines, blocks, cosines)
+    kept = jnp.sign(coefficients) * _rounded(jnp.abs(coefficients) / steps[:, None]) * steps[:, None]
     back = jnp.einsum("ui,nyuxv,vj->nyixj", cosines, kept, cosines)
     return jnp.clip(_rounded(back + 128), 0, 255).reshape(n, height, width)
 

@@ -6,11 +6,15 @@ before they are normalised. The noise of a picture depends on its row and the se
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
+from ml_collections import ConfigDict
 
 from jaxcls import corrupt, files
 from jaxcls.augment.base import fold, to_uint8
@@ -18,9 +22,11 @@ from jaxcls.corrupt import errors
 from jaxcls.data import sources
 from jaxcls.errors import UserError
 from jaxcls.settings.reader import choose
-from jaxcls.tasks.base import Wrapper
+from jaxcls.state import TrainState
+from jaxcls.tasks.base import Task, Wrapper
 from jaxcls.tasks.wrappers import Transformed
 from jaxcls.training import build, evaluate
+from jaxcls.types import Batch, Figures, Note, PathLike
 
 FILE = "robustness.json"
 LINE_SECONDS = 10.0
@@ -60,16 +66,18 @@ class Corrupted(Wrapper):
       seed: of the noise.
     """
 
-    def __init__(self, inner, names, strengths, normalize, seed):
+    def __init__(
+        self, inner: Task, names: Sequence[str], strengths: Sequence[int], normalize: tuple[Any, Any], seed: int
+    ):
         super().__init__(inner)
-        task = inner
+        task: Any = inner
         while not isinstance(task, Transformed):
             task = task.inner
         pairs = [(0, 0), *((i, strength) for i in range(len(names)) for strength in strengths)]
         self.pairs = np.array(pairs, np.int32)
         task.evaluate = _corrupting(task.evaluate, names, normalize, seed)
 
-    def predict(self, state, batch):
+    def predict(self, state: TrainState, batch: Batch) -> dict[str, Array]:
         """See the class."""
 
         def right(pair):
@@ -84,20 +92,20 @@ def _corrupting(evaluate, names, normalize, seed):
     mean, std = (np.asarray(value, np.float32) for value in normalize)
     branches, numbers = corrupt.branches(names), np.array([list(corrupt.CORRUPTIONS).index(name) for name in names])
 
-    def run(batch):
-        made = evaluate(batch)
+    def corrupting(batch):
+        evaluated = evaluate(batch)
         if "corruption" not in batch:
-            return made
+            return evaluated
         kind, base = batch["corruption"], jax.random.key(seed)
         keys = fold(jax.vmap(lambda row: jax.random.fold_in(base, row))(batch["index"]), jnp.asarray(numbers)[kind])
-        images = to_uint8((made["image"] * std + mean) * 255)  # exact: that is what they were before
+        images = to_uint8((evaluated["image"] * std + mean) * 255)  # exact: that is what they were before
         images = jax.lax.switch(kind, branches, keys, images, batch["strength"])
-        return {**made, "image": (images.astype(jnp.float32) / 255 - mean) / std}
+        return {**evaluated, "image": (images.astype(jnp.float32) / 255 - mean) / std}
 
-    return run
+    return corrupting
 
 
-def run(config, workdir, options, note=print):
+def run(config: ConfigDict, workdir: PathLike, options: Options, note: Note = print) -> Figures:
     """Measures a run and writes `robustness.json` into its workdir.
 
     Args:
@@ -119,41 +127,49 @@ def run(config, workdir, options, note=print):
     strengths = tuple(sorted(set(options.strengths)))
     if not strengths or not set(strengths) <= set(corrupt.STRENGTHS):
         raise UserError("--strengths are whole numbers from 1 to 5.")
-    job = build.build(config)
-    split = options.split or evaluate.final_split(job)
-    if split not in job.sources:
-        raise UserError(f"there is no {split or 'test'} split to measure on; there is {', '.join(job.sources)}.")
-    source = job.sources[split]
-    job.sources[split] = _drawn(source, options)
-    state, step = evaluate.restored(job, workdir, options.step, note)
-    task = Corrupted(job.task, names, strengths, job.normalize, options.seed)
-    feed = job.eval_feed(split, task)
-    _count_batches(feed, -(-len(job.sources[split]) // job.eval_batch_size), note)
-    note(f"{len(job.sources[split]):,} pictures of {split}, each {len(task.pairs)} times; compiling ...")
+    run = build.build(config)
+    split = options.split or evaluate.final_split(run)
+    if split not in run.sources:
+        raise UserError(f"there is no {split or 'test'} split to measure on; there is {', '.join(run.sources)}.")
+    source = run.sources[split]
+    run.sources[split] = _drawn(source, options)
+    state, step = evaluate.restored(run, workdir, options.step, note)
+    task = Corrupted(run.task, names, strengths, run.normalize, options.seed)
+    feed = run.eval_feed(split, task)
+    _count_batches(feed, -(-len(run.sources[split]) // run.eval_batch_size), note)
+    note(f"{len(run.sources[split]):,} pictures of {split}, each {len(task.pairs)} times; compiling ...")
     right = feed(state)["right"]
     share = 1 - right.mean(axis=0)
     table = share[1:].reshape(len(names), len(strengths))
-    found = {
+    by_corruption = {
         name: {str(strength): float(error) for strength, error in zip(strengths, row, strict=True)}
         for name, row in zip(names, table, strict=True)
     }
     report = {
-        "split": split, "step": step, "count": len(right), "limit": options.limit, "seed": options.seed,
+        "split": split,
+        "step": step,
+        "count": len(right),
+        "limit": options.limit,
+        "seed": options.seed,
         "data": {"name": config.data.name, "fingerprint": source.fingerprint, "classes": len(source.classes)},
-        "picture": list(job.picture), "accuracy": 1 - float(share[0]), "error": float(share[0]), "errors": found,
-        "mean_errors": errors.means(found), "mean_error": errors.mean_error(found),
-    }  # fmt: skip
+        "picture": list(run.picture),
+        "accuracy": 1 - float(share[0]),
+        "error": float(share[0]),
+        "errors": by_corruption,
+        "mean_errors": errors.means(by_corruption),
+        "mean_error": errors.mean_error(by_corruption),
+    }
     save(report, workdir)
     return report
 
 
-def save(report, workdir):
+def save(report: Figures, workdir: PathLike) -> None:
     """Writes `robustness.json`. Raises UserError where it can't be written."""
     if jax.process_index() == 0:
         files.write_json(Path(workdir) / FILE, report)
 
 
-def read(workdir, like):
+def read(workdir: PathLike, like: Figures) -> Figures | None:
     """The report that an earlier measurement left in a workdir, if it is of the same pictures and noise; else None.
 
     Args:
@@ -163,20 +179,20 @@ def read(workdir, like):
     report = files.read_json(Path(workdir) / FILE)
     try:
         same = all(report[key] == like[key] for key in ("split", "count", "limit", "seed", "data"))
-        errors = {name: {s: report["errors"][name][s] for s in found} for name, found in like["errors"].items()}
+        shared = {name: {s: report["errors"][name][s] for s in theirs} for name, theirs in like["errors"].items()}
     except (KeyError, TypeError):
         return None
-    return {**report, "errors": errors} if same else None
+    return {**report, "errors": shared} if same else None
 
 
-def compare(report, baseline=None, name="AlexNet"):
+def compare(report: Figures, baseline: Figures | None = None, name: str = "AlexNet") -> Figures:
     """A report with `baseline`: the errors by those of another report, or by AlexNet's published ones on ImageNet-C.
 
     Raises:
       UserError: for AlexNet's, where the pictures are not of 1,000 classes or some strengths are missing.
     """
     if baseline is None:
-        complete = all(len(found) == len(corrupt.STRENGTHS) for found in report["errors"].values())
+        complete = all(len(by_strength) == len(corrupt.STRENGTHS) for by_strength in report["errors"].values())
         if report["data"]["classes"] != 1000 or not complete:
             raise UserError("--baseline alexnet is for ImageNet's 1,000 classes at all five strengths.")
         ratios = errors.against(errors.means(report["errors"]), errors.ALEXNET)
@@ -196,16 +212,16 @@ def _drawn(source, options):
 
 def _count_batches(feed, total, note):
     """Makes a feed tell how far it is, every ten seconds."""
-    compiled, began, done, told = feed.compiled, None, 0, 0.0
+    compiled, began, done, noted = feed.compiled, None, 0, 0.0
 
     def counted(*args):
-        nonlocal began, done, told
+        nonlocal began, done, noted
         out = jax.block_until_ready(compiled(*args))
         now, done = time.monotonic(), done + 1
         if began is None:
-            began = told = now  # the first batch compiles, and says nothing about the others
-        elif now - told > LINE_SECONDS and done < total:
-            told = now
+            began = noted = now  # the first batch compiles, and says nothing about the others
+        elif now - noted > LINE_SECONDS and done < total:
+            noted = now
             left = (now - began) / (done - 1) * (total - done)
             note(f"batch {done:,} of {total:,}, about {left / 60:.1f} minutes left")
         return out

@@ -1,9 +1,14 @@
 """A report of robustness for people: rows of texts, Markdown, a picture."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from jaxcls import files
 from jaxcls.corrupt import GROUPS
-from jaxcls.errors import UserError
+from jaxcls.types import Figures, PathLike
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 NOTES = (
     "Accuracy in percent. CE is the corruption error: the error by that of the baseline, both summed over the "
@@ -12,25 +17,25 @@ NOTES = (
 )
 
 
-def rows(report):
+def rows(report: Figures) -> tuple[list[str], list[list[str]]]:
     """(header, rows) of texts: accuracy in percent at each strength and in the mean, and the CE where there is one."""
     strengths = list(next(iter(report["errors"].values())))
     ratios = report.get("baseline", {}).get("ce")
     header = ["corruption", *strengths, "mean", *(["CE"] if ratios else [])]
-    made = []
+    body = []
     for name in names(report):
         cells = [report["errors"][name][s] for s in strengths] + [report["mean_errors"][name]]
         more = [percent(ratios[name])] if ratios else []
-        made.append([name.replace("_", " "), *(percent(1 - error) for error in cells), *more])
-    return header, made
+        body.append([name.replace("_", " "), *(percent(1 - error) for error in cells), *more])
+    return header, body
 
 
-def names(report):
+def names(report: Figures) -> list[str]:
     """The corruptions that were measured, in the order of the paper."""
     return [name for group in GROUPS.values() for name in group if name in report["errors"]]
 
 
-def summary(report):
+def summary(report: Figures) -> list[str]:
     """Lines of text: what all corruptions together come to."""
     lines = [
         f"accuracy {percent(report['accuracy'])} % without a corruption, {percent(1 - report['mean_error'])} % in the "
@@ -44,27 +49,27 @@ def summary(report):
     return lines
 
 
-def percent(share):
+def percent(share: float | None) -> str:
     """A share in percent; "-" where it is not defined."""
     return "-" if share is None else f"{100 * share:.1f}"
 
 
-def write(report, workdir):
+def write(report: Figures, workdir: PathLike) -> list[Path]:
     """Writes `robustness.md` and `robustness.png` into the workdir; returns their paths.
 
     Raises:
       UserError: where they can't be written.
     """
-    paths = [Path(workdir) / f"robustness.{kind}" for kind in ("md", "png")]
-    try:
-        paths[0].write_text(markdown(report, Path(workdir).resolve().name))
-        draw(report, Path(workdir).resolve().name).savefig(paths[1], dpi=150)
-    except OSError as error:
-        raise UserError(f"{error.filename or workdir} can't be written: {error.strerror or error}.") from error
-    return paths
+    page, picture = (Path(workdir) / f"robustness.{kind}" for kind in ("md", "png"))
+    title = Path(workdir).resolve().name
+    with files.replacing(page) as temporary:
+        temporary.write_text(markdown(report, title))
+    with files.replacing(picture) as temporary:
+        draw(report, title).savefig(temporary, dpi=150, format="png")
+    return [page, picture]
 
 
-def markdown(report, title):
+def markdown(report: Figures, title: str) -> str:
     """The report as a page of Markdown."""
     header, body = rows(report)
     lines = [header, ["---", *["--:"] * (len(header) - 1)], *body]
@@ -72,7 +77,7 @@ def markdown(report, title):
     return f"# Robustness of {title}\n\n" + "\n".join(f"- {x}" for x in summary(report)) + f"\n\n{table}\n\n{NOTES}\n"
 
 
-def draw(report, title=""):
+def draw(report: Figures, title: str = "") -> "Figure":
     """The matplotlib figure of a report: accuracy at each strength as numbers on shades, dark for low.
 
     Made without pyplot: no display is needed.

@@ -5,22 +5,23 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from jaxcls.augment.base import split, uniform
 from jaxcls.corrupt import fields
-from jaxcls.corrupt.noise import column, normal
+from jaxcls.corrupt.noise import At, Rows, column, normal
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 ICE = np.array([0.82, 0.91, 1.0], np.float32)  # colour of the frost
 FERNS = 24  # in a picture
 
 
-def luma(x):
+def luma(x: Array) -> Array:
     """Brightness as ITU-R 601 has it, [n, h, w, 1]."""
     return x if x.shape[-1] == 1 else jnp.tensordot(x, LUMA, 1)[..., None]
 
 
-def brightness(keys, x, rows, at):
+def brightness(keys: Array, x: Array, rows: Rows, at: At) -> Array:
     """Adds to the value of HSV, at most up to 1; hue and saturation stay. Not random."""
     del keys
     value = x.max(axis=-1, keepdims=True)
@@ -28,14 +29,15 @@ def brightness(keys, x, rows, at):
     return jnp.where(value > 0, x * (raised / jnp.where(value > 0, value, 1)), raised)
 
 
-def fog(keys, x, rows, at):
+def fog(keys: Array, x: Array, rows: Rows, at: At) -> Array:
     """Adds a fractal cloud and scales back to the brightest value that the picture had."""
     amount, brightest = column(rows, 0, at), x.max(axis=(1, 2, 3), keepdims=True)
-    cloud = fields.plasma(keys, *x.shape[1:3], column(rows, 1, at))[..., None]
+    _, height, width, _ = x.shape
+    cloud = fields.plasma(keys, height, width, column(rows, 1, at))[..., None]
     return (x + amount * cloud) * brightest / jnp.maximum(brightest + amount, 1e-6)
 
 
-def snow(keys, x, rows, at):
+def snow(keys: Array, x: Array, rows: Rows, at: At) -> Array:
     """Flakes, enlarged and moved by the wind, twice (the second time turned by 180 degrees), on a whitened picture."""
     draws, angles = split(keys, 2)
     mean, deviation, _, threshold, radius, sigma, share = (column(rows, i, at) for i in range(7))
@@ -50,15 +52,15 @@ def snow(keys, x, rows, at):
     return x + flakes + flakes[:, ::-1, ::-1]
 
 
-def frost(keys, x, rows, at):
+def frost(keys: Array, x: Array, rows: Rows, at: At) -> Array:
     """Ice over the picture: it is darkened, and the ice is added.
 
     The authors take crops of six photographs of frost. Ours is drawn: ferns of ice over a fractal haze, of about a
     photograph's brightness. So the figures are not comparable with published ones.
     """
-    shape = x.shape[1:3]
+    _, height, width, _ = x.shape
     hazes, ferns = split(keys, 2)
-    haze = fields.plasma(hazes, *shape, 1.45)
+    haze = fields.plasma(hazes, height, width, 1.45)
     ice = 0.55 * haze + 0.6 * jax.vmap(_ferns)(ferns, haze)
     ice = jnp.clip(ice, 0, 1)[..., None] * ICE
     if x.shape[-1] == 1:

@@ -1,19 +1,24 @@
 """Classes of different size: weights for the loss, and long-tailed versions of a set for experiments."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
 from jaxcls import call_strings
 from jaxcls.data import pipeline, sources
+from jaxcls.data.base import Source
 from jaxcls.errors import UserError
 
 
-def count(source):
+def count(source: Source) -> np.ndarray:
     """Examples of each class, int64 [classes]. Labels that are no class are left to `preflight.check_labels`."""
     labels = np.asarray(source.labels)
     return np.bincount(labels[(labels >= 0) & (labels < len(source.classes))], minlength=len(source.classes))
 
 
-def class_weights(rule, counts, what="config.loss.class_weight"):
+def class_weights(
+    rule: str, counts: np.ndarray | Sequence[int], what: str = "config.loss.class_weight"
+) -> np.ndarray | None:
     """The weight of every class, float32 [classes], or None for "".
 
     Args:
@@ -29,26 +34,31 @@ def class_weights(rule, counts, what="config.loss.class_weight"):
     text, counts = str(rule).strip(), np.asarray(counts, np.float64)
     if not text:
         return None
-    numbers = [_number(part) for part in text.strip("()[]").rstrip(", ").split(",")]
-    if None in numbers:
-        like = "'auto', 'effective(0.999)' or numbers, such as '1, 2.5, 0.5'"
-        name, args, kwargs = call_strings.parse(text, RULES, what=what, kind="rule", like=like)
-        if not counts.all():
-            raise UserError(f"{what} is {text!r}, but class {int(np.argmin(counts))} has no training examples.")
-        with call_strings.fitting(name, what):
-            return np.float32(RULES[name](counts, *args, **kwargs))
+    try:
+        numbers = np.array([float(part) for part in text.strip("()[]").rstrip(", ").split(",")])
+    except ValueError:
+        return _by_rule(text, counts, what)
     if len(numbers) != len(counts):
         raise UserError(f"{what} has {len(numbers)} numbers, but there are {len(counts)} classes.")
-    if min(numbers) < 0 or not max(numbers) > 0 or not np.all(np.isfinite(numbers)):
+    if numbers.min() < 0 or not numbers.max() > 0 or not np.all(np.isfinite(numbers)):
         raise UserError(f"{what} is {text!r}; weights must be finite, not negative and not all 0.")
-    return np.float32(numbers)
+    return numbers.astype(np.float32)
 
 
-def _auto(counts):
+def _by_rule(text: str, counts: np.ndarray, what: str) -> np.ndarray:
+    like = "'auto', 'effective(0.999)' or numbers, such as '1, 2.5, 0.5'"
+    name, args, kwargs = call_strings.parse(text, RULES, what=what, kind="rule", like=like)
+    if not counts.all():
+        raise UserError(f"{what} is {text!r}, but class {int(np.argmin(counts))} has no training examples.")
+    with call_strings.fitting(name, what):
+        return RULES[name](counts, *args, **kwargs).astype(np.float32)
+
+
+def _auto(counts: np.ndarray) -> np.ndarray:
     return counts.sum() / (len(counts) * counts)
 
 
-def _effective(counts, beta=0.999):
+def _effective(counts: np.ndarray, beta: float = 0.999) -> np.ndarray:
     if isinstance(beta, (bool, str)) or not 0 <= beta < 1:
         raise ValueError(f"beta must be at least 0 and below 1, as in 'effective(0.999)', not {beta!r}")
     with np.errstate(divide="ignore"):  # beta = 0 gives 1 example each: log(0) is meant
@@ -56,17 +66,10 @@ def _effective(counts, beta=0.999):
     return weights / weights.mean()
 
 
-RULES = {"auto": _auto, "effective": _effective}
+RULES: dict[str, Callable[..., np.ndarray]] = {"auto": _auto, "effective": _effective}
 
 
-def _number(text):
-    try:
-        return float(text)
-    except ValueError:
-        return None
-
-
-def long_tail_counts(counts, ratio):
+def long_tail_counts(counts: np.ndarray | Sequence[int], ratio: float) -> np.ndarray:
     """How many examples of each class a long-tailed version of a set keeps: n * ratio^(-i / (classes - 1)).
 
     n is as large as the set allows: the size of a class where all have the same. Shares are rounded down, and no class
@@ -78,7 +81,7 @@ def long_tail_counts(counts, ratio):
     return np.maximum(1, np.floor(largest * profile + 1e-6)).astype(np.int64)  # 49.9999999 is meant to be 50
 
 
-def long_tailed(source, ratio, seed):
+def long_tailed(source: Source, ratio: float, seed: int) -> Source:
     """A source with the classes of another, of which later ones have fewer and fewer examples.
 
     Args:

@@ -21,9 +21,14 @@ import numpy as np
 class Source(Protocol):
     """What every source offers; see the module's docstring."""
 
-    classes: tuple[str, ...]
-    labels: np.ndarray
-    fingerprint: str
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+
+    @property
+    def labels(self) -> np.ndarray: ...
+
+    @property
+    def fingerprint(self) -> str: ...
 
     def __len__(self) -> int: ...
 

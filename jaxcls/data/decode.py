@@ -148,9 +148,9 @@ def shrink_of(image: np.ndarray, shape: tuple[int, int]) -> int:
 def _scaled(shape: tuple[int, int], wanted: tuple[int, int]) -> tuple[int, int]:
     """Height and width at the smallest scale that has the wanted ones."""
     for shrink in _SHRINKS:
-        found = shrunk(shape, shrink)
-        if found[0] >= wanted[0] and found[1] >= wanted[1]:
-            return found
+        smaller = shrunk(shape, shrink)
+        if smaller[0] >= wanted[0] and smaller[1] >= wanted[1]:
+            return smaller
     return shape
 
 
@@ -173,9 +173,14 @@ def _decode_jpeg(
         scaled = _scaled(scaled, wanted[::-1] if orientation > 4 else wanted)
     try:  # strict: libjpeg's default for missing data is a warning and grey pixels
         image = simplejpeg.decode_jpeg(
-            encoded, "GRAY" if grey else "RGB", min_height=scaled[0], min_width=scaled[1],
-            fastdct=fast, fastupsample=fast, strict=True,
-        )  # fmt: skip
+            encoded,
+            "GRAY" if grey else "RGB",
+            min_height=scaled[0],
+            min_width=scaled[1],
+            fastdct=fast,
+            fastupsample=fast,
+            strict=True,
+        )
     except ValueError as error:
         if "remature end" in str(error):
             raise _truncated(encoded, name) from error

@@ -93,27 +93,27 @@ def scan(path: str | Path) -> dict[str, FolderSource]:
     if not root.is_dir():
         raise UserError(_missing(root))
     folders, _, _ = _entries(root)
-    found: dict[str, str] = {}
+    split_folders: dict[str, str] = {}
     for name in folders:
         if split := SPLITS.get(name.lower()):
-            if split in found:
-                raise UserError(f"{root} has two folders for {split}, {found[split]!r} and {name!r}; keep one")
-            found[split] = name
-    if "train" in found and (len(found) > 1 or len(folders) == 1):
-        if len(found) == 1:
-            return {"all": _tree(root / found["train"])[0]}
-        return _scan_splits(root, found)
-    if found and len(found) == len(folders):
+            if split in split_folders:
+                raise UserError(f"{root} has two folders for {split}, {split_folders[split]!r} and {name!r}; keep one")
+            split_folders[split] = name
+    if "train" in split_folders and (len(split_folders) > 1 or len(folders) == 1):
+        if len(split_folders) == 1:
+            return {"all": _tree(root / split_folders["train"])[0]}
+        return _scan_splits(root, split_folders)
+    if split_folders and len(split_folders) == len(folders):
         raise UserError(f"{root} has {', '.join(sorted(folders))} but no train folder; add one, with the same classes")
     return {"all": _tree(root)[0]}
 
 
-def _scan_splits(root: Path, found: dict[str, str]) -> dict[str, FolderSource]:
-    train, classes = _tree(root, found["train"])
+def _scan_splits(root: Path, split_folders: dict[str, str]) -> dict[str, FolderSource]:
+    train, classes = _tree(root, split_folders["train"])
     sources = {"train": train}
     for split in ("validation", "test"):
-        if split in found:
-            sources[split], _ = _tree(root, found[split], classes)
+        if split in split_folders:
+            sources[split], _ = _tree(root, split_folders[split], classes)
     return sources
 
 

@@ -33,21 +33,21 @@ def names_of_ids(ids: Sequence[str], group_by: str, root: str | Path = ".") -> l
     what = f"config.data.group_by={group_by!r}"
     if group_by.lower().endswith(".csv"):
         lines = metadata.read(group_by, root, "config.data.group_by", COLUMNS)
-        names = [lines[name][metadata.GROUP] if name in lines else None for name in ids]
+        names: list[str | None] = [lines[name][metadata.GROUP] if name in lines else None for name in ids]
         lack = "has no line for"
     else:
         try:
-            found = re.compile(group_by)
+            pattern = re.compile(group_by)
         except re.error as error:
             raise UserError(f"{what} is no regular expression ({error}), nor the name of a .csv file.") from None
-        matches = [found.search(name) for name in ids]
-        names = [match and match[1 if found.groups else 0] for match in matches]
+        matches = [pattern.search(name) for name in ids]
+        names = [match[1 if pattern.groups else 0] if match else None for match in matches]
         lack = "is not found in"
     missing = [name for name, group in zip(ids, names, strict=True) if group is None]
     if missing:
         more = f" and {len(missing) - 1:,} other" if len(missing) > 1 else ","
         raise UserError(f"{what} {lack} {missing[0]!r}{more} of {len(ids):,} pictures.")
-    return names
+    return [group for group in names if group is not None]
 
 
 def write(path: Path, ids: Sequence[str], groups: Sequence[int]) -> None:

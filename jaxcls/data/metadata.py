@@ -1,19 +1,20 @@
 """What is known of pictures beyond their label: their names, folders, and columns of a table, for figures by group."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jaxcls.data.base import Source, Subset
 from jaxcls.errors import UserError
 
 PATH = "path"  # the column of a table that says which picture a line is about
 GROUP = "group"  # the one that says which pictures belong together
 
 
-def rows(source) -> tuple[list[str], dict[str, list[Any]]]:
+def rows(source: Source) -> tuple[list[str], dict[str, list[Any]]]:
     """(ids, columns) of a source: lists with an entry a row. For a folder an id is the path relative to its root.
 
     Columns are the items of a row beyond picture, label and id, and "folder", the folders below that of the class,
@@ -24,9 +25,9 @@ def rows(source) -> tuple[list[str], dict[str, list[Any]]]:
     return names, {**columns, **({"folder": folders} if any(folders) else {})}
 
 
-def ids(source) -> list[str]:
+def ids(source: Source) -> list[str]:
     """The ids of all pictures of a source; where it does not list them, the pictures are read for it."""
-    if hasattr(source, "indices"):  # a Subset
+    if isinstance(source, Subset):
         names = ids(source.source)
         return [names[row] for row in source.indices]
     if hasattr(source, "ids"):
@@ -35,9 +36,9 @@ def ids(source) -> list[str]:
     return [item["id"] for item in items]  # records are read in chunks
 
 
-def _columns(source):
+def _columns(source: Source) -> dict[str, list[Any]]:
     """Name -> values of what the rows hold beyond picture, label and id; rows are read only if the first holds more."""
-    columns = {key: [] for key in source[0] if key not in ("image", "label", "id")}
+    columns: dict[str, list[Any]] = {key: [] for key in source[0] if key not in ("image", "label", "id")}
     for row in range(len(source) if columns else 0):
         item = source[row]
         for key, values in columns.items():
@@ -46,7 +47,7 @@ def _columns(source):
     return columns
 
 
-def sub_folders(names, classes):
+def sub_folders(names: Sequence[str], classes: Sequence[str]) -> list[str]:
     """The folders between that of the class and the file, "" for none, of ids such as "train/cats/site 1/3.jpg"."""
     paths = [name.split("/")[:-1] for name in names]
     for depth in (1, 0):  # with and without a folder of the split
@@ -55,7 +56,7 @@ def sub_folders(names, classes):
     return [""] * len(names)
 
 
-def root(source) -> Path:
+def root(source: Source) -> Path:
     """Where a relative path to a table may start, too: the folder of pictures."""
     return Path(getattr(getattr(source, "source", source), "root", "."))
 
@@ -73,13 +74,12 @@ def table(names: Sequence[str], file: str, root: str | Path = ".") -> dict[str, 
     return {column: [lines.get(name, {}).get(column) or "" for name in names] for column in columns}
 
 
-def check(file: str, splits) -> None:
+def check(file: str, splits: Mapping[str, Source]) -> None:
     """Raises UserError where a table cannot be used, or has a line for none of the pictures of split -> source."""
     if not file:
         return
-    source = next(iter(splits.values()))
-    lines = read(file, root(source), "config.data.metadata", (PATH,))
-    names = [name for some in splits.values() for name in ids(some)]
+    lines = read(file, root(next(iter(splits.values()))), "config.data.metadata", (PATH,))
+    names = [name for source in splits.values() for name in ids(source)]
     if not any(name in lines for name in names):
         example = names[0]
         raise UserError(f"config.data.metadata: {file} has no line for any picture; paths must be like {example!r}.")
@@ -99,9 +99,9 @@ def read(file: str, root: str | Path, key: str, columns: Sequence[str]) -> dict[
             lines = csv.DictReader(opened)
             if not set(columns) <= set(lines.fieldnames or ()):
                 raise UserError(f"{key}: {path} lacks the columns {' and '.join(columns)} in its first line.")
-            found = {line[PATH]: line for line in lines}
+            by_path = {line[PATH]: line for line in lines}
     except (OSError, UnicodeError, csv.Error) as error:
         raise UserError(f"{key}: {path} cannot be read ({getattr(error, 'strerror', None) or error}).") from error
-    if not found:
+    if not by_path:
         raise UserError(f"{key}: {path} has no line below the first.")
-    return found
+    return by_path

@@ -22,10 +22,12 @@ import hashlib
 import json
 import mmap
 import os
+from typing import Any
 
 import numpy as np
 
 from jaxcls.errors import UserError
+from jaxcls.types import PathLike
 
 VERSION = 1
 MAGIC = b"JAXCLSPK"
@@ -40,7 +42,7 @@ class PackedSource:
       UserError: where the file is damaged, with the remedy.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: PathLike):
         self.path = str(path)
         self._open()
         self.check(chunks=3)
@@ -76,16 +78,16 @@ class PackedSource:
         self.ids, self.classes = tuple(names["ids"]), tuple(names["classes"])
         self.fingerprint = digest(json.dumps([header[k] for k in ("fingerprint", "size", "channels")]).encode())
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, row):
+    def __getitem__(self, row: int) -> dict[str, Any]:
         h, w = self._shapes[row].tolist()
         start, channels = int(self._offsets[row]), self.header["channels"]
         image = self._pixels[start : start + h * w * channels].reshape(h, w, channels)
         return {"image": image, "label": int(self.labels[row]), "id": self.ids[row]}
 
-    def check(self, chunks=None):
+    def check(self, chunks: int | None = None) -> None:
         """Compares the hashes of so many chunks of pixels, evenly spread, the first and the last among them; None: all.
 
         Raises:
@@ -108,16 +110,16 @@ class PackedSource:
         self._open()
 
 
-def hashed(data=b""):
+def hashed(data: Any = b"") -> "hashlib.blake2b":
     """The hash of a chunk of pixels or of the index."""
     return hashlib.blake2b(data, digest_size=8)
 
 
-def voucher(header, index):
+def voucher(header: dict[str, Any], index: bytes) -> str:
     """The `digest` of a file with this header (a dict, its own `digest` left out) and index."""
     return digest(json.dumps({k: header[k] for k in sorted(header) if k != "digest"}).encode() + index)
 
 
-def digest(data):
+def digest(data: Any) -> str:
     """Its 16 hex digits."""
     return hashed(data).hexdigest()

@@ -7,21 +7,33 @@ import os
 import shutil
 import time
 import uuid
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from jaxcls.data.base import Subset
+from jaxcls.data.base import Source, Subset
 from jaxcls.data.packed import CHUNK, HEADER, MAGIC, VERSION, PackedSource, hashed, voucher
-from jaxcls.data.pipeline import default_threads, keep_freed_memory
+from jaxcls.data.pipeline import Transform, default_threads, keep_freed_memory
 from jaxcls.errors import UserError
+from jaxcls.types import Note, PathLike
 
 EVERY = 5.0  # seconds between two lines of progress
 SAMPLE = 32  # pictures by which the room that is needed is estimated
 
 
-def pack(source, folder, transform, size, *, channels=3, threads=None, note=print):
+def pack(
+    source: Source,
+    folder: PathLike,
+    transform: Transform,
+    size: int,
+    *,
+    channels: int = 3,
+    threads: int | None = None,
+    note: Note = print,
+) -> PackedSource:
     """The PackedSource of a source, built where there is none yet.
 
     A second process that wants the same file waits for the first (where the file system has locks; elsewhere both
@@ -59,29 +71,32 @@ def pack(source, folder, transform, size, *, channels=3, threads=None, note=prin
         ) from error
 
 
-def pack_all(found, folder, transform, size, **options):
+def pack_all(
+    sources: Mapping[str, Source], folder: PathLike, transform: Transform, size: int, **options: Any
+) -> dict[str, Source]:
     """The splits of a set with packed pictures; splits that are views of one source share one file.
 
     Args:
-      found: split -> source.
+      sources: split -> source.
       folder, transform, size, options: as for `pack`.
 
     Raises:
       UserError: as `pack`, and for a set that lies in memory already.
     """
-    packed, result = {}, {}
-    for split, source in found.items():
+    packed: dict[int, PackedSource] = {}
+    result: dict[str, Source] = {}
+    for split, source in sources.items():
         if hasattr(source, "images"):
             raise UserError("config.data.pack is for encoded pictures; this set lies in memory, so it must be 0.")
         base = source.source if isinstance(source, Subset) else source
         if id(base) not in packed:
             packed[id(base)] = pack(base, folder, transform, size, **options)
-        made = packed[id(base)]
-        result[split] = Subset(made, source.indices) if isinstance(source, Subset) else made
+        pictures = packed[id(base)]
+        result[split] = Subset(pictures, source.indices) if isinstance(source, Subset) else pictures
     return result
 
 
-def default_folder():
+def default_folder() -> Path:
     """Where packed files lie by default: jaxcls/packed in the user's cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "jaxcls" / "packed"
 
@@ -124,15 +139,25 @@ def _build(source, path, transform, size, *, channels, threads=None, note=print)
             shapes, labels, ids, sums = _write_pixels(file, pictures)
             sizes = np.prod(shapes, axis=1, dtype=np.int64) * channels
             names = json.dumps({"ids": ids, "classes": list(source.classes)})
-            index = b"".join([
-                (np.cumsum(sizes) - sizes).astype("<i8").tobytes(), np.array(shapes, "<i4").tobytes(),
-                np.array(labels, "<i4").tobytes(), *sums, names.encode(),
-            ])  # fmt: skip
+            index = b"".join(
+                [
+                    (np.cumsum(sizes) - sizes).astype("<i8").tobytes(),
+                    np.array(shapes, "<i4").tobytes(),
+                    np.array(labels, "<i4").tobytes(),
+                    *sums,
+                    names.encode(),
+                ]
+            )
             file.write(index)
             header = {
-                "version": VERSION, "fingerprint": source.fingerprint, "size": size, "channels": channels,
-                "count": len(labels), "pixels": int(sizes.sum()), "index": len(index),
-            }  # fmt: skip
+                "version": VERSION,
+                "fingerprint": source.fingerprint,
+                "size": size,
+                "channels": channels,
+                "count": len(labels),
+                "pixels": int(sizes.sum()),
+                "index": len(index),
+            }
             header["digest"] = voucher(header, index)
             file.seek(0)
             file.write(MAGIC + json.dumps(header).encode())

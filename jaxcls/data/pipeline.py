@@ -10,19 +10,27 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections.abc import Callable, Generator
+from typing import Any
 
 import numpy as np
 
+from jaxcls.data.base import Source
 from jaxcls.errors import UserError
+from jaxcls.types import Batch
+
+Rows = dict[str, np.ndarray]  # index, and draw and epoch or mask: an entry an example
+# (encoded or array image, name, generator or None) -> uint8 [h, w, c]
+Transform = Callable[[Any, str, np.random.Generator | None], np.ndarray]
 
 
 @functools.lru_cache(maxsize=4)
-def order(seed, epoch, n):
+def order(seed: int, epoch: int, n: int) -> np.ndarray:
     """The permutation of n rows in an epoch: int32 [n], from Philox with these numbers as the key."""
     return generator(seed, epoch).permutation(n).astype(np.int32)
 
 
-def generator(*numbers):
+def generator(*numbers: int) -> np.random.Generator:
     """numpy's Philox generator for a tuple of non-negative numbers, such as (seed, epoch, draw).
 
     Their count goes in too: SeedSequence takes (seed, epoch) and (seed, epoch, 0) for the same.
@@ -30,7 +38,9 @@ def generator(*numbers):
     return np.random.Generator(np.random.Philox(np.random.SeedSequence((*numbers, len(numbers)))))
 
 
-def train_rows(step, *, n, batch_size, seed, order=order):
+def train_rows(
+    step: int, *, n: int, batch_size: int, seed: int, order: Callable[[int, int, int], np.ndarray] = order
+) -> Rows:
     """Which examples make up batch `step`.
 
     Args:
@@ -49,7 +59,7 @@ def train_rows(step, *, n, batch_size, seed, order=order):
     return {"index": order(seed, epoch, n)[draw], "epoch": np.full(batch_size, epoch, np.int32), "draw": draw}
 
 
-def eval_rows(step, *, n, batch_size):
+def eval_rows(step: int, *, n: int, batch_size: int) -> Rows:
     """Batch `step` of a pass over all n rows in order; `mask` is 0 for the padding of the last one.
 
     Returns:
@@ -59,7 +69,7 @@ def eval_rows(step, *, n, batch_size):
     return {"index": np.minimum(position, n - 1).astype(np.int32), "mask": (position < n).astype(np.float32)}
 
 
-def lookup(data, row):
+def lookup(data: Batch, row: Batch) -> Batch:
     """The batch of these rows from pictures in device memory; for use inside a compiled step."""
     return {"image": data["image"][row["index"]], "label": data["label"][row["index"]], **row}
 
@@ -77,11 +87,21 @@ class Stream:
       threads: reading threads (of each process).
     """
 
-    def __init__(self, source, transform, rows, *, seed=0, share=slice(None), workers=0, threads=None):
+    def __init__(
+        self,
+        source: Source,
+        transform: Transform,
+        rows: Callable[[int], Rows],
+        *,
+        seed: int = 0,
+        share: slice = slice(None),
+        workers: int = 0,
+        threads: int | None = None,
+    ):
         self.source, self.transform, self.rows, self.seed, self.share = source, transform, rows, seed, share
         self.workers, self.threads = workers, threads or default_threads()
 
-    def __call__(self, step):
+    def __call__(self, step: int) -> Batch:
         """The batch of a step as host arrays: image uint8 [n, h, w, c], label int32 [n], and the rows."""
         rows = self.share_of(step)
         n, images = len(rows["index"]), None
@@ -98,17 +118,17 @@ class Stream:
             images[i] = image
         return {"image": images, "label": labels, **rows}
 
-    def share_of(self, step):
+    def share_of(self, step: int) -> Rows:
         """The rows of a step that this process provides."""
         return {k: v[self.share] for k, v in self.rows(step).items()}
 
-    def example(self, i, rows):
+    def example(self, i: int, rows: Rows) -> tuple[np.ndarray, int]:
         """Picture and label of row i of `share_of(step)`."""
         item = self.source[int(rows["index"][i])]
         random = generator(self.seed, int(rows["epoch"][i]), int(rows["draw"][i])) if "draw" in rows else None
         return self.transform(item["image"], item["id"], random), item["label"]
 
-    def batches(self, start, stop):
+    def batches(self, start: int, stop: int) -> Generator[Batch, None, None]:
         """Iterates over the batches of steps start..stop-1, read ahead by Grain."""
         import grain.python as grain
 
@@ -137,10 +157,10 @@ class Stream:
 class _Load:
     """A batch by its step. A UserError is passed on as a value, since Grain would wrap it in a traceback of its own."""
 
-    def __init__(self, stream):
+    def __init__(self, stream: Stream):
         self.stream = stream
 
-    def __call__(self, step):
+    def __call__(self, step: int) -> Batch | UserError:
         try:
             return self.stream(int(step))
         except UserError as error:
@@ -165,7 +185,7 @@ def _start_worker(*_):
 
 
 @functools.cache
-def keep_freed_memory():
+def keep_freed_memory() -> None:
     """Lets glibc reuse the memory of decoded pictures in place of returning it to the system after each.
 
     Getting it back costs a page fault every 4 KiB, as much as a third of the time of decoding and cropping. The limits
@@ -181,12 +201,12 @@ def keep_freed_memory():
     mallopt(trim_threshold, 2 * limit)
 
 
-def default_threads():
+def default_threads() -> int:
     """Reading threads: as many as cores, at most 16."""
     return min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
-def mark_flags_parsed():
+def mark_flags_parsed() -> None:
     """Grain's worker processes read absl flags, which stay unparsed outside `absl.app.run`."""
     from absl import flags
 

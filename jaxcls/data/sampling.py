@@ -10,13 +10,13 @@ class are drawn differ by one at most. With `repeats` k a batch holds each of it
 its own, and so with an augmentation of its own.
 """
 
-import difflib
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 
 from jaxcls.data import pipeline
-from jaxcls.errors import UserError
+from jaxcls.errors import UserError, did_you_mean
 
 RULES = ("uniform", "oversample", "balanced", "sqrt")
 
@@ -38,11 +38,10 @@ class Sampler:
       UserError: for a rule that does not exist (the nearest is named), or repeats that do not fit the batch.
     """
 
-    def __init__(self, labels, rule="uniform", *, repeats=1, batch_size=1):
+    def __init__(self, labels: np.ndarray, rule: str = "uniform", *, repeats: int = 1, batch_size: int = 1):
         if rule not in RULES:
-            near = difflib.get_close_matches(str(rule), RULES, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it can be {', '.join(RULES)}."
-            raise UserError(f"config.data.sampling is {rule!r}; {hint}")
+            hint = did_you_mean(rule, RULES) or f"; it can be {', '.join(RULES)}."
+            raise UserError(f"config.data.sampling is {rule!r}{hint}")
         if repeats > 1 and (batch_size % repeats or batch_size < 2 * repeats):
             raise UserError(
                 f"config.data.repeats {repeats} needs a config.batch_size that is a multiple of {repeats} and holds at "
@@ -56,10 +55,10 @@ class Sampler:
             if rule == "oversample":
                 self.n = len(self.rows) * int(counts.max())
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.n
 
-    def __call__(self, seed, epoch, n):
+    def __call__(self, seed: int, epoch: int, n: int) -> np.ndarray:
         """The order of an epoch. `n` is the sampler's length; it stands here so that `pipeline.order` is a sampler."""
         return _order(self, seed, epoch)
 
@@ -76,7 +75,7 @@ def _order(sampler, seed, epoch):
     return order if sampler.repeats == 1 else repeat(order, sampler.repeats, sampler.batch_size)
 
 
-def class_counts(random, sizes, n, rule):
+def class_counts(random: np.random.Generator, sizes: Sequence[int], n: int, rule: str) -> np.ndarray:
     """How often each class is drawn in an epoch: whole numbers whose sum is n.
 
     Shares that are no whole numbers are rounded up or down at random, so that their mean over epochs is exact.
@@ -99,13 +98,13 @@ def class_counts(random, sizes, n, rule):
     return counts
 
 
-def draw_rows(random, rows, count):
+def draw_rows(random: np.random.Generator, rows: np.ndarray, count: int) -> np.ndarray:
     """`count` of the rows: all of them as often as they fit in, and a random rest without repetition."""
     whole, rest = divmod(count, len(rows))
     return np.concatenate([np.tile(rows, whole), random.permutation(rows)[:rest]])
 
 
-def repeat(order, repeats, batch_size):
+def repeat(order: np.ndarray, repeats: int, batch_size: int) -> np.ndarray:
     """Every batch of the order as `repeats` copies of the pictures that it begins with.
 
     Copies follow one another as wholes (a b c a b c), so that the neighbours 2i and 2i+1, which MixUp and CutMix pair,

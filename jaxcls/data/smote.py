@@ -5,7 +5,7 @@ import numpy as np
 from jaxcls.errors import UserError
 
 
-def smote(features, labels, *, seed, neighbours=5):
+def smote(features: np.ndarray, labels: np.ndarray, *, seed: int, neighbours: int = 5) -> tuple[np.ndarray, np.ndarray]:
     """The examples with synthetic ones after them, so that every class has as many as the largest.
 
     A synthetic example lies at a random place between one of its class and one of that one's nearest neighbours.
@@ -48,5 +48,5 @@ def smote(features, labels, *, seed, neighbours=5):
     try:
         from imblearn.over_sampling import SMOTE
     except ImportError:
-        raise UserError("SMOTE needs imbalanced-learn: pip install 'jaxcls[balance]'.") from None
+        raise UserError("SMOTE needs imbalanced-learn: pip install imbalanced-learn.") from None
     return SMOTE(k_neighbors=neighbours, random_state=seed).fit_resample(features, labels)

@@ -1,6 +1,5 @@
 """Sources of labelled pictures (`data.base`), opened by name."""
 
-import difflib
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 
 from jaxcls.data import folder, groups, metadata, splits, tfds_source
 from jaxcls.data.base import ArraySource, Source, digest, subset
-from jaxcls.errors import UserError
+from jaxcls.errors import UserError, did_you_mean
 
 FORMS = ("digits", "tfds/<name>", "folder/<path>", "synthetic", "synthetic/<n>x<size>x<channels>x<classes>")
 IN_MEMORY = 2**28  # bytes up to which synthetic pictures are made at once
@@ -82,30 +81,31 @@ def load(
         raise UserError(f"validation={validation} must be None or a share between 0 and 1, e.g. 0.1")
     kind, _, rest = name.partition("/")
     if name == "digits":
-        found = {"all": _digits()}
+        by_split: dict[str, Source] = {"all": _digits()}
     elif kind == "synthetic" and (match := re.fullmatch(r"synthetic(?:/(\d+)x(\d+)x(\d+)x(\d+))?", name)):
-        found = _synthetic(*(int(x) for x in match.groups(default="0")) if rest else (512, 32, 3, 10), seed)
+        n, size, depth, classes = map(int, match.groups()) if rest else (512, 32, 3, 10)
+        by_split = _synthetic(n, size, depth, classes, seed)
     elif kind == "folder" and rest:
-        found = folder.scan(Path(data_dir or ".").expanduser() / Path(rest).expanduser())
+        by_split = dict(folder.scan(Path(data_dir or ".").expanduser() / Path(rest).expanduser()))
     elif kind == "tfds" and rest:
-        found = tfds_source.load(rest, data_dir)
+        by_split = tfds_source.load(rest, data_dir)
     else:
         raise UserError(_unknown(name))
-    if "all" in found:
-        found = _split(found["all"], split_ratios, seed, group_by)
-    if validation is not None and "train" in found and "validation" not in found:
-        kept, held_out = _parts(found["train"], (1 - validation, validation), seed, group_by)
-        found |= {"train": subset(found["train"], kept), "validation": subset(found["train"], held_out)}
+    if "all" in by_split:
+        by_split = _split(by_split["all"], split_ratios, seed, group_by)
+    if validation is not None and "train" in by_split and "validation" not in by_split:
+        kept, held_out = _parts(by_split["train"], (1 - validation, validation), seed, group_by)
+        by_split |= {"train": subset(by_split["train"], kept), "validation": subset(by_split["train"], held_out)}
     if channels is not None:
-        found = {split: _with_channels(source, channels) for split, source in found.items()}
-    return {split: found[split] for split in ("train", "validation", "test") if split in found}
+        by_split = {split: _with_channels(source, channels) for split, source in by_split.items()}
+    return {split: by_split[split] for split in ("train", "validation", "test") if split in by_split}
 
 
 def _parts(source: Source, ratios: Sequence[float], seed: int, group_by: str) -> list[np.ndarray]:
     if not group_by:
         return splits.stratified(source.labels, ratios, seed)
-    found = groups.of_ids(metadata.ids(source), group_by, metadata.root(source))
-    return splits.grouped(source.labels, found, ratios, seed)
+    number = groups.of_ids(metadata.ids(source), group_by, metadata.root(source))
+    return splits.grouped(source.labels, number, ratios, seed)
 
 
 def _split(source: Source, ratios: Sequence[float], seed: int, group_by: str) -> dict[str, Source]:
@@ -133,11 +133,12 @@ def _synthetic(n: int, size: int, channels: int, classes: int, seed: int) -> dic
         raise UserError(
             f"synthetic/{n}x{size}x{channels}x{classes}: it needs 2 classes, a picture per class, 1 pixel and 1 channel"
         )
-    found: dict[str, Source] = {}
+    by_split: dict[str, Source] = {}
     for split, count, first in (("train", n, 0), ("test", max(1, n // 4), n)):
         source = Synthetic(count, (size, size, channels), classes, seed, first)
-        found[split] = _into_memory(source) if count * size * size * channels < IN_MEMORY else source
-    return found
+        small = count * size * size * channels < IN_MEMORY
+        by_split[split] = _into_memory(source) if small else source
+    return by_split
 
 
 def _into_memory(source: Source) -> ArraySource:
@@ -163,10 +164,8 @@ def _with_channels(source: Source, channels: int) -> Source:
 def _unknown(name: str) -> str:
     """The message for a name of no known form, with the nearest one."""
     if Path(name).expanduser().is_dir():
-        hint = f"a folder of pictures is 'folder/{name}'"
+        hint = f"; a folder of pictures is 'folder/{name}'"
     else:
         sets = {name: f"tfds/{name}" for name in ("mnist", "fashion_mnist", "cifar10", "cifar100", "imagenet2012")}
-        meant = sets | {form.partition("/")[0]: form for form in FORMS}
-        near = difflib.get_close_matches(name.partition("/")[0], meant, 1)
-        hint = f"did you mean {meant[near[0]]!r}?" if near else ""
-    return f"no data set has the name {name!r}; names are {', '.join(FORMS)}" + (f"; {hint}" if hint else "")
+        hint = did_you_mean(name.partition("/")[0], sets | {form.partition("/")[0]: form for form in FORMS})
+    return f"no data set has the name {name!r}; names are {', '.join(FORMS)}{hint}"

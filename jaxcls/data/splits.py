@@ -56,40 +56,40 @@ def grouped(labels: np.ndarray, groups: np.ndarray, ratios: Sequence[float], see
     classes = np.array([labels[rows[0]] for rows in rows_of]) if len(labels) else np.empty(0, np.int64)
     parts: list[list[np.ndarray]] = [[] for _ in shares]
     for label in np.unique(classes):
-        own = np.flatnonzero(classes == label)
-        _generator(seed, label).shuffle(own)
-        own = sorted(own, key=lambda group: -len(rows_of[group]))
-        for part, some in zip(parts, _dealt([len(rows_of[group]) for group in own], shares), strict=True):
-            part += [rows_of[own[i]] for i in some]
+        shuffled = np.flatnonzero(classes == label)
+        _generator(seed, label).shuffle(shuffled)
+        own = sorted((rows_of[group] for group in shuffled), key=len, reverse=True)
+        for part, dealt in zip(parts, _dealt(list(map(len, own)), shares), strict=True):
+            part += [own[i] for i in dealt]
     return _sorted(parts)
 
 
 def _dealt(sizes: Sequence[int], shares: np.ndarray) -> list[list[int]]:
     """For each part the positions of its groups, of groups from large to small."""
-    lack, dealt = sum(sizes) * shares, [[] for _ in shares]
+    lack = sum(sizes) * shares
+    dealt: list[list[int]] = [[] for _ in shares]
     for i, size in enumerate(sizes):
         part = int(np.argmax(np.where(shares > 0, lack, -np.inf)))
         dealt[part].append(i)
         lack[part] -= size
     if len(sizes) >= len(shares):
-        for part in np.flatnonzero(shares > 0):
-            if not dealt[part]:
-                dealt[part].append(dealt[int(np.argmax([len(x) for x in dealt]))].pop())
+        for empty in [part for part in np.flatnonzero(shares > 0) if not dealt[part]]:
+            dealt[empty].append(dealt[int(np.argmax([len(x) for x in dealt]))].pop())
     return dealt
 
 
-def _shares(ratios):
+def _shares(ratios: Sequence[float]) -> np.ndarray:
     shares = np.asarray(ratios, np.float64)
     if shares.ndim != 1 or not np.all(np.isfinite(shares)) or np.any(shares < 0) or not shares.sum() > 0:
         raise UserError(f"split ratios {tuple(ratios)} must be finite, not negative and not all 0")
     return shares / shares.sum()
 
 
-def _generator(seed, label):
+def _generator(seed: int, label: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=np.array([seed, label], np.uint64)))
 
 
-def _sorted(parts):
+def _sorted(parts: list[list[np.ndarray]]) -> list[np.ndarray]:
     return [np.sort(np.concatenate([np.empty(0, np.int64), *part])) for part in parts]
 
 

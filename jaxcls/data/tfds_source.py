@@ -1,9 +1,9 @@
 """Sets prepared by tensorflow-datasets as ArrayRecord, read without TensorFlow and without a network."""
 
-import difflib
 import functools
 import os
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxcls.data import decode
 from jaxcls.data.base import ArraySource, digest
-from jaxcls.errors import UserError
+from jaxcls.errors import UserError, did_you_mean
 
 IN_MEMORY = 2**30  # bytes of pixels up to which a set with pictures of one size is decoded at once
 CHUNK = 512  # records read by one call
@@ -36,7 +36,7 @@ TENSORFLOW = "pip install 'tensorflow-cpu>=2.21,<2.22'"
 class TfdsSource:
     """Encoded pictures of one split, read record by record."""
 
-    def __init__(self, prepared, split: str, classes: tuple[str, ...]):
+    def __init__(self, prepared: Any, split: str, classes: tuple[str, ...]):
         import tensorflow_datasets as tfds
 
         self.split, self.classes = split, classes
@@ -56,7 +56,7 @@ class TfdsSource:
         name = record[self._id].decode() if self._id else f"{self.split}_{row}"
         return {"image": record["image"], "label": int(record["label"]), "id": name}
 
-    def items(self):
+    def items(self) -> Iterator[dict[str, Any]]:
         """All items in order, read in chunks."""
         for start in range(0, len(self), CHUNK):
             rows = range(start, min(start + CHUNK, len(self)))
@@ -103,8 +103,8 @@ def load(name: str, data_dir: str | Path | None = None) -> dict[str, Any]:
     Raises:
       UserError: unknown name, not prepared or prepared as TFRecord only, no pictures with one label each.
     """
-    found_builder = _readable(name, data_dir)
-    features = found_builder.info.features
+    prepared = _readable(name, data_dir)
+    features = prepared.info.features
     for key in ("image", "label"):
         if key not in features:
             raise UserError(f"tfds/{name} has no {key!r} (it has {', '.join(features)}); only sets with one label fit")
@@ -113,24 +113,24 @@ def load(name: str, data_dir: str | Path | None = None) -> dict[str, Any]:
         raise UserError(f"tfds/{name} has {kind} pictures; only 8-bit ones can be read")
     classes = tuple(features["label"].names)
     if all(label.isdecimal() for label in classes):
-        classes = CLASSES.get(found_builder.name, classes)
-    names = [split for split in ("train", "validation", "test") if split in found_builder.info.splits]
-    found: dict[str, Any] = {split: TfdsSource(found_builder, split, classes) for split in names}
+        classes = CLASSES.get(prepared.name, classes)
+    names = [split for split in ("train", "validation", "test") if split in prepared.info.splits]
+    by_split: dict[str, Any] = {split: TfdsSource(prepared, split, classes) for split in names}
     # A test split for a competition has no labels (-1 in ImageNet's).
-    found = {split: source for split, source in found.items() if source[0]["label"] >= 0}
-    if "test" not in found and "validation" in found:
-        found["test"] = found.pop("validation")
-    if list(found) == ["train"]:
-        found = {"all": found["train"]}
-    if not found:
+    by_split = {split: source for split, source in by_split.items() if source[0]["label"] >= 0}
+    if "test" not in by_split and "validation" in by_split:
+        by_split["test"] = by_split.pop("validation")
+    if list(by_split) == ["train"]:
+        by_split = {"all": by_split["train"]}
+    if not by_split:
         raise UserError(f"tfds/{name} has no labelled split train, validation or test")
     shape = features["image"].shape
-    if None not in shape and np.prod(shape) * sum(map(len, found.values())) < IN_MEMORY:
-        return {key: _into_memory(source, shape) for key, source in found.items()}
-    return found
+    if None not in shape and np.prod(shape) * sum(map(len, by_split.values())) < IN_MEMORY:
+        return {key: _into_memory(source, shape) for key, source in by_split.items()}
+    return by_split
 
 
-def builder(name: str, data_dir: str | Path | None = None):
+def builder(name: str, data_dir: str | Path | None = None) -> Any:
     """tensorflow-datasets' builder of a set, prepared or not.
 
     Raises:
@@ -141,8 +141,7 @@ def builder(name: str, data_dir: str | Path | None = None):
     try:
         return tfds.builder(name, data_dir=data_dir)
     except tfds.core.DatasetNotFoundError as error:
-        near = difflib.get_close_matches(name, tfds.list_builders(with_community_datasets=False), 3)
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        hint = did_you_mean(name, tfds.list_builders(with_community_datasets=False))
         raise UserError(f"tfds/{name}: tensorflow-datasets has no set of this name{hint}") from error
     except ModuleNotFoundError as error:
         remedy = TENSORFLOW if "tensorflow" in str(error) else "install what is missing"
@@ -151,7 +150,7 @@ def builder(name: str, data_dir: str | Path | None = None):
         raise UserError(f"tfds/{name}: {' '.join(str(error).split())}") from error
 
 
-def formats(prepared) -> set[str]:
+def formats(prepared: Any) -> set[str]:
     """The file formats in which a builder's set is on the disk; empty if it is not there."""
     return {form.value for form in prepared.info.available_file_formats()} if prepared.info.splits else set()
 
@@ -162,25 +161,26 @@ def command(name: str, data_dir: str | Path | None) -> str:
     return f"jaxcls prepare {shlex.quote(name)}{where}"
 
 
-def _readable(name: str, data_dir: str | Path | None):
+def _readable(name: str, data_dir: str | Path | None) -> Any:
     """The builder of a set that is there as ArrayRecord."""
-    found = builder(name, data_dir)
-    have = formats(found)
+    prepared = builder(name, data_dir)
+    have = formats(prepared)
     if not have:
-        raise UserError(f"tfds/{name} is not in {found.data_dir}; get it with: {command(name, data_dir)}")
+        raise UserError(f"tfds/{name} is not in {prepared.data_dir}; get it with: {command(name, data_dir)}")
     if "array_record" not in have:
         raise UserError(
-            f"tfds/{name} in {found.data_dir} is prepared as {', '.join(sorted(have))}, which cannot be read at "
+            f"tfds/{name} in {prepared.data_dir} is prepared as {', '.join(sorted(have))}, which cannot be read at "
             f"random; prepare it as ArrayRecord with: {command(name, data_dir)}"
         )
-    found.info.set_file_format("array_record", override=True, override_if_initialized=True)
-    files = [path for split in found.info.splits.values() for path in split.filepaths]
+    prepared.info.set_file_format("array_record", override=True, override_if_initialized=True)
+    files = [path for split in prepared.info.splits.values() for path in split.filepaths]
     if lost := [path for path in files if not os.path.exists(path)]:
-        raise UserError(f"tfds/{name}: {lost[0]} is missing; delete {found.data_dir}, then: {command(name, data_dir)}")
-    return found
+        remedy = f"delete {prepared.data_dir}, then: {command(name, data_dir)}"
+        raise UserError(f"tfds/{name}: {lost[0]} is missing; {remedy}")
+    return prepared
 
 
-def _into_memory(source: TfdsSource, shape: tuple[int, int, int]):
+def _into_memory(source: TfdsSource, shape: tuple[int, int, int]) -> ArraySource:
     """Decodes all pictures. One thread: for pictures this small, threads wait for the interpreter's lock."""
     images = np.empty((len(source), *shape), np.uint8)
     labels, ids = np.empty(len(source), np.int32), []

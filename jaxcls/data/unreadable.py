@@ -3,15 +3,17 @@
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
 from jaxcls.data import decode
+from jaxcls.data.base import Source, Subset
 from jaxcls.errors import UserError
 
 
 def check(
-    source,
+    source: Source,
     rows: Iterable[int] | None = None,
     *,
     full: bool = False,
@@ -42,21 +44,23 @@ def check(
     # Threads wait for the disk at the same time; libjpeg and zlib let go of the interpreter's lock.
     with ThreadPoolExecutor(min(16, 4 * (os.cpu_count() or 1))) as pool:
         results = pool.map(lambda chunk: [_problem(source, row, full, max_pixels) for row in chunk], chunks)
-        for chunk, found in zip(chunks, results, strict=True):
-            problems += [problem for problem in found if problem]
+        for chunk, bad in zip(chunks, results, strict=True):
+            problems += [problem for problem in bad if problem]
             done += len(chunk)
             if progress:
                 progress(done, len(rows))
     return problems
 
 
-def _problem(source, row: int, full: bool, max_pixels: int) -> tuple[str, str] | None:
-    while hasattr(source, "indices"):  # a Subset
+def _problem(source: Any, row: int, full: bool, max_pixels: int) -> tuple[str, str] | None:
+    while isinstance(source, Subset):
         source, row = source.source, int(source.indices[row])
     name = source.ids[row] if hasattr(source, "ids") else f"row {row}"
     try:
-        if not full and hasattr(source, "ends") and _looks_whole(*source.ends(row), max_pixels):
-            return None
+        if not full and hasattr(source, "ends"):
+            head, tail = source.ends(row)
+            if _looks_whole(head, tail, max_pixels):
+                return None
         item = source[row]
         name, encoded = item["id"], item["image"]
         if not isinstance(encoded, np.ndarray) and (full or not _looks_whole(encoded, encoded[-2048:], max_pixels)):

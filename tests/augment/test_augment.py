@@ -14,14 +14,18 @@ from jaxcls.errors import UserError
         ("flip", ("flip", (), {})),
         (" flip() ", ("flip", (), {})),
         ("crop(32, pad=4)", ("crop", (32,), {"pad": 4})),
-        ("random_resized_crop(224, scale=(0.3, 1), ratio=(1, 1.5))",
-         ("random_resized_crop", (224,), {"scale": (0.3, 1), "ratio": (1, 1.5)})),
+        (
+            "random_resized_crop(224, scale=(0.3, 1), ratio=(1, 1.5))",
+            ("random_resized_crop", (224,), {"scale": (0.3, 1), "ratio": (1, 1.5)}),
+        ),
         ("crop(8, mode='reflect')", ("crop", (8,), {"mode": "reflect"})),
         ("flip | crop(8)", (augment.ONE_OF, (("flip", (), {}), ("crop", (8,), {})), {"weights": (1, 1)})),
-        ("flip(1) | 2.5 * hsv | 3*flip",
-         (augment.ONE_OF, (("flip", (1,), {}), ("hsv", (), {}), ("flip", (), {})), {"weights": (1, 2.5, 3)})),
+        (
+            "flip(1) | 2.5 * hsv | 3*flip",
+            (augment.ONE_OF, (("flip", (1,), {}), ("hsv", (), {}), ("flip", (), {})), {"weights": (1, 2.5, 3)}),
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_call_is_read(spec, expected):
     assert augment.parse(spec) == expected
 
@@ -68,9 +72,18 @@ def test_an_unknown_transform_names_the_nearest():
 
 @pytest.mark.parametrize("where", ["host", "device"])
 @pytest.mark.parametrize(
-    "spec", ["resize()", "resize('a')", "resize(0)", "resize(8, 8, 8, 8)", "center_crop(1.5)", "center_crop(size=-1)",
-             "random_resized_crop(0)", "resize(8, wdth=3)"],
-)  # fmt: skip
+    "spec",
+    [
+        "resize()",
+        "resize('a')",
+        "resize(0)",
+        "resize(8, 8, 8, 8)",
+        "center_crop(1.5)",
+        "center_crop(size=-1)",
+        "random_resized_crop(0)",
+        "resize(8, wdth=3)",
+    ],
+)
 def test_arguments_that_do_not_fit_are_an_error(where, spec):
     needs = {"host": {"channels": 3}, "device": {"random": True}}[where]
     with pytest.raises(UserError, match="^config.data.augment: the arguments of '.*' don't fit"):

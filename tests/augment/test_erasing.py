@@ -56,8 +56,11 @@ def numpy_box(uniform, height, width, scale, ratio):
 
 
 @settings(max_examples=100)
-@given(st.integers(0, 2**32 - 1), st.sampled_from([(32, 32), (20, 45), (5, 60)]),
-       st.sampled_from([((0.02, 0.33), (0.3, 3.3)), ((0.5, 1.0), (0.9, 1.1)), ((0.9, 1.0), (1.0, 1.0))]))  # fmt: skip
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([(32, 32), (20, 45), (5, 60)]),
+    st.sampled_from([((0.02, 0.33), (0.3, 3.3)), ((0.5, 1.0), (0.9, 1.1)), ((0.9, 1.0), (1.0, 1.0))]),
+)
 def test_the_box_is_torchvisions(seed, shape, ranges):
     scale, ratio = ranges
     uniform = np.random.default_rng(seed).random((TRIES, 4), dtype=np.float32)
@@ -143,8 +146,15 @@ def test_a_picture_is_erased_by_its_key_alone():
 
 
 def test_impossible_arguments_are_refused():
-    for wrong in ({"p": -1}, {"scale": (0.5, 0.2)}, {"scale": (0.1, 2)}, {"ratio": 0}, {"value": "mean"},
-                  {"value": float("nan")}, {"value": True}):  # fmt: skip
+    for wrong in (
+        {"p": -1},
+        {"scale": (0.5, 0.2)},
+        {"scale": (0.1, 2)},
+        {"ratio": 0},
+        {"value": "mean"},
+        {"value": float("nan")},
+        {"value": True},
+    ):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             erasing.random_erasing(context=CONTEXT, **wrong)
     for wrong in ({"size": 0}, {"size": 2.5}, {"size": 3, "p": 2}):

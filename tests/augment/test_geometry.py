@@ -162,12 +162,18 @@ def test_any_map_equals_pillows(seed):
     assert np.mean(off_border) > 0.5 and 0.2 < np.mean((x > 0) & (x < WIDTH) & (y > 0) & (y < HEIGHT)) < 0.95
     for how in FILTERS:
         out = np.asarray(resample(images, jnp.asarray(matrices, jnp.float32), how, (5, 6, 7))).astype(int)
-        expected = np.stack([
-            Image.fromarray(image).transform(
-                (WIDTH, HEIGHT), Image.Transform.PERSPECTIVE, tuple(m.ravel()[:8]), FILTERS[how], fillcolor=(5, 6, 7)
-            )
-            for image, m in zip(images, matrices, strict=True)
-        ])  # fmt: skip
+        expected = np.stack(
+            [
+                Image.fromarray(image).transform(
+                    (WIDTH, HEIGHT),
+                    Image.Transform.PERSPECTIVE,
+                    tuple(m.ravel()[:8]),
+                    FILTERS[how],
+                    fillcolor=(5, 6, 7),
+                )
+                for image, m in zip(images, matrices, strict=True)
+            ]
+        )
         apart = np.abs(out - expected).max(-1)
         if how == "nearest":
             assert not np.any(apart[off_border])

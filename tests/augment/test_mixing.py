@@ -77,8 +77,9 @@ def test_a_box_is_the_clipped_one_of_the_paper(lam, height, width, data):
     half = 0.5 * np.sqrt(np.float32(1) - np.float32(lam))
     h, w = (int(np.float32(half * side)) for side in (np.float32(height), np.float32(width)))
     expected = [max(y - h, 0), max(x - w, 0), min(y + h, height), min(x + w, width)]
-    assert np.abs(np.asarray(got) - expected).max() <= (1 if any(abs(half * s - round(half * s)) < 1e-4
-                                                                 for s in (height, width)) else 0)  # fmt: skip
+    assert np.abs(np.asarray(got) - expected).max() <= (
+        1 if any(abs(half * s - round(half * s)) < 1e-4 for s in (height, width)) else 0
+    )
 
 
 @pytest.mark.parametrize("name", MAKERS)

@@ -82,9 +82,14 @@ def test_a_crop_from_a_large_jpeg_is_the_same_by_threads_and_processes(tmp_path,
 
 
 KINDS = {
-    "jpg": {"quality": 95}, "png": {}, "webp": {"quality": 95}, "bmp": {}, "gif": {"save_all": True}, "tiff": {},
+    "jpg": {"quality": 95},
+    "png": {},
+    "webp": {"quality": 95},
+    "bmp": {},
+    "gif": {"save_all": True},
+    "tiff": {},
     "JPEG": {"quality": 95, "progressive": True},
-}  # fmt: skip
+}
 
 
 def test_every_kind_of_picture_file_comes_through(tmp_path):

@@ -95,9 +95,13 @@ def test_damage_is_found_and_named_with_its_remedy(pictures, tmp_path, where):
     header, path = made.header, made.path
     data = bytearray(Path(path).read_bytes())
     at = {
-        "pixels": packed.HEADER + 77, "index": packed.HEADER + header["pixels"] + 3, "header": 40, "magic": 2,
-        "version": data.index(b'"version": 1') + len(b'"version": '), "length": len(data) - 1,
-    }[where]  # fmt: skip
+        "pixels": packed.HEADER + 77,
+        "index": packed.HEADER + header["pixels"] + 3,
+        "header": 40,
+        "magic": 2,
+        "version": data.index(b'"version": 1') + len(b'"version": '),
+        "length": len(data) - 1,
+    }[where]
     if where == "length":
         del data[at:]
     else:

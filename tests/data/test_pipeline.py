@@ -39,8 +39,9 @@ class Encoded:
 
 def stream(source, *, batch_size=4, seed=3, **options):
     calls, _ = augment.split_list(("random_resized_crop(8)",), encoded=True)
-    return pipeline.Stream(source, augment.host_transform(calls, channels=3), Rows(len(source), batch_size, seed),
-                           seed=seed, **options)  # fmt: skip
+    return pipeline.Stream(
+        source, augment.host_transform(calls, channels=3), Rows(len(source), batch_size, seed), seed=seed, **options
+    )
 
 
 class Rows:

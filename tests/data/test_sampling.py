@@ -68,8 +68,12 @@ def test_classes_are_drawn_in_their_shares(rule, shares):
         np.testing.assert_allclose(own.mean(0), own.mean(), atol=0.15)  # no row is preferred
 
 
-@given(st.lists(st.integers(1, 40), min_size=1, max_size=12), st.integers(1, 200), st.sampled_from(RULES[1:]),
-       st.integers(0, 2**32))  # fmt: skip
+@given(
+    st.lists(st.integers(1, 40), min_size=1, max_size=12),
+    st.integers(1, 200),
+    st.sampled_from(RULES[1:]),
+    st.integers(0, 2**32),
+)
 def test_counts_are_whole_add_up_and_are_next_to_their_shares(sizes, n, rule, seed):
     counts = sampling.class_counts(np.random.default_rng(seed), sizes, n, rule)
     shares = np.sqrt(sizes) if rule == "sqrt" else np.ones(len(sizes))

@@ -183,9 +183,7 @@ assert "tensorflow_datasets" in sys.modules and "tensorflow" not in sys.modules
 
 
 def test_missing_and_unknown_sets(tmp_path):
-    with pytest.raises(
-        UserError, match=f"not in .*; get it with: jaxcls prepare mnist --data-dir={tmp_path}$"
-    ):
+    with pytest.raises(UserError, match=f"not in .*; get it with: jaxcls prepare mnist --data-dir={tmp_path}$"):
         sources.load("tfds/mnist", data_dir=tmp_path)
     with pytest.raises(UserError, match="no set of this name; did you mean .*cifar10"):
         sources.load("tfds/cifar11", data_dir=tmp_path)
@@ -204,9 +202,7 @@ def test_a_set_prepared_as_tfrecord(tmp_path):
     ]
     with open(info, "w") as file:
         json.dump(text, file)
-    with pytest.raises(
-        UserError, match="prepared as tfrecord.*ArrayRecord with: jaxcls prepare cifar10"
-    ):
+    with pytest.raises(UserError, match="prepared as tfrecord.*ArrayRecord with: jaxcls prepare cifar10"):
         sources.load("tfds/cifar10", data_dir=tmp_path)
 
 

@@ -63,28 +63,28 @@ def centred(survey: Survey, links: list[Link], prefer: dict[int, tuple]) -> list
         if link.how != "similar":
             members.setdefault(link.a, [link.a]).append(link.b)
     best = {first: max(rows, key=lambda row: prefer[row]) for first, rows in members.items()}
-    found = [
+    moved = [
         identical(survey, best[first], row) for first, rows in members.items() for row in rows if row != best[first]
     ]
     for link in links:
         if link.how == "similar":
             a, b = sorted((best.get(link.a, link.a), best.get(link.b, link.b)))
-            found.append(link._replace(a=a, b=b))
-    return sorted(found)
+            moved.append(link._replace(a=a, b=b))
+    return sorted(moved)
 
 
 def similar(greys: np.ndarray, radius: int = RADIUS, least: float = LEAST) -> list[tuple[int, int, float, bool]]:
     """(a, b, correlation, mirrored) of pairs of small grey pictures [n, 32, 32], a < b, that look the same."""
     hashes, mirrors = perceptual_hashes(greys), perceptual_hashes(greys[:, :, ::-1])
-    found: dict[tuple[int, int], tuple[float, bool]] = {}
+    best: dict[tuple[int, int], tuple[float, bool]] = {}
     for mirrored, others in ((False, hashes), (True, mirrors)):
         a, b = near_pairs(hashes, others, radius)
         scores = correlations(greys, a, b, mirrored)
         for pair in np.flatnonzero(scores >= least):
             key, score = (int(a[pair]), int(b[pair])), float(scores[pair])
-            if key not in found or score > found[key][0]:
-                found[key] = score, mirrored
-    return [(*key, *value) for key, value in sorted(found.items())]
+            if key not in best or score > best[key][0]:
+                best[key] = score, mirrored
+    return [(*key, *value) for key, value in sorted(best.items())]
 
 
 def perceptual_hashes(greys: np.ndarray) -> np.ndarray:

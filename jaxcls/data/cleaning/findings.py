@@ -56,9 +56,12 @@ class Findings:
     """Builds the list for a collection: call what is wanted, then take `list`."""
 
     def __init__(self, collection: Collection):
-        self.collection, self.list = collection, []
+        self.collection = collection
+        self.list: list[Finding] = []
 
-    def add(self, row: int, problem: str, score: float, suggestion: str, detail: str, *, group=0, move=False) -> None:
+    def add(
+        self, row: int, problem: str, score: float, suggestion: str, detail: str, *, group: int = 0, move: bool = False
+    ) -> None:
         c, row = self.collection, int(row)
         name = c.classes[c.labels[row]]
         action = "move" if move else "keep"
@@ -87,8 +90,10 @@ class Findings:
             members.setdefault(group, set()).update((link.a, link.b))
             inside.setdefault(group, []).append(link)
         for number, (group, rows) in enumerate(members.items(), 1):
-            prefer = {row: (STAYS.get(c.splits[row], 0), int(survey.sides[row].prod()), int(survey.sizes[row]), -row)
-                      for row in rows}  # fmt: skip
+            prefer = {
+                row: (STAYS.get(c.splits[row], 0), int(survey.sides[row].prod()), int(survey.sizes[row]), -row)
+                for row in rows
+            }
             own = duplicates.centred(survey, inside[group], prefer)
             gone = duplicates.kept(sorted(rows), own, prefer)
             for row in sorted(rows, key=lambda row: prefer[row], reverse=True):
@@ -103,7 +108,7 @@ class Findings:
             "duplicate": [x for x in links if x.how != "similar"],
             "near_duplicate": links,
         }
-        problem = next(kind for kind, found in kinds.items() if found)
+        problem = next(kind for kind, own in kinds.items() if own)
         conflict = problem == "label_conflict"
         link = goes if goes and not conflict else max(kinds[problem], key=lambda x: x.score)
         other = link.a if link.b == row else link.b
@@ -114,24 +119,29 @@ class Findings:
         move = bool(suggestion == "move" and link.how != "similar")
         self.add(row, problem, link.score, suggestion, detail, group=group, move=move)
 
-    def outliers(self, found: Outliers, rows: np.ndarray) -> None:
+    def outliers(self, outlying: Outliers, rows: np.ndarray) -> None:
         """`rows` are those of the collection that were searched."""
-        for row in found.rows:
-            score = found.scores[row]
+        for row in outlying.rows:
+            score = outlying.scores[row]
             detail = f"its 4th neighbour is {score:.2f} times as far as the class allows"
             self.add(rows[row], "outlier", score, "review", detail)
 
     def labels(
-        self, found: Suspects, probabilities: np.ndarray, given: np.ndarray, classes: np.ndarray, rows: np.ndarray,
+        self,
+        suspects: Suspects,
+        probabilities: np.ndarray,
+        given: np.ndarray,
+        classes: np.ndarray,
+        rows: np.ndarray,
         least: float,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Suspects of confident learning, and other pictures whose label has a probability below `least`."""
         own = probabilities[np.arange(len(given)), given]
-        chosen = set(found.rows.tolist())
+        chosen = set(suspects.rows.tolist())
         low = [row for row in np.flatnonzero(own < least) if row not in chosen]
-        for problem, which in (("label", found.rows), ("low_confidence", low)):
+        for problem, which in (("label", suspects.rows), ("low_confidence", low)):
             for row in which:
-                best = found.best[row]
+                best = suspects.best[row]
                 name = self.collection.classes[int(classes[best])]
                 detail = f"{name!r}? {probabilities[row, best]:.0%}, the given class {own[row]:.0%}"
                 self.add(rows[row], problem, 1 - own[row], "review", detail)

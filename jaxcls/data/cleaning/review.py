@@ -29,8 +29,8 @@ def cells(x: Finding) -> list[str]:
 
 def counts(findings: list[Finding]) -> dict[str, int]:
     """Pictures with each of PROBLEMS."""
-    found = collections.Counter(x.problem for x in findings)
-    return {problem: found[problem] for problem in PROBLEMS}
+    number = collections.Counter(x.problem for x in findings)
+    return {problem: number[problem] for problem in PROBLEMS}
 
 
 def write_csv(path: Path, findings: list[Finding]) -> None:
@@ -58,20 +58,26 @@ def to_move(path: Path) -> list[str]:
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
     if not {"path", "action"} <= set(reader.fieldnames or ()):
         raise UserError(f"{path} has no columns 'path' and 'action'; name the CSV that this script has written")
-    found: dict[str, None] = {}
+    paths: dict[str, None] = {}
     for row in reader:
         action = (row["action"] or "").strip().lower()
         if action not in ("move", "keep", ""):
             raise UserError(f"{path}, line {reader.line_num}: action {row['action']!r} must be 'move' or 'keep'")
         if action == "move":
-            found[row["path"]] = None
-    return list(found)
+            paths[row["path"]] = None
+    return list(paths)
 
 
 def write_html(
-    path: Path, title: str, summary: str, findings: list[Finding], collection: Collection, *, most: int = 300,
+    path: Path,
+    title: str,
+    summary: str,
+    findings: list[Finding],
+    collection: Collection,
+    *,
+    most: int = 300,
     progress: Callable[[int, int], None] | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """One file with everything in it: thumbnails, choices, and a button that saves them as a CSV like `write_csv`'s.
 
     Args:

@@ -3,9 +3,10 @@
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -22,11 +23,11 @@ class Collection:
     entry for each picture; `root` is the folder that the ids start from, None for sets that are not folders.
     """
 
-    def __init__(self, found: dict[str, sources.Source], root: Path | None = None):
-        self.root, self.parts = root, list(found.values())
+    def __init__(self, by_split: Mapping[str, sources.Source], root: Path | None = None):
+        self.root, self.parts = root, list(by_split.values())
         self.classes = self.parts[0].classes
         self.starts = np.cumsum([0, *map(len, self.parts)])
-        self.splits = ["" if name == "all" else name for name, part in found.items() for _ in range(len(part))]
+        self.splits = ["" if name == "all" else name for name, part in by_split.items() for _ in range(len(part))]
         self.labels = np.concatenate([part.labels for part in self.parts])
         self.ids = [name for part in self.parts for name in metadata.ids(part)]
 
@@ -112,16 +113,17 @@ def survey(
       progress: called as progress(done, total) now and then.
     """
     n = len(collection)
-    digests = [np.zeros((n, 2), np.uint64) for _ in range(2)]
-    found = Survey({}, *digests, np.zeros((n, 2), np.int32), np.zeros(n, np.int64), np.zeros((n, GREY, GREY), np.uint8))
+    files, pixels = (np.zeros((n, 2), np.uint64) for _ in range(2))
+    sides, sizes, greys = np.zeros((n, 2), np.int32), np.zeros(n, np.int64), np.zeros((n, GREY, GREY), np.uint8)
+    result = Survey({}, files, pixels, sides, sizes, greys)
 
-    def look(chunk: range) -> np.ndarray | None:
+    def look(chunk: range) -> np.ndarray:
         batch = np.zeros((len(chunk), side, side, 3), np.uint8)
         for k, i in enumerate(chunk):
             try:
-                batch[k] = _look(found, collection, i, side)
+                batch[k] = _look(result, collection, i, side)
             except UserError as error:
-                found.unreadable[i] = str(error).removeprefix(f"{collection.ids[i]}: ")
+                result.unreadable[i] = str(error).removeprefix(f"{collection.ids[i]}: ")
         return batch
 
     chunks = [range(start, min(start + CHUNK, n)) for start in range(0, n, CHUNK)]
@@ -134,31 +136,31 @@ def survey(
                 ahead.append(pool.submit(look, chunks[k + 2 * threads]))
             if features is not None:
                 values = np.asarray(features(batch), np.float32)
-                if found.features is None:
-                    found.features = np.zeros((n, values.shape[1]), np.float32)
-                found.features[chunk.start : chunk.stop] = values
+                if result.features is None:
+                    result.features = np.zeros((n, values.shape[1]), np.float32)
+                result.features[chunk.start : chunk.stop] = values
             if progress:
                 progress(chunk.stop, n)
-    found.unreadable = dict(sorted(found.unreadable.items()))
-    return found
+    result.unreadable = dict(sorted(result.unreadable.items()))
+    return result
 
 
-def _look(found: Survey, collection: Collection, i: int, side: int) -> np.ndarray:
+def _look(result: Survey, collection: Collection, i: int, side: int) -> np.ndarray:
     """Fills row i and returns the picture at side x side."""
     stored = collection.read(i)
-    found.sizes[i] = stored.nbytes if isinstance(stored, np.ndarray) else len(stored)
-    found.files[i] = _digest(stored)
+    result.sizes[i] = stored.nbytes if isinstance(stored, np.ndarray) else len(stored)
+    result.files[i] = _digest(stored)
     image = pixels(stored, collection.ids[i])
-    found.sides[i] = image.shape[:2]
-    found.pixels[i] = _digest(repr(image.shape).encode(), image)
+    result.sides[i] = image.shape[:2]
+    result.pixels[i] = _digest(repr(image.shape).encode(), image)
     picture = Image.fromarray(image)
-    found.greys[i] = np.asarray(picture.convert("L").resize((GREY, GREY), Image.Resampling.BOX))
+    result.greys[i] = np.asarray(picture.convert("L").resize((GREY, GREY), Image.Resampling.BOX))
     return np.asarray(picture.resize((side, side), Image.Resampling.BILINEAR))
 
 
-def _digest(*parts) -> np.ndarray:
+def _digest(*parts: Any) -> np.ndarray:
     """uint64 [2]: 128 bits of BLAKE2b."""
     state = hashlib.blake2b(digest_size=16)
     for part in parts:
-        state.update(np.ascontiguousarray(part) if isinstance(part, np.ndarray) else part)
+        state.update(np.ascontiguousarray(part).data if isinstance(part, np.ndarray) else part)
     return np.frombuffer(state.digest(), np.uint64)

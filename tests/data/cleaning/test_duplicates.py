@@ -87,10 +87,13 @@ def test_copies_are_found_and_strangers_are_not():
     images = [smooth(rng) for _ in range(30)]
     first = images[0]
     copies = {
-        "pixels": first.copy(), "jpeg": reencoded(first), "small": first.resize((60, 60)),
-        "mirrored": first.transpose(Image.Transpose.FLIP_LEFT_RIGHT), "grey": first.convert("L").convert("RGB"),
+        "pixels": first.copy(),
+        "jpeg": reencoded(first),
+        "small": first.resize((60, 60)),
+        "mirrored": first.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+        "grey": first.convert("L").convert("RGB"),
         "cut": first.crop((1, 1, 95, 95)),
-    }  # fmt: skip
+    }
     links = duplicates.find(of_images([*images, *copies.values()]))
     found = {link.b: link for link in links if link.a == 0}
     assert set(found) == set(range(30, 36))  # each with the original
