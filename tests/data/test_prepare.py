@@ -108,7 +108,7 @@ def test_tfrecord_is_converted_which_needs_tensorflow(tf_flowers, tmp_path, caps
 
 def test_unknown_name_and_no_name(tmp_path, capsys):
     assert prepare("tf_flower", f"--data-dir={tmp_path}") == 2
-    assert "did you mean tf_flowers" in capsys.readouterr().err
+    assert "did you mean 'tf_flowers'?" in capsys.readouterr().err
     assert prepare() == 2
     assert capsys.readouterr().err == "error: name a data set; jaxcls prepare --list shows the usual ones.\n"
 
