@@ -38,8 +38,7 @@ def run(args: argparse.Namespace) -> None:
     from jaxcls.ablate import ladder
 
     file, colon, arg = (f"{args.ladder}:tiny" if args.tiny else args.ladder).partition(":")
-    settings = [*args.settings, *([("data.name", args.data)] if args.data else [])]
-    rungs = ladder.load(file + colon + arg, settings)
+    rungs = ladder.load(file + colon + arg, args.settings)
     if args.list:
         print("\n".join(ladder.listed(rungs)))
         return

@@ -51,8 +51,7 @@ def run(args: argparse.Namespace) -> None:
 
     averaging.check_out(args.out)
     checkpoints = averaging.choose(args.runs, last=args.last, steps=args.steps)
-    settings = [*args.settings, *([("data.name", args.data)] if args.data else [])]
-    config, _ = run_config.read(None, str(checkpoints[0].workdir), settings)
+    config, _ = run_config.read(None, str(checkpoints[0].workdir), args.settings)
     devices.set_up()
     print(f"averaging {len(checkpoints)} checkpoints, opening {config.data.name} ...", flush=True)
     averager = averaging.Averager(config, checkpoints, args.pictures, note=lambda line: print(line, flush=True))

@@ -55,7 +55,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Describes, fits and measures."""
-    if not (args.config or args.data or any(path == "data.name" for path, _ in args.settings)):
+    if not (args.config or any(path == "data.name" for path, _ in args.settings)):
         raise UserError("give --data=PATH, --data=digits, --data=tfds/NAME, or --config=NAME; see --help.")
     config = read_config(args)
     devices.cpu_only()
@@ -91,6 +91,6 @@ def read_config(args: argparse.Namespace) -> "ConfigDict":
     used = (*(f"data.{key}" for key in DATA), "seed")
     if idle := [path for path, _ in args.settings if path not in used]:
         raise UserError(f"--config.{idle[0]} has no effect here; of a config only {', '.join(used)} count.")
-    given = {"data.name": args.data, "data.dir": args.data_dir, "seed": args.seed}
+    given = {"data.dir": args.data_dir, "seed": args.seed}
     config_file.override(config, [(path, str(value)) for path, value in given.items() if value is not None])
     return reader.resolve(config)

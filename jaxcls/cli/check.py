@@ -20,8 +20,7 @@ SETTINGS = True
 
 def run(args: argparse.Namespace) -> None:
     """Checks."""
-    settings = [*args.settings, *([("data.name", args.data)] if args.data else [])]
-    config, workdir = run_config.read(args.config, args.workdir, settings)
+    config, workdir = run_config.read(args.config, args.workdir, args.settings)
     devices.set_up(args)
     check(config, workdir)
 

@@ -38,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int | None:
 def run(verb: str, argv: Sequence[str]) -> int | None:
     """Runs a verb with its arguments; its exit status, None for 0.
 
-    A module with SETTINGS = True takes `--config.key=value`; they are `args.settings`, pairs in the order given.
+    A module with SETTINGS = True takes `--config.key=value`; they are `args.settings`, pairs in the order given,
+    with --data as the last one.
 
     Raises:
       UserError: for a mistake in them, or from the verb.
@@ -48,6 +49,8 @@ def run(verb: str, argv: Sequence[str]) -> int | None:
     if settings and not getattr(implementation, "SETTINGS", False):
         raise UserError(f"jaxcls {verb} takes no --config.{settings[0][0]}; see jaxcls {verb} --help.")
     args = parser(verb).parse_args(rest)
+    if getattr(args, "data", None) and hasattr(implementation, "SETTINGS"):
+        settings.append(("data.name", args.data))
     args.settings = settings
     return implementation.run(args)
 

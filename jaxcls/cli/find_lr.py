@@ -33,8 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Measures and suggests."""
-    settings = [*args.settings, *([("data.name", args.data)] if args.data else [])]
-    config, _ = run_config.read(args.config, None, settings)
+    config, _ = run_config.read(args.config, None, args.settings)
     devices.set_up()
     from jaxcls.training import find_lr, find_lr_report
 

@@ -48,7 +48,6 @@ def run(args: argparse.Namespace) -> None:
     """Measures, prints and writes."""
     from jaxcls.corrupt import measure, page
 
-    settings = [*args.settings, *([("data.name", args.data)] if args.data else [])]
     options = measure.Options(
         corruptions=tuple(args.corruptions),
         strengths=tuple(args.strengths),
@@ -57,13 +56,13 @@ def run(args: argparse.Namespace) -> None:
         step=args.step,
         seed=args.seed,
     )
-    report = measured(args.run, options, settings)
+    report = measured(args.run, options, args.settings)
     if args.baseline == ALEXNET and not Path(ALEXNET).is_dir():
         report = measure.compare(report)
     elif args.baseline:
         other = measure.read(args.baseline, report)
         if other is None:
-            other = measured(args.baseline, dataclasses.replace(options, step=None), settings)
+            other = measured(args.baseline, dataclasses.replace(options, step=None), args.settings)
             if measure.read(args.baseline, report) is None:
                 raise UserError(f"--baseline {args.baseline}: it was trained on other pictures or other classes.")
         report = measure.compare(report, other, Path(args.baseline).resolve().name)

@@ -26,8 +26,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Trains."""
-    settings = [*args.settings, *([("data.name", args.data)] if args.data else [])]
-    config, workdir = run_config.read(args.config, args.workdir, settings)
+    config, workdir = run_config.read(args.config, args.workdir, args.settings)
     devices.set_up(args)
     from jaxcls.training import loop
 
