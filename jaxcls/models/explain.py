@@ -72,20 +72,20 @@ def heatmaps(model: nn.Module, variables: PyTree, images: Array, classes: np.nda
     classes = np.full(n, -1, np.int32) if classes is None else np.asarray(classes, np.int32)
     size = min(n, CHUNK)
     for start in range(0, n, CHUNK):
-        some, wanted = (x[start : start + CHUNK] for x in (images, classes))
+        batch, wanted = (x[start : start + CHUNK] for x in (images, classes))
         short = [(0, size - len(wanted))]
-        some, wanted = jnp.pad(some, short + [(0, 0)] * 3), np.pad(wanted, short)
-        parts.append(np.asarray(_compiled(model)(variables, some, wanted))[: min(CHUNK, n - start)])
+        batch, wanted = jnp.pad(batch, short + [(0, 0)] * 3), np.pad(wanted, short)
+        parts.append(np.asarray(_compiled(model)(variables, batch, wanted))[: min(CHUNK, n - start)])
     return np.concatenate(parts) if parts else np.zeros(np.shape(images)[:3], np.float32)
 
 
 @functools.lru_cache(maxsize=4)
 def _compiled(model):
-    made = _rollout_maps if isinstance(model, ViT) else _cam_maps
+    method_maps = _rollout_maps if isinstance(model, ViT) else _cam_maps
 
     def maps(variables, images, classes):
-        found = made(model, variables, images, classes)
-        return jax.image.resize(found, images.shape[:3], "linear").clip(0, 1)
+        coarse = method_maps(model, variables, images, classes)
+        return jax.image.resize(coarse, images.shape[:3], "linear").clip(0, 1)
 
     return jax.jit(maps)
 
@@ -139,8 +139,8 @@ def _rollout_maps(model, variables, images, classes):
     maps = rollout(out["attention"])[:, :extra, extra:].mean(axis=1)
     maps = maps.reshape(len(images), *_grid(model, images.shape))
     low, high = (reduce(maps, axis=(1, 2), keepdims=True) for reduce in (jnp.min, jnp.max))
-    some = high - low > 1e-6 * high  # what rounding leaves of equal values is no map
-    return jnp.where(some, (maps - low) / jnp.where(some, high - low, 1), 0)
+    differ = high - low > 1e-6 * high  # what rounding leaves of equal values is no map
+    return jnp.where(differ, (maps - low) / jnp.where(differ, high - low, 1), 0)
 
 
 def overlay(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:

@@ -32,16 +32,16 @@ def parts(model: nn.Module, images: Array | jax.ShapeDtypeStruct) -> dict[str, s
         logits, out = model.apply({"params": params, **rest}, x, train=False)
         return {**{key: out[key] for key in out if key == "stem" or _is_stage(key)}, "logits": logits}
 
-    found = _dependencies(forward, params, rest, images)
-    stages = [key for key in ("stem", *sorted(filter(_is_stage, found), key=lambda key: int(key[5:]))) if key in found]
+    needs = _dependencies(forward, params, rest, images)
+    stages = [key for key in ("stem", *sorted(filter(_is_stage, needs), key=lambda key: int(key[5:]))) if key in needs]
     heads = tuple(f"{layer}." for layer in getattr(model, "head", ()))
     prefix = getattr(model, "prefix", "")
 
     def part(i, name):
         dotted = name.replace("/", ".")
-        if dotted.startswith(heads) or not dotted.startswith(prefix) or i not in found["logits"] or not stages:
+        if dotted.startswith(heads) or not dotted.startswith(prefix) or i not in needs["logits"] or not stages:
             return HEAD
-        return next((stage for stage in stages if i in found[stage]), stages[-1])
+        return next((stage for stage in stages if i in needs[stage]), stages[-1])
 
     return {name: part(i, name) for i, name in enumerate(names)}
 

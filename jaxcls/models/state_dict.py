@@ -74,13 +74,13 @@ def to_state_dict(variables: dict, dtype: Any = None) -> dict[str, np.ndarray]:
 
 def slots(variables: dict) -> dict[str, Slot]:
     """Key -> where its value belongs, of all parameters and running statistics."""
-    found = {}
+    slots_by_key = {}
     for path, leaf in _leaves(variables):
         shape = tuple(leaf.shape)
         if path[-1] == "kernel":
             shape = (shape[-1], shape[-2], *shape[:-2])
-        found[_key(path)] = Slot(path, shape, np.dtype(leaf.dtype))
-    return found
+        slots_by_key[_key(path)] = Slot(path, shape, np.dtype(leaf.dtype))
+    return slots_by_key
 
 
 def own_names(keys: Iterable[str], ours: Iterable[str]) -> dict[str, str]:

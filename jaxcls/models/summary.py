@@ -132,12 +132,12 @@ def kept_bytes(model: nn.Module, shape: tuple[int, int, int]) -> int:
     rest = {name: tree for name, tree in variables.items() if name != "params"}
     with convolve.plain():
         jaxpr = jax.make_jaxpr(backward)(variables["params"], rest, images, _key()).jaxpr
-    given = _variables(jaxpr.invars[-2:])
-    follows = set(given)  # what depends on picture or key: copies of the parameters in half precision do not
+    inputs = _variables(jaxpr.invars[-2:])
+    follows = set(inputs)  # what depends on picture or key: copies of the parameters in half precision do not
     for eqn in jaxpr.eqns:
         if not follows.isdisjoint(_variables(eqn.invars)):
             follows.update(eqn.outvars)
-    kept = (_variables(jaxpr.outvars) & follows) - given
+    kept = (_variables(jaxpr.outvars) & follows) - inputs
     avals: list[Any] = [var.aval for var in kept]
     return sum(aval.size * aval.dtype.itemsize for aval in avals)
 

@@ -111,8 +111,8 @@ def _in_parts_backward(native, saved, grad):
     (to_x,) = jax.linear_transpose(lambda x: native(x, kernel), x)(grad)
     total = 0
     for first in range(0, x.shape[0], PART):
-        some = x[first : first + PART]
-        total += jax.linear_transpose(lambda k, some=some: native(some, k), kernel)(grad[first : first + PART])[0]
+        part = x[first : first + PART]
+        total += jax.linear_transpose(lambda k, part=part: native(part, k), kernel)(grad[first : first + PART])[0]
     return to_x, total
 
 
@@ -180,13 +180,13 @@ def _kernel_gradient(x, grad, kernel, strides, padding):
     over = parts * rows - height  # rows of zeros that fill up the last part
     x = jnp.pad(x, ((0, 0), (padding[0][0], padding[0][1] + over * strides[0]), padding[1], (0, 0)))
     grad = jnp.pad(grad, ((0, 0), (0, over), (0, 0), (0, 0)))
-    seen = (rows - 1) * strides[0] + kernel.shape[0]
+    below = (rows - 1) * strides[0] + kernel.shape[0]
 
     def add(total, part):
         i, first = part // parts, part % parts * rows
-        some = lax.dynamic_slice(x, (i, first * strides[0], 0, 0), (1, seen, *x.shape[2:])).astype(jnp.float32)
-        theirs = lax.dynamic_slice(grad, (i, first, 0, 0), (1, rows, width, channels)).astype(jnp.float32)
-        taps = [jnp.sum(_shifted(some, i, j, kernel.shape, strides) * theirs, (0, 1, 2)) for i, j in _taps(kernel)]
+        pixels = lax.dynamic_slice(x, (i, first * strides[0], 0, 0), (1, below, *x.shape[2:])).astype(jnp.float32)
+        grads = lax.dynamic_slice(grad, (i, first, 0, 0), (1, rows, width, channels)).astype(jnp.float32)
+        taps = [jnp.sum(_shifted(pixels, i, j, kernel.shape, strides) * grads, (0, 1, 2)) for i, j in _taps(kernel)]
         return total + jnp.stack(taps), None
 
     zeros = jnp.zeros((kernel.shape[0] * kernel.shape[1], channels), jnp.float32)
