@@ -12,14 +12,17 @@ import pytest
 from jaxcls import main, models
 from jaxcls.augment.device import DEVICE
 from jaxcls.augment.host import HOST
-from jaxcls.defaults import default_config, flatten
+from jaxcls.cli import command, run_config
+from jaxcls.cli.arguments import take_settings
+from jaxcls.defaults import RENAMED, default_config, flatten
 from jaxcls.training import build
 
 ROOT = Path(__file__).resolve().parents[1]
 READMES = ["README.md", "README.zh-CN.md"]
-DOCS = ("configs", "data", "recipes", "examples", "report", "measuring", "predicting", "robustness")
-PAGES = [*READMES, *(f"docs/{name}.md" for name in DOCS)]
-TOOLS = {"source", "pip", "tensorboard"}  # commands that come from elsewhere
+DOCS = sorted(path.name for path in (ROOT / "docs").glob("*.md"))
+PAGES = [*READMES, "CONTRIBUTING.md", *(f"docs/{name}" for name in DOCS)]
+NO_KEYS = {"key", "batch_siz", *RENAMED}  # stands for any; a mistake that is shown; names of before
+TOOLS = {"source"}  # commands that come from elsewhere
 
 
 def read(page):
@@ -49,7 +52,7 @@ def headings(page):
 
 def test_both_have_the_same_commands():
     assert commands(READMES[0]) == commands(READMES[1])
-    assert len(commands(READMES[0])) > 20
+    assert len(commands(READMES[0])) > 8
 
 
 def test_both_have_the_same_structure():
@@ -87,40 +90,30 @@ def test_config_keys_exist(page):
     keys = {key for key, _ in flatten(default_config())}
     named = set(re.findall(r"config\.((?!py\b|json\b)[a-z_]+(?:\.[a-z_0-9]+)*)", read(page)))
     named = {"model.fields" if name.startswith("model.fields") else name for name in named}
-    assert named - keys == set()
+    assert named - keys - NO_KEYS == set()
 
 
 def test_commands_are_known():
-    """Scripts exist and take the options; the command line of jaxcls parses, its config loads and resolves."""
+    """Scripts exist; command lines parse, their config loads and resolves."""
     for words in commands(READMES[0]):
         if words[:3] == ["python", "-m", "jaxcls.main"]:
-            config, workdir = _parsed(words[3:])
-            assert config is None or build.resolve(config)
-            assert workdir.startswith("runs/")
-        elif words[:2] == ["python", "-c"]:
-            compile(words[2], "README", "exec")
-        elif words[0] == "python":
-            source = (ROOT / words[1]).read_text()
-            own = {name for name in options(words) if not name.startswith("--config.")}  # jaxcls.main.take_settings
-            assert [name for name in own if f'"{name}"' not in source] == []
+            args = main.parse(words[3:])
+            assert build.resolve(
+                run_config.read(args.config.replace("configs", f"{ROOT}/configs"), None, args.settings)[0]
+            )
+        elif words[0] == "jaxcls":
+            settings, rest = take_settings(words[2:])
+            args = command.parser(words[1]).parse_args(rest)
+            if "config" in args and args.config:
+                assert build.resolve(run_config.read(args.config, None, settings)[0])
         elif words[0].startswith("scripts/"):
             assert (ROOT / words[0]).stat().st_mode & 0o100, f"{words[0]} is not executable"
         else:
             assert words[0] in TOOLS
 
 
-def _parsed(argv):
-    """(config or None, workdir) of a command line of jaxcls, from the root of the checkout."""
-    args = main.parse([word.replace("--config=", f"--config={ROOT}/") for word in argv])
-    if args.config is None:
-        return None, args.workdir
-    return main.read_config(args)
-
-
-def test_extras_exist():
-    named = set(re.findall(r"\.\[(\w+)\]", read(READMES[0])))
-    project = (ROOT / "pyproject.toml").read_text()
-    assert named and [extra for extra in named if not re.search(rf"^{extra} = \[", project, re.MULTILINE)] == []
+def test_the_readme_guides_and_does_not_grow():
+    assert all(len(read(page).splitlines()) <= 200 for page in READMES)
 
 
 def rows(title):
