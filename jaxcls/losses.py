@@ -1,7 +1,10 @@
 """Losses of single examples: pure functions `(logits [n, classes], label) -> [n]`, in float32.
 
-A label is a class (int [n]) or a distribution (float [n, classes], as MixUp makes them). The task multiplies by masks
-and weights and sums; nothing is averaged over examples here. `jensen_shannon` and `distillation` compare logits.
+A label is a class, or a distribution as MixUp makes them. The task multiplies by masks and weights and sums; nothing is
+averaged over examples here. `jensen_shannon` and `distillation` compare logits.
+
+`label_smoothing` is the share of the probability that is spread evenly over all classes, the right one included, for
+soft labels as well (Szegedy et al., Rethinking the Inception Architecture, section 7; as in PyTorch).
 """
 
 from collections.abc import Callable, Sequence
@@ -17,17 +20,7 @@ PerExample = Float[Array, " n"]
 
 
 def cross_entropy(logits: Logits, label: Label, *, label_smoothing: float = 0.0) -> PerExample:
-    """Cross entropy of softmax(logits) against classes or distributions.
-
-    Args:
-      logits: [n, classes].
-      label: int [n], or float [n, classes] whose rows sum to one (mixed or smoothed labels).
-      label_smoothing: share of the probability that is spread evenly over all classes, the right one included
-        (Szegedy et al., Rethinking the Inception Architecture, section 7; PyTorch's `CrossEntropyLoss` does the same).
-
-    Returns:
-      float32 [n].
-    """
+    """Cross entropy of softmax(logits) against classes, or distributions whose rows sum to one."""
     log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
     if label.ndim == 1:
         picked = jnp.take_along_axis(log_p, label[:, None], axis=-1)[:, 0]
@@ -39,10 +32,7 @@ def cross_entropy(logits: Logits, label: Label, *, label_smoothing: float = 0.0)
 
 
 def targets(label: Label, classes: int, *, label_smoothing: float = 0.0) -> Float[Array, "n classes"]:
-    """Labels as float32 [n, classes]: one-hot where they are classes, then smoothed.
-
-    `label_smoothing` mixes with the uniform distribution: (1 - s) * label + s / classes, for soft labels as well.
-    """
+    """Labels as float32 distributions: one-hot where they are classes, then (1 - s) * label + s / classes."""
     label = jax.nn.one_hot(label, classes) if label.ndim == 1 else label.astype(jnp.float32)
     return (1 - label_smoothing) * label + label_smoothing / classes if label_smoothing else label
 
@@ -61,14 +51,8 @@ def focal(
     weighs the terms of its classes. With gamma 0 and alpha 1 it is the cross entropy.
 
     Args:
-      logits: [n, classes].
-      label: int [n] or float [n, classes].
       gamma: >= 0, how much easy examples are played down.
-      alpha: weight of all classes or [classes], one each.
-      label_smoothing: see `targets`.
-
-    Returns:
-      float32 [n].
+      alpha: weight of all classes, or one each.
     """
     log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
     # 1 - p without cancellation; never quite 0, where the slope of a power below one is infinite
@@ -91,14 +75,9 @@ def binary_cross_entropy(
     timm's `BinaryCrossEntropy`, but that smoothing applies to soft labels, too.
 
     Args:
-      logits: [n, classes].
-      label: int [n] or float [n, classes]; rows need not sum to one (several labels).
-      label_smoothing: see `targets`.
+      label: rows need not sum to one (several labels).
       threshold: labels above it become 1 and the others 0, after the smoothing; None leaves them.
       sum_classes: sum over the classes in place of the mean; larger by the number of classes.
-
-    Returns:
-      float32 [n].
     """
     logits = logits.astype(jnp.float32)
     target = targets(label, logits.shape[-1], label_smoothing=label_smoothing)
@@ -111,16 +90,8 @@ def binary_cross_entropy(
 def poly1(logits: Logits, label: Label, *, epsilon: float = 1.0, label_smoothing: float = 0.0) -> PerExample:
     """Poly-1: cross entropy + epsilon * (1 - p of the label), p the softmax (Leng et al., PolyLoss).
 
-    For soft and smoothed labels, p of the label is the mean of p under the label.
-
-    Args:
-      logits: [n, classes].
-      label: int [n] or float [n, classes].
-      epsilon: weight of the first term of the cross entropy's Taylor series at p = 1; >= -1.
-      label_smoothing: see `targets`.
-
-    Returns:
-      float32 [n].
+    `epsilon` >= -1 is the weight of the first term of the cross entropy's Taylor series at p = 1. For soft and smoothed
+    labels, p of the label is the mean of p under the label.
     """
     log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
     target = targets(label, logits.shape[-1], label_smoothing=label_smoothing)
@@ -128,17 +99,11 @@ def poly1(logits: Logits, label: Label, *, epsilon: float = 1.0, label_smoothing
 
 
 def jensen_shannon(*views: Logits) -> PerExample:
-    """Jensen-Shannon divergence between the predictions for several views of each picture, in nats.
+    """Jensen-Shannon divergence between the predictions for two or more views: 0 to log(number of views), in nats.
 
     The mean over the views of KL(p_view || mean of p): Hendrycks et al., AugMix, section 3, there for the clean picture
-    and two augmented ones, and with a factor of 12 that belongs to the caller. Their code clips the mean at 1e-7; this
-    one works on logarithms and needs no clip.
-
-    Args:
-      *views: logits [n, classes], at least two.
-
-    Returns:
-      float32 [n], between 0 and log(number of views).
+    and two augmented ones; its factor of 12 belongs to the caller. Their code clips the mean at 1e-7; this one works on
+    logarithms and needs no clip.
     """
     log_p = jax.nn.log_softmax(jnp.stack(views).astype(jnp.float32))
     log_mean = jax.nn.logsumexp(log_p, axis=0) - jnp.log(float(len(views)))
@@ -150,13 +115,6 @@ def distillation(student: Logits, teacher: Logits, temperature: float = 1.0) -> 
 
     Hinton et al., Distilling the Knowledge in a Neural Network, section 2: the factor keeps the size of the gradients
     when T changes. Nothing is cut off from differentiation: hand in constant logits of the teacher.
-
-    Args:
-      student, teacher: logits [n, classes].
-      temperature: T > 0.
-
-    Returns:
-      float32 [n].
     """
     log_q = jax.nn.log_softmax(student.astype(jnp.float32) / temperature)
     log_p = jax.nn.log_softmax(teacher.astype(jnp.float32) / temperature)
@@ -172,6 +130,6 @@ def distilled(
     temperature: float = 1.0,
     loss: Callable[[Logits, Label], PerExample] = cross_entropy,
 ) -> PerExample:
-    """alpha * T^2 * KL(teacher || student) + (1 - alpha) * loss(student, label); see `distillation`. float32 [n]."""
+    """alpha * T^2 * KL(teacher || student) + (1 - alpha) * loss(student, label); see `distillation`."""
     soft = distillation(student, teacher, temperature)
     return alpha * soft + (1 - alpha) * loss(student, label)

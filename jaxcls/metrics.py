@@ -15,7 +15,7 @@ from jaxcls.types import Figures
 def correct(
     logits: Float[Array, "n classes"], label: Int[Array, " n"] | Float[Array, "n classes"]
 ) -> Float[Array, " n"]:
-    """1.0 where the largest logit is the labelled class, [n]; a soft label counts as its most probable class."""
+    """1.0 where the largest logit is the labelled class; a soft label counts as its most probable class."""
     if label.ndim == 2:
         label = jnp.argmax(label, axis=-1)
     return (jnp.argmax(logits, axis=-1) == label).astype(jnp.float32)
@@ -30,14 +30,9 @@ def means(pairs: Mapping[str, tuple[Any, Any]]) -> dict[str, float]:
 def of_logits(logits: Float[np.ndarray, "n classes"], label: Int[np.ndarray, " n"]) -> Figures:
     """Figures of a whole split from its stored logits, in float64 on the host.
 
-    Args:
-      logits: [n, classes].
-      label: int [n].
-
-    Returns:
-      dict with loss (mean cross entropy), accuracy (top-1), balanced_accuracy (mean over the classes that have
-      examples of the share that is right), top5 (only for more than 5 classes), correct and count (ints). Of equal
-      logits the lower class number goes first, as argmax has it; a NaN is never right.
+    loss (mean cross entropy), accuracy (top-1), balanced_accuracy (mean over the classes that have examples of the
+    share that is right), top5 (only for more than 5 classes), correct and count (ints). Of equal logits the lower class
+    number goes first, as argmax has it; a NaN is never right.
     """
     logits = np.asarray(logits, np.float64)
     label = np.asarray(label)
@@ -61,17 +56,9 @@ def of_logits(logits: Float[np.ndarray, "n classes"], label: Int[np.ndarray, " n
 
 
 def wilson_interval(hits: float, n: float, z: float = 1.959964) -> tuple[float, float]:
-    """The confidence interval of a proportion (Wilson 1927), by default of 95 %.
+    """(low, high) of a proportion (Wilson 1927); `z` is the normal quantile, by default of 95 %.
 
-    Unlike the normal approximation it stays inside [0, 1] and holds near 100 %, where accuracies are.
-
-    Args:
-      hits: number of successes.
-      n: number of trials; 0 gives (0, 1).
-      z: normal quantile.
-
-    Returns:
-      (low, high).
+    Unlike the normal approximation it stays inside [0, 1] and holds near 100 %, where accuracies are. (0, 1) for n = 0.
     """
     if n == 0:
         return 0.0, 1.0

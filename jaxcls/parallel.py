@@ -107,10 +107,9 @@ class Parallel:
     def compile(
         self, fn: Callable[..., Any], in_axes: Sequence[int | None], *, donate: Sequence[int] = ()
     ) -> Callable[..., Any]:
-        """`fn` compiled for all devices; what it returns is replicated.
+        """`fn`, a pure function of arrays, compiled for all devices; what it returns is replicated.
 
         Args:
-          fn: a pure function of arrays.
           in_axes: for each argument the axis along which it is split over devices, or None for a replicated one.
           donate: positions of arguments whose memory the result may take.
         """

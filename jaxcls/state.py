@@ -69,11 +69,9 @@ def create(
 
     Args:
       task: a Task (tasks/base.py).
-      tx: an optax transformation.
       rng: uint32 key data (`jax.random.PRNGKey`).
-      batch: one batch with the shapes of training; only shapes matter.
-      controls: initial values of the controls.
-      loss_scale: initial loss scale (float16), or None.
+      batch: of the shapes of training, which alone matter.
+      controls, loss_scale: initial values; a loss scale for float16 only.
       weights: leaves of the model's variables to start from in place of fresh ones, as nested dicts; None for none.
     """
     init_rng, run_rng = jax.random.split(rng)

@@ -33,7 +33,6 @@ def method(model: nn.Module, picture: tuple[int, int, int] | None = None) -> str
     """ "Grad-CAM", "attention rollout", or None for a model that has neither feature maps nor attention.
 
     Args:
-      model: a Linen module as `models.create` builds it.
       picture: (height, width, channels) of its pictures; None for any that are large enough to leave a feature map of
         more than one place. Nothing is computed, but a trace takes up to two seconds.
     """
@@ -56,8 +55,6 @@ def heatmaps(model: nn.Module, variables: PyTree, images: Array, classes: np.nda
     tell of places, not of how sure the model is, and cannot be compared with each other.
 
     Args:
-      model: a Linen module as `models.create` builds it.
-      variables: its collections.
       images: float [n, h, w, c], normalised, as the model sees them.
       classes: int [n], whose scores are explained; None for the class with the highest logit.
 

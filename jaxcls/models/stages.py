@@ -17,11 +17,7 @@ def parts(model: nn.Module, images: Array | jax.ShapeDtypeStruct) -> dict[str, s
     the trace of a forward pass shows; so there is no table of names, and a new family needs none. The head is the last
     layer (`Classifier.head`), auxiliary classifiers, and what a neck puts behind its backbone. What else comes after
     the last stage (hidden layers of VGG's classifier, the norm before ConvNeXt's) has published weights as stages have,
-    and counts as the last stage. Nothing is computed.
-
-    Args:
-      model: a Linen module as `models.create` builds it.
-      images: an array or `jax.ShapeDtypeStruct`, [batch, height, width, channels].
+    and counts as the last stage. Nothing is computed. `images`: [b, h, w, c].
     """
     variables = jax.eval_shape(lambda key, x: model.init(key, x, train=False), jax.random.key(0), images)
     params = variables["params"]

@@ -11,13 +11,8 @@ def kernel(images: np.ndarray, window: int = 2, eps: float = EPS) -> np.ndarray:
     Its filters are the eigenvectors of the patches' second moments, by falling eigenvalue, divided by the roots of the
     eigenvalues plus `eps`; then the same with the other sign, so that nothing is lost in the activation behind.
 
-    Args:
-      images: [n, h, w, c], normalised.
-      window: height and width of a patch.
-      eps: keeps filters of directions without variance finite.
-
-    Returns:
-      float32 [window, window, c, 2 * window * window * c].
+    Of normalised pictures [n, h, w, c] it is float32 [window, window, c, 2 * window * window * c]. `eps` keeps filters
+    of directions without variance finite.
     """
     patches = np.lib.stride_tricks.sliding_window_view(np.asarray(images, np.float64), (window, window), axis=(1, 2))
     patches = patches.transpose(0, 1, 2, 4, 5, 3)  # [n, y, x, window, window, c]

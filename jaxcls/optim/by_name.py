@@ -17,12 +17,8 @@ Factors = Callable[[PyTree], PyTree]  # parameters -> the factors of their learn
 def by_name(multipliers: Iterable[tuple[str, float]], what: str = "config.optim.multipliers") -> Factors:
     """Learning rates times a factor, by regular expressions on the names of parameters.
 
-    Args:
-      multipliers: (pattern, factor) pairs; the first whose pattern is found counts, 1 where none is.
-      what: how to call a pattern in a message.
-
-    Returns:
-      A function from parameters to a tree of factors. It raises UserError if a pattern is found in no name.
+    Of the (pattern, factor) pairs the first whose pattern is found counts; 1 where none is. `what`: how to call a
+    pattern in a message. The function raises UserError if a pattern is found in no name.
     """
     multipliers = list(multipliers)
 
@@ -40,15 +36,9 @@ def by_name(multipliers: Iterable[tuple[str, float]], what: str = "config.optim.
 def layerwise(order: Sequence[str], decay: float) -> Factors:
     """Learning rates that fall with the distance from the output: decay ** (layers above this one).
 
-    The head has 1, the last block `decay`, the one before it decay^2, ... (Clark et al., ELECTRA; BEiT and its
-    successors for pictures).
-
-    Args:
-      order: names of all parameters in the order of the forward pass (`call_order`).
-      decay: factor from layer to layer, such as 0.75.
-
-    Returns:
-      A function from parameters to a tree of factors; those that are not the model's (a task's projections) have 1.
+    The head has 1, the last block `decay` (such as 0.75), the one before it decay^2, ... (Clark et al., ELECTRA; BEiT
+    and its successors for pictures). Parameters that are not the model's (a task's projections) have 1. `order`: see
+    `call_order`.
     """
     numbers = layer_numbers(order)
     top = max(numbers.values())
@@ -67,10 +57,7 @@ def layer_numbers(order: Sequence[str]) -> dict[str, int]:
     come before the first block; between blocks they belong to the next block, and after the last block they are the
     head, which is the last layer. Where nothing has modules inside (VGG, LeNet), each plain layer with a matrix is a
     layer, with the norm that follows it. A patch merging or transition with norm and matrix counts as a block. The
-    modules of a "backbone" count as the top.
-
-    Args:
-      order: names of all parameters in the order of the forward pass (`call_order`).
+    modules of a "backbone" count as the top. `order`: see `call_order`.
     """
     modules: dict[str, list[str]] = {}
     for name in order:
@@ -92,11 +79,7 @@ def layer_numbers(order: Sequence[str]) -> dict[str, int]:
 def call_order(model: nn.Module, images: Array | jax.ShapeDtypeStruct) -> list[str]:
     """Names of the model's parameters in the order in which a forward pass comes to them.
 
-    A tree of parameters has lost it: JAX sorts the keys of dicts. Nothing is computed.
-
-    Args:
-      model: a Linen module as `models.create` builds it.
-      images: an array or `jax.ShapeDtypeStruct`, [batch, height, width, channels].
+    A tree of parameters has lost it: JAX sorts the keys of dicts. Nothing is computed. `images`: [b, h, w, c].
     """
     order: list[str] = []
 

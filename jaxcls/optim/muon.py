@@ -38,14 +38,11 @@ def muon(
     the size cancels, and what differs is the share of the newest gradient in the first steps with `nesterov`.
 
     Args:
-      learning_rate: schedule (step -> rate), of the matrices.
-      momentum: of the matrices, a float.
+      learning_rate, momentum: of the matrices.
       nesterov: orthogonalise a mixture of the momentum and the newest gradient.
-      matrices: regular expressions of parameters that are matrices; those with fewer than two axes are none all the
-        same.
+      matrices: regular expressions of parameters; those with fewer than two axes are no matrices all the same.
       exclude: regular expressions of matrices that AdamW steps; the author leaves out the first and the last layer.
-      adam_rate: learning rate of AdamW's parameters / that of the matrices.
-      b1, b2, eps: of AdamW.
+      adam_rate: learning rate of AdamW's parameters / that of the matrices; `b1`, `b2` and `eps` are AdamW's.
       **common: see `chain.chain`.
 
     Raises:

@@ -1,4 +1,7 @@
-"""SGD, Adam and their relatives. All take the keywords of `chain.chain` besides their own."""
+"""SGD, Adam and their relatives.
+
+All take the keywords of `chain.chain` (`weight_decay`, `decay_mask`, `clip_norm`, ...) as `common`.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,14 +19,7 @@ def sgd(
 ) -> optax.GradientTransformationExtraArgs:
     """SGD with momentum and coupled (L2) decay, the trajectory of PyTorch's `torch.optim.SGD`.
 
-    Args:
-      learning_rate: schedule (step -> rate).
-      momentum: float, or a schedule (one-cycle).
-      nesterov: Nesterov's form of the momentum.
-      **common: `weight_decay`, `decay_mask`, `clip_norm`, ...: see `chain.chain`.
-
-    Raises:
-      UserError: from the chain's `init`, if a pattern matches no parameter.
+    `nesterov`: Nesterov's form of the momentum, which may be a schedule (one-cycle).
     """
     return chain(learning_rate, _momentum(momentum, nesterov), decay="coupled", **common)
 
@@ -64,14 +60,8 @@ def rmsprop_tf(
     """RMSProp as TensorFlow 1 had it, with which EfficientNet, MobileNetV3 and MNASNet were trained; coupled decay.
 
     It differs from PyTorch's and from optax's defaults in three ways, as timm's `RMSpropTF` does: `eps` is inside the
-    root, the average of squares starts at 1, and the learning rate is inside the momentum.
-
-    Args:
-      learning_rate: schedule (step -> rate).
-      momentum: float, or a schedule.
-      decay_rate: of the average of squares.
-      eps: 1e-3 in those recipes; timm's own default is 1e-10.
-      **common: see `chain.chain`.
+    root, the average of squares starts at 1, and the learning rate is inside the momentum. `decay_rate` is that of the
+    average of squares; `eps` was 1e-3 in those recipes (timm's own default: 1e-10).
     """
     rule = optax.scale_by_rms(decay=decay_rate, eps=eps, initial_scale=1.0, eps_in_sqrt=True)
     return chain(learning_rate, rule, decay="coupled", momentum=_momentum(momentum), **common)
@@ -91,14 +81,8 @@ def lars(
     algorithm 1), the learning rate inside the momentum.
 
     The local rate is trust * |w| / (|g| + weight_decay * |w| + eps), the paper's sum of norms; optax has the norm of
-    the sum. What `decay_mask` does not name (biases, norms) has neither decay nor a local rate, as in all later work.
-
-    Args:
-      learning_rate: schedule (step -> rate).
-      momentum: float, or a schedule.
-      trust: the paper's eta.
-      eps: guards against gradients of zero.
-      weight_decay, decay_mask, **common: see `chain.chain`.
+    the sum. `trust` is the paper's eta, `eps` guards against gradients of zero. What `decay_mask` does not name
+    (biases, norms) has neither decay nor a local rate, as in all later work.
     """
     rule = _scale_by_lars(trust, eps, weight_decay, masked_by(decay_mask))
     return chain(learning_rate, rule, decay=None, momentum=_momentum(momentum), **common)

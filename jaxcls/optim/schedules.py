@@ -26,12 +26,8 @@ def steps(duration: str | int | None, *, steps_per_epoch: int, total: int | None
     Args:
       duration: "500 steps", "90 epochs", "2.5 epochs", "5%" (of the whole run), or a plain number of steps. "" and
         None are 0.
-      steps_per_epoch: steps in one epoch.
       total: steps of the run, needed for percentages.
       what: how to call the value in a message.
-
-    Returns:
-      int >= 0.
 
     Raises:
       UserError: for anything else, and for a positive duration that rounds to no step at all.
@@ -105,7 +101,6 @@ def sgdr(peak: float, first: int, *, mult: int = 1, final: float = 0.0) -> Sched
     """Cosines from `peak` towards `final`, each followed by a restart at `peak` (Loshchilov & Hutter, SGDR, eq. 5).
 
     Args:
-      peak: value at the start of each cycle.
       first: steps of the first cycle, T_0.
       mult: whole number >= 1; each cycle is that many times as long as the one before, T_mult. A run ends at the end
         of a cycle if it has first * (mult^n - 1) / (mult - 1) steps, or n * first where mult is 1.
@@ -143,8 +138,7 @@ def with_warmup(
     The first update has `start + (peak - start) / warmup`, not zero: an update that does nothing is a wasted one.
 
     Args:
-      schedule: what follows.
-      peak: the value it starts with.
+      peak: what `schedule` starts with.
       warmup: steps; 0 for none.
       start: value of the step before the first.
       inclusive: the first update has `start` itself and the first after the warm-up `peak`, as with PyTorch's
@@ -181,8 +175,6 @@ def one_cycle(
     ends elsewhere (docs/design.md).
 
     Args:
-      peak: highest rate.
-      total: steps of the run.
       pct_start: share of the run before the peak, at most 0.5 with three phases.
       anneal: "cosine" or "linear", the form of the pieces.
       div_factor: peak / rate at step 0.
@@ -251,7 +243,6 @@ def plateau(
     """Lowers a scale of the learning rate when a figure stops improving (PyTorch's `ReduceLROnPlateau`).
 
     Args:
-      memory: what the last call returned; {} at first.
       figure: the newest value. One that is not finite is no improvement.
       mode: "min" if less is better, or "max".
       factor: what the scale is multiplied by.
