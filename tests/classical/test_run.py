@@ -77,8 +77,8 @@ def test_a_config_gives_the_data_and_a_second_run_the_same_bits(baseline, tmp_pa
     config = f"--config={ROOT / 'configs' / 'lenet5_digits.py'}"
     logits = []
     for name in ("a", "b"):
-        arguments = [config, "--config.seed=2", "--features=pixels", "--classifier=logistic", "--C", 0.01]
-        assert baseline(*arguments, "--workdir", tmp_path / name)[0] == 0
+        arguments = [config, "--config.seed=2", "--features=pixels", "--classifier=logistic", "--train-limit=200"]
+        assert baseline(*arguments, "--C", 0.01, "--workdir", tmp_path / name)[0] == 0
         logits.append(stored(tmp_path / name, "test")["logits"])
     np.testing.assert_array_equal(*logits)
     kept = json.loads((tmp_path / "a" / "config.json").read_text())
@@ -117,8 +117,9 @@ def test_the_test_split_is_read_after_the_choice(baseline, tmp_path, monkeypatch
     events, choose, read = [], run.classifier.choose, run.pictures.read
     monkeypatch.setattr(run.classifier, "choose", lambda *a, **k: [choose(*a, **k), events.append("chosen")][0])
     monkeypatch.setattr(run.pictures, "read", lambda s, *a, **k: [read(s, *a, **k), events.append(len(s))][0])
-    baseline("--data=digits", "--features=pixels", "--C", 0.01, 0.1, "--workdir", tmp_path / "w")
-    assert events == [1259, 270, "chosen", 268]
+    arguments = ["--data=digits", "--features=pixels", "--train-limit=100", "--C", 0.01, 0.1]
+    assert baseline(*arguments, "--workdir", tmp_path / "w")[0] == 0
+    assert events == [100, 270, "chosen", 268]
 
 
 def test_a_limit_keeps_the_proportions_of_the_classes(baseline, tmp_path):
@@ -168,7 +169,7 @@ def test_unreadable_pictures_are_named(baseline, folder, tmp_path):
 
 
 def test_a_workdir_of_another_run_is_refused(baseline, tmp_path):
-    arguments = ["--data=digits", "--features=pixels", "--C", "0.01", "--workdir", tmp_path]
+    arguments = ["--data=digits", "--features=pixels", "--train-limit=100", "--C", "0.01", "--workdir", tmp_path]
     assert baseline(*arguments)[0] == 0
     assert baseline(*arguments)[0] == 0
     status, _, err = baseline(*arguments, "--classifier=logistic")

@@ -16,7 +16,7 @@ from jaxcls.errors import UserError
 from jaxcls.report import evidence, gallery, of_run
 from jaxcls.report.page import write_report
 from jaxcls.report.pictures import Pictures
-from jaxcls.training import build, evaluate, loop
+from jaxcls.training import build, evaluate, loop, preflight
 
 
 def config_of(folder):
@@ -65,14 +65,14 @@ def test_the_rows_have_names_and_the_folders_below_the_class(finished):
 
 def test_pictures_are_those_that_the_model_saw(finished):
     workdir, folder = finished
-    job = build.build(config_of(folder))
-    seen = Pictures(job, variables_of(workdir))
+    run = build.build(config_of(folder))
+    seen = Pictures(run, variables_of(workdir))
     looks = seen.look("test", [3, 6], [0, 1])
     for look, row in zip(looks, (3, 6), strict=True):
-        name = job.sources["test"][row]["id"]
+        name = run.sources["test"][row]["id"]
         np.testing.assert_array_equal(look.picture[..., 0], np.asarray(Image.open(folder / name)))
         assert look.heat.shape == (28, 28) and look.heat.min() >= 0 and look.heat.max() <= 1
-    labels = np.asarray(job.sources["test"].labels)
+    labels = np.asarray(run.sources["test"].labels)
     assert seen.fits("test", labels, np.arange(8))
     assert not seen.fits("test", 1 - labels, np.arange(8))
     assert not seen.fits("test", np.r_[labels, 0], np.arange(9))
@@ -91,8 +91,8 @@ def test_a_report_that_fails_is_a_warning_and_no_more(finished, monkeypatch):
     workdir, folder = finished
     monkeypatch.setattr("jaxcls.report.page.write_report", lambda *_, **__: 1 / 0)
     lines = []
-    job = build.build(config_of(folder))
-    assert of_run.write(job, workdir, 2, evaluate.weights(job.init_state()), warn=lines.append) is None
+    run = build.build(config_of(folder))
+    assert of_run.write(run, workdir, 2, evaluate.weights(run.init_state()), warn=lines.append) is None
     assert lines == ["no report was written: ZeroDivisionError: division by zero"]
 
 
@@ -118,8 +118,8 @@ def test_the_command_writes_the_same_page_and_says_what_is_missing(finished, cap
 
 
 def write_pictures(workdir, folder):
-    job = build.build(config_of(folder))
-    return write_report(workdir, pictures=Pictures(job, variables_of(workdir)))
+    run = build.build(config_of(folder))
+    return write_report(workdir, pictures=Pictures(run, variables_of(workdir)))
 
 
 def test_changed_data_is_not_shown_as_if_it_were_that_of_the_evaluation(finished):
@@ -161,13 +161,25 @@ def test_a_heat_map_covers_its_own_place(side, channels):
     assert ("image/png" in shown) == (side <= 64) and 'alt="what"' in shown
 
 
-@pytest.mark.parametrize("average", [0.0, 0.9])
-def test_the_weights_of_a_state_are_those_of_its_checkpoint(finished, tmp_path, average):
-    config = config_of(finished[1])
-    config.ema_decay, config.data.validation = average, 0.0
-    loop.run(config, tmp_path)
-    job = build.build(config)
-    state, _ = Checkpoints(tmp_path, transient=job.task.transient).restore(job.init_state(), note=print)
-    stored, averaged = view.read_variables(view.find_step(tmp_path))
-    assert averaged == bool(average)
+def test_the_weights_of_a_state_are_those_of_its_checkpoint(finished):
+    run = build.build(config_of(finished[1]))
+    state, _ = Checkpoints(finished[0], transient=run.task.transient).restore(run.init_state(), note=print)
+    stored, averaged = view.read_variables(view.find_step(finished[0]))
+    assert not averaged
     jax.tree.map(np.testing.assert_array_equal, stored, evaluate.weights(state))
+
+
+def test_the_averaged_weights_of_a_state_are_those_of_its_checkpoint(finished, tmp_path):
+    config = config_of(finished[1])
+    config.ema_decay = 0.9
+    run = build.build(config)
+    state = run.init_state()
+    state = state.replace(extra={"ema": jax.tree.map(lambda x: x + 1.5, state.extra["ema"])})  # not the weights
+    meta = {"step": 0, "config": preflight.to_json(config), "classes": list(run.classes)}
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(run.parallel.replicate(state), meta)
+    checkpoints.close()
+    stored, averaged = view.read_variables(view.find_step(tmp_path))
+    assert averaged
+    jax.tree.map(np.testing.assert_array_equal, stored, evaluate.weights(state))
+    assert not np.array_equal(*(jax.tree.leaves(tree)[0] for tree in (stored["params"], state.params)))
