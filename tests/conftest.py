@@ -2,10 +2,21 @@
 
 import importlib.metadata
 import os
+import sys
 from pathlib import Path
 
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+# The workers of xdist have the environment of the process that starts them.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+    if "--slow" not in sys.argv:
+        # XLA leaves out what makes programs faster, here and in processes that tests start: most of the time goes into
+        # compiling, and this takes three quarters of it. (The slow tests have large nets, and compute more than they
+        # compile.) Set here, since JAX reads it when it is imported, which the conftest of a folder may do.
+        os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+        if importlib.metadata.version("jaxlib").startswith("0.10."):  # XLA ends the process for a flag it doesn't know
+            # The emitters of before 2025, whose programs compile in a third of the time.
+            os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "xla"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
@@ -25,17 +36,6 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="run the tests marked slow, too")
-
-
-def pytest_configure(config):
-    """XLA leaves out what makes programs faster, here and in processes that tests start: most of the time goes into
-    compiling, and this takes three quarters of it. The slow tests have large nets, and compute more than they compile.
-    """
-    if not config.getoption("--slow"):
-        os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-        if importlib.metadata.version("jaxlib").startswith("0.10."):  # XLA ends the process for a flag it doesn't know
-            # The emitters of before 2025, whose programs compile in a third of the time.
-            os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 
 
 def pytest_collection_modifyitems(config, items):
