@@ -61,6 +61,7 @@ def test_color_jitter_takes_every_order_equally_often(picture):
 
 @pytest.mark.parametrize("name", FIXED)
 def test_color_jitter_draws_factors_evenly_around_one(picture, name):
+    picture = picture[::2, ::3]  # each result is compared with each candidate
     out = run(colour.color_jitter(**{name: 0.4}), np.stack([picture] * 300))
     steps = np.linspace(0.6, 1.4, 401)
     candidates = np.stack([np.asarray(PILLOW[name](Image.fromarray(picture)).enhance(f)) for f in steps]).astype(int)
@@ -131,14 +132,12 @@ def test_half_of_the_pictures_are_what_pillow_makes_and_half_stay(picture, name)
 def test_blur_draws_its_sigma_and_takes_a_tenth_of_the_picture(picture):
     images = np.stack([picture] * 60)
     out = run(colour.gaussian_blur((0.3, 1.2)), images).astype(int)
-    candidates = [
-        np.asarray(enhance.gaussian_blur(jnp.asarray(images[:1]), jnp.array([sigma]), 3))[0].astype(int)
-        for sigma in np.linspace(0.3, 1.2, 10, dtype=np.float32)
-    ]
+    blur = jax.jit(enhance.gaussian_blur, static_argnums=2)
+    candidates = np.asarray(blur(images[:10], jnp.linspace(0.3, 1.2, 10), 3), int)
     nearest = [np.argmin([np.abs(x - got).sum() for x in candidates]) for got in out]
     assert len(set(nearest)) >= 8
     wide = run(colour.gaussian_blur(1.0, kernel=9), images[:1])
-    np.testing.assert_array_equal(wide[0], enhance.gaussian_blur(jnp.asarray(images[:1]), jnp.array([1.0]), 9)[0])
+    np.testing.assert_array_equal(wide[0], blur(images[:1], jnp.array([1.0]), 9)[0])
     assert run(colour.gaussian_blur(), images[:1, :1, :1]).shape == (1, 1, 1, 3)
     with pytest.raises(UserError, match="a Gaussian blur over 51 pixels needs pictures of at least 26, not 24"):
         run(colour.gaussian_blur(kernel=51), images)

@@ -41,7 +41,7 @@ def photograph():
 @pytest.mark.parametrize("mode, numpy_mode", [("zero", "constant"), ("reflect", "reflect")])
 def test_a_crop_is_a_window_of_the_padded_picture(mode, numpy_mode):
     images = noise(64, 7, 9)
-    out = np.asarray(make("crop", 6, pad=2, mode=mode)(keys(64), images))
+    out = np.asarray(jax.jit(make("crop", 6, pad=2, mode=mode))(keys(64), images))
     padded = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)), mode=numpy_mode)
     corners = set()
     for got, whole in zip(out, padded, strict=True):
@@ -70,9 +70,9 @@ def test_a_random_resized_crop_is_close_to_pillows(photograph, height, width, si
     out = np.asarray(jax.jit(make("random_resized_crop", size))(own, images))
     assert out.dtype == np.uint8
     out = out.astype(float)
-    others = []
-    for got, key, image in zip(out, own, images, strict=True):
-        top, left, h, w = crop_box(jax.random.uniform(key, (TRIES, 4)), height, width, xp=jnp).tolist()
+    draw = jax.vmap(lambda key: crop_box(jax.random.uniform(key, (TRIES, 4)), height, width, xp=jnp))
+    others, boxes = [], jax.jit(draw)(own).tolist()
+    for got, (top, left, h, w), image in zip(out, boxes, images, strict=True):
         box = (left, top, left + w, top + h)
         expected = np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR, box=box), float)
         assert np.abs(got - expected).max() <= 1
@@ -141,7 +141,7 @@ def test_a_picture_depends_on_its_key_only():
 def test_each_operation_of_a_list_has_keys_of_its_own():
     """Two flips with the same key would always cancel each other."""
     images = noise(64, 3, 4)
-    out = device.compose([flips.flip(), flips.flip()])(keys(64), {"image": images})["image"]
+    out = jax.jit(device.compose([flips.flip(), flips.flip()]))(keys(64), {"image": images})["image"]
     assert 0 < np.mean(np.any(np.round(out * 255) != images, axis=(1, 2, 3))) < 1
 
 
@@ -163,11 +163,12 @@ def test_alternatives_are_drawn_by_example_with_their_weights():
     images = noise(600, 2, 3)
     mirror = crops.of_pictures(lambda _, image: image[:, :, ::-1])
     invert = crops.of_pictures(lambda _, image: 255 - image)
-    batch = device.one_of(mirror, invert, weights=(1, 3))(keys(600), {"image": images, "label": np.zeros(600)})
+    either = jax.jit(device.one_of(mirror, invert, weights=(1, 3)))
+    batch = either(keys(600), {"image": images, "label": np.zeros(600)})
     mirrored = np.all(np.asarray(batch["image"]) == images[:, :, ::-1], axis=(1, 2, 3))
     inverted = np.all(np.asarray(batch["image"]) == 255 - images, axis=(1, 2, 3))
     assert np.all(mirrored ^ inverted) and abs(inverted.mean() - 0.75) < 0.06
-    alone = device.one_of(mirror, invert, weights=(1, 3))(keys(600)[7:9], {"image": images[7:9]})["image"]
+    alone = either(keys(600)[7:9], {"image": images[7:9]})["image"]
     np.testing.assert_array_equal(alone, batch["image"][7:9])
 
 
@@ -179,7 +180,7 @@ def test_alternatives_that_mix_pairs_are_drawn_by_pair():
         operation.mixes = "pair"
         return operation
 
-    batch = device.one_of(mixing(1), mixing(2), weights=(1, 1))(keys(200), {"image": noise(200, 1, 1)})
+    batch = jax.jit(device.one_of(mixing(1), mixing(2), weights=(1, 1)))(keys(200), {"image": noise(200, 1, 1)})
     drawn = np.asarray(batch["image"])[:, 0, 0, 0].reshape(100, 2)
     np.testing.assert_array_equal(drawn[:, 0], drawn[:, 1])
     assert 30 < np.sum(drawn[:, 0] == 1) < 70

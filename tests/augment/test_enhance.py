@@ -57,12 +57,14 @@ def test_smoothing_is_pillows_and_leaves_narrow_pictures():
     noise = np.random.default_rng(0).integers(0, 256, (1, 300, 200, 3), dtype=np.uint8)
     for image in (noise, noise[:, :3, :3], noise[:, :2, :9], noise[:, :9, :1], noise[:, :1, :1]):
         expected = Image.fromarray(image[0]).filter(ImageFilter.SMOOTH)
-        np.testing.assert_array_equal(enhance.smooth(jnp.asarray(image))[0], expected)
+        np.testing.assert_array_equal(jax.jit(enhance.smooth)(image)[0], expected)
 
 
 def test_hsv_is_pillows_for_every_colour_both_ways():
     """All 2^24 of them."""
-    to_hsv, to_rgb = jax.jit(enhance.rgb_to_hsv), jax.jit(enhance.hsv_to_rgb)
+    # Optimised, unlike in the rest of the suite (conftest.py): it computes for longer than it compiles.
+    options = {"xla_backend_optimization_level": 2, "xla_llvm_disable_expensive_passes": False}
+    to_hsv, to_rgb = (jax.jit(f, compiler_options=options) for f in (enhance.rgb_to_hsv, enhance.hsv_to_rgb))
     low = np.stack(np.meshgrid(np.arange(256), np.arange(256), indexing="ij"), axis=-1).astype(np.uint8)
     for first in range(0, 256, 16):
         part = np.concatenate([np.insert(low, 0, i, axis=-1) for i in range(first, first + 16)])
@@ -121,7 +123,7 @@ def test_a_blur_is_the_convolution_with_reflected_borders(photograph):
 def test_each_example_has_its_own_parameter(photograph):
     images = np.stack([photograph[200:220, 300:330]] * 3)
     for fn in (enhance.brightness, enhance.contrast, enhance.saturation, enhance.sharpness):
-        low, same, high = np.asarray(fn(jnp.asarray(images), jnp.array([0.2, 1.0, 1.8]))).astype(int)
+        low, same, high = np.asarray(jax.jit(fn)(images, jnp.array([0.2, 1.0, 1.8]))).astype(int)
         np.testing.assert_array_equal(same, images[1])
         assert np.abs(low - same).mean() > 0.5 and np.abs(high - same).mean() > 0.5
 
@@ -149,10 +151,10 @@ def test_autocontrast_and_equalize_are_pillows_for_any_picture(some, few):
 
 
 def test_autocontrast_is_pillows_for_all_darkest_and_brightest_levels():
-    low, high = np.triu_indices(256)
+    low, high = (levels[::7] for levels in np.triu_indices(256))
     pairs = np.stack([low, high], axis=-1).astype(np.uint8)[:, None, :, None]
     out = np.asarray(jax.jit(levels.autocontrast_table)(pairs))[:, 0, :, 0]
-    for darkest, brightest, table in list(zip(low.tolist(), high.tolist(), out, strict=True))[::7]:
+    for darkest, brightest, table in zip(low.tolist(), high.tolist(), out, strict=True):
         ramp = np.arange(darkest, brightest + 1, dtype=np.uint8)[None]
         expected = np.asarray(ImageOps.autocontrast(Image.fromarray(ramp)))[0]
         np.testing.assert_array_equal(table[darkest : brightest + 1], expected)
@@ -174,8 +176,9 @@ def test_looking_up_is_by_example_and_channel():
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (3, 5, 6, 2), dtype=np.uint8)
     table = random.integers(0, 256, (3, 1, 256, 2), dtype=np.uint8)
-    out = levels.look_up(jnp.asarray(images), jnp.asarray(table))
+    look_up = jax.jit(levels.look_up)
+    out = look_up(images, table)
     for i in range(3):
         for c in range(2):
             np.testing.assert_array_equal(out[i, ..., c], table[i, 0, :, c][images[i, ..., c]])
-    np.testing.assert_array_equal(levels.look_up(jnp.asarray(images), levels.RAMP), images)
+    np.testing.assert_array_equal(look_up(images, levels.RAMP), images)

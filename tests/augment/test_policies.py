@@ -1,11 +1,11 @@
 """Policies against Pillow on what they drew, their draws against the tables, the tables against torchvision's."""
 
 import collections
+import functools
 import json
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pillow_ops
 import pytest
@@ -28,6 +28,9 @@ TABLES = [
 
 def keys(n, seed=0):
     return jax.random.split(jax.random.key(seed), n)
+
+
+compiled = functools.cache(jax.jit)
 
 
 def pictures(height, width, channels=3):
@@ -89,9 +92,19 @@ def test_a_bilinear_warp_and_its_fill_are_pillows_to_a_level():
     assert np.mean(np.abs(out - np.array(expected)) <= 1) >= 0.995
 
 
-def drawn(draw, examples, size, **settings):
-    """(op, magnitude) as numpy arrays, of pictures of this height and width."""
-    return [np.asarray(x) for x in jax.jit(lambda own: draw(own, *size, **settings))(keys(examples))]
+@functools.cache
+def drawing(draw, size, settings):
+    return jax.jit(lambda own: draw(own, *size, **dict(settings)))
+
+
+def drawn(draw, examples, size, own=None, **settings):
+    """(op, magnitude) as numpy arrays, of pictures of this height and width.
+
+    Of fewer keys `own`, too, `examples` are computed: a program serves for both.
+    """
+    padded = keys(examples) if own is None else own[np.arange(examples) % len(own)]
+    number = examples if own is None else len(own)
+    return [np.asarray(x)[:number] for x in drawing(draw, size, tuple(settings.items()))(padded)]
 
 
 def in_turn(image, op, magnitude, **options):
@@ -100,6 +113,7 @@ def in_turn(image, op, magnitude, **options):
     return image
 
 
+SIZE, EXAMPLES = (32, 36), 200
 POLICIES = {
     "rand_augment": (policies.rand_augment(2, 9), policies.draw_rand_augment, dict(n=2, magnitude=9, bins=31)),
     "trivial": (policies.trivial_augment_wide(), policies.draw_trivial_augment_wide, dict(bins=31)),
@@ -111,9 +125,9 @@ POLICIES = {
 @pytest.mark.parametrize("name", POLICIES)
 def test_a_policy_is_pillows_operations_one_after_another(name):
     operation, draw, settings = POLICIES[name]
-    images = np.resize(pictures(32, 36)[:10], (200, 32, 36, 3))
-    out = np.asarray(jax.jit(operation)(keys(200), {"image": images})["image"])
-    ops, sizes = drawn(draw, 200, (32, 36), **settings)
+    images = np.resize(pictures(*SIZE)[:10], (EXAMPLES, *SIZE, 3))
+    out = np.asarray(compiled(operation)(keys(EXAMPLES), {"image": images})["image"])
+    ops, sizes = drawn(draw, 20000, SIZE, keys(EXAMPLES), **settings)
     changed, differ = 0, []
     for image, op, magnitude, got in zip(images, ops, sizes, out, strict=True):
         expected = in_turn(image, op, magnitude)
@@ -127,10 +141,14 @@ def test_a_policy_is_pillows_operations_one_after_another(name):
     assert max(differ) < 0.1 and np.mean(differ) < 0.01
 
 
+MIX = dict(severity=5, width=2, depth=-1)
+AUGMIX, THREE = policies.augmix(**MIX), policies.three_augment()
+
+
 def test_augmix_mixes_chains_of_pillows_operations():
-    images, settings = np.resize(pictures(24, 20)[:8], (32, 24, 20, 3)), dict(severity=5, width=2, depth=-1)
+    images, settings = np.resize(pictures(24, 20)[:8], (32, 24, 20, 3)), MIX
     own = keys(32)
-    out = np.asarray(jax.jit(policies.augmix(**settings))(own, {"image": images})["image"])
+    out = np.asarray(compiled(AUGMIX)(own, {"image": images})["image"])
     chain_keys, weight_keys = policies.split(own, 2)
     ops, sizes = jax.jit(lambda own: policies.draw_augmix(own, 24, 20, **settings))(chain_keys)
     weights = np.asarray(jax.jit(jax.vmap(lambda key: policies.mixing_weights(key, 2, 1.0)))(weight_keys))
@@ -152,7 +170,7 @@ def test_three_augment_gives_each_example_one_of_three():
     from PIL import ImageOps
 
     images = np.resize(pictures(20, 24)[:8], (300, 20, 24, 3))
-    out = np.asarray(jax.jit(policies.three_augment())(keys(300), {"image": images})["image"])
+    out = np.asarray(compiled(THREE)(keys(300), {"image": images})["image"])
     kinds = np.zeros(3)
     for image, got in zip(images, out, strict=True):
         picture = pillow_ops.to_pillow(image)
@@ -173,13 +191,13 @@ def evenly(numbers, values):
 
 
 def test_rand_augment_and_trivial_augment_draw_evenly():
-    op, magnitude = drawn(policies.draw_rand_augment, 8000, (224, 224), n=2, magnitude=9, bins=31)
+    op, magnitude = drawn(policies.draw_rand_augment, 20000, SIZE, n=2, magnitude=9, bins=31)
     assert evenly(op, range(14)) and evenly(op[:, 0], range(14)) and abs(np.corrcoef(op.T)[0, 1]) < 0.04
-    table = magnitudes("rand_augment", 31, 224, 224)[:, 9]
+    table = magnitudes("rand_augment", 31, *SIZE)[:, 9]
     np.testing.assert_array_equal(np.abs(magnitude), table[op])
     signed = magnitude[SIGNED[op]]
     assert stats.binomtest(int((signed < 0).sum()), len(signed)).pvalue > 1e-3 and np.all(magnitude[~SIGNED[op]] >= 0)
-    op, magnitude = drawn(policies.draw_trivial_augment_wide, 8000, (32, 32), bins=31)
+    op, magnitude = drawn(policies.draw_trivial_augment_wide, 20000, SIZE, bins=31)
     assert evenly(op, range(14))
     turns = np.round(np.abs(magnitude[op == INDEX["Rotate"]]) / 4.5).astype(int)
     assert stats.chisquare(np.bincount(turns, minlength=31)).pvalue > 1e-3
@@ -202,8 +220,8 @@ def test_augmix_draws_evenly_and_its_chains_have_one_to_three_operations():
 def test_auto_augment_applies_each_pair_with_its_probabilities(policy):
     """The expected share of each (operation, magnitude) at either place, from the reference's sub-policies."""
     n = 20000
-    op, magnitude = drawn(policies.draw_auto_augment, n, (224, 224), policy=policy)
-    table = magnitudes("auto_augment", 10, 224, 224)
+    op, magnitude = drawn(policies.draw_auto_augment, n, SIZE, policy=policy)
+    table = magnitudes("auto_augment", 10, *SIZE)
     for place in range(2):
         expected = {}
         for pair in REFERENCE["policies"][f"autoaugment_{policy}"]:
@@ -241,19 +259,25 @@ def test_translations_follow_width_and_height():
     np.testing.assert_allclose(table[INDEX["TranslateY"], -1], 150 / 331 * 100, rtol=1e-6)
 
 
-INDEPENDENT = {"rand_augment": POLICIES["rand_augment"][0], "augmix": policies.augmix(width=2), "three_augment": None}
+# With shapes as above: a program serves for both.
+INDEPENDENT = {
+    "rand_augment": (POLICIES["rand_augment"][0], (EXAMPLES, *SIZE, 3)),
+    "augmix": (AUGMIX, (32, 24, 20, 3)),
+    "three_augment": (THREE, (300, 20, 24, 3)),
+}
 
 
 @pytest.mark.parametrize("name", INDEPENDENT)
 def test_a_picture_and_its_key_decide_whatever_else_is_in_the_batch(name):
-    operation = jax.jit(INDEPENDENT[name] or policies.three_augment())
-    images, own = pictures(16, 16)[:8], keys(8, 5)
-    first = operation(own, {"image": images})["image"]
-    others, other_keys = images.copy(), own[jnp.array([0, 2, 4, 6, 7, 5, 3, 1])]
-    others[4:] = 255 - images[4:]
-    others[:4] = images[[0, 2, 4, 6]]
-    second = operation(other_keys, {"image": others})["image"]
-    np.testing.assert_array_equal(second[:4], first[jnp.array([0, 2, 4, 6])])
+    operation, shape = INDEPENDENT[name]
+    images, own = np.resize(pictures(*shape[1:3])[:8], shape), keys(shape[0], 5)
+    first = compiled(operation)(own, {"image": images})["image"]
+    half = shape[0] // 2
+    order = np.concatenate([np.arange(half) * 2, np.arange(half)[::-1]])
+    others = images[order]
+    others[half:] = 255 - others[half:]
+    second = compiled(operation)(own[order], {"image": others})["image"]
+    np.testing.assert_array_equal(second[:half], first[order[:half]])
 
 
 @pytest.mark.parametrize(
@@ -276,4 +300,4 @@ def test_settings_that_make_no_sense_are_refused(call, message):
 
 def test_a_fill_for_three_channels_does_not_fit_grey_pictures():
     with pytest.raises(UserError, match="fill"):
-        policies.rand_augment(fill=(1, 2, 3))(keys(1), {"image": np.zeros((1, 4, 4, 1), np.uint8)})
+        jax.eval_shape(policies.rand_augment(fill=(1, 2, 3)), keys(1), {"image": np.zeros((1, 4, 4, 1), np.uint8)})

@@ -32,13 +32,19 @@ def make_config(**settings):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Workdirs of two short runs."""
+    """A folder with the workdir "a" of a short run."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build, "build_model", lambda config, classes, parallel: ConvNet(num_classes=classes))
         folder = tmp_path_factory.mktemp("robust")
         loop.run(make_config(ema_decay=0.5), folder / "a")
-        loop.run(make_config(duration="8 steps"), folder / "b")
         yield folder
+
+
+@pytest.fixture(scope="module")
+def two_trained(trained):
+    """The folder with another run "b" in it."""
+    loop.run(make_config(duration="8 steps"), trained / "b")
+    return trained
 
 
 def test_errors_are_those_of_pictures_corrupted_and_predicted_by_hand(trained):
@@ -106,7 +112,8 @@ def run(*arguments):
 
 
 @pytest.mark.slow
-def test_the_command_prints_and_writes_a_table_with_a_baseline(trained, capsys):
+def test_the_command_prints_and_writes_a_table_with_a_baseline(two_trained, capsys):
+    trained = two_trained
     assert run(trained / "a", "--baseline", trained / "b") == 0
     told = capsys.readouterr().out
     assert f"measuring {trained / 'b'}" in told and "mCE against b" in told
@@ -135,7 +142,7 @@ def test_the_command_prints_and_writes_a_table_with_a_baseline(trained, capsys):
     ],
 )
 def test_a_wrong_option_is_told_in_a_line(trained, capsys, arguments, message):
-    assert main(["robustness", str(trained / "b"), *arguments]) == 2
+    assert main(["robustness", str(trained / "a"), *arguments]) == 2
     told = capsys.readouterr().err
     assert told.startswith("error: ") and message in told and told.count("\n") == 1
 
