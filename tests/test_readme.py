@@ -26,7 +26,9 @@ TOOLS = {"source"}  # commands that come from elsewhere
 
 
 def read(page):
-    return (ROOT / page).read_text(encoding="utf-8")
+    """A page, less the diffs of CONTRIBUTING.md, which add what is not there."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.sub(r"^```diff\n.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
 
 
 def blocks(page, kind):
