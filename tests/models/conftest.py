@@ -1,3 +1,4 @@
+import functools
 import json
 
 import jax
@@ -6,6 +7,7 @@ import pytest
 import references
 from draws import draw
 
+from jaxcls.models.layers import convolve
 from jaxcls.models.pretrained import to_state_dict
 
 
@@ -21,15 +23,21 @@ def reference(request):
     return load
 
 
+@functools.cache
+def traced(model, shape):
+    """((logits, out), variables) for a batch of one in evaluation, as shapes: a model is traced once for all tests.
+
+    With XLA's own convolutions, which are one operation each; the shapes of other forms: test_convolve.
+    """
+    image = jax.ShapeDtypeStruct((1, *shape), np.float32)
+    with convolve.plain():
+        return jax.eval_shape(lambda key, x: model.init_with_output(key, x, train=False), jax.random.key(0), image)
+
+
 @pytest.fixture
 def abstract():
     """`abstract(model, *image_shape)`: shapes and dtypes of a model's variables for a batch of one, in no time."""
-
-    def variables(model, *shape):
-        image = jax.ShapeDtypeStruct((1, *shape), np.float32)
-        return jax.eval_shape(lambda key, x: model.init(key, x, train=False), jax.random.key(0), image)
-
-    return variables
+    return lambda model, *shape: jax.tree.map(lambda leaf: leaf, traced(model, shape)[1])  # dicts of the test's own
 
 
 @pytest.fixture
@@ -43,9 +51,12 @@ def shapes(abstract):
     """`shapes(model, *image_shape)`: those of the logits and of each entry of `out`, without the batch, by name."""
 
     def of(model, *shape, train=False):
-        image = jax.ShapeDtypeStruct((2, *shape), np.float32)
-        call = lambda v, x: model.apply(v, x, train=train, mutable=["batch_stats"], rngs={"dropout": jax.random.key(0)})  # noqa: E731
-        (logits, out), _ = jax.eval_shape(call, abstract(model, *shape), image)
+        if train:
+            image, rngs = jax.ShapeDtypeStruct((2, *shape), np.float32), {"dropout": jax.random.key(0)}
+            call = lambda v, x: model.apply(v, x, train=True, mutable=["batch_stats"], rngs=rngs)  # noqa: E731
+            (logits, out), _ = jax.eval_shape(call, abstract(model, *shape), image)
+        else:
+            logits, out = traced(model, shape)[0]
         return jax.tree.map(lambda leaf: leaf.shape[1:], {"logits": logits, **out})
 
     return of

@@ -1,5 +1,7 @@
 """What holds for every family, on its smallest member."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -95,17 +97,22 @@ def apply(model, variables, images, train):
     return jax.jit(lambda v, x: model.apply(v, x, train=train, mutable=["batch_stats"]))(variables, images)
 
 
-def gradient(model, variables, images):
-    def loss(params):
-        (logits, _), _ = model.apply({**variables, "params": params}, images, train=True, mutable=["batch_stats"])
-        return -jax.nn.log_softmax(logits)[jnp.arange(4), jnp.array([0, 1, 2, 0])].sum()
+@functools.cache
+def training_step(name, **fields):
+    """The gradients of a loss, the logits, what BatchNorm updated: one program for several tests."""
+    model, variables, images = build(name, **fields)
 
-    return jax.jit(jax.grad(loss))(variables["params"])
+    def loss(params):
+        (logits, _), updated = model.apply({**variables, "params": params}, images, train=True, mutable=["batch_stats"])
+        return -jax.nn.log_softmax(logits)[jnp.arange(4), jnp.array([0, 1, 2, 0])].sum(), (logits, updated)
+
+    grads, (logits, updated) = jax.jit(jax.grad(loss, has_aux=True))(variables["params"])
+    return grads, logits, updated
 
 
 @pytest.mark.parametrize("name", TINY)
 def test_every_parameter_gets_a_gradient(name):
-    grads = traverse_util.flatten_dict(gradient(*build(name)), sep="/")
+    grads = traverse_util.flatten_dict(training_step(name)[0], sep="/")
     assert not [path for path, grad in grads.items() if not np.isfinite(grad).all() or not np.abs(grad).max() > 0]
 
 
@@ -116,24 +123,21 @@ def test_bfloat16_computes_with_float32_parameters_logits_and_statistics(name):
     assert logits.dtype == out["pre_logits"].dtype == jnp.float32
     assert out["stage1"].dtype == jnp.bfloat16
     assert {leaf.dtype for leaf in jax.tree.leaves((variables, updated))} == {jnp.dtype(jnp.float32)}
-    exact = apply(build(name)[0], variables, images, train=True)[0][0]
+    exact = training_step(name)[1]
     assert 0 < np.linalg.norm(logits - exact) < 0.05 * np.linalg.norm(exact)
 
 
 @pytest.mark.parametrize("name", REMATERIALISED)
 def test_remat_changes_no_name_and_no_gradient(name):
-    model, variables, images = build(name)
-    again, same, _ = build(name, remat=True)
-    jax.tree.map(np.testing.assert_array_equal, variables, same)
-    want, got = gradient(model, variables, images), gradient(again, variables, images)
+    jax.tree.map(np.testing.assert_array_equal, build(name)[1], build(name, remat=True)[1])
+    want, got = training_step(name)[0], training_step(name, remat=True)[0]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), want, got)
 
 
 @pytest.mark.parametrize("name", NORMALISED)
 def test_axis_name_synchronises_batch_norm(name):
-    model, variables, images = build(name)
-    synchronised, _, _ = build(name, axis_name="devices")
-    (want, _), stats = apply(model, variables, images, train=True)
+    _, want, stats = training_step(name)
+    synchronised, variables, images = build(name, axis_name="devices")
     halves = images.reshape(2, 2, *images.shape[1:])
     half = lambda x: synchronised.apply(variables, x, train=True, mutable=["batch_stats"])  # noqa: E731
     (got, _), each = jax.jit(jax.vmap(half, axis_name="devices"))(halves)
