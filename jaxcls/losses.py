@@ -107,7 +107,7 @@ def jensen_shannon(*views: Logits) -> PerExample:
     """
     log_p = jax.nn.log_softmax(jnp.stack(views).astype(jnp.float32))
     log_mean = jax.nn.logsumexp(log_p, axis=0) - jnp.log(float(len(views)))
-    return jnp.mean(jnp.sum(jnp.exp(log_p) * (log_p - log_mean), axis=-1), axis=0)
+    return jnp.mean(jnp.sum(jnp.exp(log_p) * (log_p - log_mean[None]), axis=-1), axis=0)
 
 
 def distillation(student: Logits, teacher: Logits, temperature: float = 1.0) -> PerExample:

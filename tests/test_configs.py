@@ -13,6 +13,7 @@ from jaxcls.defaults import default_config, flatten
 from jaxcls.errors import UserError
 from jaxcls.logs.records import read_metrics
 from jaxcls.parallel import Parallel
+from jaxcls.report import of_run
 from jaxcls.settings import config_file
 from jaxcls.training import build, loop, recipe
 
@@ -95,7 +96,7 @@ def test_tiny_variant_tries_what_the_recipe_uses(name):
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_tiny_variant_trains(name, tmp_path, pictures, monkeypatch):
-    monkeypatch.setattr(loop, "report", lambda *_, **__: None)  # its heat maps would compile each net once more
+    monkeypatch.setattr(of_run, "write", lambda *_, **__: None)  # its heat maps would compile each net once more
     config = load(name, "tiny")
     config.parallel.devices = 1
     kind = config.data.name.split("/")[0]

@@ -37,7 +37,7 @@ def color_jitter(
     pairs = [_about_one(name, value) for name, value in names.items()]
     factors = [(kind, pair) for kind, pair in enumerate(pairs) if pair != (1.0, 1.0)]
     kinds = jnp.array([kind for kind, _ in factors], jnp.int32)
-    low, high = np.array([pair for _, pair in factors], np.float32).reshape(-1, 2).T
+    low, high = np.array([pair for _, pair in factors], np.float32).reshape(-1, 1, 2).T  # [1, factors] each
     turns = _around_zero("hue", hue, 0.5)
 
     def change(keys, images):
@@ -50,7 +50,7 @@ def color_jitter(
             return _enhance_in_turn(images, kind, factor)
         # Hue is the costly one, so it is computed once, between those that go before and those that go after
         place = jax.vmap(lambda key: jax.random.randint(key, (1,), 0, len(factors) + 1))(places)
-        before = jnp.arange(len(factors)) < place
+        before = jnp.arange(len(factors))[None] < place
         images = enhance.hue(_enhance_in_turn(images, kind, jnp.where(before, factor, 1)), turn)
         return _enhance_in_turn(images, kind, jnp.where(before, 1, factor))
 
@@ -87,7 +87,7 @@ def hsv_jitter(hue: Range = 0, saturation: Range = 0, value: Range = 0, p: float
 
     def change(keys, images):
         drawn = uniform(keys, (3,), -1.0, 1.0)
-        scale = 1 + gains * drawn[:, 1:]
+        scale = 1 + gains[None] * drawn[:, 1:]
         if images.shape[-1] == 1:
             return _scaled(images, scale[:, 1:])
         hsv = enhance.rgb_to_hsv(images)

@@ -24,7 +24,7 @@ def compose(operations: Sequence[Operation], context: Context | None = None) -> 
     follow one another resample once (spatial.merge).
     """
     context = context or Context()
-    mean, std = (np.asarray(value, np.float32) for value in (context.mean, context.std))
+    mean, std = (np.asarray(value, np.float32)[None, None, None] for value in (context.mean, context.std))
     mixes = any(getattr(operation, "mixes", None) for operation in operations)
     merged = spatial.merge(operations)
 

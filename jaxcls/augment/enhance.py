@@ -85,7 +85,7 @@ def smooth(images: Array) -> Array:
     x = jnp.pad(images.astype(jnp.uint16), ((0, 0), (1, 1), (1, 1), (0, 0)))  # 2 * 13 * 255 fits
     rows = x[:, :-2] + x[:, 1:-1] + x[:, 2:]
     total = rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:] + 4 * x[:, 1:-1, 1:-1]
-    row, column = jnp.arange(height)[:, None, None], jnp.arange(width)[:, None]
+    row, column = jnp.arange(height)[None, :, None, None], jnp.arange(width)[None, None, :, None]
     inside = (row > 0) & (row < height - 1) & (column > 0) & (column < width - 1)
     return jnp.where(inside, (2 * total + 13) // 26, images).astype(jnp.uint8)
 
@@ -104,7 +104,7 @@ def gaussian_blur(images: Array, sigma: Array, kernel: int) -> Array:
     half = kernel // 2
     if kernel % 2 == 0 or half >= min(images.shape[1:3]):
         raise ValueError(f"a blur over {kernel} pixels of pictures of {images.shape[1]}x{images.shape[2]}")
-    weights = jnp.exp(-0.5 * (jnp.arange(-half, half + 1) / sigma[:, None]) ** 2)
+    weights = jnp.exp(-0.5 * (jnp.arange(-half, half + 1)[None] / sigma[:, None]) ** 2)
     weights = (weights / weights.sum(axis=1, keepdims=True)).T[..., None, None, None]
     x = images.astype(jnp.float32)
     for axis in (1, 2):

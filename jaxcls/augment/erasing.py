@@ -80,7 +80,7 @@ def cutout(size: int, p: float = 1.0, *, context: Context) -> Operation:
         whether, where = split(keys, 2)
         centre = jax.vmap(lambda key: jax.random.randint(key, (2,), 0, jnp.array([height, width])))(where)
         first = centre - size // 2
-        last = jnp.minimum(first + size, jnp.array([height, width]))
+        last = jnp.minimum(first + size, jnp.array([[height, width]]))
         boxes = jnp.concatenate([jnp.maximum(first, 0), last], axis=1)
         boxes = jnp.where(chosen(whether, p)[:, None], boxes, 0)
         return {**batch, "image": erase(image, boxes, denormalise(jnp.float32(0), context))}
@@ -106,20 +106,22 @@ def erasing_box(uniform: Array, height: int, width: int, *, scale: Pair, ratio: 
 
 def erase(images: Array, boxes: Array, fill: Array) -> Array:
     """float32 pictures [n, h, w, c] with the boxes [n, 4] (top, left, bottom, right) replaced by `fill`."""
+    fill = jnp.expand_dims(fill, range(images.ndim - jnp.ndim(fill)))
     return jnp.where(inside(boxes, *images.shape[1:3]), fill, images.astype(jnp.float32))
 
 
 def inside(boxes: Array, height: int, width: int) -> Array:
     """bool [n, height, width, 1]: which pixels lie in the boxes [n, 4] (top, left, bottom, right; the last two out)."""
     top, left, bottom, right = (boxes[:, i, None] for i in range(4))
-    y, x = jnp.arange(height), jnp.arange(width)
+    y, x = jnp.arange(height)[None], jnp.arange(width)[None]
     rows, columns = (y >= top) & (y < bottom), (x >= left) & (x < right)
     return (rows[:, :, None] & columns[:, None, :])[..., None]
 
 
 def denormalise(x: Array, context: Context) -> Array:
     """What becomes x (any shape that ends in channels, or a scalar) after normalising, on the scale of 0..255."""
-    mean, std = (np.asarray(value, np.float32) for value in (context.mean, context.std))
+    lead = (1,) * max(0, x.ndim - 1)
+    mean, std = (np.asarray(value, np.float32).reshape(*lead, -1) for value in (context.mean, context.std))
     return 255 * (x * std + mean)
 
 

@@ -52,8 +52,8 @@ def _coordinates(matrices, height, width):
 
     Written out: a matrix product would run in reduced precision on accelerators.
     """
-    column = jnp.arange(width, dtype=jnp.float32) + 0.5
-    row = jnp.arange(height, dtype=jnp.float32)[:, None] + 0.5
+    column = jnp.arange(width, dtype=jnp.float32)[None, None] + 0.5
+    row = jnp.arange(height, dtype=jnp.float32)[None, :, None] + 0.5
     m = matrices[:, :, :, None, None]
     x, y, z = (m[:, i, 0] * column + m[:, i, 1] * row + m[:, i, 2] for i in range(3))
     return x / z, y / z

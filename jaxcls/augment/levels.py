@@ -22,7 +22,7 @@ def look_up(images: Array, table: Array) -> Array:
     """Each pixel's entry in the table of its example and channel."""
     n, height, width, channels = images.shape
     flat = jnp.moveaxis(jnp.broadcast_to(table, (n, 1, 256, channels)), -1, 1).reshape(n, channels * 256)
-    at = images.astype(jnp.int32) + 256 * jnp.arange(channels)
+    at = images.astype(jnp.int32) + 256 * jnp.arange(channels)[None, None, None]
     return jax.vmap(lambda entries, i: entries.at[i].get(mode="promise_in_bounds"))(flat, at)
 
 
@@ -68,7 +68,8 @@ def _lost_levels(low, high):
     """uint8 [n, 1, 256, c]: 1 where Pillow's autocontrast is a level below the exact quotient."""
     which, rows = _lost_level_rows()
     packed = jnp.asarray(rows)[jnp.asarray(which)[low, high]]
-    bits = packed[..., None] >> jnp.arange(8, dtype=jnp.uint8) & 1
+    shifts = jnp.arange(8, dtype=jnp.uint8).reshape((1,) * packed.ndim + (8,))
+    bits = packed[..., None] >> shifts & 1
     return jnp.moveaxis(bits.reshape(*low.shape, 256), 1, -1)[:, None]
 
 
@@ -92,11 +93,11 @@ def _lost_level_rows():
 def equalize_table(counts: Array) -> Array:
     """The table of `equalize` from a histogram [n, 256, c]."""
     total = jnp.sum(counts, axis=1, keepdims=True)
-    brightest = jnp.max(jnp.where(counts > 0, jnp.arange(256)[:, None], 0), axis=1, keepdims=True)
+    brightest = jnp.max(jnp.where(counts > 0, jnp.arange(256)[None, :, None], 0), axis=1, keepdims=True)
     step = (total - jnp.take_along_axis(counts, brightest, axis=1)) // 255
     below = jnp.cumsum(counts, axis=1) - counts
     spread = jnp.minimum((step // 2 + below) // jnp.maximum(step, 1), 255)
-    return jnp.where(step > 0, spread, RAMP[0].reshape(256, 1)).astype(jnp.uint8)[:, None]
+    return jnp.where(step > 0, spread, RAMP[0].reshape(1, 256, 1)).astype(jnp.uint8)[:, None]
 
 
 def histogram(images: Array) -> Array:
@@ -107,7 +108,7 @@ def histogram(images: Array) -> Array:
 def count_by_scattering(images: Array) -> Array:
     """A histogram by one addition a pixel, which accelerators do not like."""
     n, _, _, channels = images.shape
-    at = (images.astype(jnp.int32) * channels + jnp.arange(channels)).reshape(n, -1)
+    at = (images.astype(jnp.int32) * channels + jnp.arange(channels)[None, None, None]).reshape(n, -1)
     count = jax.vmap(lambda i: jnp.zeros(256 * channels, jnp.int32).at[i].add(1, mode="promise_in_bounds"))
     return count(at).reshape(n, 256, channels)
 
@@ -121,6 +122,7 @@ def count_by_comparing(images: Array) -> Array:
     one = jnp.pad(jnp.uint32(1) << (8 * (pixels & 3)).astype(jnp.uint32), padding)
     upper = jnp.pad(pixels >> 2, padding)
     one, upper = (x.reshape(n, chunks, CHUNK, channels, 1) for x in (one, upper))
-    packed = jnp.sum(jnp.where(upper == jnp.arange(64, dtype=jnp.uint8), one, 0), axis=2, dtype=jnp.uint32)
-    counts = packed[..., None] >> (8 * jnp.arange(4, dtype=jnp.uint32)) & 255
+    level = jnp.arange(64, dtype=jnp.uint8).reshape(1, 1, 1, 1, 64)
+    packed = jnp.sum(jnp.where(upper == level, one, 0), axis=2, dtype=jnp.uint32)
+    counts = packed[..., None] >> (8 * jnp.arange(4, dtype=jnp.uint32)).reshape(1, 1, 1, 1, 4) & 255
     return jnp.moveaxis(jnp.sum(counts.astype(jnp.int32), axis=1).reshape(n, channels, 256), 1, -1)

@@ -97,7 +97,7 @@ def cutmix_box(lam: Array, centre: Array, height: int, width: int) -> Array:
 
     Half a side is rounded down, as torchvision and timm have it; so lam = 1 gives an empty box.
     """
-    size = jnp.array([height, width])
+    size = jnp.array([[height, width]])
     half = jnp.floor(0.5 * jnp.sqrt(1 - lam)[:, None] * size).astype(jnp.int32)
     return jnp.concatenate([jnp.maximum(centre - half, 0), jnp.minimum(centre + half, size)], axis=1)
 

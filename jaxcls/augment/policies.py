@@ -166,7 +166,7 @@ def draw_augmix(keys: Array, height: int, width_: int, *, severity: int, width: 
     table = jnp.asarray(magnitudes("augmix", 10, height, width_))
     magnitude = _signed(sign, op, table[op, _evenly(place, severity)])
     if depth == -1:
-        op = jnp.where(jnp.arange(layers) <= _evenly(length[..., :1], layers), op, INDEX["Identity"])
+        op = jnp.where(jnp.arange(layers)[None, None] <= _evenly(length[..., :1], layers), op, INDEX["Identity"])
     return op, magnitude
 
 

@@ -197,10 +197,10 @@ def perspective(distortion: float = 0.5, p: float = 0.5, interpolation: str = "b
         start = corners * (width - 1, height - 1)
         most = np.array([int(distortion * (width // 2)), int(distortion * (height // 2))], np.float32)
         whether, where = split(keys, 2)
-        inwards = jnp.floor(uniform(where, (4, 2)) * (most + 1))
-        end = start + inwards * (1 - 2 * corners)
+        inwards = jnp.floor(uniform(where, (4, 2)) * (most + 1)[None, None])
+        end = start[None] + inwards * (1 - 2 * corners)[None]
         matrix = geometry.perspective_matrix(jnp.broadcast_to(start, end.shape), end)
-        return select(chosen(whether, p), matrix, jnp.eye(3))
+        return select(chosen(whether, p), matrix, jnp.eye(3)[None])
 
     return _spatial(matrices, interpolation, fill)
 

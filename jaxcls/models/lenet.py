@@ -116,7 +116,8 @@ class Subsample(nn.Module):
         scale = self.param("scale", uniform_by_fan_in(4), (x.shape[-1],), self.param_dtype)
         bias = self.param("bias", uniform_by_fan_in(4), (x.shape[-1],), self.param_dtype)
         total = 4 * nn.avg_pool(x, window_shape=(2, 2), strides=(2, 2))
-        return total * scale.astype(self.dtype) + bias.astype(self.dtype)
+        scale, bias = (jnp.expand_dims(a.astype(self.dtype), (0, 1, 2)) for a in (scale, bias))
+        return total * scale + bias
 
 
 class SparseConv(nn.Module):

@@ -140,7 +140,9 @@ def renormalize(
     """Pictures normalised by one (mean, std) as another one has them; unchanged where the other is None or equal."""
     if theirs is None or all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True)):
         return image
-    mean, std, their_mean, their_std = (np.asarray(values, np.float32) for values in (*ours, *theirs))
+    mean, std, their_mean, their_std = (
+        np.asarray(values, np.float32).reshape((1,) * (image.ndim - 1) + (-1,)) for values in (*ours, *theirs)
+    )
     return (image * std + (mean - their_mean)) / their_std
 
 

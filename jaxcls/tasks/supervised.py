@@ -89,7 +89,7 @@ class Supervised(Task):
         if self.class_weight is None:
             return label, self.label_smoothing, 1.0
         # A target whose entries carry the weights: the loss multiplies them with its terms as they are.
-        target = losses.targets(label, classes, label_smoothing=self.label_smoothing) * self.class_weight
+        target = losses.targets(label, classes, label_smoothing=self.label_smoothing) * self.class_weight[None]
         return target, 0.0, losses.targets(label, classes) @ self.class_weight
 
     def predict(self, state: TrainState, batch: Batch) -> dict[str, Array]:

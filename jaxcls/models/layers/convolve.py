@@ -134,7 +134,7 @@ def _grouped(x, kernel, groups, native):
 def _block_diagonal(kernel, groups):
     """`[h, w, c, groups * o]` as `[h, w, groups * c, groups * o]`."""
     h, w, c, features = kernel.shape
-    diagonal = jnp.eye(groups, dtype=kernel.dtype)[:, None, :, None]
+    diagonal = jnp.eye(groups, dtype=kernel.dtype)[None, None, :, None, :, None]
     spread = kernel.reshape(h, w, 1, c, groups, features // groups) * diagonal
     return spread.reshape(h, w, groups * c, features)
 
@@ -145,7 +145,7 @@ def _depthwise(x, kernel, strides, padding):
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
     total = 0
     for i, j in _taps(kernel):
-        total += _shifted(x, i, j, kernel.shape, strides) * kernel[i, j, 0]
+        total += _shifted(x, i, j, kernel.shape, strides) * kernel[i, j, :1, None, None]
     return total
 
 

@@ -64,7 +64,7 @@ def avg_pool(
         _counted(size, window, stride, *pad, padding if count_padding else 0)
         for size, pad in zip(x.shape[1:3], pads, strict=True)
     ]
-    return total * jnp.asarray(window**2 / np.outer(*shares)[..., None], x.dtype)
+    return total * jnp.asarray(window**2 / np.outer(*shares)[None, ..., None], x.dtype)
 
 
 def _overhang(sizes, window, stride, padding):

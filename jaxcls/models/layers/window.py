@@ -87,7 +87,7 @@ class QueryKeyValue(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (3 * c,), self.param_dtype)
         bias = jnp.where(np.arange(3 * c) // c == 1, 0, bias)
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
-        return x @ kernel + bias
+        return x @ kernel + jnp.expand_dims(bias, range(x.ndim - 1))
 
 
 class WindowAttention(nn.Module):
@@ -134,13 +134,13 @@ class WindowAttention(nn.Module):
         q, k, v = (y.reshape(n, places, self.heads, -1) for y in jnp.split(qkv, 3, axis=-1))
         scores = jnp.einsum("nqhd,nkhd->nhqk", q, k, preferred_element_type=jnp.float32)
         if self.version == 1:
-            scores = scores * (c // self.heads) ** -0.5 + self.bias_from_table()
+            scores = scores * (c // self.heads) ** -0.5 + self.bias_from_table()[None]
         else:
             lengths = inverse_norm(q)[:, :, :, None] * inverse_norm(k)[:, :, None]
             scores = scores * lengths * self.scale()
-            scores = scores + self.bias_from_offsets()
+            scores = scores + self.bias_from_offsets()[None]
         if mask is not None:
-            scores = scores.reshape(-1, len(mask), self.heads, places, places) + mask[:, None]
+            scores = scores.reshape(-1, len(mask), self.heads, places, places) + mask[None, :, None]
         weights = nn.softmax(scores.reshape(n, self.heads, places, places)).astype(v.dtype)
         x = jnp.einsum("nhqk,nkhd->nqhd", weights, v).reshape(n, places, c)
         return self.dense(x, c, name="proj")
