@@ -105,7 +105,8 @@ def check(wanted: Iterable[Rung], rungs: Sequence[Rung], workdir: PathLike) -> d
         try:
             run = build.build(config)
             preflight.check(run, ladder.run_folder(rung, "trial", workdir), note=lambda line: None)
-            macs = summary.summarize(run.model, run.batch_shape()).total.macs
+            height, width, channels = run.batch_shape()
+            macs = summary.summarize(run.model, (height, width, channels)).total.macs
         except UserError as error:
             for line in str(error).splitlines():
                 problems.setdefault(line, []).append(rung.name)
