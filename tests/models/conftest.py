@@ -54,7 +54,8 @@ def shapes(abstract):
         if train:
             image, rngs = jax.ShapeDtypeStruct((2, *shape), np.float32), {"dropout": jax.random.key(0)}
             call = lambda v, x: model.apply(v, x, train=True, mutable=["batch_stats"], rngs=rngs)  # noqa: E731
-            (logits, out), _ = jax.eval_shape(call, abstract(model, *shape), image)
+            with convolve.plain():
+                (logits, out), _ = jax.eval_shape(call, abstract(model, *shape), image)
         else:
             logits, out = traced(model, shape)[0]
         return jax.tree.map(lambda leaf: leaf.shape[1:], {"logits": logits, **out})
