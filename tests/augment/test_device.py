@@ -188,7 +188,7 @@ def test_alternatives_that_mix_pairs_are_drawn_by_pair():
 
 def test_alternatives_must_leave_one_size():
     with pytest.raises(UserError, match="must leave pictures of the same size"):
-        device.one_of(crops.crop(4), crops.crop(5), weights=(1, 1))(keys(2), {"image": noise(2, 7, 7)})
+        jax.eval_shape(device.one_of(crops.crop(4), crops.crop(5), weights=(1, 1)), keys(2), {"image": noise(2, 7, 7)})
 
 
 def test_labels_become_distributions_where_the_list_mixes():

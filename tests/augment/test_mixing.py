@@ -1,5 +1,6 @@
 """MixUp and CutMix against torchvision's outputs (fixtures/mix.npz: torchvision 0.28) and the law of Beta."""
 
+import functools
 from pathlib import Path
 
 import jax
@@ -46,6 +47,13 @@ def keys(batch):
     return Transformed(Task(), None, None, seed=CONTEXT.seed).keys(batch)
 
 
+@functools.cache
+def mixed(name, mode="pair"):
+    """batch -> batch with alpha 1, compiled once for each shape."""
+    operation = MAKERS[name](1.0, mode=mode, context=CONTEXT)
+    return jax.jit(lambda batch: operation(keys(batch), batch))
+
+
 @pytest.mark.parametrize("lam", [0.3, 0.75])
 def test_mixed_examples_equal_torchvision(lam):
     images, labels = (with_partners(reference(k)) for k in ("x", "y"))
@@ -86,9 +94,8 @@ def test_a_box_is_the_clipped_one_of_the_paper(lam, height, width, data):
 @pytest.mark.parametrize("mode", ["pair", "batch"])
 def test_partners_get_of_each_other_what_they_give(name, mode):
     batch = make_batch(16)
-    operation = MAKERS[name](1.0, mode=mode, context=CONTEXT)
-    assert operation.mixes == mode
-    out = jax.jit(operation)(keys(batch), batch)
+    assert MAKERS[name](1.0, mode=mode, context=CONTEXT).mixes == mode
+    out = mixed(name, mode)(batch)
     assert out["image"].dtype == jnp.float32 and out["label"].dtype == jnp.float32
     image, label = (np.asarray(out[k], np.float64) for k in ("image", "label"))
     np.testing.assert_allclose(label.sum(1), 1, atol=1e-6)
@@ -106,16 +113,16 @@ def test_partners_get_of_each_other_what_they_give(name, mode):
 def test_an_odd_last_example_mixes_with_nobody(name):
     for n in (1, 5):
         batch = make_batch(n)
-        out = jax.jit(MAKERS[name](1.0, context=CONTEXT))(keys(batch), batch)
+        out = mixed(name)(batch)
         for key in ("image", "label"):
             assert out[key].shape == batch[key].shape
             np.testing.assert_array_equal(out[key][-1], batch[key][-1])
         assert np.any(np.asarray(out["label"][: n - 1]) != batch["label"][: n - 1]) == (n > 1)
 
 
-def other_shares(name, n, **options):
+def other_shares(name, n, side=64, **options):
     """The other's share of n // 2 pairs of pictures that are 0 and 1 throughout."""
-    image = np.broadcast_to((np.arange(n) % 2)[:, None, None, None], (n, 64, 64, 1)).astype(np.uint8)
+    image = np.broadcast_to((np.arange(n) % 2)[:, None, None, None], (n, side, side, 1)).astype(np.uint8)
     batch = {**make_batch(n, size=(1, 1)), "image": image}
     out = jax.jit(MAKERS[name](context=CONTEXT, **options))(keys(batch), batch)
     return np.asarray(out["image"]).mean((1, 2, 3))[::2]
@@ -123,7 +130,7 @@ def other_shares(name, n, **options):
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0])
 def test_the_share_has_the_law_of_beta(alpha):
-    share = other_shares("mixup", 4000, alpha=alpha)
+    share = other_shares("mixup", 4000, 2, alpha=alpha)
     assert stats.kstest(share, stats.beta(alpha, alpha).cdf).pvalue > 0.01
     assert stats.kstest(share, stats.beta(0.5, 0.5).cdf).pvalue < 1e-6  # the test does tell another law
 
@@ -138,8 +145,8 @@ def test_the_area_of_a_box_has_the_law_of_its_definition():
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_a_pair_is_mixed_with_probability_p(name):
-    mixed = np.mean(other_shares(name, 2000, alpha=50.0, p=0.3) > 0.05)
-    assert abs(mixed - 0.3) < 0.05
+    share = np.mean(other_shares(name, 2000, 16, alpha=50.0, p=0.3) > 0.05)
+    assert abs(share - 0.3) < 0.05
     batch = make_batch(8)
     never = jax.jit(MAKERS[name](p=0.0, context=CONTEXT))(keys(batch), batch)
     for key in ("image", "label"):
@@ -149,21 +156,18 @@ def test_a_pair_is_mixed_with_probability_p(name):
 @pytest.mark.parametrize("name", MAKERS)
 @pytest.mark.parametrize("mode", ["pair", "batch"])
 def test_a_batch_is_the_same_on_any_number_of_devices_and_micro_batches(name, mode):
-    operation = MAKERS[name](0.4, mode=mode, context=CONTEXT)
-    batch = make_batch(16)
-    both = jax.jit(lambda batch: operation(keys(batch), batch))
+    batch, both = make_batch(16), mixed(name, mode)
     whole = jax.device_get(both(batch))
     cuts = [[{k: v[i : i + n] for k, v in batch.items()} for i in range(0, 16, n)] for n in (8, 2)]
     micro = split_batch(batch, 2)
     cuts.append([{k: v[i] for k, v in micro.items()} for i in range(2)])
     for parts in cuts:
-        mixed = [jax.device_get(both(part)) for part in parts]
+        results = [jax.device_get(both(part)) for part in parts]
         order = np.concatenate([part["draw"] for part in parts])
         for key in ("image", "label"):
-            np.testing.assert_array_equal(np.concatenate([part[key] for part in mixed]), whole[key][order])
+            np.testing.assert_array_equal(np.concatenate([part[key] for part in results]), whole[key][order])
     sharding = NamedSharding(Mesh(np.array(jax.devices()), ("data",)), PartitionSpec("data"))
-    sharded = jax.jit(lambda b: operation(keys(b), b), in_shardings=sharding, out_shardings=sharding)
-    sharded = sharded.lower(batch).compile()
+    sharded = jax.jit(both, in_shardings=sharding, out_shardings=sharding).lower(batch).compile()
     assert not [x for x in ("all-gather", "collective-permute", "all-to-all") if x in sharded.as_text()]
     eight = sharded(jax.device_put(batch, sharding))
     for key in ("image", "label"):
@@ -173,12 +177,11 @@ def test_a_batch_is_the_same_on_any_number_of_devices_and_micro_batches(name, mo
 @pytest.mark.parametrize("name", MAKERS)
 def test_batches_and_epochs_have_shares_of_their_own(name):
     drawn = set()
-    operation = jax.jit(MAKERS[name](1.0, mode="batch", context=CONTEXT))
     for epoch in range(3):
         batch = make_batch(32, size=(32, 32), epoch=epoch)
         for start in (0, 16):
             part = {k: v[start : start + 16] for k, v in batch.items()}
-            out = jax.device_get(operation(keys(part), part))
+            out = jax.device_get(mixed(name, "batch")(part))
             shares = np.abs(out["image"] - part["image"]).mean((1, 2, 3)) / 10
             np.testing.assert_allclose(shares, shares[0], atol=1e-5)
             drawn.add(round(float(shares[0]), 4))
