@@ -94,7 +94,7 @@ def quiet(line):
 
 
 def test_table_is_what_the_runs_have_left(make, tmp_path):
-    rungs, here, workdir = make(), Here(train("a/seed-0", "b/seed-1")), tmp_path / "w"
+    rungs, here, workdir = make(), Here(train("b/seed-1")), tmp_path / "w"
     report = running.run(rungs, workdir, 2, launch=here, note=quiet)
     assert here.ran == ["a/seed-0", "b/seed-0", "a/seed-1", "b/seed-1"]
     accuracy = {}
@@ -188,8 +188,16 @@ def test_ctrl_c_reaches_the_run_and_the_same_command_goes_on(make, tmp_path):
     """The command as a user starts it: a process of its own for every run."""
     make("pass")
     path, workdir = tmp_path / "ladder.py", tmp_path / "w"
-    command = [sys.executable, "-m", "jaxcls", "ablate", str(path), "--seeds=1", f"--workdir={workdir}",
-               "--config.checkpoint.every=50 steps"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "jaxcls",
+        "ablate",
+        str(path),
+        "--seeds=1",
+        f"--workdir={workdir}",
+        "--config.checkpoint.every=50 steps",
+    ]
     options = {"stdout": subprocess.PIPE, "text": True, "cwd": tmp_path}
     process = subprocess.Popen([*command, "--config.duration=1000000 steps"], **options)
     deadline = time.monotonic() + 120
@@ -197,9 +205,9 @@ def test_ctrl_c_reaches_the_run_and_the_same_command_goes_on(make, tmp_path):
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    told, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "stopped within a, seed 0. The same command goes on" in told
+    assert "stopped within a, seed 0. The same command goes on" in output
     assert "the state is saved" in (workdir / "a" / "seed-0" / running.OUTPUT).read_text()
     steps = [step.number for step in view.list_steps(workdir / "a" / "seed-0") if step.finished]
     refused = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)

@@ -64,7 +64,7 @@ def test_probes_of_a_random_net_are_better_than_chance_and_use_its_features_agai
     preprocessing = pytest.importorskip("sklearn.preprocessing")
     assert run(weights, tmp_path / "run", "--C", "0.01", "0.1") == 0
     results = json.loads((tmp_path / "run" / "results.json").read_text())
-    told = json.loads((tmp_path / "run" / "probe.json").read_text())
+    record = json.loads((tmp_path / "run" / "probe.json").read_text())
     assert list(results) == ["test"] and results["test"]["accuracy"] > 0.8
     with np.load(tmp_path / "run" / "eval" / "test-0.npz") as file:
         assert metrics.of_logits(file["logits"], file["label"])["correct"] == results["test"]["correct"]
@@ -72,7 +72,7 @@ def test_probes_of_a_random_net_are_better_than_chance_and_use_its_features_agai
     table = {split: np.load(tmp_path / "run" / f"features-{split}.npz") for split in ("train", "validation", "test")}
     assert results["test"]["count"] == len(table["test"]["label"]) and table["train"]["features"].shape[1] == 64
     scaler = preprocessing.StandardScaler().fit(table["train"]["features"])
-    theirs = linear_model.LogisticRegression(C=told["C"], max_iter=500)
+    theirs = linear_model.LogisticRegression(C=record["C"], max_iter=500)
     theirs.fit(scaler.transform(table["train"]["features"]), table["train"]["label"])
     guess = theirs.predict(scaler.transform(table["test"]["features"]))
     assert (guess == stored["logits"].argmax(axis=1)).all()

@@ -65,12 +65,13 @@ def test_digits_end_to_end(baseline, tmp_path):
     assert list(results) == ["test"]
     figures = metrics.of_logits(got["logits"], got["label"])
     assert results["test"] == figures | {
-        "step": 0, "interval": list(metrics.wilson_interval(figures["correct"], figures["count"])),
-    }  # fmt: skip
+        "step": 0,
+        "interval": list(metrics.wilson_interval(figures["correct"], figures["count"])),
+    }
     assert results["test"]["accuracy"] > 0.94
     assert f"test accuracy  {figures['accuracy']:.2%} (95 % interval" in out
-    told = json.loads((tmp_path / "w" / "classical.json").read_text())
-    assert told["C"] == 0.01 and told["classes"] == [str(i) for i in range(10)]
+    record = json.loads((tmp_path / "w" / "classical.json").read_text())
+    assert record["C"] == 0.01 and record["classes"] == [str(i) for i in range(10)]
 
 
 def test_a_config_gives_the_data_and_a_second_run_the_same_bits(baseline, tmp_path):

@@ -17,8 +17,8 @@ from jaxcls.measure import calibration
 def test_probabilities_and_loss_equal_scipy(n, classes, seed, temperature):
     rng = np.random.default_rng(seed)
     logits, label = rng.normal(size=(n, classes)) * 10, rng.integers(0, classes, n)
-    found = calibration.probabilities(logits, temperature)
-    np.testing.assert_allclose(found, softmax(logits / temperature, axis=1), rtol=1e-9, atol=1e-300)
+    values = calibration.probabilities(logits, temperature)
+    np.testing.assert_allclose(values, softmax(logits / temperature, axis=1), rtol=1e-9, atol=1e-300)
     expected = -log_softmax(logits / temperature, axis=1)[np.arange(n), label].mean()
     assert calibration.nll(logits, label, temperature) == pytest.approx(expected, rel=1e-9)
 
@@ -39,9 +39,9 @@ def test_the_temperature_is_where_scipy_finds_the_minimum(n, classes, seed, scal
     label = rng.integers(0, classes, n)
     logits = rng.normal(size=(n, classes)) * scale
     logits[np.arange(n), label] += scale
-    found = calibration.fit_temperature(logits, label)
+    fitted = calibration.fit_temperature(logits, label)
     if (logits.argmax(1) == label).all():
-        assert found == 1.0
+        assert fitted == 1.0
         return
 
     def loss(log_inverse):
@@ -49,8 +49,8 @@ def test_the_temperature_is_where_scipy_finds_the_minimum(n, classes, seed, scal
 
     limits = math.log(calibration.COLDEST), math.log(calibration.HOTTEST)
     best = minimize_scalar(loss, bounds=(-limits[1], -limits[0]), method="bounded", options={"xatol": 1e-10})
-    assert loss(-math.log(found)) <= best.fun + 1e-9 * abs(best.fun)
-    assert calibration.COLDEST <= found <= calibration.HOTTEST
+    assert loss(-math.log(fitted)) <= best.fun + 1e-9 * abs(best.fun)
+    assert calibration.COLDEST <= fitted <= calibration.HOTTEST
 
 
 def test_the_temperature_of_two_classes_has_a_closed_form():
@@ -88,9 +88,9 @@ def test_rows_that_are_not_finite_do_not_count_in_the_fit():
 
 def test_infinite_logits_take_their_limits():
     inf = np.inf
-    found = calibration.probabilities([[inf, 0, inf], [-inf, 0, 0], [-inf, -inf, -inf], [np.nan, 0, 0], [1e4, 0, 0]])
+    values = calibration.probabilities([[inf, 0, inf], [-inf, 0, 0], [-inf, -inf, -inf], [np.nan, 0, 0], [1e4, 0, 0]])
     third = 1 / 3
-    np.testing.assert_allclose(found, [[0.5, 0, 0.5], [0, 0.5, 0.5], [third] * 3, [np.nan] * 3, [1, 0, 0]])
+    np.testing.assert_allclose(values, [[0.5, 0, 0.5], [0, 0.5, 0.5], [third] * 3, [np.nan] * 3, [1, 0, 0]])
 
 
 def test_the_minimum_is_found_in_few_passes(monkeypatch):

@@ -14,12 +14,12 @@ answers = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size
 @given(answers)
 def test_mcnemar_is_the_binomial_test_of_the_discordant(pairs):
     a, b = np.array(pairs).T
-    found = compare.mcnemar(a, b)
+    result = compare.mcnemar(a, b)
     only_a, only_b = int((a & ~b).sum()), int((~a & b).sum())
-    assert (found["only_a"], found["only_b"]) == (only_a, only_b)
+    assert (result["only_a"], result["only_b"]) == (only_a, only_b)
     expected = stats.binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
-    assert found["p"] == pytest.approx(expected)
-    assert compare.mcnemar(b, a)["p"] == found["p"]
+    assert result["p"] == pytest.approx(expected)
+    assert compare.mcnemar(b, a)["p"] == result["p"]
 
 
 def test_mcnemar_of_many_pictures():
@@ -31,12 +31,12 @@ def test_mcnemar_of_many_pictures():
 def test_the_bootstrap_agrees_with_redrawing_pictures():
     rng = np.random.default_rng(1)
     a, b = rng.random(200) < 0.7, rng.random(200) < 0.8
-    found = compare.bootstrap_difference(a, b)
+    result = compare.bootstrap_difference(a, b)
     rows = rng.integers(0, 200, (10_000, 200))
     redrawn = b[rows].mean(1) - a[rows].mean(1)
-    assert found["difference"] == pytest.approx(b.mean() - a.mean())
-    assert found["interval"] == pytest.approx(np.quantile(redrawn, [0.025, 0.975]), abs=0.01)
-    assert compare.bootstrap_difference(a, b) == found
+    assert result["difference"] == pytest.approx(b.mean() - a.mean())
+    assert result["interval"] == pytest.approx(np.quantile(redrawn, [0.025, 0.975]), abs=0.01)
+    assert compare.bootstrap_difference(a, b) == result
     assert compare.bootstrap_difference(a, a) == {"difference": 0.0, "interval": [0.0, 0.0]}
 
 
@@ -63,14 +63,14 @@ def test_holm_of_an_example():
 
 @given(st.lists(st.integers(0, 50), min_size=2, max_size=8), st.lists(st.integers(0, 50), min_size=2, max_size=8))
 def test_welch_equals_scipy(a, b):
-    found = compare.welch(a, b)
-    assert found["difference"] == pytest.approx(np.mean(b) - np.mean(a))
+    result = compare.welch(a, b)
+    assert result["difference"] == pytest.approx(np.mean(b) - np.mean(a))
     if np.std(a) == np.std(b) == 0:
-        assert found["p"] == float(np.mean(a) == np.mean(b))
+        assert result["p"] == float(np.mean(a) == np.mean(b))
         return
     expected = stats.ttest_ind(b, a, equal_var=False)
-    assert found["p"] == pytest.approx(expected.pvalue)
-    assert found["interval"] == pytest.approx(tuple(expected.confidence_interval()))
+    assert result["p"] == pytest.approx(expected.pvalue)
+    assert result["interval"] == pytest.approx(tuple(expected.confidence_interval()))
 
 
 def test_one_run_has_no_spread():

@@ -34,9 +34,10 @@ def test_a_recall_is_reached_with_as_few_flagged_as_possible(pairs, percent):
     assert (positive & called).sum() / positive.sum() >= percent / 100 - 1e-9
     best = max(p for r, p in every_threshold(scores, positive) if r >= percent / 100 - 1e-9)
     fewest = min(
-        (scores >= limit).sum() for limit in scores
+        (scores >= limit).sum()
+        for limit in scores
         if (positive & (scores >= limit)).sum() / positive.sum() >= percent / 100 - 1e-9
-    )  # fmt: skip
+    )
     assert called.sum() == fewest and positive[called].mean() <= best
 
 
@@ -109,19 +110,19 @@ def test_costs_of_two_classes_are_a_threshold():
 
 def test_a_fit_measures_what_its_answers_are():
     logits, label = workdirs.draw(600, 3, ahead=1.0)
-    made = decision.fit(logits, label, ["x", "y", "z"], wanted=[("recall", "y", 0.95)])
-    assert made["temperature"] == calibration.fit_temperature(logits, label)
-    assert made["nll"]["after"] <= made["nll"]["before"]
-    assert made["nll"]["after"] == pytest.approx(calibration.nll(logits, label, made["temperature"]))
-    p = decision.probabilities(made, logits)
-    np.testing.assert_allclose(p, calibration.probabilities(logits, made["temperature"]))
-    answer = decision.decide(made, p)
-    row = decision.measure(made, logits, label)[0]
+    fitted = decision.fit(logits, label, ["x", "y", "z"], wanted=[("recall", "y", 0.95)])
+    assert fitted["temperature"] == calibration.fit_temperature(logits, label)
+    assert fitted["nll"]["after"] <= fitted["nll"]["before"]
+    assert fitted["nll"]["after"] == pytest.approx(calibration.nll(logits, label, fitted["temperature"]))
+    p = decision.probabilities(fitted, logits)
+    np.testing.assert_allclose(p, calibration.probabilities(logits, fitted["temperature"]))
+    answer = decision.decide(fitted, p)
+    row = decision.measure(fitted, logits, label)[0]
     found, called = int((answer[label == 1] == 1).sum()), int((answer == 1).sum())
     assert (row["found"], row["positives"], row["flagged"]) == (found, 200, called)
     assert found >= 190 and row["recall"] == found / 200 and row["precision"] == found / called
     assert row["recall_interval"] == list(wilson_interval(found, 200))
-    nothing = outcome.of_answers(made["thresholds"], np.zeros(2), np.zeros(2))[0]
+    nothing = outcome.of_answers(fitted["thresholds"], np.zeros(2), np.zeros(2))[0]
     assert [nothing[k] for k in ("recall", "recall_interval", "precision", "precision_interval")] == [None] * 4
 
 
@@ -147,22 +148,31 @@ def test_what_cannot_be_fitted_is_said(wanted, costs, message):
 
 def test_what_is_saved_is_read_as_it_was(tmp_path):
     logits, label = workdirs.draw(60, 3, ahead=1)
-    made = decision.fit(logits, label, ["a", "b", "c"], wanted=[("recall", "b", 0.9)])
-    saved = decision.save(tmp_path, 7, made)
+    fitted = decision.fit(logits, label, ["a", "b", "c"], wanted=[("recall", "b", 0.9)])
+    saved = decision.save(tmp_path, 7, fitted)
     assert decision.read(tmp_path, 7) == saved and (saved["step"], saved["split"]) == (7, "validation")
     assert decision.read(tmp_path, 8) is None
     np.testing.assert_array_equal(
         decision.decide(decision.read(tmp_path, 7), decision.probabilities(saved, logits)),
-        decision.decide(made, decision.probabilities(made, logits)),
+        decision.decide(fitted, decision.probabilities(fitted, logits)),
     )
 
 
-@pytest.mark.parametrize("change", [{"temperature": 0}, {"temperature": None}, {"thresholds": [{"index": 5}]},
-                                    {"classes": 3}, {"costs": [[1]]}, {"thresholds": None}])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"temperature": 0},
+        {"temperature": None},
+        {"thresholds": [{"index": 5}]},
+        {"classes": 3},
+        {"costs": [[1]]},
+        {"thresholds": None},
+    ],
+)
 def test_a_damaged_file_is_refused(tmp_path, change):
     logits, label = workdirs.draw(12, 3)
-    made = decision.save(tmp_path, 7, decision.fit(logits, label, ["a", "b", "c"]))
-    decision.path(tmp_path, 7).write_text(json.dumps(made | change))
+    fitted = decision.save(tmp_path, 7, decision.fit(logits, label, ["a", "b", "c"]))
+    decision.path(tmp_path, 7).write_text(json.dumps(fitted | change))
     with pytest.raises(UserError, match=r"7.json is damaged"):
         decision.read(tmp_path, 7)
     decision.path(tmp_path, 7).write_text("{")
@@ -180,8 +190,8 @@ def test_a_run_is_fitted_once_and_again_where_its_logits_changed(tmp_path):
     logits, label = workdirs.draw(60, 3, ahead=1)
     run = workdirs.write(tmp_path / "run", {"validation": (logits, label)}, classes=["x", "y", "z"])
     assert decision.fit_run(run, 11) is None
-    made = decision.fit_run(run, 10)
-    assert made == decision.read(run, 10) and made["classes"] == ["x", "y", "z"] and made["thresholds"] == []
+    fitted = decision.fit_run(run, 10)
+    assert fitted == decision.read(run, 10) and fitted["classes"] == ["x", "y", "z"] and fitted["thresholds"] == []
     chosen = decision.fit(logits, label, ["x", "y", "z"], wanted=[("recall", "y", 0.9)])
     decision.save(run, 10, {**chosen, "fingerprint": stored.fingerprint(stored.read_logits(run, "validation", 10))})
     assert len(decision.fit_run(run, 10)["thresholds"]) == 1  # the same logits: what was chosen stays

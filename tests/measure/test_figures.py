@@ -152,9 +152,16 @@ def test_one_class_alone_leaves_undefined_what_is_undefined():
     assert (out["accuracy"], out["balanced_accuracy"]) == (1.0, 1.0)
     assert [out[key] for key in ("kappa", "mcc", "roc_auc")] == [None] * 3
     assert out["per_class"][1] == {
-        "name": "b", "support": 0, "predicted": 0, "precision": None, "recall": None, "recall_interval": None,
-        "f1": None, "roc_auc": None, "average_precision": None,
-    }  # fmt: skip
+        "name": "b",
+        "support": 0,
+        "predicted": 0,
+        "precision": None,
+        "recall": None,
+        "recall_interval": None,
+        "f1": None,
+        "roc_auc": None,
+        "average_precision": None,
+    }
 
 
 def test_a_class_never_predicted_counts_as_nothing_found():
@@ -202,8 +209,10 @@ def test_the_fast_areas_are_those_of_the_curves():
     assert np.isnan([areas[3], averages[3]]).all()
 
 
-@pytest.mark.parametrize("shape, label, classes", [((2, 2), [0, 2], 2), ((2, 2), [0], 2), ((0, 2), [], 2),
-                                                   ((2, 2), [0, -1], 2), ((2, 3), [0, 1], 2)])  # fmt: skip
+@pytest.mark.parametrize(
+    "shape, label, classes",
+    [((2, 2), [0, 2], 2), ((2, 2), [0], 2), ((0, 2), [], 2), ((2, 2), [0, -1], 2), ((2, 3), [0, 1], 2)],
+)
 def test_what_does_not_fit_is_refused(shape, label, classes):
     with pytest.raises(ValueError, match="fit|classes|columns"):
         figures.figures(np.zeros(shape), np.array(label, int), ["a"] * classes)

@@ -87,12 +87,14 @@ def test_the_calibration_error_is_that_of_its_definition(pairs, bins):
     assert table["error"] == pytest.approx(error, abs=1e-12)
     assert table["count"].sum() == len(pairs)
     assert (table["low"] < table["confidence"]).all() and (table["confidence"] <= table["high"] + 1e-12).all()
-    np.testing.assert_allclose(table["interval"][0], wilson_interval(
-        round(table["accuracy"][0] * table["count"][0]), int(table["count"][0])))  # fmt: skip
+    np.testing.assert_allclose(
+        table["interval"][0], wilson_interval(round(table["accuracy"][0] * table["count"][0]), int(table["count"][0]))
+    )
 
 
-@given(st.lists(st.tuples(st.integers(51, 100), st.booleans()), min_size=1, max_size=80), st.integers(1, 10),
-       st.randoms())  # fmt: skip
+@given(
+    st.lists(st.tuples(st.integers(51, 100), st.booleans()), min_size=1, max_size=80), st.integers(1, 10), st.randoms()
+)
 def test_equal_masses_do_not_depend_on_the_order_of_rows(pairs, bins, random):
     def table(pairs):
         return curves.reliability(

@@ -14,8 +14,8 @@ def test_logits_steps_and_names_are_found(tmp_path):
     (run / "eval/test-9.npz").write_bytes((run / "eval/test-40.npz").read_bytes())
     (run / "eval/test-rows.json").write_text("{}")
     assert stored.steps(run, "test") == [9, 40] and stored.steps(run, "validation") == []
-    found = stored.read_logits(run, "test", 40)
-    np.testing.assert_array_equal(found.logits, logits)
+    predictions = stored.read_logits(run, "test", 40)
+    np.testing.assert_array_equal(predictions.logits, logits)
     assert stored.read_classes(run, 40, 3) == ["x", "y", "z"]
     assert stored.read_classes(run, 40, 2) == ["0", "1"] and stored.read_classes(run, 41, 1) == ["0"]
     assert stored.final_step(run) == 40
@@ -25,12 +25,15 @@ def test_logits_steps_and_names_are_found(tmp_path):
 
 def test_a_fingerprint_tells_predictions_apart(tmp_path):
     logits, label = workdirs.draw(12, 3)
-    found = stored.Logits(logits, label, np.arange(12))
+    predictions = stored.Logits(logits, label, np.arange(12))
     changed = logits.copy()
     changed[3, 1] += 1e-6
-    prints = [stored.fingerprint(found), stored.fingerprint(found._replace(logits=changed)),
-              stored.fingerprint(found._replace(label=label[::-1]))]  # fmt: skip
-    assert len(set(prints)) == 3 and stored.fingerprint(stored.Logits(*map(np.copy, found))) == prints[0]
+    prints = [
+        stored.fingerprint(predictions),
+        stored.fingerprint(predictions._replace(logits=changed)),
+        stored.fingerprint(predictions._replace(label=label[::-1])),
+    ]
+    assert len(set(prints)) == 3 and stored.fingerprint(stored.Logits(*map(np.copy, predictions))) == prints[0]
 
 
 @pytest.mark.parametrize("content", [b"", b"PK nothing", "cut"])

@@ -115,8 +115,12 @@ def test_every_kind_of_run_gives_a_sound_page(tmp_path, case):
     assert not {"script", "link", "iframe", "object"} & {name for name, _ in page.elements}
     policy = next(meta for meta in page.all("meta") if "http-equiv" in meta)
     assert policy["content"].startswith("default-src 'none'")
-    numbers = " ".join(value or "" for name, attributes in page.elements if name in ("path", "rect", "line", "circle")
-                       for value in attributes.values())  # fmt: skip
+    numbers = " ".join(
+        value or ""
+        for name, attributes in page.elements
+        if name in ("path", "rect", "line", "circle")
+        for value in attributes.values()
+    )
     assert "nan" not in numbers and "inf" not in numbers
     assert not re.search(r"\b(nan|None|inf)\b", page.text)
 
