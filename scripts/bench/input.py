@@ -215,7 +215,8 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
             rates = f"{p['pictures_per_cpu_second']:10,.0f} {p['pictures_per_second']:8,.0f}"
             yield f"{p['job']:<6}{p['peer']:<15}{rates} {' '.join(ratios)}".rstrip()
         for peer in s["missing"]:
-            yield f"{peer}: not installed, skipped (pip install 'tensorflow-cpu>=2.21,<2.22', or --tf-python of another environment)"
+            remedy = "pip install 'tensorflow-cpu>=2.21,<2.22', or --tf-python of another environment"
+            yield f"{peer}: not installed, skipped ({remedy})"
     yield ""
     for m in result["in_memory"]:
         yield (
