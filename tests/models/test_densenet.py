@@ -121,9 +121,7 @@ def test_without_classes_there_is_no_classifier(abstract):
 
 @pytest.mark.parametrize("stem, least", [("imagenet", 29), ("cifar", 8)])  # torchvision's min_size
 def test_too_small_a_picture(stem, least, abstract):
-    model = models.create(
-        "densenet121", stem=stem, block_config=(1, 1, 1, 1)
-    )  # as many as they have
+    model = models.create("densenet121", stem=stem, block_config=(1, 1, 1, 1))  # as many as they have
     abstract(model, least, least + 3, 3)
     with pytest.raises(UserError, match=f"{least}x{least} or larger, not {least}x{least - 1}"):
         abstract(model, least, least - 1, 3)
