@@ -36,7 +36,7 @@ class ConvNeXtBlock(nn.Module):
         y = layers.mlp(y, 4 * c, self.dense, names=("block.3", "block.5"))
         init = nn.initializers.constant(self.layer_scale)
         scale = self.param("layer_scale", init, (c, 1, 1), self.param_dtype)
-        return x + self.drop(y * scale.reshape(c).astype(y.dtype))
+        return x + self.drop(y * scale.reshape(1, 1, 1, c).astype(y.dtype))
 
 
 class ConvNeXt(Classifier):

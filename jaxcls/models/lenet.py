@@ -138,7 +138,7 @@ class SparseConv(nn.Module):
         full = jnp.zeros((5, 5, x.shape[-1], len(fan_in)), self.dtype)
         full = full.at[:, :, source, target].set(kernel.astype(self.dtype))
         x = lax.conv_general_dilated(x, full, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
-        return x + bias.astype(self.dtype)
+        return x + bias[None, None, None].astype(self.dtype)
 
 
 class LeNet51998(Classifier):

@@ -137,7 +137,7 @@ class WindowAttention(nn.Module):
             scores = scores * (c // self.heads) ** -0.5 + self.bias_from_table()[None]
         else:
             lengths = inverse_norm(q)[:, :, :, None] * inverse_norm(k)[:, :, None]
-            scores = scores * lengths * self.scale()
+            scores = scores * lengths * self.scale()[None]
             scores = scores + self.bias_from_offsets()[None]
         if mask is not None:
             scores = scores.reshape(-1, len(mask), self.heads, places, places) + mask[None, :, None]
