@@ -6,22 +6,13 @@ import os
 import numpy as np
 import psutil
 import pytest
+from fixtures.streams import Alternating, Joined, Rows
 from PIL import Image
 
 from jaxcls import augment
 from jaxcls.data import folder, packing, pipeline
 
 MIB = 2**20
-
-
-class Rows:
-    """At the top level of the module: workers unpickle it."""
-
-    def __init__(self, n, batch_size, seed=3):
-        self.numbers = {"n": n, "batch_size": batch_size, "seed": seed}
-
-    def __call__(self, step):
-        return pipeline.train_rows(step, **self.numbers)
 
 
 def jpegs(path, n=22, size=(96, 72)):
@@ -44,20 +35,6 @@ def take(source, start, stop, **options):
     return {k: np.concatenate([b[k] for b in batches]) for k in batches[0]}
 
 
-class Joined:
-    """The pictures of one source after those of another: a process starts in seconds, so one serves for both."""
-
-    def __init__(self, *sources):
-        self.sources, self.starts = sources, np.cumsum([0, *map(len, sources)])
-
-    def __len__(self):
-        return int(self.starts[-1])
-
-    def __getitem__(self, row):
-        part = int(np.searchsorted(self.starts, row, "right")) - 1
-        return self.sources[part][row - int(self.starts[part])]
-
-
 def test_batches_are_the_same_by_any_threads_processes_restarts_and_shares(tmp_path):
     """Of files and of a packed file."""
     files = jpegs(tmp_path / "pictures", n=11)
@@ -78,16 +55,6 @@ def test_batches_are_the_same_by_any_threads_processes_restarts_and_shares(tmp_p
         assert sorted(way) == sorted(one)
         for key in one:
             np.testing.assert_array_equal(way[key], one[key], err_msg=f"{name}: {key}")
-
-
-class Alternating:
-    """Two transforms, one for the pictures of each class: a process starts in seconds, so one serves for both."""
-
-    def __init__(self, *crops):
-        self.transforms = [augment.host_transform([augment.parse(crop)], channels=3) for crop in crops]
-
-    def __call__(self, image, name, random):
-        return self.transforms["ab".index(name[0])](image, name, random)
 
 
 def test_a_crop_from_a_large_jpeg_is_the_same_by_threads_and_processes(tmp_path):

@@ -1,12 +1,10 @@
 """Which examples make up a batch, and streams that read them: functions of the seed and the step alone."""
 
-import io
-
 import numpy as np
 import pytest
+from fixtures.streams import Encoded, Rows
 from hypothesis import example, given
 from hypothesis import strategies as st
-from PIL import Image
 
 from jaxcls import augment
 from jaxcls.data import pipeline
@@ -16,40 +14,11 @@ from jaxcls.errors import UserError
 SIZES = st.integers(1, 60).flatmap(lambda n: st.tuples(st.just(n), st.integers(1, n)))
 
 
-class Encoded:
-    """Eleven pictures of different sizes as PNG bytes. At the top level of the module: workers unpickle it."""
-
-    classes = ("a", "b")
-
-    def __init__(self, n=11, broken=()):
-        self.broken = broken
-        self.labels = np.arange(n, dtype=np.int32) % 2
-
-    def __len__(self):
-        return len(self.labels)
-
-    def __getitem__(self, row):
-        rng = np.random.default_rng(row)
-        buffer = io.BytesIO()
-        pixels = rng.integers(0, 256, (10 + row, 12, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(buffer, "PNG")
-        data = b"no picture" if row in self.broken else buffer.getvalue()
-        return {"image": data, "label": int(self.labels[row]), "id": f"cat/{row}.png"}
-
-
 def stream(source, *, batch_size=4, seed=3, **options):
     calls, _ = augment.split_list(("random_resized_crop(8)",), encoded=True)
     return pipeline.Stream(
         source, augment.host_transform(calls, channels=3), Rows(len(source), batch_size, seed), seed=seed, **options
     )
-
-
-class Rows:
-    def __init__(self, n, batch_size, seed):
-        self.numbers = {"n": n, "batch_size": batch_size, "seed": seed}
-
-    def __call__(self, step):
-        return pipeline.train_rows(step, **self.numbers)
 
 
 def assert_batches_equal(a, b):
