@@ -176,7 +176,7 @@ class LeNet51998(Classifier):
         if not self.num_classes:
             return x, out
         x = layers.dropout(x, self.dropout, train=train)
-        distances = jnp.sum((x[:, None, :] - prototypes()[: self.num_classes]) ** 2, axis=-1)
+        distances = jnp.sum((x[:, None, :] - prototypes()[None, : self.num_classes]) ** 2, axis=-1)
         return -distances, out
 
 
