@@ -36,7 +36,7 @@ MAY = {
     "settings state tasks",
     "predict": "augment checkpoints data measure models parallel settings tasks training",
     "classical": "checkpoints data defaults files logs metrics models settings tasks training",
-    "corrupt": "augment data files settings tasks training",
+    "corrupt": "augment data files settings state tasks training",
     "ablate": "defaults files models settings training",
 }
 TOP = {"api", "cli", "main", "__main__", "__init__"}  # may use everything, and nothing below them uses them
