@@ -80,7 +80,7 @@ def test_batchnorm_of_an_average_has_the_statistics_of_its_own_activations(train
         x = jax.lax.conv_general_dilated(
             images, conv["kernel"], (1, 1), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
         )
-        x = np.asarray(x + conv["bias"], np.float64)
+        x = np.asarray(x + conv["bias"][None, None, None], np.float64)
         np.testing.assert_allclose(found[f"{statistics}/batch_stats/bn1/mean"], x.mean((0, 1, 2)), atol=1e-4)
         np.testing.assert_allclose(found[f"{statistics}/batch_stats/bn1/var"], x.var((0, 1, 2)), rtol=1e-3)
 

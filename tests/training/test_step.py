@@ -55,7 +55,7 @@ def test_the_update_is_the_gradient_of_the_mean_loss():
     batch = make_batch(8)
     new, metrics = step(state, batch)
     x, fc = batch["image"].reshape(8, -1), state.params["fc"]
-    logits = x @ fc["kernel"] + fc["bias"]
+    logits = x @ fc["kernel"] + fc["bias"][None]
     p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     error = (p - np.eye(3)[batch["label"]]) / 8
     expected = {"kernel": fc["kernel"] - 0.1 * x.T @ error, "bias": fc["bias"] - 0.1 * error.sum(0)}
@@ -126,7 +126,7 @@ def test_running_statistics_pass_from_one_micro_batch_to_the_next():
     x = jax.lax.conv_general_dilated(
         batch["image"], conv["kernel"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
-    x, expected = np.asarray(x + conv["bias"]), np.zeros(4)
+    x, expected = np.asarray(x + conv["bias"][None, None, None]), np.zeros(4)
     for rows in ([0, 1, 4, 5], [2, 3, 6, 7]):
         expected = 0.9 * expected + 0.1 * x[rows].mean((0, 1, 2))
     np.testing.assert_allclose(new.model_state["batch_stats"]["bn1"]["mean"], expected, atol=1e-6)
@@ -354,7 +354,7 @@ def test_the_evaluation_step_returns_logits_beside_what_joins_them_with_the_data
     out = make_eval_step(LINEAR)(state, batch)
     assert sorted(out) == ["index", "label", "logits", "mask"]
     fc = state.params["fc"]
-    np.testing.assert_allclose(out["logits"], batch["image"].reshape(5, -1) @ fc["kernel"] + fc["bias"], atol=1e-5)
+    np.testing.assert_allclose(out["logits"], batch["image"].reshape(5, -1) @ fc["kernel"] + fc["bias"][None], atol=1e-5)
 
 
 def test_the_state_of_step_0():
