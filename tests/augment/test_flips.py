@@ -1,5 +1,7 @@
 """The alternating flip (Mirror and its merging: test_spatial.py)."""
 
+import functools
+
 import jax
 import numpy as np
 
@@ -7,12 +9,16 @@ from jaxcls.augment import flips
 from jaxcls.augment.base import Context
 
 
+@functools.cache
+def compiled(seed):
+    return jax.jit(flips.alternating_flip(context=Context(seed=seed)))
+
+
 def mirrored(epoch, index, seed=0):
     """Which of the pictures of these rows are mirrored in an epoch."""
     images = np.random.default_rng(0).integers(0, 256, (len(index), 2, 3, 1), dtype=np.uint8)
-    operation = jax.jit(flips.alternating_flip(context=Context(seed=seed)))
     batch = {"image": images, "index": index, "epoch": np.full(len(index), epoch, np.int32)}
-    out = np.asarray(operation(None, batch)["image"])
+    out = np.asarray(compiled(seed)(None, batch)["image"])
     assert out.dtype == np.uint8
     flipped, same = (np.all(out == x, axis=(1, 2, 3)) for x in (images[:, :, ::-1], images))
     assert np.all(flipped ^ same)
