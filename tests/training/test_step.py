@@ -354,7 +354,8 @@ def test_the_evaluation_step_returns_logits_beside_what_joins_them_with_the_data
     out = make_eval_step(LINEAR)(state, batch)
     assert sorted(out) == ["index", "label", "logits", "mask"]
     fc = state.params["fc"]
-    np.testing.assert_allclose(out["logits"], batch["image"].reshape(5, -1) @ fc["kernel"] + fc["bias"][None], atol=1e-5)
+    expected = batch["image"].reshape(5, -1) @ fc["kernel"] + fc["bias"][None]
+    np.testing.assert_allclose(out["logits"], expected, atol=1e-5)
 
 
 def test_the_state_of_step_0():
