@@ -68,7 +68,8 @@ def cli(argv: Sequence[str] | None = None) -> None:
 
     0: done, or stopped by SIGTERM with the state saved. 2: a UserError. 130: Ctrl-C.
     """
-    sys.exit(entry_point(main)(sys.argv[1:] if argv is None else argv))
+    if status := entry_point(main)(sys.argv[1:] if argv is None else argv):
+        sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,8 @@ def pattern(text: str) -> str:
 
 def run(args: argparse.Namespace) -> int:
     """Shows."""
-    devices.cpu_only()
+    if not args.config and not args.verify:  # they are instant
+        devices.cpu_only()
     from jaxcls.checkpoints import overview, overview_text, view
 
     step_dir, status = view.find_step(args.run, args.step), 0

@@ -99,7 +99,7 @@ def refused(cli, monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--config.optim.momentun=0.9"], "config.optim.momentun does not exist; did you mean 'config.optim.momentum'?"),
+        (["--config.optim.momentun=0.9"], "optim.momentun does not exist; did you mean 'config.optim.momentum'?"),
         (["--config.momentum=0.9"], "config.momentum does not exist; did you mean 'config.optim.momentum'?"),
         (["--config.zzz=1"], "config.zzz does not exist; config has accumulate, batch_size"),
         (["--config.schedule.pct_start=0.2"], "config.schedule.pct_start=0.2 has no effect"),
@@ -110,7 +110,7 @@ def refused(cli, monkeypatch, tmp_path):
         (["--config.data=3"], "--config.data is a section; set one of its keys"),
         (["--config.batch_size"], "--config.batch_size has no value"),
         (["--config.model.fields.stem=cifar"], "model 'lenet5' has no field 'stem'"),
-        (["--wrkdir=x"], "there is no argument --wrkdir; did you mean --workdir?"),
+        (["--wrkdir=x"], "there is no argument --wrkdir; did you mean '--workdir'?"),
         (["--mode=evil"], "invalid choice: 'evil'"),
         (["--step=-1"], "invalid whole number value: '-1'"),
         (["configs/x.py"], "'configs/x.py' is no argument; a config is given as --config=configs/x.py"),
@@ -161,7 +161,7 @@ def test_a_mistake_in_a_config_file_is_named_with_its_line(refused, tmp_path, li
 @pytest.mark.parametrize(
     "name, message",
     [
-        ("god.py", r"--config=.*god.py does not exist; did you mean .*good.py\?"),
+        ("god.py", r"--config=.*god.py does not exist; did you mean '.*good.py'\?"),
         ("nowhere/good.py", "there is no folder .*nowhere"),
         ("", r"is a folder; give one of its files, such as .*\.py"),
         ("good.py:tyni", r"good.py: this config takes the argument ':tiny' or none, not ':tyni'"),

@@ -58,16 +58,21 @@ def test_predict(workdir, capsys, tmp_path):
         (["check", "--workdir={run}"], "ready"),
         (["report", "{run}"], "report.html"),
         (["calibrate", "{run}"], "temperature"),
-        (["compare", "{run}", "{run}"], "268"),
+        (["compare", "{run}", "{copy}"], "268"),
         (["inspect", "{run}"], "simple_cnn_16_32"),
         (["inspect", "{run}", "--verify"], "as written"),
         (["inspect", "{run}", "--diff", "{run}"], ""),
         (["export", "{run}", "--out", "{out}/weights.safetensors"], ""),
-        (["average", "{run}", "--last", "1", "--out", "{out}/average"], ""),
-        (["robustness", "{run}", "--limit", "16"], ""),
+        (["average", "{run}", "{copy}", "--out", "{out}/average"], "average of 2"),
     ],
     ids=lambda value: value[0] + "".join(value[2:3]) if isinstance(value, list) else "",
 )
 def test_it_opens(workdir, words, said, capsys, tmp_path):
-    assert main([word.format(run=workdir, out=tmp_path) for word in words]) == 0
+    copy = shutil.copytree(FIXTURE, tmp_path / "copy") if "{copy}" in words else None
+    assert main([word.format(run=workdir, out=tmp_path, copy=copy) for word in words]) == 0
     assert said in capsys.readouterr().out
+
+
+def test_robustness_opens_it_and_says_that_its_pictures_are_too_small(workdir, capsys):
+    assert main(["robustness", str(workdir), "--limit", "16"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith("pictures of 16x16 and more, not 8x8x1")

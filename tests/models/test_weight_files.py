@@ -407,5 +407,5 @@ def test_the_hub_out_of_reach(tmp_path, monkeypatch):
     assert "can't be downloaded: 404 Client Error. Entry Not Found" in str(error.value) and "\n" not in str(error.value)
     assert "download the file by hand" in str(error.value)
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(UserError, match=r"install it with: pip install 'jaxcls\[hub\]', or download the file by hand"):
+    with pytest.raises(UserError, match=r"install it with: pip install huggingface_hub, or download the file by hand"):
         weight_files.read("hf-hub:timm/nothing")

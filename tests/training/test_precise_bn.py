@@ -83,10 +83,10 @@ def test_nothing_but_the_statistics_changes():
 
 def test_frozen_layers_keep_their_statistics_to_the_bit():
     task, state = trained()
-    frozen = Frozen(task, Timing(still=("^bn1/",)))
+    frozen = Frozen(task, Timing(frozen=("^bn1/",)))
     new = passed(frozen, state, [make_batch(8, seed=10 + i) for i in range(3)])
     jax.tree.map(np.testing.assert_array_equal, new.model_state, state.model_state)
-    waiting = Frozen(task, Timing(starts=((state.step + 1, "^bn1/"),)))
+    waiting = Frozen(task, Timing(unfreeze_at=((state.step + 1, "^bn1/"),)))
     new = passed(waiting, state, [make_batch(8, seed=10 + i) for i in range(3)])
     jax.tree.map(np.testing.assert_array_equal, new.model_state, state.model_state)
 
