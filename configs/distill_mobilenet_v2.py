@@ -70,7 +70,7 @@ def tiny(config):
     config.data.name = "synthetic/64x48x3x10"
     config.data.augment = ("random_resized_crop(32)", "flip")
     config.data.eval_transform = ("resize(36)", "center_crop(32)")
-    config.model.fields = {"rows": ((1, 8, 1, 1), (6, 8, 2, 2), (6, 16, 1, 2))}
+    config.model.fields = {"rows": ((1, 8, 1, 1), (6, 16, 1, 2))}
     config.distill.teacher = "init"
     config.distill.model = "simple_cnn_16_32"
     return config

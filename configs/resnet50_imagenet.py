@@ -11,7 +11,7 @@ from jaxcls.defaults import default_config, parse_tiny
 
 
 def get_config(arg=""):
-    """`:tiny` trains a narrow ResNet-18 on synthetic pictures for 4 steps."""
+    """`:tiny` trains a narrow ResNet of two blocks on synthetic pictures for 4 steps."""
     tiny = parse_tiny(arg)
     config = default_config()
     config.duration = "4 steps" if tiny else "90 epochs"
@@ -24,7 +24,7 @@ def get_config(arg=""):
     config.data.eval_transform = (f"resize({size * 8 // 7})", f"center_crop({size})")
     config.data.normalize = "imagenet"
     config.model.name = "resnet18" if tiny else "resnet50"
-    config.model.fields = {"zero_init_residual": True, **({"width": 8} if tiny else {})}
+    config.model.fields = {"zero_init_residual": True, **({"width": 8, "stage_sizes": (1, 1)} if tiny else {})}
     config.loss.label_smoothing = 0.1
     config.schedule.peak = 0.4  # 0.1 for each 256 pictures of a batch
     config.schedule.warmup = "1 step" if tiny else "5 epochs"

@@ -15,7 +15,7 @@ def get_config(arg=""):
     tiny = parse_tiny(arg)
     config = default_config()
     config.duration = "4 steps" if tiny else "200 epochs"
-    config.batch_size = 128
+    config.batch_size = 32 if tiny else 128
     config.data.name = "tfds/cifar100"
     config.data.validation = 0.0  # as in the paper: trained on all 50,000, the last state is the result
     config.data.augment = ("crop(32, pad=4, mode='reflect')", "flip")
