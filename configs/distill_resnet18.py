@@ -66,7 +66,7 @@ def cifar100(config):
 
 
 def tiny(config):
-    """Both nets have two narrow blocks; the teacher knows nothing, so nothing but the mechanics is tried. A hint is, too."""
+    """Both nets have two narrow blocks; the teacher knows nothing, so only the mechanics are tried, and a hint."""
     config.duration = "4 steps"
     config.batch_size = 16
     config.data.name = "synthetic/64x48x3x10"
