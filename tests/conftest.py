@@ -53,3 +53,16 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("needs the folder 'shared' (real pictures and reference outputs) beside the project")
     return SHARED
+
+
+@pytest.fixture(scope="module")
+def bare_end():
+    """Runs end without curves and report, which have tests of their own (tests/report, tests/cli): they take seconds,
+    and the heat maps compile the net once more.
+    """
+    from jaxcls.report import curves, of_run
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(curves, "write_curves", lambda workdir: [workdir])
+        patch.setattr(of_run, "write", lambda *_, **__: None)
+        yield

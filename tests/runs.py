@@ -1,6 +1,7 @@
 """Runs the command line in processes of its own, as a user would, and reads what it left."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,15 +20,23 @@ BASE = [
 ]
 
 
-def start(workdir, *arguments, devices=1, **options):
+# The command without curves and report, which have tests of their own and take a third of a short run.
+PLAIN = """
+from jaxcls import main
+from jaxcls.report import curves, of_run
+
+curves.write_curves, of_run.write = lambda workdir: [workdir], lambda *_, **__: None
+main.cli()
+"""
+
+
+def start(workdir, *arguments, devices=1, report=True, **options):
     """A started `python -m jaxcls.main`, output in `<workdir>.log`."""
-    environment = {
-        **os.environ,
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-        "PYTHONUNBUFFERED": "1",
-    }
+    flags = re.sub(r"(device_count)=\d+", rf"\1={devices}", os.environ["XLA_FLAGS"])
+    environment = {**os.environ, "XLA_FLAGS": flags, "PYTHONUNBUFFERED": "1"}
     log = open(f"{workdir}.log", "a")  # noqa: SIM115  the process keeps it
-    command = [sys.executable, "-m", "jaxcls.main", *BASE, f"--workdir={workdir}", *arguments]
+    program = ["-m", "jaxcls.main"] if report else ["-c", PLAIN]
+    command = [sys.executable, *program, *BASE, f"--workdir={workdir}", *arguments]
     return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment, cwd=ROOT, **options)
 
 

@@ -13,7 +13,6 @@ from jaxcls.defaults import default_config, flatten
 from jaxcls.errors import UserError
 from jaxcls.logs.records import read_metrics
 from jaxcls.parallel import Parallel
-from jaxcls.report import curves, of_run
 from jaxcls.settings import config_file
 from jaxcls.training import build, loop, recipe
 
@@ -95,10 +94,7 @@ def test_tiny_variant_tries_what_the_recipe_uses(name):
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_tiny_variant_trains(name, tmp_path, pictures, monkeypatch):
-    # What ends every run has tests of its own: the heat maps would compile each net once more, the curves take seconds.
-    monkeypatch.setattr(of_run, "write", lambda *_, **__: None)
-    monkeypatch.setattr(curves, "write_curves", lambda workdir: [workdir])
+def test_tiny_variant_trains(name, tmp_path, pictures, bare_end):
     config = load(name, "tiny")
     config.parallel.devices = 1
     kind = config.data.name.split("/")[0]

@@ -17,6 +17,8 @@ from jaxcls.models import weight_files
 from jaxcls.models.state_dict import to_state_dict
 from jaxcls.training import build, loop
 
+pytestmark = pytest.mark.usefixtures("bare_end")
+
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):

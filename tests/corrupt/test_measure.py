@@ -15,6 +15,8 @@ from jaxcls.defaults import default_config
 from jaxcls.errors import UserError
 from jaxcls.training import build, loop
 
+pytestmark = pytest.mark.usefixtures("bare_end")
+
 NAMES, STRENGTHS = ("contrast", "impulse_noise"), (2, 5)
 
 

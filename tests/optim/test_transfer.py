@@ -21,6 +21,8 @@ from jaxcls.tasks.supervised import Supervised
 from jaxcls.training import build, loop
 from jaxcls.training.step import make_train_step
 
+pytestmark = pytest.mark.usefixtures("bare_end")
+
 BELOW = "^(conv1|bn1)/"
 RNG = np.array([0, 3], np.uint32)
 

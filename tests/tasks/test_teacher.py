@@ -23,6 +23,8 @@ from jaxcls.settings import config_file
 from jaxcls.tasks import networks
 from jaxcls.training import build, evaluate, loop
 
+pytestmark = pytest.mark.usefixtures("bare_end")
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -7,7 +7,7 @@ from jaxcls.training.feed import MemoryTrainFeed, StreamTrainFeed
 
 
 @pytest.fixture(scope="module", autouse=True)
-def guards():
+def guards(bare_end):
     """Arrays of different rank never meet unasked; once a step is compiled, nothing goes to the devices unasked."""
     rank_promotion = jax.config.jax_numpy_rank_promotion
     jax.config.update("jax_numpy_rank_promotion", "raise")

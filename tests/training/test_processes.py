@@ -17,10 +17,11 @@ def free_port():
 @pytest.mark.parametrize("mode", ["jit", "pmap"])
 def test_two_processes_equal_one(tmp_path, mode):
     arguments = ["--config.duration=30 steps", "--config.eval.every=15 steps", f"--config.parallel.mode={mode}"]
-    runs.finish(runs.start(tmp_path / "one", *arguments, devices=2), tmp_path / "one")
+    runs.finish(runs.start(tmp_path / "one", *arguments, devices=2, report=False), tmp_path / "one")
     address = f"--coordinator_address=127.0.0.1:{free_port()}"
     both = [
-        runs.start(tmp_path / "two", *arguments, address, "--num_processes=2", f"--process_id={i}") for i in range(2)
+        runs.start(tmp_path / "two", *arguments, address, "--num_processes=2", f"--process_id={i}", report=False)
+        for i in range(2)
     ]
     for process in both:
         runs.finish(process, tmp_path / "two")

@@ -1,5 +1,6 @@
 """A run that is killed at any moment and started again ends with the same bits as one that was not."""
 
+import functools
 import random
 import signal
 import time
@@ -12,7 +13,8 @@ import runs
 from jaxcls.checkpoints import view
 from jaxcls.logs.records import read_metrics
 
-ARGUMENTS = ["--config.duration=600 steps", "--config.checkpoint.every=25 steps", "--config.eval.every=75 steps"]
+STEPS = 300
+ARGUMENTS = [f"--config.duration={STEPS} steps", "--config.checkpoint.every=25 steps", "--config.eval.every=75 steps"]
 SOURCES = {"memory": [], "stream": ["--config.data.device_memory=0"]}
 
 
@@ -21,7 +23,7 @@ def interrupted(workdir, arguments, kills, number=signal.SIGKILL):
     chance, hits = random.Random(str(workdir)), 0
     for _ in range(kills):
         before = newest(workdir)
-        process = runs.start(workdir, *arguments)
+        process = runs.start(workdir, *arguments, report=False)
         while process.poll() is None and newest(workdir) <= before:
             time.sleep(0.02)
         time.sleep(chance.uniform(0, 0.8))
@@ -29,7 +31,7 @@ def interrupted(workdir, arguments, kills, number=signal.SIGKILL):
             hits += 1
             process.send_signal(number)
         process.wait(60)
-    runs.finish(runs.start(workdir, *arguments), workdir)
+    runs.finish(runs.start(workdir, *arguments, report=False), workdir)
     return hits
 
 
@@ -57,20 +59,31 @@ def assert_same(a, b):
     assert losses[0] == losses[1]
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """`whole("memory")`: the workdir of a run that nothing stopped. Made once for all tests."""
+
+    @functools.cache
+    def run(source):
+        workdir = tmp_path_factory.mktemp(source) / "whole"
+        runs.finish(runs.start(workdir, *ARGUMENTS, *SOURCES[source], report=False), workdir)
+        return workdir
+
+    return run
+
+
 @pytest.mark.parametrize("source", SOURCES)
-def test_killed_and_resumed_equals_uninterrupted(tmp_path, source):
-    arguments = [*ARGUMENTS, *SOURCES[source]]
-    runs.finish(runs.start(tmp_path / "whole", *arguments), tmp_path / "whole")
-    assert interrupted(tmp_path / "killed", arguments, kills=2) >= 1
-    assert_same(tmp_path / "whole", tmp_path / "killed")
+def test_killed_and_resumed_equals_uninterrupted(tmp_path, source, whole):
+    assert interrupted(tmp_path / "killed", [*ARGUMENTS, *SOURCES[source]], kills=2) >= 1
+    assert_same(whole(source), tmp_path / "killed")
     assert "going on from step" in (tmp_path / "killed.log").read_text()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("source", SOURCES)
 def test_killed_many_times(tmp_path, source):
-    arguments = [*ARGUMENTS, *SOURCES[source], "--config.checkpoint.every=5 steps"]
-    runs.finish(runs.start(tmp_path / "whole", *arguments), tmp_path / "whole")
+    arguments = [*ARGUMENTS, *SOURCES[source], "--config.duration=600 steps", "--config.checkpoint.every=5 steps"]
+    runs.finish(runs.start(tmp_path / "whole", *arguments, report=False), tmp_path / "whole")
     assert interrupted(tmp_path / "killed", arguments, kills=8) >= 4
     assert_same(tmp_path / "whole", tmp_path / "killed")
 
@@ -78,23 +91,22 @@ def test_killed_many_times(tmp_path, source):
 def test_streaming_equals_memory(tmp_path):
     """The same batches in the same order whichever way they come: equal up to the rounding of two compilations."""
     for name, extra in SOURCES.items():
-        runs.finish(runs.start(tmp_path / name, "--config.duration=40 steps", *extra), tmp_path / name)
+        runs.finish(runs.start(tmp_path / name, "--config.duration=40 steps", *extra, report=False), tmp_path / name)
     memory, stream = runs.final_arrays(tmp_path / "memory"), runs.final_arrays(tmp_path / "stream")
     for name, value in memory.items():
         np.testing.assert_allclose(value, stream[name], rtol=1e-4, atol=1e-5, err_msg=name)
 
 
-def test_sigterm_saves_and_the_same_command_goes_on(tmp_path):
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    arguments = [*ARGUMENTS, "--config.checkpoint.every=600 steps", "--config.eval.every=600 steps"]
-    runs.finish(runs.start(whole, *arguments), whole)
-    process = runs.start(stopped, *arguments)
+def test_sigterm_saves_and_the_same_command_goes_on(tmp_path, whole):
+    stopped = tmp_path / "stopped"
+    arguments = [*ARGUMENTS, f"--config.checkpoint.every={STEPS} steps", f"--config.eval.every={STEPS} steps"]
+    process = runs.start(stopped, *arguments, report=False)
     while not read_lines(stopped):
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 0
     saved = view.list_steps(stopped)
     assert [entry.finished for entry in saved] == [True]
-    assert 0 < saved[0].number < 600  # between two regular checkpoints
-    runs.finish(runs.start(stopped, *arguments), stopped)
-    assert_same_arrays(whole, stopped)  # the log has one line more, at the stop
+    assert 0 < saved[0].number < STEPS  # between two regular checkpoints
+    runs.finish(runs.start(stopped, *arguments, report=False), stopped)
+    assert_same_arrays(whole("memory"), stopped)  # the log has one line more, at the stop
