@@ -80,7 +80,7 @@ def baseline(tiny):
     config.data.eval_transform = (f"resize({size * 8 // 7})", f"center_crop({size})")
     config.data.normalize = "imagenet"
     config.model.name = "resnet50"
-    config.model.fields = {"width": 4, "stage_sizes": (1, 1, 1, 1)} if tiny else {}
+    config.model.fields = {"width": 4, "stage_sizes": (1, 1)} if tiny else {}
     config.schedule.name = "multi_step"
     config.schedule.peak = 0.1
     config.schedule.per_batch = 256

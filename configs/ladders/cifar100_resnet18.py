@@ -60,7 +60,7 @@ def baseline(arg):
     config.data.augment = ("crop(32, pad=4)", "flip")
     config.data.normalize = "cifar100"
     config.model.name = "resnet18"
-    config.model.fields = {"stem": "cifar", **({"width": 4, "stage_sizes": (1, 1, 1, 1)} if tiny else {})}
+    config.model.fields = {"stem": "cifar", **({"width": 4, "stage_sizes": (1, 1)} if tiny else {})}
     config.schedule.name = "multi_step"
     config.schedule.peak = 0.1
     config.schedule.milestones = ("30%", "60%", "80%")

@@ -16,6 +16,8 @@ from jaxcls.errors import UserError
 from jaxcls.training import loop, preflight
 from jaxcls.training.signals import Stopped
 
+pytestmark = pytest.mark.usefixtures("bare_end")
+
 ROOT = Path(__file__).resolve().parents[2]
 LADDERS = sorted((ROOT / "configs" / "ladders").glob("*.py"))
 LADDER = """
