@@ -1,5 +1,6 @@
 """Fixtures of the whole suite. JAX is set up before any test imports it: eight virtual CPU devices, no accelerator."""
 
+import gc
 import importlib.metadata
 import os
 import sys
@@ -26,6 +27,9 @@ import tracemalloc  # noqa: F401
 
 import hypothesis
 import pytest
+
+# Tracing makes millions of objects and hardly any garbage: a tenth of its time was spent on looking for some.
+gc.set_threshold(50_000, 20, 20)
 
 # Time is no property: an example may compile something, or run beside other jobs.
 hypothesis.settings.register_profile("jaxcls", deadline=None)
