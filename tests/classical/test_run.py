@@ -12,6 +12,7 @@ from jaxcls import metrics
 from jaxcls.classical import run, sift
 from jaxcls.cli import command
 from jaxcls.data import sources
+from jaxcls.data.base import ArraySource
 
 pytest.importorskip("skimage", reason="needs the extra 'classical'")
 pytest.importorskip("cv2", reason="needs the extra 'classical'")
@@ -114,13 +115,27 @@ def test_the_vocabulary_never_sees_other_than_training_pictures(baseline, tmp_pa
     assert {image.tobytes() for image in seen} == {image.tobytes() for image in train.images}
 
 
-def test_the_test_split_is_read_after_the_choice(baseline, tmp_path, monkeypatch):
-    events, choose, read = [], run.classifier.choose, run.pictures.read
-    monkeypatch.setattr(run.classifier, "choose", lambda *a, **k: [choose(*a, **k), events.append("chosen")][0])
-    monkeypatch.setattr(run.pictures, "read", lambda s, *a, **k: [read(s, *a, **k), events.append(len(s))][0])
+def test_the_choice_does_not_depend_on_the_test_split(baseline, tmp_path, monkeypatch):
+    """With other pictures in the test split everything stays but the result on it."""
     arguments = ["--data=digits", "--features=pixels", "--train-limit=100", "--C", 0.01, 0.1]
-    assert baseline(*arguments, "--workdir", tmp_path / "w")[0] == 0
-    assert events == [100, 270, "chosen", 268]
+    open_checked = run.open_checked
+
+    def negative(*args):
+        splits = open_checked(*args)
+        test = splits["test"]
+        return splits | {"test": ArraySource(255 - test.images, test.labels, test.classes, test.ids)}
+
+    def measured(workdir):
+        assert baseline(*arguments, "--workdir", workdir)[0] == 0
+        record = json.loads((workdir / "classical.json").read_text())
+        results = json.loads((workdir / "results.json").read_text())
+        validation = dict(np.load(next((workdir / "eval").glob("validation-*.npz"))))
+        return record["C"], results["test"]["accuracy"], validation["logits"]
+
+    c, accuracy, logits = measured(tmp_path / "a")
+    monkeypatch.setattr(run, "open_checked", negative)
+    other_c, other_accuracy, other_logits = measured(tmp_path / "b")
+    assert (c, logits.tobytes()) == (other_c, other_logits.tobytes()) and accuracy > 0.8 > other_accuracy
 
 
 def test_a_limit_keeps_the_proportions_of_the_classes(baseline, tmp_path):
