@@ -1,11 +1,13 @@
-"""Reads what evaluations have left in a workdir: `eval/<split>-<step>.npz`, class names, the final figures."""
+"""Reads what evaluations have left in a workdir: `eval/<split>-<step>.npz` and `.json`, class names, final figures."""
 
+import contextlib
 import hashlib
 import re
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -13,7 +15,9 @@ from jaxtyping import Float, Int
 from jaxcls import files
 from jaxcls.checkpoints import view
 from jaxcls.errors import UserError
-from jaxcls.types import PathLike
+from jaxcls.types import Figures, PathLike
+
+NEEDED = {"logits", "label", "index"}  # the arrays that every figure of a classifier can be computed from
 
 
 class Logits(NamedTuple):
@@ -30,9 +34,47 @@ def logits_path(workdir: PathLike, split: str, step: int) -> Path:
 
 
 def steps(workdir: PathLike, split: str) -> list[int]:
-    """The steps of which there are logits of a split, ascending."""
-    matches = (re.fullmatch(rf"{re.escape(split)}-(\d+)\.npz", path.name) for path in Path(workdir).glob("eval/*.npz"))
-    return sorted(int(match[1]) for match in matches if match)
+    """The steps of which there are predictions of a split, ascending."""
+    return _steps(workdir, split, "npz")
+
+
+def evaluations(workdir: PathLike, split: str) -> list[int]:
+    """The steps of which there are predictions or figures of a split, ascending."""
+    return _steps(workdir, split, "npz|json")
+
+
+def _steps(workdir, split, kinds):
+    name = re.compile(rf"{re.escape(split)}-(\d+)\.({kinds})")
+    matches = (name.fullmatch(path.name) for path in Path(workdir).glob("eval/*"))
+    return sorted({int(match[1]) for match in matches if match})
+
+
+def has_logits(workdir: PathLike, split: str, step: int) -> bool:
+    """Whether there are logits of a split and step; not of a task that predicts none (self-supervised ones).
+
+    Only the file's table of contents is read.
+
+    Raises:
+      UserError: where the file is damaged.
+    """
+    path = logits_path(workdir, split, step)
+    if not path.is_file():
+        return False
+    with _opened(path, workdir) as file:
+        return NEEDED.issubset(file.files)
+
+
+def read_figures(workdir: PathLike, split: str, step: int) -> Figures:
+    """What was recorded of a split and step: `eval/<split>-<step>.json`, else that of `results.json`; {} without.
+
+    Raises:
+      UserError: where a file is damaged.
+    """
+    found = files.read_json(logits_path(workdir, split, step).with_suffix(".json"), strict=True)
+    if not isinstance(found, dict):
+        found = (files.read_json(Path(workdir) / "results.json", strict=True) or {}).get(split)
+        found = found if isinstance(found, dict) and found.get("step") == step else {}
+    return {name: value for name, value in found.items() if name not in ("split", "step")}
 
 
 def read_logits(workdir: PathLike, split: str, step: int) -> Logits:
@@ -47,18 +89,24 @@ def read_logits(workdir: PathLike, split: str, step: int) -> Logits:
         raise UserError(
             f"{path} does not exist (steps with logits of {split}: {there}); make it with `jaxcls eval {workdir}`"
         )
-    try:
-        with np.load(path) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{path} is damaged; delete it and evaluate again with `jaxcls eval {workdir}`") from error
-    if not {"logits", "label", "index"} <= arrays.keys():
+    with _opened(path, workdir) as file:
+        arrays = {name: file[name] for name in file.files}
+    if not NEEDED.issubset(arrays):
         raise UserError(f"{path} holds no logits and labels: its task predicts no classes, there is nothing to measure")
     predictions = Logits(arrays["logits"], arrays["label"], arrays["index"])
     shape, n = predictions.logits.shape, len(predictions.label)
     if len(shape) != 2 or shape[0] != n or len(predictions.rows) != n or n == 0:
         raise UserError(f"{path} is damaged: logits {shape} for {n} labels; evaluate again")
     return predictions
+
+
+@contextlib.contextmanager
+def _opened(path: Path, workdir: PathLike) -> Iterator[Any]:
+    try:
+        with np.load(path) as file:
+            yield file
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{path} is damaged; delete it and evaluate again with `jaxcls eval {workdir}`") from error
 
 
 def fingerprint(predictions: Logits) -> str:
