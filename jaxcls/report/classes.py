@@ -10,10 +10,8 @@ SHOWN = 30  # classes up to which all are shown, else the weakest half as many
 GROUPS = 20
 
 
-def classes(evidence: Evidence) -> Section | None:
-    """The table of classes; None without an evaluation."""
-    if not evidence.measured:
-        return None
+def classes(evidence: Evidence) -> Section:
+    """The table of classes."""
     rows = evidence.figures["per_class"]
     about = paragraph(
         "“Found” is the share of the pictures of a class that the model recognised (recall), the line its 95 % "
@@ -65,7 +63,7 @@ def strip(share: float | None, interval: tuple[float, float] | list[float] | Non
 def groups(evidence: Evidence) -> Section | None:
     """A table for each column of the rows; None where there are none."""
     columns = (evidence.rows or {}).get("columns") or {}
-    if not evidence.measured or not columns:
+    if not columns:
         return None
     parts = []
     for name, values in columns.items():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from jaxcls.errors import UserError
 from jaxcls.measure import comparison_text
 from jaxcls.measure.runs import Run
+from jaxcls.metrics import CLASSIFICATION
 from jaxcls.report import curves
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ def draw(opened: Sequence[Run], report: dict[str, Any]) -> "Figure | None":
 
     Every setting has a colour of its own; every run, where all are of one setting.
     """
-    series_of = {panel: [curves.find_series(run.lines, panel.keys) for run in opened] for panel in curves.PANELS}
+    shown = curves.panels(CLASSIFICATION)  # runs are compared by their logits
+    series_of = {panel: [curves.find_series(run.lines, panel.keys) for run in opened] for panel in shown}
     panels = [(panel, series) for panel, series in series_of.items() if any(series)]
     if not panels:
         return None

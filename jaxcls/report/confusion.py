@@ -23,10 +23,8 @@ RIGHT = np.array([[240, 244, 248], [158, 202, 225], [66, 146, 198], [8, 69, 128]
 WRONG = np.array([[246, 246, 246], [253, 190, 133], [241, 130, 40], [140, 45, 4]], float)
 
 
-def confusion(evidence: Evidence) -> Section | None:
-    """The section; None without an evaluation."""
-    if not evidence.measured:
-        return None
+def confusion(evidence: Evidence) -> Section:
+    """The section."""
     counts = np.array(evidence.figures["confusion"])
     n = len(counts)
     order = similar(counts) if COUNTED < n <= ORDERED else np.arange(n)

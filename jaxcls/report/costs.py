@@ -10,9 +10,9 @@ PAIRS = 10
 
 
 def costs(evidence: Evidence) -> Section | None:
-    """The section; None without an evaluation, or where no costs are stored."""
+    """The section; None where no costs are stored."""
     stored = (evidence.decision or {}).get("costs")
-    if not evidence.measured or not stored:
+    if not stored:
         return None
     matrix = np.asarray(stored, np.float64)
     probability = decision.probabilities(evidence.decision, evidence.logits)

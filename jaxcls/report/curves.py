@@ -1,4 +1,4 @@
-"""Training curves of a run: loss, accuracy and learning rate over the epochs, from its `metrics.jsonl`."""
+"""Training curves of a run: loss, its task's first figure, learning rate over the epochs, from its `metrics.jsonl`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,10 +8,13 @@ import numpy as np
 
 from jaxcls.errors import UserError
 from jaxcls.logs.records import read_metrics
+from jaxcls.metrics import CLASSIFICATION, Figure
+from jaxcls.report import evidence
+from jaxcls.report.markup import capital, in_words
 from jaxcls.types import PathLike
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib import figure as mpl
 
 # Okabe and Ito (2008): colours that the colour-blind tell apart. Markers and dashes repeat the difference in grey.
 STYLES: dict[str, dict[str, Any]] = {
@@ -34,24 +37,39 @@ class Panel(NamedTuple):
     limits: tuple[float, float] = (-np.inf, np.inf)  # values beyond are impossible
 
 
-PANELS = (
-    Panel("Loss", "loss", ("loss",)),
-    Panel("Accuracy", "accuracy (%)", ("accuracy", "top1"), factor=100.0, limits=(0.0, 100.0)),
-    Panel("Learning rate", "learning rate", ("learning_rate", "lr"), noisy=False),
-)
+LOSS = Panel("Loss", "loss", ("loss",))
+RATE = Panel("Learning rate", "learning rate", ("learning_rate", "lr"), noisy=False)
+OLDER = {"accuracy": ("top1",)}  # figure -> what older files call it
 
 
-def write_curves(workdir: PathLike) -> list[Path]:
+def panels(figures: Sequence[Figure]) -> tuple[Panel, ...]:
+    """Loss, the first of a task's figures where it is another, learning rate."""
+    return (LOSS, *(_panel(figure) for figure in figures[:1] if figure.name not in LOSS.keys), RATE)
+
+
+def _panel(figure: Figure) -> Panel:
+    words, keys = in_words(figure.name), (figure.name, *OLDER.get(figure.name, ()))
+    if figure.share:
+        return Panel(capital(words), f"{words} (%)", keys, factor=100.0, limits=(0.0, 100.0))
+    return Panel(capital(words), words, keys)
+
+
+def write_curves(workdir: PathLike, figures: Sequence[Figure] | None = None) -> list[Path]:
     """Draws `curves.png` and `curves.svg` into the workdir and returns their paths.
 
-    One panel each for loss, accuracy and learning rate, as far as they were recorded; one curve a split, its last value
-    in the legend. A long training curve is smoothed over a fiftieth of its points, with the raw one behind it.
-    Non-finite values leave gaps.
+    One panel each for loss, the task's first figure and learning rate, as far as they were recorded; one curve a split,
+    its last value in the legend. A long training curve is smoothed over a fiftieth of its points, with the raw one
+    behind it. Non-finite values leave gaps.
+
+    Args:
+      workdir: of the run.
+      figures: of its task, the first one first; None for those that its newest checkpoint names.
 
     Raises:
       UserError: if the workdir has no `metrics.jsonl` with a value to draw, or cannot be written.
     """
-    figure = draw_curves(read_metrics(workdir), title=Path(workdir).resolve().name)
+    figures = evidence.choosing(workdir) if figures is None else figures
+    figure = draw_curves(read_metrics(workdir), title=Path(workdir).resolve().name, figures=figures)
     if figure is None:
         raise UserError(f"{Path(workdir) / 'metrics.jsonl'} holds no curve to draw; train for some steps first")
     paths = [Path(workdir) / f"curves.{kind}" for kind in ("png", "svg")]
@@ -63,17 +81,19 @@ def write_curves(workdir: PathLike) -> list[Path]:
     return paths
 
 
-def draw_curves(lines: Sequence[Mapping[str, Any]], title: str = "") -> "Figure | None":
+def draw_curves(
+    lines: Sequence[Mapping[str, Any]], title: str = "", figures: Sequence[Figure] = CLASSIFICATION
+) -> "mpl.Figure | None":
     """The matplotlib figure for the lines of a `metrics.jsonl`, or None where they hold nothing to draw.
 
     Made without pyplot: no global state, and no display is needed.
     """
-    curves = [(panel, series) for panel in PANELS if (series := find_series(lines, panel.keys))]
+    curves = [(panel, series) for panel in panels(figures) if (series := find_series(lines, panel.keys))]
     if not curves:
         return None
-    from matplotlib.figure import Figure
+    from matplotlib import figure as mpl
 
-    figure = Figure(figsize=(4.8 * len(curves), 3.9), layout="constrained")
+    figure = mpl.Figure(figsize=(4.8 * len(curves), 3.9), layout="constrained")
     figure.suptitle(title, fontweight="bold")
     for axes, (panel, series) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves, strict=True):
         _draw_panel(axes, panel, series)

@@ -13,19 +13,21 @@ from jaxcls.checkpoints import view
 from jaxcls.errors import UserError
 from jaxcls.logs.records import read_metrics
 from jaxcls.measure import calibration, decision, figures, stored
+from jaxcls.metrics import CLASSIFICATION, Figure
 from jaxcls.types import Figures, PathLike
 
 
 @dataclasses.dataclass
 class Evidence:
-    """A run and one evaluation of it.
+    """A run and one evaluation of it: with logits, without them (of a task that predicts none), or none at all.
 
     Attributes:
       workdir: folder of the run.
       split, step: of the evaluation; "" and None where nothing was evaluated.
-      logits, label, index: the stored predictions (measure.stored); empty without an evaluation.
+      logits, label, index: the stored predictions (measure.stored); empty without logits.
+      recorded: the figures that the evaluation left, where it left no logits to compute them from.
       classes: names.
-      meta: the JSON item of the step's checkpoint, or of another step's where that is gone; {} without any.
+      meta: the JSON item of the step's checkpoint, or of another step's where that is gone; {} without any (`about`).
       config: the run's config as nested dicts.
       lines: `metrics.jsonl`.
       rows: `eval/<split>-rows.json` ({"id", "columns"}); None without.
@@ -39,8 +41,9 @@ class Evidence:
     logits: Float[np.ndarray, "n classes"] = dataclasses.field(default_factory=lambda: np.zeros((0, 0), np.float32))
     label: Int[np.ndarray, " n"] = dataclasses.field(default_factory=lambda: np.zeros(0, np.int32))
     index: Int[np.ndarray, " n"] = dataclasses.field(default_factory=lambda: np.zeros(0, np.int32))
+    recorded: Figures = dataclasses.field(default_factory=dict)
     classes: tuple[str, ...] = ()
-    meta: dict[str, Any] = dataclasses.field(default_factory=dict)
+    meta: Any = dataclasses.field(default_factory=dict)
     config: dict[str, Any] = dataclasses.field(default_factory=dict)
     lines: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     rows: dict[str, Any] | None = None
@@ -49,17 +52,42 @@ class Evidence:
 
     @property
     def measured(self) -> bool:
-        """Whether there are predictions to speak of."""
+        """Whether there is an evaluation to speak of."""
         return bool(self.split)
 
     @property
+    def with_logits(self) -> bool:
+        """Whether there are the logits of an evaluation: what speaks of classes needs them."""
+        return len(self.logits) > 0
+
+    def about(self, name: str) -> Any:
+        """An entry of the checkpoint's metadata; None where there is none."""
+        return _entry(self.meta, name)
+
+    @functools.cached_property
+    def choosing(self) -> tuple[Figure, ...]:
+        """The figures by which the task ranks checkpoints, the first one first; () where it has none."""
+        return _choosing(self.meta)
+
+    @property
+    def chosen_by(self) -> Figure | None:
+        """The one of `choosing` that config.eval.best names, else the first."""
+        best = self.config.get("eval", {}).get("best")
+        return next((figure for figure in self.choosing if figure.name == best), next(iter(self.choosing), None))
+
+    @property
     def selected(self) -> bool:
-        """Whether a validation split chose the checkpoint."""
-        return self.split == "validation" or any(line.get("split") == "validation" for line in self.lines)
+        """Whether a validation split chose the checkpoint: one of the figures that can was measured there."""
+        names = {figure.name for figure in self.choosing}
+        there = [self.figures] if self.split == "validation" else []
+        there += [line for line in self.lines if line.get("split") == "validation"]
+        return any(names & values.keys() for values in there)
 
     @functools.cached_property
     def figures(self) -> Figures:
-        """measure.figures.figures of the split."""
+        """measure.figures.figures of the split; without logits what was recorded of it."""
+        if not self.with_logits:
+            return self.recorded
         return figures.figures(self.logits, self.label, self.classes)
 
     @functools.cached_property
@@ -127,19 +155,47 @@ def read(workdir: PathLike, split: str | None = None, step: int | None = None) -
     if config is None and not lines and not split:
         raise UserError(f"{workdir} holds no run: neither config.json nor metrics.jsonl nor eval/ is there")
     meta = _meta(workdir, step)
-    evidence = Evidence(workdir, config=config or meta.get("config", {}), lines=lines, meta=meta)
-    evidence.classes = _names(meta.get("classes", ()))
+    evidence = Evidence(workdir, lines=lines, meta=meta)
+    evidence.config = config or evidence.about("config") or {}
+    evidence.classes = _names(evidence.about("classes") or ())
     if not split:
         return evidence
     evidence.split, evidence.step = split, step
+    evidence.rows = files.read_json(workdir / "eval" / f"{split}-rows.json", strict=True)
+    if stored.has_logits(workdir, split, step):
+        _read_logits(evidence)
+    else:
+        evidence.recorded = stored.read_figures(workdir, split, step)
+    return evidence
+
+
+def choosing(workdir: PathLike) -> tuple[Figure, ...]:
+    """`Evidence.choosing` of a run's newest checkpoint; those of classification where there is none."""
+    return _choosing(_meta(workdir, None))
+
+
+def _choosing(meta):
+    """Metadata that can't say (version 1, or none at all) are of classification."""
+    entries = _entry(meta, "figures") or ()
+    if not entries and (_entry(meta, "version") or 1) == 1:
+        return CLASSIFICATION
+    return tuple(Figure(**entry) for entry in entries)
+
+
+def _entry(meta, name):
+    """The one place that knows whether metadata are a dict or a record."""
+    return meta.get(name) if isinstance(meta, dict) else getattr(meta, name)
+
+
+def _read_logits(evidence):
+    """Puts in the predictions of the split, and what was made of those of validation."""
+    workdir, split, step = evidence.workdir, evidence.split, evidence.step
     evidence.logits, evidence.label, evidence.index = stored.read_logits(workdir, split, step)
     if len(evidence.classes) != evidence.logits.shape[1]:
         evidence.classes = _names(range(evidence.logits.shape[1]))
-    evidence.rows = files.read_json(workdir / "eval" / f"{split}-rows.json", strict=True)
     evidence.decision = decision.read(workdir, step)
-    if split != "validation" and step in stored.steps(workdir, "validation"):
+    if split != "validation" and stored.has_logits(workdir, "validation", step):
         evidence.validation = stored.read_logits(workdir, "validation", step)
-    return evidence
 
 
 def _names(values):
@@ -151,7 +207,7 @@ def _choose(workdir, split, step):
     splits = [split] if split else ["test", "validation"]
     wanted = step if step is not None else stored.final_step(workdir)
     for name in splits:
-        there = stored.steps(workdir, name)
+        there = stored.evaluations(workdir, name)
         if wanted in there:
             return name, wanted
         if there and step is None:

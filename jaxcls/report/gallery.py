@@ -35,16 +35,14 @@ def choose(evidence: Evidence) -> tuple[Int[np.ndarray, " worst"], Int[np.ndarra
     return worst, rest[np.argsort(sure[rest], kind="stable")][:UNSURE]
 
 
-def gallery(evidence: Evidence, pictures: "Pictures | None" = None, why_not: str = "") -> Section | None:
-    """The section; None without an evaluation.
+def gallery(evidence: Evidence, pictures: "Pictures | None" = None, why_not: str = "") -> Section:
+    """The section.
 
     Args:
       evidence: what is read.
       pictures: None where the data can't be opened: then the rows are listed by name.
       why_not: the reason for that.
     """
-    if not evidence.measured:
-        return None
     worst, unsure = choose(evidence)
     rows = np.r_[worst, unsure]
     looks, why_not = _looks(evidence, pictures, rows, why_not)

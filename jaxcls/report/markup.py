@@ -97,6 +97,16 @@ def folded(title: Any, *children: Any) -> Markup:
     return tag("details", tag("summary", title), *children)
 
 
+def in_words(name: str) -> str:
+    """A figure's name as text: "knn_accuracy" is "knn accuracy"."""
+    return name.replace("_", " ")
+
+
+def capital(words: str) -> str:
+    """Words as they begin a sentence."""
+    return words[:1].upper() + words[1:]
+
+
 def percent(share: float | None, digits: int = 1) -> str:
     """A share as text, "-" where it is undefined. 99.96 % is not rounded to 100 %, nor 0.04 % to 0 %."""
     if share is None or share != share:

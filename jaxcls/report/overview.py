@@ -60,13 +60,7 @@ def title(evidence: Evidence) -> str:
 
 
 def overview(evidence: Evidence) -> Markup:
-    """Verdict, tiles and cautions; of a run without an evaluation that there is none."""
-    if not evidence.measured:
-        return paragraph(
-            "Nothing was measured: there are no predictions of a test or validation split in this run, so this page "
-            "shows how training went, and nothing about how good the model is.",
-            class_="verdict",
-        )
+    """Verdict, tiles and cautions."""
     warnings = cautions(evidence)
     box = tag("div", tag("strong", "Before you rely on it"), unordered(warnings), class_="cautions")
     return join([paragraph(verdict(evidence), class_="verdict"), tiles(evidence), box if warnings else ""])
@@ -198,10 +192,8 @@ def _names(names):
     return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more classes"
 
 
-def measured(evidence: Evidence) -> Section | None:
+def measured(evidence: Evidence) -> Section:
     """Which pictures these are, how the checkpoint was chosen, and all figures."""
-    if not evidence.measured:
-        return None
     f = evidence.figures
     support = np.array([row["support"] for row in f["per_class"]])
     filled = support[support > 0]
@@ -225,17 +217,21 @@ def measured(evidence: Evidence) -> Section | None:
     return section("measured", "What was measured", unordered(about), folded("All figures", figures))
 
 
-def how_chosen(evidence: Evidence) -> str:
-    """How the checkpoint came to be the one that is reported."""
+def how_chosen(evidence: Evidence, figure: str = "") -> str:
+    """How the checkpoint came to be the one that is reported; `figure` says by what ("highest accuracy")."""
     if evidence.step != stored.final_step(evidence.workdir):
         return f"The checkpoint is that of step {evidence.step:,}, which is not the one that the run's result is of."
     last = max((line["step"] for line in evidence.lines), default=None)
     of = f" of {last:,}" if last is not None and last >= (evidence.step or 0) else ""
-    if evidence.split == "validation":
-        return f"The checkpoint, step {evidence.step:,}{of}, is the best one on these very pictures: optimistic."
-    if evidence.selected:
+    if not evidence.selected:
         return (
-            f"The checkpoint is that of step {evidence.step:,}{of}, chosen by the validation split; the "
-            f"{evidence.split} pictures had no part in it."
+            f"The checkpoint is that of step {evidence.step:,}{of}, the last state: there was nothing to select it by."
         )
-    return f"The checkpoint is that of step {evidence.step:,}{of}, the last state: there was nothing to select it by."
+    if evidence.split == "validation":
+        best = f"the one with the {figure}" if figure else "the best one"
+        return f"The checkpoint, step {evidence.step:,}{of}, is {best} on these very pictures: optimistic."
+    by = f"the {figure} on the validation split" if figure else "the validation split"
+    return (
+        f"The checkpoint is that of step {evidence.step:,}{of}, chosen by {by}; the {evidence.split} pictures had no "
+        "part in it."
+    )

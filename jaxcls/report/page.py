@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from jaxcls import files
 from jaxcls.errors import UserError
 from jaxcls.measure import stored
-from jaxcls.report import record
+from jaxcls.report import record, scalars
 from jaxcls.report.classes import classes, groups
 from jaxcls.report.confusion import confusion
 from jaxcls.report.costs import costs
 from jaxcls.report.evidence import Evidence, read
 from jaxcls.report.gallery import gallery
-from jaxcls.report.markup import Markup, join, paragraph, tag
+from jaxcls.report.markup import Markup, Section, join, paragraph, tag
 from jaxcls.report.overview import measured, overview, title
 from jaxcls.report.ranking import ranking
 from jaxcls.report.style import SHEET
@@ -40,7 +40,7 @@ def write_report(
     """Writes `report.html` into a workdir, from the files there, and returns its path.
 
     Of a step that is not the run's result it is `report-<step>.html`. Beside it `eval/<split>-<step>.json` gets the
-    figures (measure.figures), for other programs.
+    figures (measure.figures), for other programs; without logits it stays as the evaluation left it.
 
     Args:
       workdir: of the run.
@@ -56,7 +56,7 @@ def write_report(
     content = page(evidence, pictures, why_not, note)
     result = evidence.step is None or evidence.step == stored.final_step(workdir)
     path = Path(workdir) / ("report.html" if result else f"report-{evidence.step}.html")
-    if evidence.measured:
+    if evidence.with_logits:
         figures = {"split": evidence.split, "step": evidence.step, **evidence.figures}
         _write(Path(workdir) / "eval" / f"{evidence.split}-{evidence.step}.json", json.dumps(figures) + "\n")
     _write(path, content)
@@ -71,7 +71,24 @@ def page(evidence: Evidence, pictures: "Pictures | None" = None, why_not: str = 
             size = pictures.costs()
         except UserError as error:
             note(f"the report lacks the model's costs: {error}")
-    sections = [
+    verdict, sections = _how_good(evidence, pictures, why_not)
+    sections += [
+        record.training(evidence),
+        record.speed(evidence, size),
+        record.config(evidence),
+        record.environment(evidence),
+    ]
+    head = [tag("p", "jaxcls · report of a run", class_="dim"), tag("h1", title(evidence)), verdict]
+    return _document(title(evidence), join(head), [part for part in sections if part is not None])
+
+
+def _how_good(evidence: Evidence, pictures: "Pictures | None", why_not: str) -> tuple[Markup, list[Section | None]]:
+    """What the page says first, and the sections on how good the model is: more where there are logits."""
+    if not evidence.measured:
+        return scalars.nothing(), []
+    if not evidence.with_logits:
+        return scalars.overview(evidence), [scalars.measured(evidence)]
+    return overview(evidence), [
         measured(evidence),
         confusion(evidence),
         classes(evidence),
@@ -81,13 +98,7 @@ def page(evidence: Evidence, pictures: "Pictures | None" = None, why_not: str = 
         costs(evidence),
         trust(evidence),
         selective(evidence),
-        record.training(evidence),
-        record.speed(evidence, size),
-        record.config(evidence),
-        record.environment(evidence),
     ]
-    head = [tag("p", "jaxcls · report of a run", class_="dim"), tag("h1", title(evidence)), overview(evidence)]
-    return _document(title(evidence), join(head), [part for part in sections if part is not None])
 
 
 def _document(name, head, sections):

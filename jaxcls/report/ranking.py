@@ -16,8 +16,8 @@ BLOCK = 16  # classes whose scores are copied at once: columns of a large array 
 
 
 def ranking(evidence: Evidence) -> Section | None:
-    """The section; None without an evaluation, or where no class can be told from the rest."""
-    if not evidence.measured or evidence.figures["roc_auc"] is None:
+    """The section; None where no class can be told from the rest."""
+    if evidence.figures["roc_auc"] is None:
         return None
     shown = _shown(evidence)
     means = mean_curves(evidence.probability, evidence.label) if len(evidence.classes) > EACH else (None, None)

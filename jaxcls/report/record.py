@@ -9,24 +9,28 @@ import numpy as np
 
 from jaxcls.checkpoints.view import flatten_config
 from jaxcls.defaults import RENAMED, default_config
-from jaxcls.report.curves import PANELS, SMOOTH_FROM, find_series, smooth
+from jaxcls.report.curves import RATE, SMOOTH_FROM, find_series, panels, smooth
 from jaxcls.report.evidence import Evidence
-from jaxcls.report.markup import Section, facts, folded, join, paragraph, section, table, tag
+from jaxcls.report.markup import Section, capital, facts, folded, join, paragraph, section, table, tag
 from jaxcls.report.svg import Plot
 
 STYLE = {"train": 0, "validation": 1, "test": 2}
 
 
 def training(evidence: Evidence) -> Section | None:
-    """Loss, accuracy and learning rate over the run; None where nothing was recorded."""
-    plots = [plot for panel in PANELS if (plot := _plot(evidence.lines, panel))]
+    """Loss, the task's first figure and learning rate over the run; None where nothing was recorded."""
+    shown = panels(evidence.choosing)
+    plots = [plot for panel in shown if (plot := _plot(evidence.lines, panel))]
     if not plots:
         return None
+    recorded = [p for p in shown if p is not RATE and "train" in find_series(evidence.lines, p.keys)]
+    means = [panel.label.removesuffix(" (%)") for panel in recorded]
+    are = "are means" if len(means) > 1 else "is a mean"
     about = (
-        "Loss and accuracy of training are means over the pictures as augmented, while the weights moved; those of "
-        "other splits are of one state, without augmentation, so the two need not meet."
+        f"{capital(' and '.join(means))} of training {are} over the pictures as augmented, while the weights moved; "
+        "those of other splits are of one state, without augmentation, so the two need not meet."
     )
-    return section("training", "Training", paragraph(about), tag("div", *plots, class_="plots"))
+    return section("training", "Training", paragraph(about) if means else "", tag("div", *plots, class_="plots"))
 
 
 def _plot(lines, panel):
@@ -65,7 +69,7 @@ def _smoothed(points, panel, split):
 def speed(evidence: Evidence, costs: dict[str, Any] | None = None) -> Section | None:
     """Speed and size."""
     rows: list[tuple[str, str]] = []
-    parameters = evidence.meta.get("parameters")
+    parameters = evidence.about("parameters")
     if parameters:
         rows.append(("Parameters", f"{parameters:,}"))
     if costs:
@@ -85,7 +89,7 @@ def speed(evidence: Evidence, costs: dict[str, Any] | None = None) -> Section | 
     if len(evidence.lines) > 1 and all("time" in line for line in evidence.lines):
         took = evidence.lines[-1]["time"] - evidence.lines[0]["time"]
         rows.append(("From the first to the last record", _duration(took)))
-    versions = evidence.meta.get("versions", {})
+    versions = evidence.about("versions") or {}
     if versions:
         device, cores = versions.get("device", "?"), versions.get("cores", "?")
         rows.append(("On", f"{device} ({versions.get('platform', '?')}), {cores} CPU cores"))
@@ -125,14 +129,14 @@ def _value(value):
 
 def environment(evidence: Evidence) -> Section:
     """Versions, data and files."""
-    data = evidence.meta.get("data", {})
-    versions = evidence.meta.get("versions", {}).items()
-    packages = ", ".join(f"{name} {value}" for name, value in versions if name not in ("platform", "device", "cores"))
+    data, versions = evidence.about("data") or {}, evidence.about("versions") or {}
+    machine = ("platform", "device", "cores")
+    packages = ", ".join(f"{name} {value}" for name, value in versions.items() if name not in machine)
     rows = [
         ("Data", data.get("name")),
         ("Fingerprint of the training pictures", data.get("fingerprint")),
         (f"Fingerprint of the {evidence.split} pictures", (evidence.rows or {}).get("fingerprint")),
-        ("Started from weights", evidence.meta.get("pretrained")),
+        ("Started from weights", evidence.about("pretrained")),
         ("Versions", packages),
         *_files(evidence),
     ]
@@ -145,6 +149,7 @@ def _files(evidence) -> Iterator[tuple[str, Any]]:
     names = [
         f"checkpoints/{evidence.step}",
         f"eval/{evidence.split}-{evidence.step}.npz",
+        *([] if evidence.with_logits else [f"eval/{evidence.split}-{evidence.step}.json"]),
         "results.json",
         "metrics.jsonl",
     ]

@@ -13,10 +13,8 @@ BINS = 10
 LEAST = 5  # pictures in a bin for a point to be shown
 
 
-def trust(evidence: Evidence) -> Section | None:
-    """Reliability before and after temperature scaling; None without an evaluation."""
-    if not evidence.measured:
-        return None
+def trust(evidence: Evidence) -> Section:
+    """Reliability before and after temperature scaling."""
     before = curves.reliability(evidence.probability, evidence.label, BINS)
     after = None if evidence.calibrated is None else curves.reliability(evidence.calibrated, evidence.label, BINS)
     plots = tag("div", _reliability(before, after), _histogram(evidence, before), class_="plots")
@@ -87,9 +85,7 @@ def _error(probability, label, adaptive):
 
 
 def selective(evidence: Evidence) -> Section | None:
-    """Accuracy on the pictures it is surest of; None without an evaluation."""
-    if not evidence.measured:
-        return None
+    """Accuracy on the pictures it is surest of; None where no answer is a number."""
     probability = evidence.probability if evidence.calibrated is None else evidence.calibrated
     curve = curves.selective(probability, evidence.label)
     if not len(curve["coverage"]):
