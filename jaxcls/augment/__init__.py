@@ -86,6 +86,7 @@ def device_transform(
     context: "Context | None" = None,
     what: str = "config.data.augment",
     views: bool = False,
+    anew: int = 0,
 ) -> "Operation":
     """(keys [n], batch) -> batch: the calls in order, then uint8 to float32 `(x / 255 - mean) / std`.
 
@@ -96,10 +97,12 @@ def device_transform(
       what: the list's name in messages.
       views: whether two further views are made of each picture (device.compose_views), from which `image` differs in
         being spared the policies of the list.
+      anew: k >= 1 for k views of each picture, for each of which the whole list is drawn anew (device.views_anew).
 
     Raises:
       UserError: for what has to run on the host, a random transform in evaluation, arguments that do not fit, a
-        transform of pictures after one that mixes or erases, or views without a policy.
+        transform of pictures after one that mixes or erases, views without a policy, or a list that mixes examples
+        where views are drawn anew. Later, while the transform is traced, for pictures of a rank that one can't take.
     """
     from jaxcls.augment import device
     from jaxcls.augment.base import Context
@@ -119,17 +122,34 @@ def device_transform(
         with call_strings.fitting(call.name, what):
             if call.name != ONE_OF:
                 return device.build(device.DEVICE[call.name], call.args, call.kwargs, context)
-            return device.one_of(*map(build, call.args), **call.kwargs, context=context)
+            names = [other.name for other in call.args]
+            return device.one_of(*map(build, call.args), **call.kwargs, context=context, names=names)
 
     operations = [build(call) for call in calls]
+    names = [None if call.name == ONE_OF else call.name for call in calls]
+    if anew:
+        _check_anew(operations, what, random=random, views=views)
+        return device.views_anew(device.compose(operations, context, names), anew)
     if not views:
-        return device.compose(operations, context)
+        return device.compose(operations, context, names)
     policy = [any(name in device.POLICIES for name in _names([call])) for call in calls]
     if not any(policy):
         raise UserError(
             f"{what} has no policy, such as 'augmix', that views could differ by (config.loss.consistency)."
         )
-    return device.compose_views(operations, policy, context)
+    return device.compose_views(operations, policy, context, names)
+
+
+def _check_anew(operations, what, *, random, views):
+    """Raises UserError where views can't be drawn anew, each with one picture's label."""
+    if views or not random:
+        raise UserError(
+            f"{what}: views can't be drawn anew {'beside those of a policy' if views else 'in evaluation'}."
+        )
+    if any(getattr(operation, "mixes", None) for operation in operations):
+        raise UserError(
+            f"{what}: views that are drawn anew have one label, so nothing may mix examples (mixup, cutmix)."
+        )
 
 
 def _names(calls):

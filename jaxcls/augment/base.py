@@ -2,7 +2,8 @@
 
 An operation is `(keys [n], batch) -> batch`, with one key an example (None where nothing is random). Pictures are uint8
 [n, h, w, c] from one operation to the next, so what Pillow defines on uint8 stays exact; mixing and erasing make
-float32 pictures on the same scale, and come last.
+float32 pictures on the same scale, and come last. Those that also take arrays of other ranks, channels last, stand in
+`ANY_RANK` of their file.
 """
 
 import dataclasses

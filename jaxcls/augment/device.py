@@ -15,16 +15,20 @@ import numpy as np
 from jaxcls.augment import colour, crops, erasing, flips, mixing, policies, spatial
 from jaxcls.augment.base import Context, Mixing, Operation, batch_keys, fold, pair_keys, select
 from jaxcls.errors import UserError
+from jaxcls.types import Batch
 
 
-def compose(operations: Sequence[Operation], context: Context | None = None) -> Operation:
+def compose(
+    operations: Sequence[Operation], context: Context | None = None, names: Sequence[str | None] | None = None
+) -> Operation:
     """(keys, batch) -> batch: the operations in order, each with keys of its own, then `(x / 255 - mean) / std`.
 
     The pictures become float32. Where an operation mixes examples, labels become float32 [n, classes] first. Maps that
-    follow one another resample once (spatial.merge).
+    follow one another resample once (spatial.merge). `names` are those of the operations in DEVICE, by which ranks are
+    checked (`check_rank`); None for what checks by itself.
     """
     context = context or Context()
-    mean, std = (np.asarray(value, np.float32)[None, None, None] for value in (context.mean, context.std))
+    statistics = [np.asarray(value, np.float32) for value in (context.mean, context.std)]
     mixes = any(getattr(operation, "mixes", None) for operation in operations)
     merged = spatial.merge(operations)
 
@@ -32,14 +36,30 @@ def compose(operations: Sequence[Operation], context: Context | None = None) -> 
         if mixes:
             batch = {**batch, "label": jax.nn.one_hot(batch["label"], context.classes)}
         for positions, operation in merged:
+            for i in positions if names else ():
+                check_rank(names[i], batch)
             batch = operation(*[None if keys is None else fold(keys, i) for i in positions], batch)
+        mean, std = (value[(None,) * (batch["image"].ndim - 1)] for value in statistics)
         return {**batch, "image": (batch["image"].astype(jnp.float32) / 255 - mean) / std}
 
     return transform
 
 
+def check_rank(name: str | None, batch: Batch) -> None:
+    """Raises UserError where the transform of that name does not take pictures of this rank; while tracing, so early.
+
+    One written for [n, h, w, c] would take another axis for the height of a clip [n, t, h, w, c].
+    """
+    shape = batch["image"].shape
+    if name and name not in ANY_RANK and len(shape) != RANK:
+        raise UserError(f"{name!r} takes pictures of rank {RANK}, [n, h, w, c], not an array of shape {shape}.")
+
+
 def compose_views(
-    operations: Sequence[Operation], drawn_anew: Sequence[bool], context: Context | None = None
+    operations: Sequence[Operation],
+    drawn_anew: Sequence[bool],
+    context: Context | None = None,
+    names: Sequence[str | None] | None = None,
 ) -> Operation:
     """As `compose`, with two further views of each picture in `batch["views"]`, float32 [n, 2, h, w, c].
 
@@ -49,7 +69,7 @@ def compose_views(
 
     def version(other):
         changed = [other(op) if anew else op for op, anew in zip(operations, drawn_anew, strict=True)]
-        return compose(changed, context)
+        return compose(changed, context, names)
 
     def again(operation):
         return lambda keys, batch: operation(fold(keys, SECOND), batch)
@@ -63,10 +83,41 @@ def compose_views(
     return transform
 
 
-def one_of(*operations: Operation, weights: Sequence[float], context: Context | None = None) -> Operation:
+def views_anew(transform: Operation, count: int) -> Operation:
+    """As a transform (from `compose`, mixing no examples), with `count` views of each picture in "views".
+
+    View v, [:, v] of float32 [n, count, h, w, c], has keys of its own, so whatever is drawn from keys is drawn anew;
+    view 0, which is "image" too, has those of the example and is what the transform alone makes. Where the batch comes
+    with views, uint8 [n, count, ...] (pipeline.Stream), view v is made from the v-th of them, otherwise all from
+    "image". The transform sees the views as one batch, a picture's next to each other: it is compiled once, and what is
+    on one device stays there.
+    """
+
+    def operation(keys, batch):
+        given = batch.get("views")
+        if given is not None and given.shape[1] != count:
+            raise ValueError(f"{count} views can't be made from views {given.shape}")
+        single = {name: value for name, value in batch.items() if name != "views"}
+        every = {name: jnp.repeat(value, count, axis=0) for name, value in single.items()}
+        if given is not None:
+            every["image"] = given.reshape(-1, *given.shape[2:])
+        own = jnp.stack([fold(keys, VIEW + v) if v else keys for v in range(count)], axis=1).reshape(-1)
+        made = transform(own, every)["image"]
+        views = made.reshape(-1, count, *made.shape[1:])
+        return {**single, "image": views[:, 0], "views": views}
+
+    return operation
+
+
+def one_of(
+    *operations: Operation,
+    weights: Sequence[float],
+    context: Context | None = None,
+    names: Sequence[str | None] | None = None,
+) -> Operation:
     """One of the operations, chosen for each example; where they mix examples, for each pair or each batch.
 
-    All are computed, and must give pictures of the same size.
+    All are computed, and must give pictures of the same size. `names` as of `compose`.
     """
     share = np.asarray(weights, np.float32) / np.sum(weights)
     units = {getattr(operation, "mixes", None) for operation in operations}
@@ -75,6 +126,8 @@ def one_of(*operations: Operation, weights: Sequence[float], context: Context | 
     unit = units.pop()
 
     def operation(keys, batch):
+        for name in names or ():
+            check_rank(name, batch)
         unit_keys = {
             None: lambda: keys,
             "pair": lambda: pair_keys(keys),
@@ -103,6 +156,9 @@ def build(
 
 
 SECOND = 0x7632  # what the keys of an operation are folded with in the second further view
+VIEW = 0x76690000  # and, plus v, the keys of all operations in view v of `views_anew`
+RANK = 4
+ANY_RANK = (*colour.ANY_RANK, *mixing.ANY_RANK)  # the others take pictures of RANK
 POLICIES = tuple(policies.OPERATIONS)
 LAST = {**erasing.OPERATIONS, **mixing.OPERATIONS}  # make float32 pictures: nothing but these may follow them
 DEVICE = {

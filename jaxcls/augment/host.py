@@ -34,26 +34,43 @@ class HostTransform:
 
     def __call__(self, image: bytes | np.ndarray, name: str, random: np.random.Generator | None) -> np.ndarray:
         """image: bytes or uint8 [h, w, c]; name: for messages; random: numpy Generator, or None in evaluation."""
-        if isinstance(image, bytes):
-            picture, operations = self._decode(image, name, random)
-        else:
-            picture, operations = image, self.operations
-        for operation in operations:
-            picture = operation(picture, random)
-        return picture
+        return self._pictures(image, name, (random,))[0]
 
-    def _decode(self, encoded, name, random):
-        """(picture, operations that are left): where the first one can say what it needs, that is all that is made."""
+    def views(self, image: bytes | np.ndarray, name: str, randoms: Sequence[np.random.Generator]) -> np.ndarray:
+        """uint8 [k, h, w, c]: one picture for each of k generators, all from one decoding.
+
+        A JPEG is decoded at the least scale that serves all of them; where that is the one that the first alone would
+        have, the first is what `__call__` gives.
+        """
+        return np.stack(self._pictures(image, name, randoms))
+
+    def _pictures(self, image, name, randoms):
+        """A picture for each generator (or None)."""
+        if isinstance(image, bytes):
+            pictures, operations = self._decode(image, name, randoms)
+        else:
+            if image.ndim != 3 and self.operations:
+                entry = getattr(self.operations[0], "entry", type(self.operations[0]).__name__)
+                raise UserError(f"{name}: {entry!r} takes a picture [h, w, c], not an array of shape {image.shape}.")
+            pictures, operations = [image] * len(randoms), self.operations
+        for operation in operations:
+            pictures = [operation(picture, random) for picture, random in zip(pictures, randoms, strict=True)]
+        return pictures
+
+    def _decode(self, encoded, name, randoms):
+        """(pictures, operations that are left): where the first can say what it needs, that is all that is made."""
         from jaxcls.data import decode
 
         options = {"channels": self.channels, "name": name}
         if not (self.operations and hasattr(self.operations[0], "plan") and decode.is_jpeg(encoded)):
-            return decode.decode(encoded, **options), self.operations
+            return [decode.decode(encoded, **options)] * len(randoms), self.operations
         first, *rest = self.operations
         shape = decode.upright_size(encoded, name=name)
-        plan = first.plan(shape, random)
-        image = decode.decode(encoded, scale_for=first.needs(shape, plan), fast=first.resample == FAST, **options)
-        return first.cut(image, plan, decode.shrink_of(image, shape)), rest
+        plans = [first.plan(shape, random) for random in randoms]
+        height, width = map(max, zip(*(first.needs(shape, plan) for plan in plans), strict=True))
+        image = decode.decode(encoded, scale_for=(height, width), fast=first.resample == FAST, **options)
+        shrink = decode.shrink_of(image, shape)
+        return [first.cut(image, plan, shrink) for plan in plans], rest
 
 
 class RandomResizedCrop:
@@ -70,6 +87,8 @@ class RandomResizedCrop:
       resample: nearest, bilinear (the default) or bicubic, as in Pillow; or "fast": OpenCV, halved while twice as many
         pixels are there on both sides, then bilinear (not antialiased), and libjpeg's fast decoding.
     """
+
+    entry = "random_resized_crop"  # its name in a list
 
     def __init__(self, size: int, scale: Pair = (0.08, 1.0), ratio: Pair = (3 / 4, 4 / 3), resample: str = "bilinear"):
         self.size, self.resample = check_size(size), resample
@@ -110,6 +129,8 @@ class Resize:
     A JPEG is decoded at 1/2, 1/4 or 1/8 of its size where twice the pixels of the result are left.
     """
 
+    entry = "resize"
+
     def __init__(self, height: int, width: int | None = None, resample: str = "bilinear"):
         self.height, self.width = check_size(height), None if width is None else check_size(width)
         self.resample, self.filter = resample, _filter(resample)
@@ -145,6 +166,8 @@ def smaller(size: int, channels: int) -> HostTransform:
 
 class CenterCrop:
     """The central size x size; a picture that is smaller is padded with zeros, evenly."""
+
+    entry = "center_crop"
 
     def __init__(self, size: int):
         self.size = check_size(size)

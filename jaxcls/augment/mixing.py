@@ -69,7 +69,7 @@ def mix(images: Array, labels: Array, lam: Array) -> tuple[Array, Array]:
     """The examples 2i and 2i+1 blended with lam[i] of their own.
 
     Args:
-      images: [n, h, w, c].
+      images: [n, ...], of any rank.
       labels: float [n, classes].
       lam: float32 [n // 2], in [0, 1].
 
@@ -152,4 +152,5 @@ def _joined(pairs, x):
     return out if out.shape[0] == x.shape[0] else jnp.concatenate([out, x[out.shape[0] :]])
 
 
+ANY_RANK = ("mixup",)
 OPERATIONS = {"mixup": mixup, "cutmix": cutmix}
