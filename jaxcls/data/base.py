@@ -1,21 +1,37 @@
 """What a source of labelled pictures is, and the two that others are made of: arrays in memory, views of rows.
 
-A source is a sequence of `{"image": uint8 [h, w, c] or encoded bytes, "label": int, "id": str}` with
+A source is a sequence of `{"image": uint8 [h, w, c] or encoded bytes, "label": int, "id": str, ...}` with
 
     classes      tuple of class names; a label is an index into it
     labels       int32 [n], without decoding a picture
+    leaves       name -> Leaf: what of an item goes into a batch, image and label among it
     fingerprint  16 hex digits that change whenever the data changes
 
-Sources whose pictures have one size and lie in memory are an `ArraySource` and have `images`, uint8 [n, h, w, c], too.
+What else an item holds, strings and numbers, is metadata (data/metadata.py) and stays out of the batch. Sources whose
+pictures have one size and lie in memory are an `ArraySource` and have `images`, uint8 [n, h, w, c], and `arrays`, too.
 All of them can be pickled, for worker processes.
 """
 
 import functools
 import hashlib
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+
+from jaxcls.errors import UserError
+
+
+class Leaf(NamedTuple):
+    """An array of one example. Its shape is None for pictures that are encoded or differ in size."""
+
+    shape: tuple[int, ...] | None
+    dtype: np.dtype
+
+
+LEAVES = {"image": Leaf(None, np.dtype(np.uint8)), "label": Leaf((), np.dtype(np.int32))}
+# What a batch has beside the source's leaves, and the key of an item that is its name
+TAKEN = ("id", "index", "epoch", "draw", "mask", "views")
 
 
 class Source(Protocol):
@@ -28,6 +44,9 @@ class Source(Protocol):
     def labels(self) -> np.ndarray: ...
 
     @property
+    def leaves(self) -> dict[str, Leaf]: ...
+
+    @property
     def fingerprint(self) -> str: ...
 
     def __len__(self) -> int: ...
@@ -36,13 +55,29 @@ class Source(Protocol):
 
 
 class ArraySource:
-    """Pictures of one size in memory: images uint8 [n, h, w, c], labels [n], ids [n]."""
+    """Pictures of one size in memory: images uint8 [n, h, w, c] (clips: [n, t, h, w, c]), labels [n], ids [n].
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray, classes: Sequence[str], ids: Sequence[str]):
-        if not (images.ndim == 4 and images.dtype == np.uint8 and len(images) == len(labels) == len(ids)):
+    `more`: further leaves of the batch by name, arrays [n, ...].
+    """
+
+    def __init__(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        classes: Sequence[str],
+        ids: Sequence[str],
+        *,
+        more: Mapping[str, np.ndarray] | None = None,
+    ):
+        if not (images.ndim >= 4 and images.dtype == np.uint8 and len(images) == len(labels) == len(ids)):
             raise ValueError(
                 f"images {images.dtype} {images.shape}, {len(labels)} labels and {len(ids)} ids do not match"
             )
+        self.more = {name: np.asarray(array) for name, array in (more or {}).items()}
+        _check_names(self.more, (*TAKEN, *LEAVES))
+        for name, array in self.more.items():
+            if len(array) != len(images) or array.dtype.kind not in "biuf":
+                raise ValueError(f"{len(images)} images and {name} {array.dtype} {array.shape} do not match")
         self.images, self.labels = images, np.asarray(labels, np.int32)
         self.classes, self.ids = tuple(classes), tuple(ids)
 
@@ -50,13 +85,31 @@ class ArraySource:
         return len(self.images)
 
     def __getitem__(self, row: int) -> dict[str, Any]:
-        return {"image": self.images[row], "label": int(self.labels[row]), "id": self.ids[row]}
+        item = {"image": self.images[row], "label": int(self.labels[row]), "id": self.ids[row]}
+        return {**item, **{name: array[row] for name, array in self.more.items()}} if self.more else item
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All leaves of all rows: name -> [n, ...]."""
+        return {"image": self.images, "label": self.labels, **self.more}
+
+    @property
+    def leaves(self) -> dict[str, Leaf]:
+        """The leaves of an item."""
+        return {name: Leaf(array.shape[1:], array.dtype) for name, array in self.arrays.items()}
+
+    def with_images(self, images: np.ndarray) -> "ArraySource":
+        """The same examples with other pictures [n, ...]."""
+        return ArraySource(images, self.labels, self.classes, self.ids, more=self.more)
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Hash of pixels, labels and class names."""
+        """Hash of pixels, labels and class names, and of the further leaves where there are any."""
         header = repr((self.images.shape, self.classes)).encode()
-        return digest(header, np.ascontiguousarray(self.images), self.labels)
+        parts: list[Any] = [header, np.ascontiguousarray(self.images), self.labels]
+        for name, array in sorted(self.more.items()):
+            parts += [repr((name, array.shape, array.dtype.str)).encode(), np.ascontiguousarray(array)]
+        return digest(*parts)
 
 
 class Subset:
@@ -71,6 +124,11 @@ class Subset:
 
     def __getitem__(self, row: int) -> dict[str, Any]:
         return self.source[int(self.indices[row])]
+
+    @property
+    def leaves(self) -> dict[str, Leaf]:
+        """Those of the whole source."""
+        return leaves(self.source)
 
     @functools.cached_property
     def labels(self) -> np.ndarray:
@@ -87,10 +145,69 @@ def subset(source: Source, indices: np.ndarray) -> Source:
     indices = np.asarray(indices, np.int64)
     if isinstance(source, ArraySource):
         ids = [source.ids[row] for row in indices]
-        return ArraySource(source.images[indices], source.labels[indices], source.classes, ids)
+        more = {name: array[indices] for name, array in source.more.items()}
+        return ArraySource(source.images[indices], source.labels[indices], source.classes, ids, more=more)
     if isinstance(source, Subset):
         return Subset(source.source, source.indices[indices])
     return Subset(source, indices)
+
+
+def leaves(source: Any) -> dict[str, Leaf]:
+    """What of an item of a source goes into a batch; image and label, if the source says nothing.
+
+    Raises:
+      UserError: for a leaf with a name that a batch uses otherwise, or without a shape (which only pictures may lack).
+    """
+    declared = {name: Leaf(shape, np.dtype(dtype)) for name, (shape, dtype) in getattr(source, "leaves", {}).items()}
+    _check_names(declared, TAKEN)
+    for name, leaf in declared.items():
+        if leaf.shape is None and name != "image":
+            raise UserError(f"the leaf {name!r} of {type(source).__name__} has no shape, which only 'image' may lack.")
+    return {**LEAVES, **declared}
+
+
+def fitted(item: Mapping[str, Any], name: str, leaf: Leaf) -> Any:
+    """The value of a leaf (other than the picture) of an item, as what can be put into an array of its shape and dtype.
+
+    Raises:
+      UserError: where it is missing, has another shape, or its numbers are not of the kind.
+    """
+    value = item.get(name)
+    if type(value) is int and leaf.shape == () and leaf.dtype.kind == "i":
+        return value  # a label: nothing is spent on what nearly always stands there
+    if isinstance(value, np.ndarray) and value.shape == leaf.shape and value.dtype == leaf.dtype:
+        return value
+    if value is None:
+        raise UserError(f"{item['id']}: {name!r} is missing, which the source declares in its `leaves`.")
+    try:
+        array = np.asarray(value)
+        same = array.shape == leaf.shape and array.dtype.kind in "biuf"
+        cast = array.astype(leaf.dtype) if same else array
+        same = same and (leaf.dtype.kind == "f" or np.array_equal(cast, array))
+    except (ValueError, TypeError, OverflowError):  # a ragged list, or one of words
+        raise UserError(f"{item['id']}: {name!r} is no array {leaf.dtype} {leaf.shape}, as declared.") from None
+    if not same:
+        raise UserError(
+            f"{item['id']}: {name!r} is {array.dtype} {array.shape}, but the source declares {leaf.dtype} {leaf.shape} "
+            "in its `leaves`."
+        )
+    return cast
+
+
+def check_metadata(item: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Raises UserError where something of an item that is no leaf is an array: it would be left out of the batch."""
+    for name in names:
+        if getattr(item[name], "ndim", 0) > 0:
+            raise UserError(
+                f"{item['id']}: the source's {name!r} is an array {tuple(item[name].shape)} that no batch would have; "
+                "declare it in the source's `leaves`, or leave it out."
+            )
+
+
+def _check_names(names: Iterable[str], taken: Collection[str]) -> None:
+    for name in names:
+        if name in taken:
+            raise UserError(f"a further leaf can't be called {name!r}, which means something else in a batch.")
 
 
 def digest(*parts: Any) -> str:

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxcls.data.base import LEAVES
 from jaxcls.errors import UserError
 
 SUFFIXES = frozenset(
@@ -35,6 +36,8 @@ class FolderSource:
 
     `ignored` counts the files that have no picture's suffix or are hidden.
     """
+
+    leaves = LEAVES
 
     def __init__(self, root: str, ids: Sequence[str], labels: np.ndarray, classes: Sequence[str], ignored: int = 0):
         self.root, self.ids, self.classes, self.ignored = root, tuple(ids), tuple(classes), ignored

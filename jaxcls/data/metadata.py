@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxcls.data.base import Source, Subset
+from jaxcls.data.base import Source, Subset, leaves
 from jaxcls.errors import UserError
 
 PATH = "path"  # the column of a table that says which picture a line is about
@@ -17,8 +17,8 @@ GROUP = "group"  # the one that says which pictures belong together
 def rows(source: Source) -> tuple[list[str], dict[str, list[Any]]]:
     """(ids, columns) of a source: lists with an entry a row. For a folder an id is the path relative to its root.
 
-    Columns are the items of a row beyond picture, label and id, and "folder", the folders below that of the class,
-    where there are any.
+    Columns are the items of a row beyond its leaves (picture, label, ...) and id, and "folder", the folders below that
+    of the class, where there are any.
     """
     names, columns = ids(source), _columns(source)
     folders = sub_folders(names, [source.classes[label] for label in source.labels])
@@ -37,8 +37,9 @@ def ids(source: Source) -> list[str]:
 
 
 def _columns(source: Source) -> dict[str, list[Any]]:
-    """Name -> values of what the rows hold beyond picture, label and id; rows are read only if the first holds more."""
-    columns: dict[str, list[Any]] = {key: [] for key in source[0] if key not in ("image", "label", "id")}
+    """Name -> values of what the rows hold beyond leaves and id; rows are read only if the first holds more."""
+    known = {*leaves(source), "id"}
+    columns: dict[str, list[Any]] = {key: [] for key in source[0] if key not in known}
     for row in range(len(source) if columns else 0):
         item = source[row]
         for key, values in columns.items():

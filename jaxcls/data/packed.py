@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxcls.data.base import LEAVES
 from jaxcls.errors import UserError
 from jaxcls.types import PathLike
 
@@ -41,6 +42,8 @@ class PackedSource:
     Raises:
       UserError: where the file is damaged, with the remedy.
     """
+
+    leaves = LEAVES
 
     def __init__(self, path: PathLike):
         self.path = str(path)

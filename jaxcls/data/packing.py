@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from jaxcls.data.base import Source, Subset
+from jaxcls.data.base import LEAVES, Source, Subset, leaves
 from jaxcls.data.packed import CHUNK, HEADER, MAGIC, VERSION, PackedSource, hashed, voucher
-from jaxcls.data.pipeline import Transform, default_threads, keep_freed_memory
+from jaxcls.data.pipeline import Transform, default_threads
+from jaxcls.data.workplace import keep_freed_memory
 from jaxcls.errors import UserError
 from jaxcls.types import Note, PathLike
 
@@ -49,8 +50,13 @@ def pack(
       note: where lines go: that it begins, how far it is, where the file lies.
 
     Raises:
-      UserError: a picture that cannot be read, a full disk, a folder that cannot be written, a damaged file.
+      UserError: a picture that cannot be read, a full disk, a folder that cannot be written, a damaged file; a source
+        with further leaves, which a packed file has no place for.
     """
+    if further := ", ".join(map(repr, sorted(leaves(source).keys() - LEAVES.keys()))):
+        raise UserError(
+            f"config.data.pack must be 0: packed files hold pictures and labels alone, not {further} of the source."
+        )
     folder = Path(folder)
     path = folder / f"{source.fingerprint}-{size}-{channels}.pack"
     try:

@@ -4,18 +4,15 @@ The tail of each epoch's permutation that does not fill a batch is dropped, anot
 step number is needed to go on exactly where a run stopped, on any number of processes or workers.
 """
 
-import ctypes
 import functools
-import multiprocessing
 import os
-import signal
-import threading
 from collections.abc import Callable, Generator
 from typing import Any
 
 import numpy as np
 
-from jaxcls.data.base import Source
+from jaxcls.data import workplace
+from jaxcls.data.base import Leaf, Source, check_metadata, fitted, leaves
 from jaxcls.errors import UserError
 from jaxcls.types import Batch
 
@@ -70,8 +67,33 @@ def eval_rows(step: int, *, n: int, batch_size: int) -> Rows:
 
 
 def lookup(data: Batch, row: Batch) -> Batch:
-    """The batch of these rows from pictures in device memory; for use inside a compiled step."""
-    return {"image": data["image"][row["index"]], "label": data["label"][row["index"]], **row}
+    """The batch of these rows from leaves in device memory, arrays [n, ...]; for use inside a compiled step."""
+    return {**{name: array[row["index"]] for name, array in data.items()}, **row}
+
+
+def shapes(source: Any, transform: Transform, *, in_memory: bool, training: bool, views: int = 0) -> dict[str, Leaf]:
+    """What of one example reaches the device: name -> (shape, dtype), without the numbers of its row.
+
+    Args:
+      source: of the split. Where it is kept in device memory it has `arrays`; otherwise its first picture is read.
+      transform: what a Stream of the source would be given.
+      in_memory: whether it is kept in device memory.
+      training: whether the transform is random.
+      views: of the Stream. From memory none come: the device makes them all.
+
+    Raises:
+      UserError: where a Stream would refuse the first item.
+    """
+    if in_memory:
+        return {name: Leaf(array.shape[1:], array.dtype) for name, array in source.arrays.items()}
+    found, item = leaves(source), source[0]
+    check_metadata(item, item.keys() - found.keys())
+    image = transform(item["image"], item["id"], generator(0) if training else None)
+    for name, leaf in found.items():
+        if name != "image":
+            fitted(item, name, leaf)
+    found["image"] = Leaf(image.shape, image.dtype)
+    return {**found, "views": Leaf((views, *image.shape), image.dtype)} if views else found
 
 
 class Stream:
@@ -85,6 +107,8 @@ class Stream:
       share: slice of each batch that this process provides.
       workers: processes; 0 for threads.
       threads: reading threads (of each process).
+      views: k >= 1 for `views` uint8 [n, k, h, w, c], each drawn by itself, view v >= 1 from `generator(seed, epoch,
+        draw, v)`; `image` is the first. The transform must be an augment.host.HostTransform, the rows have draws.
     """
 
     def __init__(
@@ -97,51 +121,72 @@ class Stream:
         share: slice = slice(None),
         workers: int = 0,
         threads: int | None = None,
+        views: int = 0,
     ):
-        self.source, self.transform, self.rows, self.seed, self.share = source, transform, rows, seed, share
-        self.workers, self.threads = workers, threads or default_threads()
+        self.source, self.rows, self.seed, self.share = source, rows, seed, share
+        self.transform: Any = transform  # with `views` where these are wanted
+        self.workers, self.threads, self.views = workers, threads or default_threads(), views
+        self.leaves = {name: leaf for name, leaf in leaves(source).items() if name != "image"}
+        self._known = frozenset(["id", "image", *self.leaves])
 
     def __call__(self, step: int) -> Batch:
-        """The batch of a step as host arrays: image uint8 [n, h, w, c], label int32 [n], and the rows."""
+        """The batch of a step as host arrays: image uint8 [n, h, w, c], the other leaves [n, ...], and the rows.
+
+        Raises:
+          UserError: for pictures of different sizes, a leaf that is not as declared, an array that is not declared.
+        """
         rows = self.share_of(step)
         n, images = len(rows["index"]), None
-        labels = np.empty(n, np.int32)
+        batch = {name: np.empty((n, *(leaf.shape or ())), leaf.dtype) for name, leaf in self.leaves.items()}
         for i in range(n):
-            image, labels[i] = self.example(i, rows)
+            image, item = self.example(i, rows)
             if images is None:
                 images = np.empty((n, *image.shape), np.uint8)
-            elif image.shape != images.shape[1:]:
+            if image.shape != images.shape[1:]:
                 raise UserError(
                     "the pictures of a batch differ in size after config.data's transforms; let the list begin with "
                     "'random_resized_crop(224)', 'resize(224, 224)' or 'resize(256)', 'center_crop(224)'"
                 )
+            if image.dtype != np.uint8:
+                raise UserError(f"{item['id']}: 'image' is {image.dtype}, but pictures must be uint8.")
             images[i] = image
-        return {"image": images, "label": labels, **rows}
+            for name, leaf in self.leaves.items():
+                batch[name][i] = fitted(item, name, leaf)
+        if not self.views:
+            return {"image": images, **batch, **rows}
+        assert images is not None
+        return {"image": np.ascontiguousarray(images[:, 0]), "views": images, **batch, **rows}
 
     def share_of(self, step: int) -> Rows:
         """The rows of a step that this process provides."""
         return {k: v[self.share] for k, v in self.rows(step).items()}
 
-    def example(self, i: int, rows: Rows) -> tuple[np.ndarray, int]:
-        """Picture and label of row i of `share_of(step)`."""
+    def example(self, i: int, rows: Rows) -> tuple[np.ndarray, dict[str, Any]]:
+        """Row i of `share_of(step)`: its picture [h, w, c], or with views [k, h, w, c], and its item of the source."""
         item = self.source[int(rows["index"][i])]
-        random = generator(self.seed, int(rows["epoch"][i]), int(rows["draw"][i])) if "draw" in rows else None
-        return self.transform(item["image"], item["id"], random), item["label"]
+        if not item.keys() <= self._known:
+            check_metadata(item, item.keys() - self._known)
+        if not self.views:
+            random = generator(self.seed, int(rows["epoch"][i]), int(rows["draw"][i])) if "draw" in rows else None
+            return self.transform(item["image"], item["id"], random), item
+        numbers = (self.seed, int(rows["epoch"][i]), int(rows["draw"][i]))
+        randoms = [generator(*numbers, *([v] if v else [])) for v in range(self.views)]
+        return self.transform.views(item["image"], item["id"], randoms), item
 
     def batches(self, start: int, stop: int) -> Generator[Batch, None, None]:
         """Iterates over the batches of steps start..stop-1, read ahead by Grain."""
         import grain.python as grain
 
-        keep_freed_memory()
+        workplace.keep_freed_memory()
         dataset = grain.MapDataset.range(start, stop).map(_Load(self))
         # Each thread reads a whole batch, so a buffer of a few batches keeps all of them busy.
         ahead = max(2, self.threads)
         dataset = dataset.to_iter_dataset(grain.ReadOptions(num_threads=self.threads, prefetch_buffer_size=ahead))
         if self.workers:
-            mark_flags_parsed()
+            workplace.mark_flags_parsed()
             dataset = dataset.mp_prefetch(
                 grain.MultiprocessingOptions(num_workers=self.workers, per_worker_buffer_size=2),
-                worker_init_fn=_start_worker,
+                worker_init_fn=workplace.start_worker,
             )
         iterator = iter(dataset)
         try:
@@ -167,48 +212,6 @@ class _Load:
             return error
 
 
-def _start_worker(*_):
-    """Sets up a reading process: it answers no signal, and ends with the process that started it.
-
-    Ctrl-C and SIGTERM often go to all processes of a group, but the training process alone answers them. If that one
-    is killed, Grain's workers would wait for it for ever.
-    """
-    keep_freed_memory()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-
-    def end_with_parent():
-        multiprocessing.parent_process().join()
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
-
-
-@functools.cache
-def keep_freed_memory() -> None:
-    """Lets glibc reuse the memory of decoded pictures in place of returning it to the system after each.
-
-    Getting it back costs a page fault every 4 KiB, as much as a third of the time of decoding and cropping. The limits
-    are those at which glibc's own rule arrives after the first large block was freed (mallopt(3), M_MMAP_THRESHOLD);
-    without them it depends on chance. Does nothing where the C library is another.
-    """
-    trim_threshold, mmap_threshold, limit = -1, -3, 32 * 2**20
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, TypeError, AttributeError):
-        return
-    mallopt(mmap_threshold, limit)
-    mallopt(trim_threshold, 2 * limit)
-
-
 def default_threads() -> int:
     """Reading threads: as many as cores, at most 16."""
     return min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-
-
-def mark_flags_parsed() -> None:
-    """Grain's worker processes read absl flags, which stay unparsed outside `absl.app.run`."""
-    from absl import flags
-
-    if not flags.FLAGS.is_parsed():
-        flags.FLAGS.mark_as_parsed()

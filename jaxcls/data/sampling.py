@@ -68,7 +68,7 @@ def _order(sampler, seed, epoch):
     if sampler.rule == "uniform":
         order = pipeline.order(seed, epoch, sampler.n)
     else:
-        random = pipeline.generator(seed, epoch, 0, 0)  # four numbers, as nothing else has
+        random = pipeline.generator(seed, epoch, 0, 0)  # as nothing else: a view's last number is not 0
         counts = class_counts(random, [len(rows) for rows in sampler.rows], sampler.n, sampler.rule)
         drawn = [draw_rows(random, rows, count) for rows, count in zip(sampler.rows, counts, strict=True)]
         order = random.permutation(np.concatenate(drawn))

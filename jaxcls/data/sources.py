@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxcls.data import folder, groups, metadata, splits, tfds_source
-from jaxcls.data.base import ArraySource, Source, digest, subset
+from jaxcls.data.base import LEAVES, ArraySource, Leaf, Source, digest, subset
 from jaxcls.errors import UserError, did_you_mean
 
 FORMS = ("digits", "tfds/<name>", "folder/<path>", "synthetic", "synthetic/<n>x<size>x<channels>x<classes>")
@@ -33,6 +33,11 @@ class Synthetic:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def leaves(self) -> dict[str, Leaf]:
+        """The pictures' one size is known."""
+        return {**LEAVES, "image": Leaf(self.shape, LEAVES["image"].dtype)}
 
     def __getitem__(self, row: int) -> dict[str, Any]:
         label, row = int(self.labels[row]), self.first + range(len(self))[row]
@@ -158,7 +163,7 @@ def _with_channels(source: Source, channels: int) -> Source:
     else:
         red, green, blue = np.moveaxis(source.images[..., :3].astype(np.uint32), -1, 0)
         images = ((19595 * red + 38470 * green + 7471 * blue + 2**15) >> 16).astype(np.uint8)[..., None]
-    return ArraySource(images, source.labels, source.classes, source.ids)
+    return source.with_images(images)
 
 
 def _unknown(name: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxcls.data import decode
-from jaxcls.data.base import ArraySource, digest
+from jaxcls.data.base import LEAVES, ArraySource, digest
 from jaxcls.errors import UserError, did_you_mean
 
 IN_MEMORY = 2**30  # bytes of pixels up to which a set with pictures of one size is decoded at once
@@ -35,6 +35,8 @@ TENSORFLOW = "pip install 'tensorflow-cpu>=2.21,<2.22'"
 
 class TfdsSource:
     """Encoded pictures of one split, read record by record."""
+
+    leaves = LEAVES
 
     def __init__(self, prepared: Any, split: str, classes: tuple[str, ...]):
         import tensorflow_datasets as tfds

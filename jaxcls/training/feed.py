@@ -71,7 +71,7 @@ class MemoryTrainFeed:
         if sampler is not None:
             self.numbers["order"] = sampler
         self.steps = n // batch_size  # of an epoch
-        self.data = parallel.replicate({"image": source.images, "label": source.labels})
+        self.data = parallel.replicate(source.arrays)
         self.epoch: int | None = None
         self.rows: PyTree = None
         self.counts: dict[int, PyTree] = {}
@@ -79,8 +79,8 @@ class MemoryTrainFeed:
 
     def _compile(self, step):
         def batch(data, number):
-            pictures, rows = data
-            return pipeline.lookup(pictures, {k: v[number % self.steps] for k, v in rows.items()})
+            arrays, rows = data
+            return pipeline.lookup(arrays, {k: v[number % self.steps] for k, v in rows.items()})
 
         def one(state, data, rows):
             return step(state, batch((data, rows), state.step))
@@ -185,7 +185,7 @@ class MemoryEvalFeed:
 
     def __init__(self, step: EvalStep, source: Any, parallel: Parallel, *, batch_size: int):
         self.parallel, self.n, self.batch_size = parallel, len(source), batch_size
-        self.data = parallel.replicate({"image": source.images, "label": source.labels})
+        self.data = parallel.replicate(source.arrays)
         fn = lambda state, data, row: step(state, pipeline.lookup(data, row))  # noqa: E731
         self.compiled = parallel.compile(fn, (None, None, 0))
 

@@ -118,6 +118,27 @@ def test_evaluation_counts_each_example_exactly_once(kind, mode, devices):
         np.testing.assert_allclose(out["logits"], 2.0 * source().images.sum((1, 2)), rtol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["memory", "stream"])
+def test_further_leaves_of_a_source_reach_the_step(kind):
+    box = np.arange(4 * N, dtype=np.float32).reshape(N, 2, 2)
+    few = source()
+    more, over = ArraySource(few.images, few.labels, few.classes, few.ids, more={"box": box}), Parallel("jit", 2)
+    rows = functools.partial(pipeline.train_rows, n=N, batch_size=BATCH, seed=SEED)
+
+    def told(state, batch):
+        weight = 1.0 + batch["index"].astype(np.float32)
+        return Count(state.step + 1), {"box": ((weight[:, None, None] * batch["box"]).sum(), 1.0)}
+
+    if kind == "memory":
+        feed = MemoryTrainFeed(told, more, over, batch_size=BATCH, seed=SEED, length=1)
+    else:
+        feed = StreamTrainFeed(told, pipeline.Stream(more, augment.host_transform([], channels=1), rows), over)
+    got, _ = run(feed, over, start=0, stop=3, limit=5)
+    for s, value in enumerate(got):
+        index = rows(s)["index"]
+        assert value["box"] == pytest.approx(float(((1 + index)[:, None, None] * box[index]).sum()), rel=1e-6)
+
+
 def test_an_example_seen_twice_or_never_is_refused():
     out = {"index": np.array([0, 1, 2, 3]), "mask": np.array([1.0, 1, 1, 0])}
     np.testing.assert_array_equal(collect([out], 3)["index"], [0, 1, 2])
