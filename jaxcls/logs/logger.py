@@ -4,9 +4,10 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+from jaxcls.logs.display import SHARES, bar, format_value, spinner, time_left
 from jaxcls.logs.records import Records, read_metrics
 
 __all__ = ["Logger", "format_value", "read_metrics"]
@@ -17,7 +18,7 @@ TOLD_SECONDS = 1.0  # a wait shorter than this is not reported
 
 
 class Logger:
-    """Console, `metrics.jsonl` and event files of one run; `records.py` describes the files.
+    """Console, `metrics.jsonl`, event files and further writers of one run; `records.py` has the writers.
 
     Use it as a context manager, so that an exception leaves the terminal as it was. Values may be anything `float`
     takes; those of `progress` are converted only when they are shown, so a step does not wait for the device.
@@ -29,9 +30,13 @@ class Logger:
       start_step: the step the run resumes from; later records of a killed run are dropped (`Records`).
       writes: False on processes other than 0, where every method does nothing.
       console: a `rich.console.Console`; by default one on the standard output.
+      to: names of further writers (`config.log_to`); one that fails is left out, with a warning.
+      config: the run's config as JSON, for those.
+      shares: names of figures shown in percent (`format_value`).
 
     Raises:
-      UserError: from the constructor and `scalars`, once, if the workdir cannot be written.
+      UserError: from the constructor and `scalars`, once, if the workdir cannot be written; from the constructor, if a
+        further writer is not known, not installed or not set up.
     """
 
     def __init__(
@@ -43,9 +48,12 @@ class Logger:
         start_step: int = 0,
         writes: bool = True,
         console: Any = None,
+        to: Sequence[str] = (),
+        config: Mapping[str, Any] | None = None,
+        shares: Collection[str] = SHARES,
     ):
         self._total, self._per_epoch = total_steps, max(1, steps_per_epoch)
-        self._writes = writes
+        self._writes, self._to, self._shares = writes, to, shares
         self._live: Any = None  # what moves on the terminal at present
         self._began: tuple[float, int] | None = None  # (time, step) of the first progress
         self._shown, self._line = -math.inf, ""  # when progress was shown last, and as what
@@ -56,13 +64,15 @@ class Logger:
 
             console = Console()
         self._console = console
-        self._records = Records(workdir, steps_per_epoch=steps_per_epoch, start_step=start_step)
+        steps = {"steps_per_epoch": steps_per_epoch, "start_step": start_step}
+        with self._waiting_for_writers("starting"):
+            self._records = Records(workdir, **steps, to=to, config=config, warn=self.warn)
 
     def __enter__(self) -> "Logger":
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        self.close(finished=kind is None)
 
     @property
     def live(self) -> bool:
@@ -90,7 +100,7 @@ class Logger:
             return
         began = time.monotonic()
         if self._console.is_interactive:
-            with self._instead_of_bar(_spinner(self._console, text)):
+            with self._instead_of_bar(spinner(self._console, text)):
                 yield
         else:
             self._print(f"{text} ...")
@@ -100,7 +110,7 @@ class Logger:
             self._print(f"{text}: {took:.1f} s")
 
     def scalars(self, step: int, values: Mapping[str, Any], split: str = "train") -> None:
-        """Records the values of one step in `metrics.jsonl` and, for TensorBoard, in `events/<split>`.
+        """Records the values of one step with every writer.
 
         Raises:
           ValueError: if a value bears a name of the format itself (`records.RESERVED`).
@@ -124,14 +134,14 @@ class Logger:
             return
         self._began = self._began or (now, step)
         self._shown = now
-        left = _time_left(now - self._began[0], step - self._began[1], self._total - step)
+        left = time_left(now - self._began[0], step - self._began[1], self._total - step)
         position = f"epoch {step / self._per_epoch:.1f}/{self._total / self._per_epoch:.4g}"
-        shown = [format_value(name, value) for name, value in values.items()]
+        shown = [format_value(name, value, self._shares) for name, value in values.items()]
         if pictures_per_second or not interactive:
             shown.append(f"{pictures_per_second:,.0f} pictures/s")
         self._line = "  ".join([f"step {step}/{self._total}", position, *shown, *([left] if left else [])])
         if interactive:
-            self._draw(_bar(position, step, self._total, left, "  ".join(shown)))
+            self._draw(bar(position, step, self._total, left, "  ".join(shown)))
         else:
             self._print(self._line)
 
@@ -155,15 +165,22 @@ class Logger:
             self._print(f"  {what}", style="dim")
             self._print(f"    {command}", style="cyan")
 
-    def close(self) -> None:
-        """Takes the bar off the terminal, leaves its last state as a line and closes the files. Twice does no harm."""
+    def close(self, finished: bool = True) -> None:
+        """Takes the bar off the terminal, leaves its last state as a line and closes the writers. Twice does no harm.
+
+        `finished`: whether the run came to its end; services show it.
+        """
         if not self._writes:
             return
-        self._writes = False
         self._clear()
         if self._line and self._console.is_interactive:
             self._print(self._line)
-        self._records.close()
+        with self._waiting_for_writers("closing"):
+            self._records.close(finished)
+        self._writes = False
+
+    def _waiting_for_writers(self, what):
+        return self.waiting(f"{what} {', '.join(self._to)}") if self._to else contextlib.nullcontext()
 
     def _print(self, text, style=""):
         from rich.text import Text
@@ -198,45 +215,3 @@ class Logger:
         if self._live is not None:
             self._live.stop()
             self._live = None
-
-
-def format_value(name: str, value: Any) -> str:
-    """A value with its name, as the console shows it: shares in percent, everything else with four digits."""
-    value = float(value)
-    text = name.replace("_", " ")
-    if {"accuracy", "top1", "top5"} & set(text.split()):
-        return f"{text} {100 * value:.2f} %"
-    return f"{text} {value:.4g}"
-
-
-def _time_left(seconds: float, steps_done: int, steps_left: int) -> str:
-    if steps_left <= 0 or steps_done <= 0:  # done, or no pace known yet
-        return ""
-    minutes, seconds = divmod(round(seconds / steps_done * steps_left), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02} left" if hours else f"{minutes}:{seconds:02} left"
-
-
-def _bar(position: str, step: int, total: int, left: str, below: str) -> Any:
-    """Two lines: where training is, and the values below. The bar takes what room there is."""
-    from rich.console import Group
-    from rich.progress_bar import ProgressBar
-    from rich.table import Table
-    from rich.text import Text
-
-    top = Table.grid(padding=(0, 1), expand=True)
-    for ratio in (None, 1, None, None):
-        top.add_column(ratio=ratio, no_wrap=True)
-    steps = f"{step}/{total}"
-    top.add_row(position, ProgressBar(total=max(1, total), completed=step), steps, Text(left, style="cyan"))
-    return Group(top, Text(below, no_wrap=True, overflow="ellipsis"))
-
-
-def _spinner(console: Any, text: str) -> Any:
-    from rich.markup import escape
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = SpinnerColumn(), TextColumn(escape(text)), TimeElapsedColumn()
-    progress = Progress(*columns, console=console, transient=True, refresh_per_second=4)
-    progress.add_task("", total=None)
-    return progress

@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from jaxcls.logs import logger
+from jaxcls.logs.display import SHARES, format_value, time_left
 from jaxcls.logs.logger import Logger, read_metrics
 
 
@@ -54,7 +55,32 @@ def test_time_left_of_a_resumed_run_counts_its_own_steps(tmp_path, clock):
 
 
 def test_long_times_show_hours():
-    assert logger._time_left(3600.0, 1, 2) == "2:00:00 left"
+    assert time_left(3600.0, 1, 2) == "2:00:00 left"
+
+
+@pytest.mark.parametrize(
+    "name, shares, expected",
+    [
+        ("accuracy", SHARES, "accuracy 25.00 %"),
+        ("validation_top5", SHARES, "validation top5 25.00 %"),
+        ("validation accuracy", SHARES, "validation accuracy 25.00 %"),
+        ("balanced_accuracy", SHARES, "balanced accuracy 25.00 %"),
+        ("accuracy_ratio", SHARES, "accuracy ratio 0.25"),
+        ("inaccuracy", SHARES, "inaccuracy 0.25"),
+        ("accuracy", ("mean_iou",), "accuracy 0.25"),
+        ("test_mean_iou", ("mean_iou",), "test mean iou 25.00 %"),
+        ("iou", ("mean_iou",), "iou 0.25"),
+        ("accuracy", (), "accuracy 0.25"),
+    ],
+)
+def test_shares_are_those_that_are_named(name, shares, expected):
+    assert format_value(name, 0.25, shares) == expected
+
+
+def test_progress_shows_the_shares_of_the_task(tmp_path, clock):
+    log, out = plain(tmp_path, shares=("mean_iou",))
+    log.progress(1, {"mean_iou": 0.5, "accuracy": 0.5}, 1.0)
+    assert "mean iou 50.00 %  accuracy 0.5" in out.getvalue()
 
 
 def test_a_terminal_has_a_live_line_before_there_are_values(tmp_path, clock):
