@@ -224,6 +224,7 @@ def default_config() -> ConfigDict:
     checkpoint.keep = 2  # newest ones; the best one is kept besides
 
     config.log_every = "50 steps"
+    config.log_to = ()  # where metrics go besides the workdir: wandb, mlflow (logs/trackers.py)
     return config.lock()
 
 

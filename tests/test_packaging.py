@@ -18,7 +18,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # For what is imported and comes with something that is declared, or with nothing that could be.
-WITH = {"tensorflow": "tensorflow-cpu", "jaxlib": "jax"}
+WITH = {"tensorflow": "tensorflow-cpu", "jaxlib": "jax", "mlflow": "mlflow-skinny"}
 
 
 def requirements(lines):
