@@ -85,3 +85,12 @@ def wilson_interval(hits: float, n: float, z: float = 1.959964) -> tuple[float, 
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     # exactly 0 and 1 at the ends, where rounding would leave a little beside them
     return 0.0 if hits == 0 else centre - half, 1.0 if hits == n else centre + half
+
+
+def describe(figures: Figures) -> str:
+    """One line for people about figures of `of_logits`: accuracy with its 95 % interval, the number of examples."""
+    low, high = wilson_interval(figures["correct"], figures["count"])
+    text = f"{figures['accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%}), {figures['count']} examples"
+    if "top5" in figures:
+        text += f", top-5 {figures['top5']:.2%}"
+    return f"{text}, loss {figures['loss']:.4g}"

@@ -5,8 +5,10 @@ batch, so BatchNorm is synchronised by itself; in `pmap` mode a device sees its 
 so through the collectives below, which do nothing where `axis_name` is None.
 """
 
+import contextvars
+import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +19,21 @@ from jaxcls.errors import UserError
 from jaxcls.types import PyTree
 
 AXIS = "data"
+
+
+class Target(NamedTuple):
+    """What a function is traced for: the kind of device ("cpu", "gpu", "tpu"), and how many."""
+
+    platform: str
+    devices: int
+
+
+_TARGET: contextvars.ContextVar[Target | None] = contextvars.ContextVar("target", default=None)
+
+
+def target() -> Target:
+    """What is being traced for: the devices of the `Parallel` that compiles, else JAX's default ones."""
+    return _TARGET.get() or Target(jax.default_backend(), jax.device_count())
 
 
 def psum(tree: PyTree, axis_name: str | None) -> PyTree:
@@ -77,16 +94,28 @@ class Parallel:
     Attributes:
       mode: "jit" or "pmap".
       axis_name: what collectives and BatchNorm are told: `AXIS` in pmap mode, None in jit mode.
-      size: the number of devices of all processes.
+      devices: of all processes; `size`: their number; `platform`: "cpu", "gpu" or "tpu".
     """
 
-    def __init__(self, mode: str = "jit", devices: int | None = None):
-        """`devices`: how many of this machine's devices to use (single-process runs only); None for all.
+    def __init__(self, mode: str = "jit", devices: int | Sequence[Any] | None = None):
+        """`devices`: how many of this machine's devices to use (single-process runs only); None for all. Or the devices
+        themselves, which need not be attached where something is only compiled (jax.experimental.topologies).
 
         Raises UserError for an unknown mode or more devices than there are.
         """
         if mode not in ("jit", "pmap"):
             raise UserError(f"config.parallel.mode is {mode!r}; it can be 'jit' or 'pmap'.")
+        chosen = self._available(devices) if devices is None or isinstance(devices, int) else list(devices)
+        self.mode = mode
+        self.devices = chosen
+        self.size, self.platform = len(chosen), chosen[0].platform
+        self.axis_name = AXIS if mode == "pmap" else None
+        self.mesh = Mesh(np.array(self.devices), (AXIS,))
+        self.replicated = NamedSharding(self.mesh, PartitionSpec())
+
+    @staticmethod
+    def _available(devices):
+        """So many of JAX's devices, or all."""
         available = jax.devices()
         if devices and devices > len(available):
             raise UserError(
@@ -97,12 +126,20 @@ class Parallel:
             raise UserError(
                 "config.parallel.devices can't be set when several processes train together; leave it at 0 (all)."
             )
-        self.mode = mode
-        self.devices = available[: devices or None]
-        self.size = len(self.devices)
-        self.axis_name = AXIS if mode == "pmap" else None
-        self.mesh = Mesh(np.array(self.devices), (AXIS,))
-        self.replicated = NamedSharding(self.mesh, PartitionSpec())
+        return available[: devices or None]
+
+    def aimed(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        """`fn` that is told, while it is traced, which devices it is for (`target`)."""
+
+        @functools.wraps(fn)
+        def traced(*args, **kwargs):
+            token = _TARGET.set(Target(self.platform, self.size))
+            try:
+                return fn(*args, **kwargs)
+            finally:
+                _TARGET.reset(token)
+
+        return traced
 
     def compile(
         self, fn: Callable[..., Any], in_axes: Sequence[int | None], *, donate: Sequence[int] = ()
@@ -113,6 +150,7 @@ class Parallel:
           in_axes: for each argument the axis along which it is split over devices, or None for a replicated one.
           donate: positions of arguments whose memory the result may take.
         """
+        fn = self.aimed(fn)
         if self.mode == "pmap":
             return jax.pmap(
                 fn,

@@ -47,12 +47,15 @@ class Aux(flax.struct.PyTreeNode):
       count: float scalar, what the summed loss is divided by (the sum of mask * weight).
       metrics: dict name -> (sum, count), both float scalars.
       carry: arrays with a leading batch axis that pass through to `Task.after_update` untouched (e.g. MoCo's keys).
+      extra: entries of `state.extra` as they are after this forward pass, without a batch axis (a key encoder's
+        BatchNorm statistics). They go the way of `model_state`: the next micro-batch sees them, devices' are averaged.
     """
 
     model_state: Any
     count: Any
     metrics: dict
     carry: Any = None
+    extra: dict = flax.struct.field(default_factory=dict)
 
 
 def create(

@@ -1,5 +1,6 @@
 """Runs the command line in processes of its own, as a user would, and reads what it left."""
 
+import dataclasses
 import os
 import re
 import subprocess
@@ -28,6 +29,11 @@ from jaxcls.report import curves, of_run
 curves.write_curves, of_run.write = lambda workdir: [workdir], lambda *_, **__: None
 main.cli()
 """
+
+
+def changed(run, **training):
+    """A built run whose training has other values."""
+    return dataclasses.replace(run, training=dataclasses.replace(run.training, **training))
 
 
 def start(workdir, *arguments, devices=1, report=True, **options):

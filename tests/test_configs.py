@@ -73,8 +73,8 @@ def test_schedule_fits_the_real_set(name, arg, devices):
     config = load(name, arg)
     size = {**PUBLISHED, "digits": 1259, "folder/pictures": 1000}.get(config.data.name, 64)  # synthetic ones have 64
     reader = build.Reader(config)
-    steps_per_epoch, durations = build.build_durations(reader, size, Parallel("jit", devices))
-    rate, _ = recipe.schedule(reader, durations["total_steps"], steps_per_epoch)
+    durations = build.durations(reader, size, Parallel("jit", devices))
+    rate, _ = recipe.schedule(reader, durations["total_steps"], durations["steps_per_epoch"])
     rates = [float(rate(t)) for t in np.linspace(0, durations["total_steps"] - 1, 1001).round()]
     peak = config.schedule.peak * (config.batch_size / config.schedule.per_batch if config.schedule.per_batch else 1)
     lowest = 0.9 if config.schedule.name == "step" else 0.99  # steps are taken during the warm-up, too
@@ -101,11 +101,11 @@ def test_tiny_variant_trains(name, tmp_path, pictures, bare_end):
     config.data.name = f"folder/{pictures}" if kind == "folder" else STAND_IN.get(config.data.name, config.data.name)
     run = build.build(config)
     results = loop.fit(run, tmp_path / "run")
-    assert results["test"]["count"] == len(run.sources["test"])
-    assert results["test"]["step"] <= run.total_steps <= 20
+    assert results["test"]["count"] == len(run.data.sources["test"])
+    assert results["test"]["step"] <= run.training.total_steps <= 20
     losses = [line["loss"] for line in read_metrics(tmp_path / "run") if line["split"] == "train"]
     assert losses and np.isfinite(losses).all()
-    assert (tmp_path / "run" / "manifests" / f"{run.total_steps}.json").is_file()
+    assert (tmp_path / "run" / "manifests" / f"{run.training.total_steps}.json").is_file()
 
 
 @pytest.mark.parametrize("name", CONFIGS)

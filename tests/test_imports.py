@@ -26,17 +26,17 @@ MAY = {
     "logs": "",
     "data": "call_strings",
     "augment": "call_strings data",  # decode, for pictures that come encoded
-    "models": "call_strings files pytree",
+    "models": "call_strings files parallel pytree",
     "optim": "models pytree",
-    "checkpoints": "parallel pytree state",
+    "checkpoints": "metrics parallel pytree state",
     "measure": "checkpoints defaults files logs metrics",
-    "tasks": "call_strings checkpoints data files losses metrics models parallel pytree state",
-    "report": "checkpoints defaults files logs measure models",
+    "tasks": "augment call_strings checkpoints data files losses measure metrics models parallel pytree settings state",
+    "report": "checkpoints defaults files logs measure metrics models",
     "training": "augment checkpoints data defaults files logs losses metrics models optim parallel pytree report "
     "settings state tasks",
-    "predict": "augment checkpoints data measure models parallel settings tasks training",
-    "classical": "checkpoints data defaults files logs metrics models settings tasks training",
-    "corrupt": "augment data files settings state tasks training",
+    "predict": "data measure models tasks",
+    "classical": "augment checkpoints data defaults files logs metrics models parallel settings tasks training",
+    "corrupt": "augment data files parallel settings tasks training",
     "ablate": "defaults files models settings training",
 }
 TOP = {"api", "cli", "main", "__main__", "__init__"}  # may use everything, and nothing below them uses them

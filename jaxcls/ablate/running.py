@@ -82,7 +82,7 @@ def refuse_changed(runs: Iterable[tuple[Rung, int, Any, Path]]) -> None:
     problems = Problems()
     for _, _, config, folder in runs:
         with problems.noted():
-            preflight.check_workdir(config, folder)
+            preflight.check_workdir(preflight.to_json(config), folder)
     problems.refuse()
 
 
@@ -104,14 +104,14 @@ def check(wanted: Iterable[Rung], rungs: Sequence[Rung], workdir: PathLike) -> d
         config.parallel.devices = 0  # this process has no accelerator
         try:
             run = build.build(config)
+            shape: Any = run.data.batch_shape
             preflight.check(run, ladder.run_folder(rung, "trial", workdir), note=lambda line: None)
-            height, width, channels = run.batch_shape()
-            macs = summary.summarize(run.model, (height, width, channels)).total.macs
+            macs = summary.summarize(run.model.module, shape).total.macs
         except UserError as error:
             for line in str(error).splitlines():
                 problems.setdefault(line, []).append(rung.name)
             continue
-        costs[rung.name] = {"pictures": run.total_steps * config.batch_size, "multiply_adds": macs}
+        costs[rung.name] = {"pictures": run.training.total_steps * config.batch_size, "multiply_adds": macs}
     if problems:
         more = {line: f" and {len(names) - 1} more" if names[1:] else "" for line, names in problems.items()}
         raise UserError("\n".join(f"{names[0]}{more[line]}: {line}" for line, names in problems.items()))

@@ -44,7 +44,7 @@ def describe(step_dir: Path, pattern: str = "", *, stats: bool = False) -> dict[
         ],
         "tensors": rows,
         "groups": groups(rows),
-        "meta": view.read_meta(step_dir),
+        "meta": view.read_meta(step_dir).to_json(),
     }
 
 
@@ -92,8 +92,8 @@ def compare(a: Path, b: Path, pattern: str = "") -> dict[str, Any]:
     differing = sorted((n for n in apart if not apart[n].equal), key=lambda n: (-apart[n].relative_l2, n))
     only_a, only_b = (sorted(n for n in names if n not in other) for other in (right, left))
     metas = [view.read_meta(path) for path in (a, b)]
-    configs = [view.flatten_config(meta.get("config") or {}) for meta in metas]
-    metrics = [meta.get("metrics") or {} for meta in metas]
+    configs = [view.flatten_config(meta.config) for meta in metas]
+    metrics = [meta.metrics for meta in metas]
     return {
         **place(a),
         "other": str(b),

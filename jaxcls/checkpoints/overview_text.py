@@ -27,7 +27,9 @@ def describe(report: dict[str, Any], *, tree: bool = False) -> str:
         more = f", ... ({len(classes)} in all)" if len(classes) > SHOWN_CLASSES else ""
         parts.append("Classes\n  " + ", ".join(map(str, classes[:SHOWN_CLASSES])) + more)
     for title, value in meta.items():
-        if title != "classes" and value not in ({}, None):
+        if title == "answer":  # where each of hundreds of variables lies is for programs (--json)
+            value = {key: part for key, part in value.items() if key not in ("names", "raw")}
+        if title != "classes" and value not in ({}, None, []):
             flat = view.flatten_config(value) if isinstance(value, dict) else {"": value}
             rows = [[key, json.dumps(item)] for key, item in flat.items()]
             body = _table([], rows, "ll") if isinstance(value, dict) else f"  {json.dumps(value)}"

@@ -3,7 +3,7 @@
 Layout (read by `view` without any of the run's objects):
 
     <workdir>/checkpoints/<step>/state   the TrainState as nested dicts, less what the task calls transient
-    <workdir>/checkpoints/<step>/meta    JSON: config, classes, normalisation, metrics, versions, data, loop's memory
+    <workdir>/checkpoints/<step>/meta    JSON: what is known of it (`meta.Meta`)
     <workdir>/manifests/<step>.json      written last: a step without it is unfinished and never restored
     <workdir>/damaged/                   what was found unfinished or corrupt, moved aside
 """
@@ -26,6 +26,7 @@ from orbax.checkpoint import checkpoint_managers
 
 from jaxcls import parallel, pytree
 from jaxcls.checkpoints import view
+from jaxcls.checkpoints.meta import Meta
 from jaxcls.errors import UserError
 from jaxcls.types import Note, PathLike
 
@@ -54,12 +55,12 @@ class Checkpoints:
         self._manager: Any = None
         self._pending: int | None = None  # the step whose files are still being written
 
-    def save(self, state: "TrainState", meta: dict[str, Any], score: float | None = None) -> None:
+    def save(self, state: "TrainState", meta: Meta, score: float | None = None) -> None:
         """Starts writing the checkpoint of `state.step`; returns before it is done. A step that is there already stays.
 
         Args:
           state: the TrainState, replicated.
-          meta: a JSON-able dict.
+          meta: of the step.
           score: what `best` means for this step, higher is better; None if it was not measured.
         """
         step = int(state.step)
@@ -69,7 +70,7 @@ class Checkpoints:
             if step in manager.all_steps():
                 return
             tree = _drop_empty(flax.serialization.to_state_dict(self._lasting(state)))
-            items = ocp.args.Composite(state=ocp.args.StandardSave(tree), meta=ocp.args.JsonSave(meta))
+            items = ocp.args.Composite(state=ocp.args.StandardSave(tree), meta=ocp.args.JsonSave(meta.to_json()))
             metrics = {"score": float(score)} if score is not None and math.isfinite(score) else None
             manager.save(step, args=items, metrics=metrics)
             self._pending = step
@@ -90,7 +91,7 @@ class Checkpoints:
 
     def restore(
         self, state: "TrainState | Callable[[], TrainState]", note: Note, *, step: int | None = None
-    ) -> "tuple[TrainState, dict[str, Any]] | None":
+    ) -> "tuple[TrainState, Meta] | None":
         """The newest good checkpoint in place of `state`, as host arrays.
 
         Every file is checked against the manifest first, those of older steps too: Orbax would keep a damaged one as

@@ -17,12 +17,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxcls.checkpoints import meta
+from jaxcls.checkpoints.meta import Meta
 from jaxcls.errors import UserError
 from jaxcls.pytree import flatten_names
 from jaxcls.types import PathLike
-
-AVERAGE = "extra/ema/"  # what the names of averaged weights begin with (tasks.wrappers.Ema)
-HINTS = "params/hints/"  # projections that distillation trains beside the model (tasks.distill)
 
 
 class Step(NamedTuple):
@@ -117,21 +116,19 @@ def find_step(path: PathLike, step: int | None = None) -> Path:
     return by_number[step]
 
 
-def read_meta(step_dir: Path) -> dict[str, Any]:
-    """The JSON item of a step: config, classes, metrics, versions, ...
+def read_meta(step_dir: Path) -> Meta:
+    """The JSON item of a step: config, classes, metrics, versions, what answers, ...
 
     Raises:
-      UserError: if it is missing or damaged.
+      UserError: if it is missing or damaged, or of a later version of the format.
     """
     path = step_dir / "meta" / "metadata"
     try:
-        meta = json.loads(path.read_bytes())
+        item = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "is damaged"
         raise UserError(f"{path}: {reason}; choose another step") from error
-    if not isinstance(meta, dict):
-        raise UserError(f"{path}: is damaged; choose another step")
-    return meta
+    return meta.from_json(item, str(path))
 
 
 def read_tensors(step_dir: Path) -> dict[str, Tensor]:
@@ -178,24 +175,27 @@ def best_step(path: PathLike) -> Path:
 
 
 def read_variables(step_dir: Path, *, raw: bool = False) -> tuple[dict[str, Any], bool]:
-    """(the model's collections as nested dicts of arrays, whether they are averages).
+    """(the collections of the model that answers, as nested dicts of arrays; whether they are averages).
 
-    Averages (EMA) are taken where there are any, unless `raw`. What a task adds to the parameters is left out.
+    Averages (EMA) are taken where there are any, unless `raw`.
+
+    Raises:
+      UserError: where the step can't be read.
     """
-    names = read_tensors(step_dir)
-    averaged = not raw and any(name.startswith(AVERAGE) for name in names)
-    start = AVERAGE if averaged else ""
-    wanted = [
-        name for name in names
-        if name.startswith((f"{start}params/", f"{start}model_state/")) and not name.startswith(f"{start}{HINTS}")
-    ]  # fmt: skip
+    answer = read_meta(step_dir).answer
+    average, plain = (answer.names, answer.raw) if answer else meta.names_of_version_1(read_tensors(step_dir))
+    averaged = bool(plain) and not raw
+    names = plain if plain and raw else average
+    arrays = read_arrays(step_dir, set(names.values()))
     variables: dict[str, Any] = {}
-    for name, array in read_arrays(step_dir, wanted).items():
-        *path, leaf = name.removeprefix(start).removeprefix("model_state/").split("/")
+    if missing := [stored for stored in names.values() if stored not in arrays]:
+        raise UserError(f"{step_dir} holds no {missing[0]}, which its model needs; choose another step")
+    for name, stored in names.items():
+        *path, leaf = name.split("/")
         node = variables
         for key in path:
             node = node.setdefault(key, {})
-        node[leaf] = array
+        node[leaf] = arrays[stored]
     return variables, averaged
 
 
@@ -265,7 +265,7 @@ def flatten_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any
 
 def _metrics(step_dir: Path) -> dict[str, Any]:
     try:
-        return read_meta(step_dir).get("metrics") or {}
+        return dict(read_meta(step_dir).metrics)
     except UserError:
         return {}
 

@@ -1,18 +1,17 @@
 """Probes of a frozen network: a linear classifier or nearest neighbours on its features."""
 
 import dataclasses
-import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from flax import linen as nn
 from ml_collections import ConfigDict
 
-from jaxcls import files, models
+from jaxcls import files, metrics, models
+from jaxcls.augment.preprocessing import Preprocessing
 from jaxcls.checkpoints import view
 from jaxcls.classical import classifier
 from jaxcls.classical.knn import Neighbours
@@ -22,15 +21,16 @@ from jaxcls.errors import UserError
 from jaxcls.logs.logger import Logger
 from jaxcls.models import pretrained, weight_files
 from jaxcls.models.published import PUBLISHED, Published
-from jaxcls.tasks import networks
+from jaxcls.parallel import Parallel
+from jaxcls.settings.reader import Reader, resolve
+from jaxcls.tasks import base, networks
 from jaxcls.tasks.base import Task
-from jaxcls.training import build, evaluate, preflight
-from jaxcls.training.run import Run
+from jaxcls.training import data, feeds, preflight
 from jaxcls.types import Batch, Figures, PathLike, PyTree
 
 METHODS = ("linear", "knn")
 Table = dict[str, tuple[np.ndarray, np.ndarray]]  # split -> (features float32 [n, d], labels int32 [n])
-Opener = Callable[[Any, tuple[int, ...]], networks.Network]  # from the config and (height, width, channels)
+Opener = Callable[[Any, data.Data], networks.Network]  # from the config and its pictures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,32 +54,31 @@ class Options:
 
 
 class Features(Task):
-    """Predicts `{"features"}`, the model's `out["pre_logits"]` [n, d], with its variables in place of a state."""
+    """Predicts `{"features"}`, what the last layer of a network sees, with its variables in place of a state."""
 
-    def __init__(self, model: nn.Module, evaluate: Callable[[Batch], Batch]):
-        self.model, self.evaluate = model, evaluate
+    output = base.FEATURES
+
+    def __init__(self, network: networks.Network, pictures: Preprocessing):
+        self.network, self.pictures = network, pictures
 
     def predict(self, state: PyTree, batch: Batch) -> dict[str, jax.Array]:
         """`{"features"}` of a batch as it comes from the source."""
-        _, out = self.model.apply(state, self.evaluate(batch)["image"], train=False)
-        return {"features": out["pre_logits"].astype(np.float32)}
+        return {"features": self.network.features(state, self.pictures.device(batch["image"]))}
 
 
-def config_of_run(path: PathLike) -> tuple[ConfigDict, list[str]]:
-    """The config for the data and pictures of a run (a workdir or one step's folder), and its class names.
+def config_of_run(path: PathLike) -> ConfigDict:
+    """The config for the data and pictures of a run (a workdir or one step's folder).
 
     Raises:
       UserError: where there is no good checkpoint.
     """
-    meta = view.read_meta(view.find_step(path))
-    config, stored = default_config(), meta["config"]
+    config, stored = default_config(), view.read_meta(view.find_step(path)).config
     for section in ("data", "model"):
         for key, value in stored[section].items():
             if key in config[section]:
                 config[section][key] = tuple(value) if isinstance(value, list) else value
     config.precision, config.seed = stored["precision"], stored["seed"]
-    config.model.pretrained = ""
-    return config, meta["classes"]
+    return config
 
 
 def config_of_weights(name: str, data: str, size: int = 0) -> ConfigDict:
@@ -117,26 +116,25 @@ def run(config: Any, network: Opener, options: Options, workdir: PathLike) -> di
         raise UserError(f"--method is {options.method!r}; it can be {' or '.join(METHODS)}.")
     if options.smote and options.method != "linear":
         raise UserError("--smote has an effect on --method linear alone; remove it.")
-    config.batch_size, config.duration, config.parallel.devices = 1, "1 step", 1  # nothing is trained ...
-    config.data.augment = config.data.eval_transform  # ... but there has to be something that could be
     config.eval.batch_size = config.eval.batch_size or 64
     print(f"opening {config.data.name} ...", flush=True)
-    run = build.build(config)
-    if len(run.sources) == 1:
+    pictures = data.read(Reader(resolve(config)), trains=False)
+    if len(pictures.sources) == 1:
         raise UserError("there is neither a test nor a validation split to evaluate on.")
-    preflight.check_labels(run.sources)
-    probed = network(config, run.picture)
+    preflight.check_labels(pictures.sources)
+    probed = network(config, pictures)
+    networks.check_pictures(probed, pictures.picture, "features")
     workdir = Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     files.write_json(workdir / "config.json", preflight.to_json(config))
     with Logger(workdir, total_steps=STEP, steps_per_epoch=1) as log:
-        table = {split: features(run, probed, split, workdir, log) for split in run.sources}
-        model, record = fit(table, options, len(run.classes), config.seed, log)
+        table = {split: features(pictures, probed, split, workdir, log) for split in pictures.sources}
+        model, record = fit(table, options, len(pictures.classes), config.seed, log)
         results = judge(model, table, workdir, log)
-        record |= {"network": probed.title, "source": probed.source, "features": table["train"][0].shape[1]}
-        files.write_json(workdir / "probe.json", {**record, "classes": list(run.classes), "versions": versions()})
+        record |= {"network": probed.title, "source": dict(probed.source), "features": table["train"][0].shape[1]}
+        files.write_json(workdir / "probe.json", {**record, "classes": list(pictures.classes), "versions": versions()})
         files.write_json(workdir / "results.json", results)
-        rows = [(f"{split} accuracy", evaluate.describe(figures)) for split, figures in results.items()]
+        rows = [(f"{split} accuracy", metrics.describe(figures)) for split, figures in results.items()]
         chose = "validation" in results and len(record.get("validation_accuracy_by_C", {})) > 1
         rows += [("", "it chose C, so this is optimistic")] if chose else []
         rows.append(("figures", f"{workdir}/results.json, {workdir}/probe.json, {workdir}/eval/"))
@@ -169,21 +167,18 @@ def fit(table: Table, options: Options, classes: int, seed: int, log: Logger) ->
 
 
 def features(
-    run: Run, probed: networks.Network, split: str, workdir: PathLike, log: Logger
+    pictures: data.Data, probed: networks.Network, split: str, workdir: PathLike, log: Logger
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(features float32 [n, d], labels int32 [n]) of a split, from `features-<split>.npz` where that has the same.
-
-    Of the run the sources and evaluation transforms count, and no model but the probed one.
-    """
-    config, path = run.config, Path(workdir) / f"features-{split}.npz"
-    pictures = {"data": run.sources[split].fingerprint, "transform": list(config.data.eval_transform)}
-    key = json.dumps({**probed.source, **pictures, "normalize": str(probed.normalize), "precision": config.precision})
+    """(features float32 [n, d], labels int32 [n]) of a split, from `features-<split>.npz` where that has the same."""
+    source, path = pictures.sources[split], Path(workdir) / f"features-{split}.npz"
+    what = {"data": source.fingerprint, "preprocessing": pictures.evaluation.to_json()}
+    key = json.dumps({**probed.source, **what, "precision": str(getattr(probed.model, "dtype", ""))})
     if (stored := files.read_arrays(path, key)) is not None:
         log.note(f"{split}: features from {path}")
         return stored["features"], stored["label"]
-    task = Features(probed.model, functools.partial(run.transforms["eval_device"], None))
-    with log.waiting(f"features of {len(run.sources[split]):,} pictures of {split}"):
-        rows = run.eval_feed(split, task)(run.parallel.replicate(probed.variables))
+    predict = feeds.predictor(pictures, Parallel(devices=1))
+    with log.waiting(f"features of {len(source):,} pictures of {split}"):
+        rows = predict(source, Features(probed, pictures.evaluation), probed.variables)
     if not np.isfinite(rows["features"]).all():
         raise UserError(f"some features of {split} are not finite; look at the weights, or use precision float32.")
     label = np.asarray(rows["label"], np.int32)
@@ -191,12 +186,12 @@ def features(
     return rows["features"], label
 
 
-def of_run(path: PathLike, classes: Sequence[str]) -> Opener:
-    """The network of a run (its workdir or one step's folder), for `run`; the classes are `config_of_run`'s."""
+def of_run(path: PathLike) -> Opener:
+    """The network of a run (its workdir or one step's folder), for `run`."""
 
-    def network(config, picture):
-        del picture
-        return networks.from_run(path, classes, config.precision, what=f"the run {path}")
+    def network(config, pictures):
+        del pictures
+        return networks.from_run(path, dtype=config.precision, what=f"the run {path}")
 
     return network
 
@@ -204,17 +199,18 @@ def of_run(path: PathLike, classes: Sequence[str]) -> Opener:
 def of_weights(path: PathLike) -> Opener:
     """The network of a file of weights, for `run`."""
 
-    def network(config, picture):
+    def network(config, pictures):
         name = config.model.name
         classes = PUBLISHED.get(name, Published("")).classes
         model = models.create(name, num_classes=classes, dtype=config.precision, **config.model.fields.to_dict())
-        file, image = weight_files.read(path), jax.ShapeDtypeStruct((2, *picture), np.float32)
+        file, image = weight_files.read(path), jax.ShapeDtypeStruct((2, *pictures.picture), np.float32)
         shapes = jax.eval_shape(lambda key, x: model.init(key, x, train=False), jax.random.key(0), image)
         weights, report = pretrained.match(model, shapes, file)
         if fresh := [key for key in report.kept if not key.startswith(tuple(f"{layer}." for layer in model.head))]:
             raise UserError(f"{path} lacks {', '.join(sorted(fresh)[:3])}; features need all layers but the last.")
         zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)  # of a last layer that is unused
         source = {"model": name, "sha256": file.sha256}
-        return networks.Network(f"{name} from {path}", model, pretrained.merge(zeros, weights), None, source)
+        variables = pretrained.merge(zeros, weights)
+        return networks.Network(f"{name} from {path}", name, model, variables, (), pictures.evaluation, source=source)
 
     return network

@@ -16,7 +16,7 @@ from jaxcls.data.base import Source, subset
 from jaxcls.data.splits import stratified
 from jaxcls.errors import Problems, UserError
 from jaxcls.logs.logger import Logger
-from jaxcls.training import build, evaluate, predictions, preflight
+from jaxcls.training import data, predictions, preflight
 from jaxcls.types import Figures, PathLike
 
 DATA = ("name", "dir", "validation", "split_ratios", "group_by", "channels")  # of config.data, what counts
@@ -45,7 +45,7 @@ def run(config: Any, options: Options, workdir: PathLike) -> dict[str, Figures]:
     """
     options, workdir = options.checked(), Path(workdir)
     stored = to_store(config, options)
-    preflight.check_workdir(stored, workdir)
+    preflight.check_workdir(preflight.to_json(stored), workdir)
     print(f"opening {config.data.name} ...", flush=True)
     sources = open_checked(config, options)
     grid = grid_of(options.C, "validation" in sources)
@@ -123,7 +123,7 @@ def judge(
     for name in ("validation", "test"):
         if name in table:
             figures, predicted = predict(model, *table[name])
-            predictions.save(workdir, name, STEP, predicted)
+            predictions.save(workdir, name, STEP, predicted, figures)
             log.scalars(STEP, figures, split=name)
             interval = metrics.wilson_interval(figures["correct"], figures["count"])
             results = {name: {**figures, "step": STEP, "interval": interval}}  # the last one: test where there is one
@@ -139,7 +139,7 @@ def grid_of(given: tuple[float, ...], selects: bool) -> tuple[float, ...]:
 
 
 def predict(model: Any, features: np.ndarray, labels: np.ndarray) -> tuple[Figures, dict[str, np.ndarray]]:
-    """(figures, predictions) of a split, as `evaluate.evaluate` gives them."""
+    """(figures, predictions) of a split, as `evaluate.Measure` gives them."""
     logits, labels = model.logits(features), np.asarray(labels, np.int32)
     rows = np.arange(len(labels), dtype=np.int32)
     return metrics.of_logits(logits, labels), {"logits": logits, "label": labels, "index": rows}
@@ -163,7 +163,7 @@ def open_checked(config: Any, options: Options) -> dict[str, Source]:
     Raises:
       UserError: with a line for each thing that cannot work.
     """
-    sources, problems = build.open_sources(config), Problems()
+    sources, problems = data.open_sources(config), Problems()
     if options.train_limit and options.train_limit < len(sources["train"]):
         rest = len(sources["train"]) - options.train_limit
         rows, _ = stratified(sources["train"].labels, (options.train_limit, rest), config.seed)
@@ -248,7 +248,7 @@ def _summarise(results, record, stored, workdir, log):
     rows, scores = [], record["validation_accuracy_by_C"]
     for split, figures in results.items():
         chosen = " (it chose C, so this is optimistic)" if split == "validation" and len(scores) > 1 else ""
-        rows.append((f"{split} accuracy", evaluate.describe(figures) + chosen))
+        rows.append((f"{split} accuracy", metrics.describe(figures) + chosen))
     how = "chosen on validation" if len(scores) > 1 else "not chosen"
     rows.append(("classifier", f"{record['features']:,} features of a picture, C={record['C']:g}, {how}"))
     rows.append(("seconds", ", ".join(f"{name} {took:.1f}" for name, took in record["seconds"].items())))

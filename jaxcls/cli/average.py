@@ -61,9 +61,8 @@ def run(args: argparse.Namespace) -> None:
         averager.close()
     averaging.write(args.out, averager, state, report, checkpoints[0].meta)
     for each in checkpoints:
-        accuracy = (each.meta.get("metrics") or {}).get("validation_accuracy")
-        measured = "" if accuracy is None else f", validation accuracy {accuracy:.2%}"
+        measured = averager.shown(each.meta.metrics, "validation_")
         print(f"{'in it' if each.title in report['kept'] else 'left out'}: {each.title}{measured}")
     if "validation" in report:
-        print(f"average of {len(report['kept'])}: validation accuracy {report['validation']['accuracy']:.2%}")
+        print(f"average of {len(report['kept'])}{averager.shown(report['validation']).replace(', ', ': ', 1)}")
     print(f"written: {args.out}; evaluate it: jaxcls eval {args.out}")

@@ -71,10 +71,10 @@ def read_run(run: str, step: int | None, *, raw: bool) -> tuple[dict[str, "np.nd
     variables, averaged = view.read_variables(step_dir, raw=raw)
     kind = "averaged (EMA)" if averaged else "raw"
     metadata = {
-        "model": str(meta.get("model")),
+        "model": meta.model,
         "step": step_dir.name,
         "weights": kind,
-        "classes": json.dumps(meta.get("classes")),
-        "normalize": json.dumps(meta.get("normalize")),
+        "classes": json.dumps(meta.classes),
+        "normalize": json.dumps(meta.normalize),
     }
     return to_state_dict(variables), metadata, f"{kind} weights of step {step_dir.name}"

@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
 
     step_dir, status = view.find_step(args.run, args.step), 0
     if args.config:
-        report = {**overview.place(step_dir), "config": view.read_meta(step_dir).get("config", {})}
+        report = {**overview.place(step_dir), "config": dict(view.read_meta(step_dir).config)}
         text = json.dumps(report["config"], indent=2)
     elif args.verify:
         report = {**overview.place(step_dir), "problems": view.verify(step_dir)}

@@ -60,8 +60,7 @@ def run(args: argparse.Namespace) -> None:
     from jaxcls.settings import config_file
 
     if path.is_dir():
-        config, classes = probe.config_of_run(path)
-        network = probe.of_run(path, classes)
+        config, network = probe.config_of_run(path), probe.of_run(path)
     else:
         config, network = probe.config_of_weights(args.model, args.data, args.size), probe.of_weights(args.network)
     if idle := [key for key, _ in args.settings if not key.startswith(("data.", "model.fields"))]:

@@ -49,14 +49,14 @@ def run(args: argparse.Namespace) -> None:
 def open_pictures(workdir: Path, step: int) -> "Pictures":
     """The run's data and model, opened again by its config. Raises UserError where something is not there any more."""
     config = run_config.stored(workdir)
-    config.parallel.devices = 1  # the machine may have fewer than that of the run, and one is enough
     devices.set_up()
-    from jaxcls.checkpoints import view
     from jaxcls.report.pictures import Pictures
-    from jaxcls.training import build
+    from jaxcls.settings.reader import Reader, resolve
+    from jaxcls.tasks import networks
+    from jaxcls.training import data
 
-    variables, _ = view.read_variables(view.find_step(workdir, step))
-    return Pictures(build.build(config), variables)
+    opened = data.read(Reader(resolve(config)), trains=False)
+    return Pictures(opened.sources, networks.from_run(workdir, step), opened.picture)
 
 
 def note(text: str) -> None:

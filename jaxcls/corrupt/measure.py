@@ -8,7 +8,6 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,12 +20,13 @@ from jaxcls.augment.base import fold, to_uint8
 from jaxcls.corrupt import errors
 from jaxcls.data import sources
 from jaxcls.errors import UserError
-from jaxcls.settings.reader import choose
-from jaxcls.state import TrainState
-from jaxcls.tasks.base import Task, Wrapper
-from jaxcls.tasks.wrappers import Transformed
-from jaxcls.training import build, evaluate
-from jaxcls.types import Batch, Figures, Note, PathLike
+from jaxcls.parallel import Parallel
+from jaxcls.settings.reader import Reader, choose, resolve
+from jaxcls.tasks import networks
+from jaxcls.tasks.base import Task
+from jaxcls.tasks.networks import Network
+from jaxcls.training import data, feeds
+from jaxcls.types import Batch, Figures, Note, PathLike, PyTree
 
 FILE = "robustness.json"
 LINE_SECONDS = 10.0
@@ -53,54 +53,46 @@ class Options:
     seed: int = 0
 
 
-class Corrupted(Wrapper):
+class Corrupted(Task):
     """Predicts `{"right"}`: bool [n, 1 + corruptions x strengths], whether the class is the label; without one first.
 
-    One version of the batch after the other goes through the net, in a loop that is compiled once.
+    For a state it takes the network's variables. One version of the batch after the other goes through the net, in a
+    loop that is compiled once.
 
     Args:
-      inner: the run's task; its `Transformed` is told to corrupt what it has made of an evaluation batch.
+      network: that answers with logits.
       names: of the corruptions.
       strengths: of each.
-      normalize: (mean, std) of the run.
       seed: of the noise.
     """
 
-    def __init__(
-        self, inner: Task, names: Sequence[str], strengths: Sequence[int], normalize: tuple[Any, Any], seed: int
-    ):
-        super().__init__(inner)
-        task: Any = inner
-        while not isinstance(task, Transformed):
-            task = task.inner
+    def __init__(self, network: Network, names: Sequence[str], strengths: Sequence[int], seed: int):
         pairs = [(0, 0), *((i, strength) for i in range(len(names)) for strength in strengths)]
-        self.pairs = np.array(pairs, np.int32)
-        task.evaluate = _corrupting(task.evaluate, names, normalize, seed)
+        self.network, self.pairs = network, np.array(pairs, np.int32)
+        self.corrupt = _corrupting(network.preprocessing, names, seed)
 
-    def predict(self, state: TrainState, batch: Batch) -> dict[str, Array]:
+    def predict(self, state: PyTree, batch: Batch) -> dict[str, Array]:
         """See the class."""
+        image = self.network.preprocessing.device(batch["image"])
 
         def right(pair):
-            out = self.inner.predict(state, {**batch, "corruption": pair[0], "strength": pair[1]})
-            return jnp.argmax(out["logits"], axis=-1) == batch["label"]
+            logits = self.network.answer(state, self.corrupt(image, batch["index"], *pair))
+            return jnp.argmax(logits, axis=-1) == batch["label"]
 
         return {"right": jax.lax.map(right, jnp.asarray(self.pairs)).T}
 
 
-def _corrupting(evaluate, names, normalize, seed):
-    """`evaluate` of a batch, and then the corruption and the strength that the batch names, if it does."""
-    mean, std = (np.asarray(value, np.float32) for value in normalize)
+def _corrupting(preprocessing, names, seed):
+    """(normalised pictures, their rows, number of a corruption, strength) -> the pictures corrupted."""
+    mean, std = (np.asarray(value, np.float32) for value in (preprocessing.mean, preprocessing.std))
     branches, numbers = corrupt.branches(names), np.array([list(corrupt.CORRUPTIONS).index(name) for name in names])
 
-    def corrupting(batch):
-        evaluated = evaluate(batch)
-        if "corruption" not in batch:
-            return evaluated
-        kind, base = batch["corruption"], jax.random.key(seed)
-        keys = fold(jax.vmap(lambda row: jax.random.fold_in(base, row))(batch["index"]), jnp.asarray(numbers)[kind])
-        images = to_uint8((evaluated["image"] * std + mean) * 255)  # exact: that is what they were before
-        images = jax.lax.switch(kind, branches, keys, images, batch["strength"])
-        return {**evaluated, "image": (images.astype(jnp.float32) / 255 - mean) / std}
+    def corrupting(image, index, kind, strength):
+        base = jax.random.key(seed)
+        keys = fold(jax.vmap(lambda row: jax.random.fold_in(base, row))(index), jnp.asarray(numbers)[kind])
+        images = to_uint8((image * std + mean) * 255)  # exact: that is what they were before
+        images = jax.lax.switch(kind, branches, keys, images, strength)
+        return (images.astype(jnp.float32) / 255 - mean) / std
 
     return corrupting
 
@@ -127,18 +119,20 @@ def run(config: ConfigDict, workdir: PathLike, options: Options, note: Note = pr
     strengths = tuple(sorted(set(options.strengths)))
     if not strengths or not set(strengths) <= set(corrupt.STRENGTHS):
         raise UserError("--strengths are whole numbers from 1 to 5.")
-    run = build.build(config)
-    split = options.split or evaluate.final_split(run)
-    if split not in run.sources:
-        raise UserError(f"there is no {split or 'test'} split to measure on; there is {', '.join(run.sources)}.")
-    source = run.sources[split]
-    run.sources[split] = _drawn(source, options)
-    state, step = evaluate.restored(run, workdir, options.step, note)
-    task = Corrupted(run.task, names, strengths, run.normalize, options.seed)
-    feed = run.eval_feed(split, task)
-    _count_batches(feed, -(-len(run.sources[split]) // run.eval_batch_size), note)
-    note(f"{len(run.sources[split]):,} pictures of {split}, each {len(task.pairs)} times; compiling ...")
-    right = feed(state)["right"]
+    reader = Reader(resolve(config))
+    pictures = data.read(reader, trains=False)
+    split = options.split or pictures.result_split or "test"
+    if split not in pictures.sources:
+        raise UserError(f"there is no {split} split to measure on; there is {', '.join(pictures.sources)}.")
+    source, parallel = pictures.sources[split], Parallel(reader.parallel.mode, reader.parallel.devices)
+    network = networks.from_run(workdir, options.step)
+    network = dataclasses.replace(network, views=tuple(reader.eval.tta), mean=reader.eval.tta_mean)
+    networks.check_pictures(network, pictures.picture, "logits", len(source.classes))
+    task, drawn = Corrupted(network, names, strengths, options.seed), _drawn(source, options)
+    feed = feeds.evaluation(pictures, parallel, drawn, task)
+    _count_batches(feed, -(-len(drawn) // pictures.eval_batch_size), note)
+    note(f"{len(drawn):,} pictures of {split}, each {len(task.pairs)} times; compiling ...")
+    right = feed(parallel.replicate(network.variables))["right"]
     share = 1 - right.mean(axis=0)
     table = share[1:].reshape(len(names), len(strengths))
     by_corruption = {
@@ -147,12 +141,12 @@ def run(config: ConfigDict, workdir: PathLike, options: Options, note: Note = pr
     }
     report = {
         "split": split,
-        "step": step,
+        "step": network.step,
         "count": len(right),
         "limit": options.limit,
         "seed": options.seed,
         "data": {"name": config.data.name, "fingerprint": source.fingerprint, "classes": len(source.classes)},
-        "picture": list(run.picture),
+        "picture": list(pictures.picture),
         "accuracy": 1 - float(share[0]),
         "error": float(share[0]),
         "errors": by_corruption,

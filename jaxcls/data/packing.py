@@ -17,7 +17,7 @@ import numpy as np
 from jaxcls.data.base import LEAVES, Source, Subset, leaves
 from jaxcls.data.packed import CHUNK, HEADER, MAGIC, VERSION, PackedSource, hashed, voucher
 from jaxcls.data.pipeline import Transform, default_threads
-from jaxcls.data.workplace import keep_freed_memory
+from jaxcls.data.readers import keep_freed_memory
 from jaxcls.errors import UserError
 from jaxcls.types import Note, PathLike
 

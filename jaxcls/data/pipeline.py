@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxcls.data import workplace
+from jaxcls.data import readers
 from jaxcls.data.base import Leaf, Source, check_metadata, fitted, leaves
 from jaxcls.errors import UserError
 from jaxcls.types import Batch
@@ -177,16 +177,16 @@ class Stream:
         """Iterates over the batches of steps start..stop-1, read ahead by Grain."""
         import grain.python as grain
 
-        workplace.keep_freed_memory()
+        readers.keep_freed_memory()
         dataset = grain.MapDataset.range(start, stop).map(_Load(self))
         # Each thread reads a whole batch, so a buffer of a few batches keeps all of them busy.
         ahead = max(2, self.threads)
         dataset = dataset.to_iter_dataset(grain.ReadOptions(num_threads=self.threads, prefetch_buffer_size=ahead))
         if self.workers:
-            workplace.mark_flags_parsed()
+            readers.mark_flags_parsed()
             dataset = dataset.mp_prefetch(
                 grain.MultiprocessingOptions(num_workers=self.workers, per_worker_buffer_size=2),
-                worker_init_fn=workplace.start_worker,
+                worker_init_fn=readers.start_worker,
             )
         iterator = iter(dataset)
         try:

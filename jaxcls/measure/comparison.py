@@ -104,7 +104,7 @@ def _row(run, setting):
     logits, label, _ = run.predictions
     overall = figures.overall(logits, label)
     table = confusion.count(figures.predict(logits), label, logits.shape[1])
-    versions = run.meta.get("versions") or {}
+    versions = run.meta.versions
     return {
         "name": run.name,
         "folder": str(run.folder),
@@ -113,7 +113,7 @@ def _row(run, setting):
         "step": run.step,
         **{key: overall[key] for key in ("count", "correct", "accuracy", "interval", "loss")},
         "balanced_accuracy": confusion.means_over_classes(table)["balanced_accuracy"],
-        "parameters": run.meta.get("parameters"),
+        "parameters": run.meta.parameters or None,
         "pictures_per_second": run.pictures_per_second,
         "device": f"{versions['device']}, {versions.get('cores')} cores" if "device" in versions else None,
     }
@@ -147,8 +147,8 @@ def _why_not(settings, runs):
     counts = [len(entry.predictions.label) for entry in (first, run)]
     if counts[0] != counts[1]:
         return f"{what}: {counts[0]} and {counts[1]} rows; compare runs of the same data"
-    classes = [entry.meta.get("classes") for entry in (first, run)]
-    if None not in classes and classes[0] != classes[1]:
+    classes = [entry.meta.classes for entry in (first, run)]
+    if all(classes) and classes[0] != classes[1]:
         return f"{what}: their classes have different names or another order; compare runs of the same data"
     if first.seed != run.seed:
         return (

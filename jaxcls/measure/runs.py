@@ -10,6 +10,7 @@ from jaxtyping import Bool
 
 from jaxcls import files
 from jaxcls.checkpoints import view
+from jaxcls.checkpoints.meta import NOTHING, Meta
 from jaxcls.errors import UserError
 from jaxcls.logs.records import read_metrics
 from jaxcls.measure import figures, stored
@@ -24,7 +25,7 @@ class Run(NamedTuple):
     name: str
     folder: Path
     config: dict[str, Any]
-    meta: dict[str, Any]  # of the checkpoint; {} where it is gone
+    meta: Meta  # of the checkpoint; NOTHING where it is gone
     split: str
     step: int
     predictions: stored.Logits
@@ -95,23 +96,20 @@ def same_rows(a: Run, b: Run) -> bool:
     """
     if a.predictions.logits.shape != b.predictions.logits.shape:
         return False
-    classes = [run.meta.get("classes") for run in (a, b)]
-    if None not in classes and classes[0] != classes[1]:
+    classes = [run.meta.classes for run in (a, b)]
+    if all(classes) and classes[0] != classes[1]:
         return False
     if not all(map(np.array_equal, a.predictions[1:], b.predictions[1:])):  # labels and rows
         return False
     if a.ids is not None and b.ids is not None:
         return a.ids == b.ids
-    prints = [(run.meta.get("data") or {}).get("fingerprint") for run in (a, b)]
+    prints = [run.meta.data.get("fingerprint") for run in (a, b)]
     return (prints[0] is not None and prints[0] == prints[1]) or a.config.get("data.name") == b.config.get("data.name")
 
 
 def changes(runs: Sequence[Run]) -> dict[str, list[Any]]:
     """Config keys (and versions) in which runs differ: key -> one value a run, None where a run does not have it."""
-    flat = [
-        run.config | {f"versions.{key}": value for key, value in (run.meta.get("versions") or {}).items()}
-        for run in runs
-    ]
+    flat = [run.config | {f"versions.{key}": value for key, value in run.meta.versions.items()} for run in runs]
     differing = {}
     for key in sorted(set().union(*flat)):
         values = [entry.get(key) for entry in flat]
@@ -130,9 +128,9 @@ def _load(folder, name, split):
     try:
         meta = view.read_meta(view.find_step(folder, step))
     except UserError:
-        meta = {}
-    config = files.read_json(folder / "config.json", strict=True) or meta.get("config")
-    if not isinstance(config, dict):
+        meta = NOTHING
+    config = files.read_json(folder / "config.json", strict=True) or meta.config
+    if not config:
         raise UserError(f"{folder} has no config.json: it is no workdir of a run")
     ids = _ids(folder, split, predictions.rows)
     return Run(name, folder, _with_defaults(config), meta, split, step, predictions, ids, read_metrics(folder))

@@ -120,10 +120,10 @@ def fingerprint(predictions: Logits) -> str:
 def read_classes(workdir: PathLike, step: int, count: int) -> list[str]:
     """Class names from the metadata of a step's checkpoint; "0", "1", .. where that is gone or has another number."""
     try:
-        names = view.read_meta(view.find_step(workdir, step)).get("classes") or []
+        names = view.read_meta(view.find_step(workdir, step)).classes
     except UserError:
-        names = []
-    return [str(name) for name in names] if len(names) == count else [str(i) for i in range(count)]
+        names = ()
+    return list(names) if len(names) == count else [str(i) for i in range(count)]
 
 
 def final_step(workdir: PathLike) -> int | None:

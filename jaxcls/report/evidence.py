@@ -10,10 +10,11 @@ from jaxtyping import Float, Int
 
 from jaxcls import files
 from jaxcls.checkpoints import view
+from jaxcls.checkpoints.meta import NOTHING, Meta
 from jaxcls.errors import UserError
 from jaxcls.logs.records import read_metrics
 from jaxcls.measure import calibration, decision, figures, stored
-from jaxcls.metrics import CLASSIFICATION, Figure
+from jaxcls.metrics import Figure
 from jaxcls.types import Figures, PathLike
 
 
@@ -27,7 +28,7 @@ class Evidence:
       logits, label, index: the stored predictions (measure.stored); empty without logits.
       recorded: the figures that the evaluation left, where it left no logits to compute them from.
       classes: names.
-      meta: the JSON item of the step's checkpoint, or of another step's where that is gone; {} without any (`about`).
+      meta: the JSON item of the step's checkpoint, or of another step's where that is gone; NOTHING without any.
       config: the run's config as nested dicts.
       lines: `metrics.jsonl`.
       rows: `eval/<split>-rows.json` ({"id", "columns"}); None without.
@@ -43,7 +44,7 @@ class Evidence:
     index: Int[np.ndarray, " n"] = dataclasses.field(default_factory=lambda: np.zeros(0, np.int32))
     recorded: Figures = dataclasses.field(default_factory=dict)
     classes: tuple[str, ...] = ()
-    meta: Any = dataclasses.field(default_factory=dict)
+    meta: Meta = NOTHING
     config: dict[str, Any] = dataclasses.field(default_factory=dict)
     lines: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     rows: dict[str, Any] | None = None
@@ -60,14 +61,10 @@ class Evidence:
         """Whether there are the logits of an evaluation: what speaks of classes needs them."""
         return len(self.logits) > 0
 
-    def about(self, name: str) -> Any:
-        """An entry of the checkpoint's metadata; None where there is none."""
-        return _entry(self.meta, name)
-
-    @functools.cached_property
+    @property
     def choosing(self) -> tuple[Figure, ...]:
         """The figures by which the task ranks checkpoints, the first one first; () where it has none."""
-        return _choosing(self.meta)
+        return self.meta.figures
 
     @property
     def chosen_by(self) -> Figure | None:
@@ -156,8 +153,7 @@ def read(workdir: PathLike, split: str | None = None, step: int | None = None) -
         raise UserError(f"{workdir} holds no run: neither config.json nor metrics.jsonl nor eval/ is there")
     meta = _meta(workdir, step)
     evidence = Evidence(workdir, lines=lines, meta=meta)
-    evidence.config = config or evidence.about("config") or {}
-    evidence.classes = _names(evidence.about("classes") or ())
+    evidence.config, evidence.classes = config or dict(meta.config), meta.classes
     if not split:
         return evidence
     evidence.split, evidence.step = split, step
@@ -171,20 +167,7 @@ def read(workdir: PathLike, split: str | None = None, step: int | None = None) -
 
 def choosing(workdir: PathLike) -> tuple[Figure, ...]:
     """`Evidence.choosing` of a run's newest checkpoint; those of classification where there is none."""
-    return _choosing(_meta(workdir, None))
-
-
-def _choosing(meta):
-    """Metadata that can't say (version 1, or none at all) are of classification."""
-    entries = _entry(meta, "figures") or ()
-    if not entries and (_entry(meta, "version") or 1) == 1:
-        return CLASSIFICATION
-    return tuple(Figure(**entry) for entry in entries)
-
-
-def _entry(meta, name):
-    """The one place that knows whether metadata are a dict or a record."""
-    return meta.get(name) if isinstance(meta, dict) else getattr(meta, name)
+    return _meta(workdir, None).figures
 
 
 def _read_logits(evidence):
@@ -219,10 +202,10 @@ def _choose(workdir, split, step):
 
 
 def _meta(workdir, step):
-    """The metadata of a step's checkpoint, of the newest one where that is gone, {} where there is none."""
+    """The metadata of a step's checkpoint, of the newest one where that is gone, NOTHING where there is none."""
     for number in (step, None):
         try:
             return view.read_meta(view.find_step(workdir, number))
         except UserError:
             continue
-    return {}
+    return NOTHING

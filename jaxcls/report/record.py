@@ -69,7 +69,7 @@ def _smoothed(points, panel, split):
 def speed(evidence: Evidence, costs: dict[str, Any] | None = None) -> Section | None:
     """Speed and size."""
     rows: list[tuple[str, str]] = []
-    parameters = evidence.about("parameters")
+    parameters = evidence.meta.parameters
     if parameters:
         rows.append(("Parameters", f"{parameters:,}"))
     if costs:
@@ -89,7 +89,7 @@ def speed(evidence: Evidence, costs: dict[str, Any] | None = None) -> Section | 
     if len(evidence.lines) > 1 and all("time" in line for line in evidence.lines):
         took = evidence.lines[-1]["time"] - evidence.lines[0]["time"]
         rows.append(("From the first to the last record", _duration(took)))
-    versions = evidence.about("versions") or {}
+    versions = evidence.meta.versions
     if versions:
         device, cores = versions.get("device", "?"), versions.get("cores", "?")
         rows.append(("On", f"{device} ({versions.get('platform', '?')}), {cores} CPU cores"))
@@ -129,14 +129,14 @@ def _value(value):
 
 def environment(evidence: Evidence) -> Section:
     """Versions, data and files."""
-    data, versions = evidence.about("data") or {}, evidence.about("versions") or {}
+    data, versions = evidence.meta.data, evidence.meta.versions
     machine = ("platform", "device", "cores")
     packages = ", ".join(f"{name} {value}" for name, value in versions.items() if name not in machine)
     rows = [
         ("Data", data.get("name")),
         ("Fingerprint of the training pictures", data.get("fingerprint")),
         (f"Fingerprint of the {evidence.split} pictures", (evidence.rows or {}).get("fingerprint")),
-        ("Started from weights", evidence.about("pretrained")),
+        ("Started from weights", evidence.meta.pretrained),
         ("Versions", packages),
         *_files(evidence),
     ]

@@ -1,23 +1,44 @@
 """The interface between the training step and whatever is trained."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
+import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
+from jaxcls.metrics import Figure
 from jaxcls.state import Aux, TrainState
-from jaxcls.types import Batch, PyTree
+from jaxcls.types import Batch, Figures, PyTree
+
+# What the answer of a model means, and what predictions call it.
+SOFTMAX, SIGMOID, FEATURES = "softmax", "sigmoid", "features"
+ANSWERS = {SOFTMAX: "logits", SIGMOID: "logits", FEATURES: "features"}
+Predictions = dict[str, Any]  # name -> array [n, ...] of a whole split: the answers, label, index
 
 
 class Task:
     """What the step needs to know of a training method; subclasses and wrappers override what they change.
 
-    A task holds configuration and pure functions, never arrays: those live in the `TrainState`.
+    A task holds configuration and pure functions, never arrays: those live in the `TrainState`. What changes the
+    function that answers is no task but a model.
 
     Attributes:
+      model: the Linen module that answers.
+      output: what its answer means: "softmax" or "sigmoid" (of logits), or "features" (what the last layer would see).
+      views, mean: test-time augmentation (tasks.tta).
+      criteria: figures that may choose the best checkpoint, the first one unless config.eval.best names another; ()
+        where nothing is measured.
+      needs: splits whose predictions `figures` wants besides those of the split that is measured.
       transient: keys of `state.extra` that are left out of checkpoints (a frozen teacher comes from its own file).
     """
 
+    model: Any = None
+    output: str = SOFTMAX
+    views: tuple[str, ...] = ()
+    mean: str = "logits"
+    criteria: tuple[Figure, ...] = ()
+    needs: tuple[str, ...] = ()
     transient: tuple[str, ...] = ()
 
     def init(self, rng: Array, batch: Batch, weights: PyTree = None) -> tuple[PyTree, PyTree, dict[str, PyTree]]:
@@ -46,9 +67,44 @@ class Task:
         trained ones, and averages of them."""
         return state.replace(model_state=make(state.params, state.model_state))
 
+    def answering(self, state: TrainState, *, averaged: bool = True) -> dict[str, PyTree]:
+        """The collections of `model` that answer, and nothing that belongs to learning alone.
+
+        It selects and computes nothing: called on a state whose leaves are their own names, it says where each variable
+        of the model is stored (`checkpoints.meta.Answer`).
+
+        Args:
+          state: its params, model_state and extra are looked at.
+          averaged: whether an average answers, where there is one.
+        """
+        del averaged
+        return {"params": state.params, **state.model_state}
+
     def predict(self, state: TrainState, batch: Batch) -> dict[str, Array]:
-        """Predictions of a batch in evaluation mode: `{"logits": float32 [n, classes], ...}`."""
-        raise NotImplementedError
+        """Predictions of a batch in evaluation mode, float32 [n, d] by name: "logits", or "features"."""
+        return answer(self.model, self.output, self.answering(state), batch["image"])
+
+    def figures(self, predictions: Predictions, others: Mapping[str, Predictions]) -> Figures:
+        """Figures (floats and ints) of a whole split, "count" among them; those of `criteria` can be ranked by.
+
+        Args:
+          predictions: of `predict`, as host arrays, beside label and index.
+          others: those of the splits in `needs`, e.g. the bank of nearest neighbours.
+        """
+        del others
+        return {"count": len(predictions["index"])}
+
+    def describe(self, figures: Figures) -> str:
+        """One line about figures, for people."""
+        if not self.criteria:
+            return f"not measured ({figures['count']} examples)"
+        shown = (shown_figure(each, figures[each.name]) for each in self.criteria if each.name in figures)
+        return ", ".join([*shown, f"{figures['count']} examples"])
+
+    def interval(self, figures: Figures) -> tuple[float, float] | None:
+        """The 95 % interval of the first figure; None where none is known."""
+        del figures
+        return None
 
 
 class Wrapper(Task):
@@ -56,7 +112,9 @@ class Wrapper(Task):
 
     def __init__(self, inner: Task):
         self.inner = inner
-        self.transient = inner.transient
+        self.model, self.output = inner.model, inner.output
+        self.views, self.mean = inner.views, inner.mean
+        self.criteria, self.needs, self.transient = inner.criteria, inner.needs, inner.transient
 
     def init(self, rng: Array, batch: Batch, weights: PyTree = None) -> tuple[PyTree, PyTree, dict[str, PyTree]]:
         """As the inner task."""
@@ -74,6 +132,36 @@ class Wrapper(Task):
         """As the inner task."""
         return self.inner.with_statistics(state, make)
 
+    def answering(self, state: TrainState, *, averaged: bool = True) -> dict[str, PyTree]:
+        """As the inner task."""
+        return self.inner.answering(state, averaged=averaged)
+
     def predict(self, state: TrainState, batch: Batch) -> dict[str, Array]:
         """As the inner task."""
         return self.inner.predict(state, batch)
+
+    def figures(self, predictions: Predictions, others: Mapping[str, Predictions]) -> Figures:
+        """As the inner task."""
+        return self.inner.figures(predictions, others)
+
+    def describe(self, figures: Figures) -> str:
+        """As the inner task."""
+        return self.inner.describe(figures)
+
+    def interval(self, figures: Figures) -> tuple[float, float] | None:
+        """As the inner task."""
+        return self.inner.interval(figures)
+
+
+def answer(model: Any, output: str, variables: PyTree, image: Array) -> dict[str, Array]:
+    """What a model says about normalised pictures [n, h, w, c], by the name in ANSWERS: float32 [n, d]."""
+    logits, out = model.apply(variables, image, train=False)
+    if output == FEATURES:
+        return {ANSWERS[output]: out["pre_logits"].astype(jnp.float32)}
+    return {ANSWERS[output]: logits}
+
+
+def shown_figure(figure: Figure, value: float) -> str:
+    """A figure for people: shares in percent, others with four digits."""
+    name = figure.name.replace("_", " ")
+    return f"{name} {value:.2%}" if figure.share else f"{name} {value:.4g}"

@@ -114,6 +114,10 @@ class Distill(Wrapper):
             figures["hints"] = (jnp.sum(full_weight * distance), count)
         return jnp.sum(weight * loss), Aux(model_state, count, figures)
 
+    def answering(self, state: TrainState, *, averaged: bool = True) -> dict[str, PyTree]:
+        """The student's collections: no projections."""
+        return self.inner.answering(state.replace(params=without_hints(state.params)), averaged=averaged)
+
     def predict(self, state: TrainState, batch: Batch) -> dict[str, Array]:
         """The student's prediction."""
         return self.inner.predict(state.replace(params=without_hints(state.params)), batch)

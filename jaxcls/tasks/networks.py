@@ -1,163 +1,213 @@
-"""A model with its weights, for a teacher or a probe: of a run's checkpoint, of published weights, or random."""
+"""What a run produced, as one record (`Network`): read from a checkpoint here, made of a live run in training/run.py.
 
+Whoever wants answers takes it: prediction, teachers, probes, reports, robustness. Nobody else rebuilds a model or looks
+for its variables in a checkpoint.
+"""
+
+import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
+from jax import Array
 
 from jaxcls import models
+from jaxcls.augment.preprocessing import Preprocessing
 from jaxcls.checkpoints import view
+from jaxcls.checkpoints.meta import Answer, Meta
 from jaxcls.errors import UserError
-from jaxcls.models import pretrained, weight_files
+from jaxcls.measure import decision
+from jaxcls.tasks import base, tta
 from jaxcls.types import PathLike, PyTree
 
+Normalization = tuple[Sequence[float], Sequence[float]]  # (mean, std)
 
-class Network(NamedTuple):
-    """A model with its weights.
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A model with its weights, and all that is needed to have and to understand its answers.
 
     Attributes:
       title: a few words for people: which model, from where.
-      model: the Linen module.
-      variables: its collections, host arrays.
-      normalize: (mean, std) of its pictures, or None for those of the student.
+      name: of the model.
+      model: the Linen module; `variables`: its collections, host arrays.
+      classes: their names, in the order of the logits.
+      preprocessing: of pictures.
+      output: what an answer means: "softmax" or "sigmoid" (of logits), or "features".
+      views, mean: test-time augmentation (tasks.tta).
+      calibration: what calibration/<step>.json says (measure.decision), or None.
+      averaged: whether the weights are averages.
+      step: of the checkpoint; -1 where there is none. `data`: the name of what it was trained on.
       source: what its outputs depend on, as JSON: names and a SHA-256.
     """
 
     title: str
+    name: str
     model: Any
     variables: PyTree
-    normalize: tuple[Sequence[float], Sequence[float]] | None
-    source: dict[str, Any]
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    output: str = base.SOFTMAX
+    views: tuple[str, ...] = ()
+    mean: str = "logits"
+    calibration: decision.Decision | None = None
+    averaged: bool = False
+    step: int = -1
+    data: str = ""
+    source: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def normalize(self) -> Normalization:
+        """(mean, std) of its pictures."""
+        return self.preprocessing.mean, self.preprocessing.std
+
+    @property
+    def key(self) -> str:
+        """What predictions call its answer: "logits" or "features"."""
+        return base.ANSWERS[self.output]
+
+    def answer(self, variables: PyTree, image: Array) -> Array:
+        """The answer to normalised pictures [n, h, w, c], over all views: float32 [n, d]. For tracing."""
+        ask = lambda view: base.answer(self.model, self.output, variables, view)  # noqa: E731
+        return tta.averaged(ask, image, self.views, self.mean)[self.key]
+
+    def features(self, variables: PyTree, image: Array) -> Array:
+        """What the last layer sees of normalised pictures: float32 [n, d]. For tracing."""
+        return base.answer(self.model, base.FEATURES, variables, image)["features"]
+
+    def function(self) -> Callable[[Array], Array]:
+        """uint8 pictures [n, h, w, c], as `preprocessing.prepare` makes them -> the answer, float32 [n, d].
+
+        Pure, the weights within: for tracing, export and `jax.jit`.
+        """
+        return lambda images: self.answer(self.variables, self.preprocessing.device(images))
 
 
-def from_run(path: PathLike, classes: Sequence[str], dtype: str, what: str | None = None) -> Network:
-    """The network of a run's workdir (its best checkpoint, the newest where none is best) or of one step's folder.
-
-    Averaged weights are taken where there are any. Model, classes and normalisation are in the checkpoint.
+def from_run(
+    path: PathLike, step: int | None = None, *, raw: bool = False, dtype: str | None = None, what: str = ""
+) -> Network:
+    """The network of a run's workdir (its best checkpoint, the newest where none is best), or of one step's folder.
 
     Args:
       path: the folder.
-      classes: the student's class names.
-      dtype: of the computation.
-      what: how messages call the run; None for the setting that names a teacher.
+      step: of a workdir, another than that.
+      raw: the weights themselves, where there is an average of them.
+      dtype: of the computation; None for the run's.
+      what: how messages call the run; "" for the folder.
 
     Raises:
-      UserError: where there is no good checkpoint, or its classes are not the student's.
+      UserError: where there is no good checkpoint, or its model is none that can be built here.
     """
-    what = what or f"config.distill.teacher={path}"
-    if Path(path).is_file():
-        raise UserError(f"{what} is a file of weights: name its model in config.distill.model.")
     try:
-        folder = view.best_step(path)
+        folder = view.best_step(path) if step is None else view.find_step(path, step)
         if problems := view.verify(folder):
             raise UserError(f"{folder} is damaged ({problems[0]}); choose another step")
         meta = view.read_meta(folder)
-        section, names = meta["config"]["model"], list(meta["classes"])
-        normalize = tuple(meta["normalize"]["mean"]), tuple(meta["normalize"]["std"])
-        model = models.create(
-            section["name"], num_classes=len(names), neck=section.get("neck", ""), dtype=dtype, **section["fields"]
-        )
+        answer = meta.answer or _answer_of_version_1(folder, meta)
+        model = _model(answer, dtype or answer.precision)
+        preprocessing = Preprocessing.from_json(answer.preprocessing)
     except UserError as error:
-        raise UserError(f"{what}: {error}") from error
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{what}: {folder} does not say what model it is of ({error}); choose another.") from error
-    _check_classes(what, names, [str(name) for name in classes])
-    digest = hashlib.sha256(view.manifest_path(folder).read_bytes()).hexdigest()
-    title = f"{section['name']} from step {folder.name} of {folder.parents[1]}"
-    variables, _ = view.read_variables(folder)
-    return Network(title, model, variables, normalize, {"model": section["name"], "sha256": digest})
+        raise UserError(f"{what or path}: {error}") from error
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise UserError(f"{what or folder} does not say what model it is of ({error}); choose another step") from error
+    variables, averaged = view.read_variables(folder, raw=raw)
+    return Network(
+        title=f"{meta.model} from step {folder.name} of {folder.parents[1]}",
+        name=meta.model,
+        model=model,
+        variables=variables,
+        classes=meta.classes,
+        preprocessing=preprocessing,
+        output=answer.output,
+        views=answer.views,
+        mean=answer.mean,
+        calibration=_calibration(folder, meta.classes),
+        averaged=averaged,
+        step=int(folder.name) if folder.name.isdigit() else meta.step,
+        data=meta.data.get("name", ""),
+        source={"model": meta.model, "sha256": hashlib.sha256(view.manifest_path(folder).read_bytes()).hexdigest()},
+    )
 
 
-def _check_classes(what, theirs, ours):
+def _model(answer, dtype):
+    """The Linen module of an Answer. Raises UserError where there is none."""
+    if answer.model is None:
+        raise UserError(f"its model can't be built again: {answer.problem}")
+    spec = answer.model
+    return models.create(
+        spec["name"], num_classes=spec["num_classes"], neck=spec.get("neck", ""), dtype=dtype, **spec["fields"]
+    )
+
+
+def _answer_of_version_1(folder, meta: Meta) -> Answer:
+    """The Answer of a checkpoint that does not hold one, from its config. Raises UserError, KeyError or TypeError."""
+    from ml_collections import ConfigDict
+
+    from jaxcls.settings.reader import resolve
+
+    config = resolve(ConfigDict(meta.config, convert_dict=True))
+    if "picture" not in meta.data:
+        raise UserError("it was written before jaxcls noted what the pictures are like; train again.")
+    picture = meta.data["picture"]
+    preprocessing = Preprocessing(
+        transforms=tuple(config.data.eval_transform),
+        mean=tuple(meta.normalize["mean"]),
+        std=tuple(meta.normalize["std"]),
+        channels=config.data.channels or 3,
+        picture=tuple(picture) if picture else None,
+        pack=config.data.pack,
+    )
+    spec = {"name": config.model.name, "num_classes": len(meta.classes), "neck": config.model.neck}
+    return Answer(
+        names={},
+        raw={},
+        model={**spec, "fields": config.model.fields.to_dict()},
+        precision=config.precision,
+        output=base.SOFTMAX,
+        views=tuple(config.eval.tta),
+        mean=config.eval.tta_mean,
+        preprocessing=preprocessing.to_json(),
+    )
+
+
+def _calibration(folder, classes):
+    """What is stored about calibration and thresholds for a step, or None."""
+    if folder.parent.name != "checkpoints" or not folder.name.isdigit():
+        return None
+    workdir, step = folder.parents[1], int(folder.name)
+    stored = decision.read(workdir, step)
+    if stored and [str(name) for name in stored["classes"]] != list(classes):
+        path = decision.path(workdir, step)
+        raise UserError(f"{path} is of other classes; make it anew with `jaxcls calibrate {workdir}`")
+    return stored
+
+
+def check_classes(what: str, theirs: Sequence[str], ours: Sequence[str]) -> None:
+    """A teacher's class names are a student's. Raises UserError where they are not; `what` is the teacher."""
     if len(theirs) != len(ours):
         raise UserError(f"{what} knows {len(theirs):,} classes, the student {len(ours):,}; they must be the same.")
-    if theirs != ours and sorted(theirs) == sorted(ours):
+    if list(theirs) != list(ours) and sorted(theirs) == sorted(ours):
         raise UserError(f"{what} has the student's classes in another order; train it on the same set.")
 
 
-def from_file(
-    path: str,
-    name: str,
-    fields: Mapping[str, Any],
-    classes: Sequence[str],
-    picture: tuple[int, ...],
-    normalize: tuple[Sequence[float], Sequence[float]] | None,
-    dtype: str,
-) -> Network:
-    """The network of a file of weights (`models.weight_files`).
-
-    Args:
-      path: the file, or `hf-hub:ORG/NAME`.
-      name, fields: of the model.
-      classes: the student's class names; the file must have as many.
-      picture: (height, width, channels) as the models see them.
-      normalize: (mean, std), or None for the student's.
-      dtype: of the computation.
-
-    Raises:
-      UserError: for a file that is missing, damaged, or not of this model.
-    """
-    what = f"config.distill.teacher={path}"
-    model = _create(name, fields, len(classes), dtype)
-    if Path(path).is_dir():
-        raise UserError(f"{what} is a folder: of a run's workdir the model is known; leave out config.distill.model.")
-    file = weight_files.read(path)
-    shapes = _shapes(what, model, picture)
-    weights, report = pretrained.match(model, shapes, file)
-    if report.kept:
-        tensor, reason = next(iter(report.kept.items()))
-        raise UserError(f"{what}: there is no {tensor} for {len(classes):,} classes in it ({reason}).")
-    return Network(f"{name} from {path}", model, weights, normalize, {"model": name, "sha256": file.sha256})
-
-
-def from_seed(
-    seed: int,
-    name: str,
-    fields: Mapping[str, Any],
-    classes: Sequence[str],
-    picture: tuple[int, ...],
-    normalize: tuple[Sequence[float], Sequence[float]] | None,
-    dtype: str,
-) -> Network:
-    """An untrained network, for trials of a config; arguments as of `from_file`, with a seed for the file."""
-    model = _create(name, fields, len(classes), dtype)
-    _shapes("config.distill.teacher=init", model, picture)
-    init = jax.jit(lambda key: model.init(key, jnp.zeros((2, *picture)), train=False))
-    variables = jax.device_get(init(jax.random.fold_in(jax.random.key(seed), 0x7EAC)))
-    return Network(f"{name}, untrained", model, variables, normalize, {"model": name, "seed": seed})
-
-
-def _create(name, fields, classes, dtype):
-    try:
-        return models.create(name, num_classes=classes, dtype=dtype, **fields)
-    except UserError as error:
-        raise UserError(f"config.distill.model: {error}") from error
-
-
-def _shapes(what, model, picture):
-    """The variables of a model as shapes. Raises UserError where it does not take such pictures."""
-    image = jax.ShapeDtypeStruct((2, *picture), jnp.float32)
-    try:
-        return jax.eval_shape(lambda key, x: model.init(key, x, train=False), jax.random.key(0), image)
-    except Exception as error:  # models raise whatever they like for shapes that do not fit
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{what} does not take pictures of {picture}: {reason}") from error
-
-
-def check_pictures(teacher: Network, picture: tuple[int, ...], classes: int) -> None:
-    """The teacher takes such pictures, and gives as many logits as there are classes.
+def check_pictures(network: Network, picture: tuple[int, ...], key: str, size: int = 0) -> None:
+    """The network takes normalised pictures of this shape, and gives `key` ("logits", "features"), `size` of them.
 
     Raises:
       UserError: where that is not so.
     """
-    image = jax.ShapeDtypeStruct((2, *picture), jnp.float32)
+    image = jax.ShapeDtypeStruct((2, *picture), np.float32)
+    if key == "logits" and network.key != key:
+        raise UserError(f"{network.title} answers with {network.key}, not with {key}; choose another.")
+    ask = network.features if key == "features" else dataclasses.replace(network, views=()).answer
     try:
-        logits, _ = jax.eval_shape(lambda v, x: teacher.model.apply(v, x, train=False), teacher.variables, image)
-    except Exception as error:  # as above
+        answer = jax.eval_shape(ask, network.variables, image)
+    except KeyError as error:
+        raise UserError(f"{network.title} has no {error} among the features that it gives, so no {key}.") from error
+    except Exception as error:  # models raise whatever they like for shapes that do not fit
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"the teacher {teacher.title} does not take pictures of {picture}: {reason}") from error
-    if logits.shape[-1] != classes:
-        raise UserError(f"the teacher {teacher.title} gives {logits.shape[-1]} logits for {classes} classes.")
+        raise UserError(f"{network.title} does not take pictures of {picture}: {reason}") from error
+    if size and answer.shape[-1] != size:
+        raise UserError(f"{network.title} gives {answer.shape[-1]} {key} for {size} classes.")

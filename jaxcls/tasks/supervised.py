@@ -1,6 +1,6 @@
 """Ordinary classification: a model, a loss of single examples, weights and masks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -11,8 +11,8 @@ from jaxtyping import Float
 from jaxcls import losses, metrics
 from jaxcls.models import pretrained
 from jaxcls.state import Aux, TrainState
-from jaxcls.tasks.base import Task
-from jaxcls.types import Batch, PyTree
+from jaxcls.tasks.base import Predictions, Task
+from jaxcls.types import Batch, Figures, PyTree
 
 
 class Supervised(Task):
@@ -28,6 +28,8 @@ class Supervised(Task):
         PyTorch's weighted `CrossEntropyLoss`, which for soft labels divides by their number instead. Only for losses
         that are linear in the target.
     """
+
+    criteria = metrics.CLASSIFICATION
 
     def __init__(
         self,
@@ -92,10 +94,18 @@ class Supervised(Task):
         target = losses.targets(label, classes, label_smoothing=self.label_smoothing) * self.class_weight[None]
         return target, 0.0, losses.targets(label, classes) @ self.class_weight
 
-    def predict(self, state: TrainState, batch: Batch) -> dict[str, Array]:
-        """`{"logits"}` with BatchNorm and dropout in inference mode."""
-        logits, _ = self.model.apply({"params": state.params, **state.model_state}, batch["image"], train=False)
-        return {"logits": logits}
+    def figures(self, predictions: Predictions, others: Mapping[str, Predictions]) -> Figures:
+        """metrics.of_logits."""
+        del others
+        return metrics.of_logits(predictions["logits"], predictions["label"])
+
+    def describe(self, figures: Figures) -> str:
+        """Accuracy with its 95 % Wilson interval, and the number of examples counted."""
+        return metrics.describe(figures)
+
+    def interval(self, figures: Figures) -> tuple[float, float] | None:
+        """Wilson's, of the accuracy."""
+        return metrics.wilson_interval(figures["correct"], figures["count"])
 
 
 def example_weights(batch: Batch) -> tuple[Float[Array, " n"], Float[Array, " n"]]:

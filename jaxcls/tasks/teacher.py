@@ -3,7 +3,7 @@ state when the run starts. build.py hands its section of the config to `read`.""
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,16 @@ import numpy as np
 from jax import Array
 
 from jaxcls import files, metrics, models, parallel, pytree
+from jaxcls.augment.preprocessing import Preprocessing
 from jaxcls.data import sources
+from jaxcls.data.base import Source
 from jaxcls.errors import UserError
 from jaxcls.state import TrainState
-from jaxcls.tasks import networks
+from jaxcls.tasks import networks, teacher_files
 from jaxcls.tasks.base import Task
 from jaxcls.tasks.distill import Distill, Normalization, hint_channels, renormalize
 from jaxcls.tasks.networks import Network
 from jaxcls.tasks.supervised import Supervised
-from jaxcls.tasks.wrappers import Transformed
 from jaxcls.types import Batch, PathLike, PyTree
 
 MODES = ("soft", "hard")
@@ -28,12 +29,35 @@ SAMPLE = 2048  # training pictures on which a teacher is measured where there is
 CACHE = "teacher_logits.npz"  # in the workdir
 
 
-def read(config: Any, normalizations: Mapping[str, Normalization]) -> "Teacher | None":
+@dataclasses.dataclass(frozen=True)
+class Student:
+    """What a teacher has to know of the run that it teaches in.
+
+    Attributes:
+      model: the Linen module.
+      classes: their names.
+      sources: split -> Source.
+      preprocessing: of evaluation; `picture`: () -> (height, width, channels) that it gives the model.
+      precision: of the computation.
+      predict: (source, task, what the task takes for a state) -> predictions of all pictures, host arrays.
+    """
+
+    model: Any
+    classes: Sequence[str]
+    sources: Mapping[str, Source]
+    preprocessing: Preprocessing
+    picture: Callable[[], tuple[int, ...]]
+    precision: str
+    predict: Callable[[Source, Task, PyTree], dict[str, Any]]
+
+
+def read(config: Any, normalizations: Mapping[str, Normalization], student: Student) -> "Teacher | None":
     """The Teacher of a config; None where it names none.
 
     Args:
       config: a Reader.
       normalizations: name -> (mean, std).
+      student: what it is to teach.
 
     Raises:
       UserError: for settings that cannot go together. Files are not looked at yet.
@@ -51,19 +75,37 @@ def read(config: Any, normalizations: Mapping[str, Normalization]) -> "Teacher |
         loss |= {"hints": [_pair(text) for text in section.hints], "hint_weight": section.hint_weight}
         if section.cache:
             raise UserError("config.distill.hints need the teacher itself; set config.distill.cache=False.")
+    random = _random(config)
     if not section.model:
         if name == "init":
             raise UserError("config.distill.teacher='init' is an untrained net; name it in config.distill.model.")
-        return Teacher(loss, functools.partial(networks.from_run, name), random=_random(config))
+        return Teacher(loss, functools.partial(_of_run, name, student), student, folder=Path(name), random=random)
     normalize = section.normalize
     if normalize and normalize not in normalizations:
         raise UserError(f"config.distill.normalize is {normalize!r}; it can be {', '.join(normalizations)}.")
     fields = dict(_field(text) for text in section.fields)
+    known = section.model, fields, student, normalizations.get(normalize)
     if name == "init":
-        make = functools.partial(networks.from_seed, config.seed, section.model, fields)
-    else:
-        make = functools.partial(networks.from_file, name, section.model, fields)
-    return Teacher(loss, make, normalize=normalizations.get(normalize), of_run=False, random=_random(config))
+        return Teacher(
+            loss, functools.partial(_of_file, teacher_files.from_seed, config.seed, *known), student, random=random
+        )
+    return Teacher(loss, functools.partial(_of_file, teacher_files.from_file, name, *known), student, random=random)
+
+
+def _of_run(path, student):
+    what = f"config.distill.teacher={path}"
+    if Path(path).is_file():
+        raise UserError(f"{what} is a file of weights: name its model in config.distill.model.")
+    network = networks.from_run(path, dtype=student.precision, what=what)
+    networks.check_classes(what, network.classes, [str(name) for name in student.classes])
+    return network
+
+
+def _of_file(read, source, model, fields, student, normalize):
+    pictures = student.preprocessing
+    if normalize:
+        pictures = dataclasses.replace(pictures, mean=tuple(normalize[0]), std=tuple(normalize[1]))
+    return read(source, model, fields, student.classes, student.picture(), pictures, student.precision)
 
 
 def _pair(text):
@@ -88,38 +130,32 @@ class Teacher:
 
     Args:
       loss: keyword arguments of Distill.
-      make: opens the network: `networks.from_run` with its first argument, or one of the others with three.
-      of_run: which of these it is.
-      normalize: (mean, std) of the teacher's pictures, where they are not the student's.
+      make: () -> Network; raises UserError where it can't be had or does not fit.
+      student: what it is to teach.
+      folder: of the teacher's run, or None where it is none.
       random: whether the pictures of training differ from those that a cache is computed of.
-
-    Attributes:
-      run: the student's training.run.Run; `build.build` sets it.
     """
 
     def __init__(
         self,
         loss: dict[str, Any],
-        make: Callable[..., Network],
+        make: Callable[[], Network],
+        student: Student,
         *,
-        of_run: bool = True,
-        normalize: Normalization | None = None,
+        folder: Path | None = None,
         random: bool = False,
     ):
-        self.settings, self.make, self.of_run, self.normalize, self.random = loss, make, of_run, normalize, random
-        self.run: Any = None
+        self.settings, self.make, self.student, self.folder, self.random = loss, make, student, folder, random
 
-    def distill(self, normalize: Normalization) -> Callable[[Supervised], Distill]:
-        """A function that puts the teacher's part into the loss of a task, whose pictures have this (mean, std)."""
+    def distill(self) -> Callable[[Supervised], Distill]:
+        """A function that puts the teacher's part into the loss of a task of the student."""
+        normalize = self.student.preprocessing.mean, self.student.preprocessing.std
         return functools.partial(Distill, teacher=lambda: self.network, normalize=normalize, **self.settings)
 
     @functools.cached_property
     def network(self) -> Network:
-        """The teacher's. Raises UserError where it can't be had or does not fit."""
-        names, dtype = self.run.classes, self.run.config.precision
-        if self.of_run:
-            return self.make(names, dtype)
-        return self.make(names, self.run.picture, self.normalize, dtype)
+        """The teacher's, one view a picture. Raises UserError where it can't be had or does not fit."""
+        return dataclasses.replace(self.make(), views=())
 
     @property
     def cache(self) -> bool:
@@ -129,7 +165,7 @@ class Teacher:
     def shapes(self) -> dict[str, PyTree]:
         """What `complete` puts into the state, as shapes."""
         if self.cache:
-            shape = (len(self.run.sources["train"]), len(self.run.classes))
+            shape = (len(self.student.sources["train"]), len(self.student.classes))
             return {"teacher": {"logits": jax.ShapeDtypeStruct(shape, np.float32)}}
         return {"teacher": jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), self.network.variables)}
 
@@ -139,13 +175,13 @@ class Teacher:
         Raises:
           UserError: where it is missing, unfinished or damaged, or does not fit the run.
         """
-        network = self.network
-        networks.check_pictures(network, self.run.picture, len(self.run.classes))
-        if self.of_run:
-            place, own = Path(self.run.config.distill.teacher).resolve(), Path(workdir).resolve()
+        network, picture = self.network, self.student.picture()
+        networks.check_pictures(network, picture, "logits", len(self.student.classes))
+        if self.folder is not None:
+            place, own = self.folder.resolve(), Path(workdir).resolve()
             if place == own or own / "checkpoints" in (place, *place.parents):
                 raise UserError("config.distill.teacher is the --workdir of this run itself; choose another.")
-        hint_channels(self.run.model, network.model, self.settings.get("hints", ()), self.run.picture)
+        hint_channels(self.student.model, network.model, self.settings.get("hints", ()), picture)
         lines = [f"teacher {network.title}: {pytree.count(network.variables['params']):,} parameters"]
         if self.cache and self.random:
             lines.append(
@@ -166,7 +202,7 @@ class Teacher:
         Raises:
           UserError: where the run began with another teacher.
         """
-        source = self.network.source
+        source = dict(self.network.source)
         if memory.setdefault("teacher", source) != source:
             raise UserError(
                 f"{workdir} was begun with another teacher than {self.network.title}; put that one back, name the "
@@ -178,46 +214,44 @@ class Teacher:
         return state.replace(extra={**state.extra, "teacher": held})
 
     def _measure(self, log):
-        """Notes the teacher's accuracy, on validation pictures or, where there are none, on some of training."""
-        run, split = self.run, "validation"
-        if not run.selects:
-            split, source = "train", run.sources["train"]
+        """Notes how good the teacher is, on validation pictures or, where there are none, on some of training."""
+        split, source = "validation", self.student.sources.get("validation")
+        if source is None:
+            split, source = "training", self.student.sources["train"]
             rows = np.unique(np.linspace(0, len(source) - 1, min(SAMPLE, len(source))).astype(int))
-            run = dataclasses.replace(run, sources={"train": sources.subset(source, rows)}, teacher=None)
+            source = sources.subset(source, rows)
         with log.waiting("measuring the teacher"):
-            outputs = self._predict(run, split)
+            outputs = self._predict(source)
         figures = metrics.of_logits(outputs["logits"], outputs["label"])
-        say = log.warn if figures["accuracy"] < 1.5 / len(run.classes) else log.note
-        kind = "validation" if split == "validation" else "training"
-        say(f"the teacher's accuracy: {figures['accuracy']:.2%} of {figures['count']:,} {kind} pictures")
+        say = log.warn if figures["accuracy"] < 1.5 / len(self.student.classes) else log.note
+        say(f"the teacher's accuracy: {figures['accuracy']:.2%} of {figures['count']:,} {split} pictures")
 
-    def _predict(self, run, split):
-        """Predictions of the teacher for a split, transformed as for evaluation."""
-        evaluate = functools.partial(run.transforms["eval_device"], None)
-        task = Transformed(_Alone(self.network, run.normalize), None, evaluate, seed=run.config.seed)
-        return run.eval_feed(split, task)(run.parallel.replicate(self.network.variables))
+    def _predict(self, source):
+        """Predictions of the teacher for the pictures of a source, transformed as for evaluation."""
+        return self.student.predict(source, _Alone(self.network, self.student.preprocessing), self.network.variables)
 
     def _logits(self, workdir, log):
         """float32 [pictures of the training split, classes]: from the workdir if they are of this teacher and set."""
-        key = "\n".join([*map(str, self.network.source.values()), self.run.sources["train"].fingerprint])
+        train = self.student.sources["train"]
+        key = "\n".join([*map(str, self.network.source.values()), train.fingerprint])
         path = workdir / CACHE
         stored = files.read_arrays(path, key)
         if parallel.agree(lambda: int(stored is not None)):
             return stored["logits"]
         with log.waiting("computing the teacher's logits"):
-            logits = self._predict(self.run, "train")["logits"]
+            logits = self._predict(train)["logits"]
         if jax.process_index() == 0:
             files.write_arrays(path, key, logits=logits)
         return logits
 
 
 class _Alone(Task):
-    """Predicts with the network alone; in place of a state there are its variables."""
+    """Predicts with the network alone, of pictures as the student gets them; for a state there are its variables."""
 
-    def __init__(self, network: Network, normalize: Normalization):
-        self.network, self.normalize = network, normalize
+    def __init__(self, network: Network, pictures: Preprocessing):
+        self.network, self.pictures = network, pictures
 
     def predict(self, state: PyTree, batch: Batch) -> dict[str, Array]:
         """`{"logits"}` of the network."""
-        image = renormalize(batch["image"], self.normalize, self.network.normalize)
-        return {"logits": self.network.model.apply(state, image, train=False)[0]}
+        image, ours = self.pictures.device(batch["image"]), (self.pictures.mean, self.pictures.std)
+        return {"logits": self.network.answer(state, renormalize(image, ours, self.network.normalize))}

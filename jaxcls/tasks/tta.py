@@ -46,8 +46,8 @@ class Tta(Wrapper):
         super().__init__(inner)
         if mean not in MEANS:
             raise UserError(f"config.eval.tta_mean is {mean!r}; it can be {' or '.join(MEANS)}.")
-        self.mean = mean
-        self.weights, self.cut = views(specs)
+        self.views, self.mean = tuple(specs), mean
+        _, self.cut = views(specs)
 
     def init(self, rng: Array, batch: Batch, weights: PyTree = None) -> tuple[PyTree, PyTree, dict[str, PyTree]]:
         """The inner task's, on the first view: crops may be smaller than the pictures."""
@@ -60,16 +60,31 @@ class Tta(Wrapper):
         Raises:
           UserError: where the inner task predicts no logits.
         """
-        views = self.cut(batch["image"])
-        out = jax.lax.map(lambda image: self.inner.predict(state, {**batch, "image": image}), views)
-        if "logits" not in out:
-            raise UserError("config.eval.tta has no effect: this task predicts no classes; remove it.")
-        logits, weights = out["logits"], jnp.asarray(self.weights)[:, None, None]
-        if self.mean == "probabilities":
-            mean = jax.nn.logsumexp(jax.nn.log_softmax(logits), axis=0, b=weights)
-        else:
-            mean = jnp.sum(weights * logits, axis=0)
-        return {**{name: value[0] for name, value in out.items()}, "logits": mean}
+        answer = lambda image: self.inner.predict(state, {**batch, "image": image})  # noqa: E731
+        return averaged(answer, batch["image"], self.views, self.mean)
+
+
+def averaged(
+    answer: Callable[[Array], dict[str, Array]], images: Float[Array, "n h w c"], specs: Sequence[str], mean: str
+) -> dict[str, Array]:
+    """What `answer` says about pictures, its logits averaged over the views of a setting (see Tta); without views as
+    it is.
+
+    Raises:
+      UserError: where there are no logits.
+    """
+    if not specs:
+        return answer(images)
+    share, cut = views(specs)
+    out = jax.lax.map(answer, cut(images))
+    if "logits" not in out:
+        raise UserError("config.eval.tta has no effect: this task predicts no classes; remove it.")
+    logits, weights = out["logits"], jnp.asarray(share)[:, None, None]
+    if mean == "probabilities":
+        total = jax.nn.logsumexp(jax.nn.log_softmax(logits), axis=0, b=weights)
+    else:
+        total = jnp.sum(weights * logits, axis=0)
+    return {**{name: value[0] for name, value in out.items()}, "logits": total}
 
 
 def views(
@@ -86,6 +101,8 @@ def views(
         chains.append([make for _, make in combination])
 
     def cut(images):
+        if images.ndim != 4:
+            raise UserError(f"config.eval.tta takes pictures [n, h, w, c], not arrays of shape {images.shape}.")
         cut_views = []
         for chain in chains:
             view = images

@@ -17,17 +17,17 @@ class Transformed(Wrapper):
 
     Args:
       inner: the task.
-      train: (keys [n], batch) -> batch for training; None where nothing is trained. The key of an example is
-        `fold_in(fold_in(key(seed), epoch), draw)`: it depends on no worker, device, process or restart.
-      evaluate: batch -> batch for prediction and initialisation.
+      train: (keys [n], batch) -> batch for training. An example's key (`example_keys`) depends on no worker, device,
+        process or restart.
+      evaluate: pictures -> pictures, for prediction and initialisation.
       seed: the run's seed.
     """
 
     def __init__(
         self,
         inner: Task,
-        train: Callable[[Array, Batch], Batch] | None,
-        evaluate: Callable[[Batch], Batch],
+        train: Callable[[Array, Batch], Batch],
+        evaluate: Callable[[Array], Array],
         *,
         seed: int,
     ):
@@ -38,25 +38,28 @@ class Transformed(Wrapper):
 
     def init(self, rng: Array, batch: Batch, weights: PyTree = None) -> tuple[PyTree, PyTree, dict[str, PyTree]]:
         """The inner task's, on an evaluation batch."""
-        return self.inner.init(rng, self.evaluate(batch), weights)
+        return self.inner.init(rng, self._evaluated(batch), weights)
 
     def loss(self, params: PyTree, state: TrainState, batch: Batch, rng: Array) -> tuple[Float[Array, ""], Aux]:
         """The inner task's, on a transformed batch."""
-        assert self.train is not None, "this task was made for predictions alone"
-        return self.inner.loss(params, state, self.train(self.keys(batch), batch), rng)
+        return self.inner.loss(params, state, self.train(example_keys(self.seed, batch), batch), rng)
 
     def predict(self, state: TrainState, batch: Batch) -> dict[str, Array]:
         """The inner task's, on an evaluation batch."""
-        return self.inner.predict(state, self.evaluate(batch))
+        return self.inner.predict(state, self._evaluated(batch))
 
-    def keys(self, batch: Batch) -> Array:
-        """One key an example, [n]."""
-        base = jax.random.key(self.seed)
+    def _evaluated(self, batch):
+        return {**batch, "image": self.evaluate(batch["image"])}
 
-        def key(epoch, draw):
-            return jax.random.fold_in(jax.random.fold_in(base, epoch), draw)
 
-        return jax.vmap(key)(batch["epoch"], batch["draw"])
+def example_keys(seed: int, batch: Batch) -> Array:
+    """One key an example, [n]: `fold_in(fold_in(key(seed), epoch), draw)`."""
+    base = jax.random.key(seed)
+
+    def key(epoch, draw):
+        return jax.random.fold_in(jax.random.fold_in(base, epoch), draw)
+
+    return jax.vmap(key)(batch["epoch"], batch["draw"])
 
 
 class Ema(Wrapper):
@@ -95,6 +98,10 @@ class Ema(Wrapper):
         average = dict(state.extra["ema"])
         average["model_state"] = make(average["params"], average["model_state"])
         return state.replace(extra={**state.extra, "ema": average})
+
+    def answering(self, state: TrainState, *, averaged: bool = True) -> dict[str, PyTree]:
+        """The inner task's, of the average."""
+        return self.inner.answering(state.replace(**state.extra["ema"]) if averaged else state, averaged=averaged)
 
     def predict(self, state: TrainState, batch: Batch) -> dict[str, Array]:
         """The inner task's prediction with the averaged weights."""

@@ -10,9 +10,8 @@ from jaxcls.data import decode, pipeline
 from jaxcls.data.base import Source
 from jaxcls.errors import UserError
 from jaxcls.settings.reader import Reader
-from jaxcls.tasks.base import Task
-from jaxcls.tasks.wrappers import Transformed
-from jaxcls.training import build
+from jaxcls.tasks.wrappers import example_keys
+from jaxcls.training import build, data
 from jaxcls.types import Batch
 
 EPOCHS = 1000  # in which enough draws of a picture are looked for
@@ -30,23 +29,20 @@ def sheet_rows(config: Reader, rows: int, columns: int) -> list[Row]:
     Raises:
       UserError: for anything in the config that cannot work.
     """
-    source = build.open_sources(config).get("train")
-    if source is None:
+    pictures = data.read(config)
+    source, changes = pictures.sources.get("train"), pictures.augmentation
+    if source is None or changes is None:
         raise UserError(f"{config.data.name} has no training pictures.")
-    normalize = build.build_normalize(config)
-    transforms = build.build_transforms(config, source, normalize)
     chosen = spread(source.labels, rows)
-    batches = draws(config, build.build_sampler(config, source), chosen, columns)
-    stream = pipeline.Stream(source, transforms["train_host"], batches.__getitem__, seed=config.seed)
-    train = transforms["train_device"]
-    task = Transformed(Task(), train, lambda batch: batch, seed=config.seed)
-    transform = jax.jit(lambda batch: train(task.keys(batch), batch))
-    mean, std = (np.asarray(value, np.float32) for value in normalize)
+    batches = draws(config, build.sampler(config, source), chosen, columns)
+    stream = pipeline.Stream(source, changes.host, batches.__getitem__, seed=config.seed)
+    train = changes.device(None)
+    transform = jax.jit(lambda batch: train(example_keys(config.seed, batch), batch))
     sheet = [[(original(source, row, config), [source.classes[source.labels[row]]])] for row in chosen]
     for step in range(columns):
         batch = jax.device_get(transform(stream(step)))
         normalised = batch["views"][:, 0] if "views" in batch else batch["image"]  # of config.loss.consistency
-        images = np.clip(np.round((normalised * std + mean) * 255), 0, 255).astype(np.uint8)
+        images = pictures.evaluation.levels(normalised)
         for line, i in zip(sheet, np.flatnonzero(batch["own"]), strict=True):
             text = [f"epoch {batch['epoch'][i]}"]
             if batch["label"].ndim == 2:

@@ -5,6 +5,7 @@ inference time". BatchNorm's statistics belong to weights, and the mean of stati
 they are taken anew from training batches (Izmailov et al. 2018, section 3.1), by `precise_bn`.
 """
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,13 +17,14 @@ import numpy as np
 
 from jaxcls import files
 from jaxcls.checkpoints import view
+from jaxcls.checkpoints.meta import VERSION, Meta
 from jaxcls.checkpoints.store import Checkpoints
 from jaxcls.errors import UserError
-from jaxcls.logs.logger import format_value
 from jaxcls.pytree import flatten_names
 from jaxcls.state import TrainState
-from jaxcls.training import build, evaluate, precise_bn, preflight
-from jaxcls.training.feed import EvalFeed, TrainFeed
+from jaxcls.tasks.base import shown_figure
+from jaxcls.training import build, evaluate, precise_bn
+from jaxcls.training.feed import TrainFeed
 from jaxcls.types import Figures, Note, PathLike
 
 AVERAGED = ("params/", "model_state/", "extra/")  # the rest, such as the optimiser's state, is the first one's
@@ -35,7 +37,7 @@ class Checkpoint(NamedTuple):
     """One checkpoint: the folder of its step, its metadata, and its shapes (name -> checkpoint_view.Tensor)."""
 
     folder: Path
-    meta: dict[str, Any]
+    meta: Meta
     tensors: dict[str, Any]
 
     @property
@@ -96,13 +98,13 @@ def _tensors(folder):
 
 def _check(first, other):
     """Raises UserError where two checkpoints are no weights of one architecture for the same classes."""
-    names = [checkpoint.meta.get("model") for checkpoint in (first, other)]
+    names = [checkpoint.meta.model for checkpoint in (first, other)]
     what = f"{first.title} and {other.title} can't be averaged"
     if names[0] != names[1]:
         raise UserError(f"{what}: the models are {names[0]} and {names[1]}.")
-    if first.meta.get("classes") != other.meta.get("classes"):
+    if first.meta.classes != other.meta.classes:
         raise UserError(f"{what}: they know other classes, or the same in another order.")
-    if first.meta.get("normalize") != other.meta.get("normalize"):
+    if first.meta.normalize != other.meta.normalize:
         raise UserError(f"{what}: their pictures are normalised in different ways (config.data.normalize).")
     shapes = [{name: tensor.shape for name, tensor in each.tensors.items()} for each in (first, other)]
     for name in sorted(shapes[0].keys() | shapes[1].keys()):
@@ -113,7 +115,7 @@ def _check(first, other):
 
 def same_pictures(checkpoints: Sequence[Checkpoint]) -> bool:
     """Whether all were trained on the same pictures: another seed holds out other ones, where a set has no splits."""
-    return len({each.meta["data"]["fingerprint"] for each in checkpoints}) == 1
+    return len({each.meta.data["fingerprint"] for each in checkpoints}) == 1
 
 
 def mean(trees: Sequence[Arrays]) -> Arrays:
@@ -143,13 +145,11 @@ class Averager:
     def __init__(
         self, config: Mapping[str, Any], checkpoints: Sequence[Checkpoint], pictures: int = PICTURES, note: Note = print
     ):
-        self.run = build.build(config)
-        if self.run.sources["train"].fingerprint != checkpoints[0].meta["data"]["fingerprint"]:
-            raise UserError(
-                f"the training pictures of {self.run.config.data.name} have changed since {checkpoints[0].title}."
-            )
+        self.config, self.run = config, build.build(config)
+        if self.run.data.sources["train"].fingerprint != checkpoints[0].meta.data["fingerprint"]:
+            raise UserError(f"the training pictures of {self.run.data.name} have changed since {checkpoints[0].title}.")
         self.base, self.pictures, self.note = self.run.init_state(), pictures, note
-        self.validation: EvalFeed | None = None
+        self.validation: evaluate.Measure | None = None
         self.feed: TrainFeed | None = None
 
     def arrays(self, checkpoint: Checkpoint) -> Arrays:
@@ -168,22 +168,27 @@ class Averager:
         state = _with(state, mean(trees))
         if precise_bn.STATISTICS not in state.model_state:
             return state
-        run = self.run
-        step = int(state.step) // run.steps_per_epoch * run.steps_per_epoch  # in an epoch a picture comes once
+        run, epoch = self.run, self.run.training.steps_per_epoch
+        step = int(state.step) // epoch * epoch  # in an epoch a picture comes once
         self.feed = self.feed or run.train_feed()
-        batches = min(run.steps_per_epoch, math.ceil(self.pictures / run.config.batch_size))
+        batches = min(epoch, math.ceil(self.pictures / run.training.batch_size))
         # a teacher has no part in the statistics, and may be gone
-        task = build.build_task(run.config, run.model, run.transforms) if run.teacher else run.task
-        refresh = precise_bn.refresher(task, run.parallel, batches, self.feed)
+        refresh = precise_bn.refresher(build.untaught(self.config, run), run.parallel, batches, self.feed)
         return jax.device_get(refresh(run.parallel.replicate(state), step))
 
     def judge(self, state: TrainState) -> Figures:
-        """Figures on validation (metrics.of_logits); {} where there is no such split, or nothing to be right about."""
-        if "validation" not in self.run.sources:
+        """The task's figures on validation; {} where there is no such split, or no figure to rank by."""
+        if not self.run.selects:
             return {}
-        self.validation = self.validation or self.run.eval_feed("validation")
-        figures, _ = evaluate.evaluate(self.validation, self.run.parallel.replicate(state))
-        return figures if "accuracy" in figures else {}
+        self.validation = self.validation or evaluate.Measure(self.run, "validation")
+        return self.validation(self.run.parallel.replicate(state))[0]
+
+    def shown(self, figures: Mapping[str, Any], prefix: str = "") -> str:
+        """ ", validation accuracy 93.00%" of figures on validation: the task's first one; "" where it is not there."""
+        first = next(iter(self.run.task.criteria), None)
+        if first is None or f"{prefix}{first.name}" not in figures:
+            return ""
+        return f", validation {shown_figure(first, figures[f'{prefix}{first.name}'])}"
 
     def close(self) -> None:
         """Stops reading."""
@@ -218,14 +223,14 @@ def greedy(averager: Averager, checkpoints: Sequence[Checkpoint]) -> tuple[Train
             "--greedy needs runs that held out the same pictures: these were trained on different ones; give all of "
             "them one config.seed, or use a set with a validation split of its own."
         )
-    figure = averager.run.config.eval.best
+    if (figure := averager.run.training.best) is None:
+        raise UserError("--greedy chooses by figures of validation, and there are none; leave it out.")
     first = averager.load(checkpoints[0])
     trees, judged = [averager.arrays(each) for each in checkpoints], []
     for each, tree in zip(checkpoints, trees, strict=True):
-        if not (figures := averager.judge(_with(first, tree))):
-            raise UserError("--greedy chooses by figures of validation, and there are none; leave it out.")
+        figures = averager.judge(_with(first, tree))
         judged.append(figures)
-        averager.note(f"{each.title}: validation {format_value(figure, figures[figure])}")
+        averager.note(f"{each.title}: validation {shown_figure(figure, figures[figure.name])}")
     scores = [averager.run.score(figures) or 0.0 for figures in judged]
     order = np.argsort([-score for score in scores], kind="stable").tolist()
     state = _with(first, trees[order[0]])
@@ -234,13 +239,19 @@ def greedy(averager: Averager, checkpoints: Sequence[Checkpoint]) -> tuple[Train
         candidate = averager.average(first, [trees[j] for j in (*kept, i)])
         figures = averager.judge(candidate)
         good = (averager.run.score(figures) or 0.0) >= (averager.run.score(best) or 0.0)
-        measured = format_value(figure, figures[figure])
+        measured = shown_figure(figure, figures[figure.name])
         averager.note(f"with {checkpoints[i].title}: {measured}, {'kept' if good else 'left out'}")
         if good:
             kept, best, state = [*kept, i], figures, candidate
-    accuracies = {each.title: figures["accuracy"] for each, figures in zip(checkpoints, judged, strict=True)}
+    measures = {each.title: figures[figure.name] for each, figures in zip(checkpoints, judged, strict=True)}
     kept_titles = [checkpoints[i].title for i in kept]
-    return state, {"method": "greedy", "kept": kept_titles, "validation": best, "accuracies": accuracies}
+    return state, {
+        "method": "greedy",
+        "kept": kept_titles,
+        "validation": best,
+        "figure": figure.name,
+        "figures": measures,
+    }
 
 
 def _with(state, tree):
@@ -257,7 +268,7 @@ def check_out(out: PathLike) -> None:
         raise UserError(f"--out {out} is in use; choose a new folder.")
 
 
-def write(out: PathLike, averager: Averager, state: TrainState, report: dict[str, Any], meta: dict[str, Any]) -> None:
+def write(out: PathLike, averager: Averager, state: TrainState, report: dict[str, Any], meta: Meta) -> None:
     """A new workdir with the state as its one checkpoint, `config.json` and `soup.json`.
 
     Args:
@@ -272,9 +283,17 @@ def write(out: PathLike, averager: Averager, state: TrainState, report: dict[str
     """
     out, figures = Path(out), report.get("validation", {})
     out.mkdir(parents=True, exist_ok=True)
-    files.write_json(out / "config.json", preflight.to_json(averager.run.config))
+    files.write_json(out / "config.json", averager.run.stored)
     validation = {f"validation_{name}": value for name, value in figures.items()}
-    meta = {**meta, "step": int(state.step), "averaged": report, "metrics": validation}
+    meta = dataclasses.replace(
+        meta,
+        step=int(state.step),
+        averaged=report,
+        metrics=validation,
+        answer=averager.run.answer,
+        figures=averager.run.task.criteria,
+        version=VERSION,
+    )
     store = Checkpoints(out, keep=1, transient=averager.run.task.transient)
     store.save(
         averager.run.parallel.saveable(averager.run.parallel.replicate(state)), meta, averager.run.score(figures)

@@ -150,7 +150,7 @@ def range_test(config: Mapping[str, Any], rates: Float[np.ndarray, " steps"], no
     with tempfile.TemporaryDirectory() as place:
         preflight.check(run, place, note=note)
         state, _ = run.first_state()
-        with Logger(place, total_steps=len(rates), steps_per_epoch=run.steps_per_epoch) as log:
+        with Logger(place, total_steps=len(rates), steps_per_epoch=run.training.steps_per_epoch) as log:
             state = run.parallel.replicate(run.complete(state, {}, place, log))
             feed, done = run.train_feed(), 0
 

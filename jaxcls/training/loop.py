@@ -12,13 +12,13 @@ import numpy as np
 import optax
 
 from jaxcls import files, metrics, parallel
-from jaxcls.checkpoints import meta
+from jaxcls.checkpoints.meta import Meta
 from jaxcls.checkpoints.store import Checkpoints
 from jaxcls.errors import UserError
 from jaxcls.logs.logger import Logger
 from jaxcls.state import TrainState
 from jaxcls.training import build, predictions, preflight
-from jaxcls.training.evaluate import describe, evaluate, final_split, weights
+from jaxcls.training.evaluate import Measure
 from jaxcls.training.run import Run
 from jaxcls.training.signals import Signals, Stopped
 from jaxcls.training.step import Metrics
@@ -52,23 +52,17 @@ def fit(run: Run, workdir: PathLike) -> dict[str, Figures]:
     preflight.check(run, workdir, note=print if main_process else lambda _: None)
     if main_process:
         workdir.mkdir(parents=True, exist_ok=True)
-        files.write_json(workdir / "config.json", preflight.to_json(run.config), predictions.INTACT)
-    checkpoints = Checkpoints(workdir, keep=run.config.checkpoint.keep, transient=run.task.transient)
+        files.write_json(workdir / "config.json", run.stored, predictions.INTACT)
+    checkpoints = Checkpoints(workdir, keep=run.training.keep, transient=run.task.transient)
     state, memory = restore(run, checkpoints)
-    start = int(state.step)
-    with Logger(
-        workdir,
-        total_steps=run.total_steps,
-        steps_per_epoch=run.steps_per_epoch,
-        start_step=start,
-        writes=main_process,
-    ) as log:
+    start, total = int(state.step), run.training.total_steps
+    with logger(run, workdir, start, writes=main_process) as log:
         if start:
-            done = "stopped early" if memory.get("stop") else "all steps are done" if start == run.total_steps else ""
-            log.note(f"{done}; evaluating again" if done else f"going on from step {start} of {run.total_steps}")
+            done = "stopped early" if memory.get("stop") else "all steps are done" if start == total else ""
+            log.note(f"{done}; evaluating again" if done else f"going on from step {start} of {total}")
         state = run.parallel.replicate(run.complete(state, memory, workdir, log))
         try:
-            if start < run.total_steps and not memory.get("stop"):
+            if start < total and not memory.get("stop"):
                 state = Loop(run, workdir, checkpoints, log, memory).train(state, start)
         finally:
             checkpoints.close()
@@ -76,6 +70,21 @@ def fit(run: Run, workdir: PathLike) -> dict[str, Figures]:
         if main_process:
             summarise(run, workdir, results, state, log)
     return results
+
+
+def logger(run: Run, workdir: PathLike, start: int, *, writes: bool) -> Logger:
+    """The Logger of a run that begins or goes on at step `start`; `writes` as its own."""
+    training = run.training
+    return Logger(
+        workdir,
+        total_steps=training.total_steps,
+        steps_per_epoch=training.steps_per_epoch,
+        start_step=start,
+        writes=writes,
+        to=training.log_to,
+        config=run.stored,
+        shares=[figure.name for figure in run.task.criteria if figure.share],
+    )
 
 
 def restore(run: Run, checkpoints: Checkpoints) -> tuple[TrainState, dict[str, Any]]:
@@ -88,13 +97,13 @@ def restore(run: Run, checkpoints: Checkpoints) -> tuple[TrainState, dict[str, A
         if jax.process_index() == 0:
             files.write_json(checkpoints.workdir / "pretrained.json", report.to_dict(), predictions.INTACT)
         return state, {"pretrained": report.source}
-    state, item = checkpoint
-    if item["data"]["fingerprint"] != run.sources["train"].fingerprint:
+    state, meta = checkpoint
+    if meta.data["fingerprint"] != run.data.sources["train"].fingerprint:
         raise UserError(
-            f"the training pictures of {run.config.data.name} have changed since {checkpoints.workdir} was written; "
+            f"the training pictures of {run.data.name} have changed since {checkpoints.workdir} was written; "
             "choose another --workdir, or put them back."
         )
-    return state, item["loop"]
+    return state, dict(meta.loop)
 
 
 class Loop:
@@ -102,7 +111,8 @@ class Loop:
 
     def __init__(self, run: Run, workdir: Path, checkpoints: Checkpoints, log: Logger, memory: dict[str, Any]):
         self.run, self.workdir, self.checkpoints, self.log, self.memory = run, workdir, checkpoints, log, memory
-        self.validation = run.eval_feed("validation") if run.selects else None
+        self.validation = Measure(run, "validation") if run.selects else None
+        self.first = [figure.name for figure in run.task.criteria[:1]]  # what people are shown beside the loss
         # (steps done before, metrics on the devices, number of steps) since the last log line
         self.window: list[tuple[int, Metrics, int]] = []
         self.since, self.timed = time.monotonic(), 0  # for the speed: a moment, and the steps done since
@@ -116,10 +126,10 @@ class Loop:
     def train(self, state: TrainState, step: int) -> TrainState:
         """Steps until the end of the run. Returns the final state."""
         run, feed, first = self.run, self.run.train_feed(), True
-        self.refresh = run.refresher(feed)
-        periods = [run.log_every, run.checkpoint_every, run.eval_every, run.total_steps]
+        self.refresh, training = run.refresher(feed), run.training
+        periods = [training.log_every, training.checkpoint_every, training.eval_every, training.total_steps]
         with Signals() as signals, contextlib.closing(feed):
-            while step < run.total_steps and not self.memory.get("stop"):
+            while step < training.total_steps and not self.memory.get("stop"):
                 stop = min((step // every + 1) * every for every in periods)
                 waiting = self.log.waiting("compiling the training step") if first else contextlib.nullcontext()
                 with waiting:
@@ -135,16 +145,16 @@ class Loop:
                     jax.block_until_ready(self.window[-1 - IN_FLIGHT][1])
                 state = self._between(state, step, signals)
         if self.memory.get("stop"):
-            self.log.note(f"stopped early after step {step}: {run.config.early_stopping.figure} gets no better")
+            self.log.note(f"stopped early after step {step}: {self.memory['stop']}")
         return state
 
     def _between(self, state, step, signals):
         """Whatever is due after `step` steps: a log line, an evaluation, a checkpoint, a stop."""
-        run, end = self.run, step == self.run.total_steps
-        logging = step % run.log_every == 0
+        run, training = self.run, self.run.training
+        end, logging = step == training.total_steps, step % training.log_every == 0
         stopping = signals.agreed(now=logging or jax.process_count() == 1) and not end
-        evaluating = self.validation is not None and (end or step % run.eval_every == 0)
-        saving = evaluating or stopping or end or step % run.checkpoint_every == 0
+        evaluating = self.validation is not None and (end or step % training.eval_every == 0)
+        saving = evaluating or stopping or end or step % training.checkpoint_every == 0
         speed = self._log(step) if logging or saving else self._speed()
         if saving and not np.isfinite(self.norm(state.params)):  # a finite loss can still end in an infinite update
             self._stop_at("a parameter", step)
@@ -163,7 +173,8 @@ class Loop:
         if stopping:
             self.checkpoints.close()
             raise Stopped(
-                f"stopped by {signals.name} after step {step} of {run.total_steps}; the state is saved", signals.status
+                f"stopped by {signals.name} after step {step} of {training.total_steps}; the state is saved",
+                signals.status,
             )
         return state
 
@@ -183,8 +194,8 @@ class Loop:
                 sums[0] += float(np.sum(np.atleast_1d(s)[:n]))
                 sums[1] += float(np.sum(np.atleast_1d(c)[:n]))
         means, speed = metrics.means(values), self._speed()
-        self.shown = {name: means[name] for name in ("loss", "accuracy") if name in means}
-        rate = float(self.run.learning_rate(step - 1))
+        self.shown = {name: means[name] for name in ("loss", *self.first) if name in means}
+        rate = float(self.run.training.learning_rate(step - 1))
         self.log.scalars(step, {**means, "learning_rate": rate, "pictures_per_second": speed})
         self.window, self.since, self.timed = [], time.monotonic(), 0
         return speed
@@ -215,40 +226,51 @@ class Loop:
         """Evaluates on validation; returns (state with new controls, score, figures)."""
         began = time.monotonic()
         with contextlib.nullcontext() if self.evaluated else self.log.waiting("evaluating"):  # the first one compiles
-            figures, outputs = evaluate(self.validation, state)
+            figures, outputs = self.validation(state)
         speed = {"pictures_per_second": figures["count"] / (time.monotonic() - began)} if self.evaluated else {}
         self.evaluated = True
-        predictions.save(self.workdir, "validation", step, outputs)
+        predictions.save(self.workdir, "validation", step, outputs, figures)
         self.log.scalars(step, {**figures, **speed}, split="validation")
-        best = self.run.config.eval.best
-        self.validated = {
-            f"validation_{name}": figures[name] for name in dict.fromkeys(("accuracy", best)) if name in figures
-        }
-        if self.run.control is not None:
-            controls = self.run.control(self.memory, figures)
+        best = [self.run.training.best.name] if self.run.training.best else []
+        shown = dict.fromkeys((*self.first, *best))
+        self.validated = {f"validation_{name}": figures[name] for name in shown if name in figures}
+        if self.run.training.control is not None:
+            controls = self.run.training.control(self.memory, figures)
             controls = self.run.parallel.replicate({k: np.float32(v) for k, v in controls.items()})
             state = state.replace(controls={**state.controls, **controls})
         return state, self.run.score(figures), figures
 
     def _meta(self, step, figures):
-        run, source = self.run, self.run.sources["train"]
         self.memory["saved"] = step
-        return meta.write(
-            step=step,
-            config=preflight.to_json(run.config),
-            parameters=preflight.parameters(run),
-            classes=run.classes,
-            normalize=run.normalize,
-            validation=figures,
-            fingerprint=source.fingerprint,
-            picture=source.images.shape[1:] if hasattr(source, "images") else None,
-            versions=preflight.versions(),
-            memory=self.memory,
-        )
+        return meta_of(self.run, step, figures, self.memory)
 
     def _speed(self):
         """Training pictures per second since the last log line; 0 before the second step."""
-        return self.timed * self.run.config.batch_size / max(time.monotonic() - self.since, 1e-9)
+        return self.timed * self.run.training.batch_size / max(time.monotonic() - self.since, 1e-9)
+
+
+def meta_of(run: Run, step: int, figures: Figures, memory: Mapping[str, Any]) -> Meta:
+    """What is known of a checkpoint of a run: its step, figures on validation ({} without), the loop's memory."""
+    mean, std = run.data.normalize
+    return Meta(
+        step=step,
+        config=run.stored,
+        model=run.model.name,
+        parameters=preflight.parameters(run),
+        classes=tuple(map(str, run.data.classes)),
+        normalize={"mean": list(mean), "std": list(std)},
+        metrics={f"validation_{name}": value for name, value in figures.items()},
+        data={
+            "name": run.data.name,
+            "fingerprint": run.data.sources["train"].fingerprint,
+            "picture": run.data.evaluation.picture,
+        },
+        versions=preflight.versions(run.parallel.devices[0]),
+        loop=memory,
+        pretrained=memory.get("pretrained"),
+        figures=run.task.criteria,
+        answer=run.answer,
+    )
 
 
 def finish(
@@ -259,7 +281,7 @@ def finish(
     Returns (split -> figures, that state).
     The test split is looked at here and nowhere before.
     """
-    split = final_split(run)
+    split = run.data.result_split
     if split is None:
         return {}, state
     best = parallel.agree(checkpoints.best) if run.selects else None
@@ -269,13 +291,13 @@ def finish(
         state = run.parallel.replicate(restored[0])
     step = int(state.step)
     with log.waiting(f"evaluating step {step} on {split}"):
-        figures, outputs = evaluate(run.eval_feed(split), state)
-    predictions.save(workdir, split, step, outputs)
-    predictions.save_rows(workdir, split, run)
-    log.scalars(run.total_steps, figures, split=split)
+        figures, outputs = Measure(run, split)(state)
+    predictions.save(workdir, split, step, outputs, figures)
+    predictions.save_rows(workdir, split, run.data)
+    log.scalars(run.training.total_steps, figures, split=split)
     results = {split: {**figures, "step": step}}
-    if "correct" in figures:
-        results[split]["interval"] = metrics.wilson_interval(figures["correct"], figures["count"])
+    if interval := run.task.interval(figures):
+        results[split]["interval"] = interval
     if jax.process_index() == 0:
         files.write_json(Path(workdir) / "results.json", results, predictions.INTACT)
     return results, state
@@ -289,8 +311,9 @@ def summarise(run: Run, workdir: PathLike, results: dict[str, Figures], state: T
     rows = []
     for split, figures in results.items():
         chosen = " (it chose the checkpoint, so this is optimistic)" if split == "validation" else ""
-        rows.append((f"{split} accuracy", describe(figures) + chosen))
-        rows.append(("of step", f"{figures['step']} of {run.total_steps}"))
+        first = "".join(f" {figure.name.replace('_', ' ')}" for figure in run.task.criteria[:1])
+        rows.append((f"{split}{first}", run.task.describe(figures) + chosen))
+        rows.append(("of step", f"{figures['step']} of {run.training.total_steps}"))
     rows.append(("checkpoints", f"{workdir}/checkpoints"))
     rows.append(("figures", f"{workdir}/results.json, {workdir}/metrics.jsonl, {workdir}/eval/"))
     try:
@@ -299,11 +322,11 @@ def summarise(run: Run, workdir: PathLike, results: dict[str, Figures], state: T
         rows.append(("curves", f"none: {error}"))
     with log.waiting("writing the report"):
         step = int(state.step) if results else None
-        page = of_run.write(run, workdir, step, weights(state), warn=log.warn)
+        page = of_run.write(run.data, run.network(state), workdir, step, warn=log.warn)
     rows.append(("report", str(page or "none")))
     place = shlex.quote(str(workdir))
     log.summary(
-        f"{run.config.model.name} on {run.config.data.name}",
+        f"{run.model.name} on {run.data.name}",
         rows,
         [
             ("look into the checkpoint", f"jaxcls inspect {place}"),

@@ -4,7 +4,7 @@ import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,16 +12,17 @@ import numpy as np
 from jaxcls import files
 from jaxcls.data import groups, metadata
 from jaxcls.errors import UserError
-from jaxcls.types import PathLike
-
-if TYPE_CHECKING:
-    from jaxcls.training.run import Run
+from jaxcls.training.data import Data
+from jaxcls.types import Figures, PathLike
 
 INTACT = f"{files.REMEDY}. Checkpoints are intact, and the same command goes on from the newest"
 
 
-def save(workdir: PathLike, split: str, step: int | str, predictions: Mapping[str, Any]) -> Path:
-    """Writes `eval/<split>-<step>.npz` (logits, label, index), of which every figure can be computed again.
+def save(
+    workdir: PathLike, split: str, step: int | str, predictions: Mapping[str, Any], figures: Figures | None = None
+) -> Path:
+    """Writes `eval/<split>-<step>.npz` (logits or features, label, index), of which every figure can be computed again,
+    and beside it the task's figures as JSON.
 
     `step` may bear the suffix of another test-time augmentation than the run's own (tta.suffix).
     """
@@ -29,17 +30,19 @@ def save(workdir: PathLike, split: str, step: int | str, predictions: Mapping[st
     if jax.process_index() == 0:
         with files.replacing(path, INTACT) as temporary, open(temporary, "wb") as file:
             np.savez(file, **predictions)
+        if figures is not None:
+            files.write_json(path.with_suffix(".json"), {"split": split, "step": step, **figures}, INTACT)
     return path
 
 
-def save_rows(workdir: PathLike, split: str, run: "Run") -> Path:
+def save_rows(workdir: PathLike, split: str, data: Data) -> Path:
     """Writes `eval/<split>-rows.json`: what the rows of a split are called, and what else is known of them.
 
     {"id": [str], "columns": {name: [value]}, "fingerprint": that of the split}; see `data.metadata`. With
     config.data.group_by a column "group" says which pictures belong together. A file that was made of the same data
     stays as it is, unless the config names a table.
     """
-    path, source, data = Path(workdir) / "eval" / f"{split}-rows.json", run.sources[split], run.config.data
+    path, source = Path(workdir) / "eval" / f"{split}-rows.json", data.sources[split]
     if jax.process_index() == 0 and (data.metadata or data.group_by or _fingerprint(path) != source.fingerprint):
         names, columns = metadata.rows(source)
         columns |= metadata.table(names, data.metadata, metadata.root(source))

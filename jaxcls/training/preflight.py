@@ -14,15 +14,16 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxcls import pytree
+from jaxcls import logs, pytree
 from jaxcls.checkpoints import view
-from jaxcls.data import pipeline, unreadable
-from jaxcls.data.base import Source
+from jaxcls.data import unreadable
+from jaxcls.data.base import Leaf, Source
 from jaxcls.data.packed import PackedSource
 from jaxcls.defaults import current_key, default_config
 from jaxcls.errors import Problems, UserError
 from jaxcls.models.pretrained import Report
 from jaxcls.state import TrainState
+from jaxcls.training.data import Data
 from jaxcls.types import Note, PathLike
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ FREE = (
     "data.device_memory",
     "eval.batch_size",
     "log_every",
+    "log_to",
 )
 SHOWN = 5  # unreadable pictures, or classes, named in a message
 
@@ -56,42 +58,57 @@ def check(run: "Run", workdir: PathLike, note: Note, full: bool = False) -> None
     """
     problems = Problems()
     with problems.noted():
-        check_workdir(run.config, workdir)
+        check_workdir(run.stored, workdir)
     with problems.noted():
-        check_labels(run.sources)
-    checked = set()
-    for split, source in run.sources.items():
-        base = getattr(source, "source", source)  # of a Subset
-        with problems.noted():
-            if not isinstance(base, PackedSource):
-                check_pictures(source, f"{split} of {run.config.data.name}")
-            elif full and base not in checked:
-                checked.add(base)
-                base.check()
+        logs.check_writers(run.training.log_to)
+    with problems.noted():
+        check_data(run.data, full)
     problems.refuse()
-    about = [] if run.teacher is None else run.teacher.check(workdir)
+    teacher = run.training.teacher
+    about = [] if teacher is None else teacher.check(workdir)
     shapes = check_model(run)
-    if run.config.precise_bn and "batch_stats" not in shapes.model_state:
-        raise UserError(f"config.precise_bn has no effect: {run.config.model.name} has no BatchNorm; remove it.")
+    if run.training.precise_bn and "batch_stats" not in shapes.model_state:
+        raise UserError(f"config.precise_bn has no effect: {run.model.name} has no BatchNorm; remove it.")
     report = check_weights(run, workdir)
-    check_disk(shapes.replace(extra=_saved(shapes.extra, run.task.transient)), run.config, workdir)
-    sizes = ", ".join(f"{split} {len(source):,}" for split, source in run.sources.items())
-    note(f"data {run.config.data.name}: {len(run.classes)} classes; {sizes} pictures")
-    note(
-        f"model {run.config.model.name}: {pytree.count(shapes.params):,} parameters; "
-        f"{run.total_steps:,} steps of {run.config.batch_size} pictures, {run.steps_per_epoch:,} an epoch, "
-        f"on {run.parallel.size} x {run.parallel.devices[0].device_kind} ({run.parallel.mode})"
-    )
-    if report is not None:
-        note(str(report))
-    for line in about:
+    check_disk(shapes.replace(extra=_saved(shapes.extra, run.task.transient)), run.training.keep, workdir)
+    for line in [*describe(run, shapes), *([] if report is None else [str(report)]), *about]:
         note(line)
+    if run.answer.problem:
+        note(f"prediction and export will not be possible: {run.answer.problem}")
     if not run.selects:
         note("there is no validation split: no best checkpoint is chosen, the last state is the result")
 
 
-def check_workdir(config: ConfigDict, workdir: PathLike) -> None:
-    """The workdir can be written, and holds no run of another config.
+def describe(run: "Run", shapes: TrainState) -> list[str]:
+    """Lines about the data and the model of a run, whose state has these shapes."""
+    data, training = run.data, run.training
+    sizes = ", ".join(f"{split} {len(source):,}" for split, source in data.sources.items())
+    return [
+        f"data {data.name}: {len(data.classes)} classes; {sizes} pictures",
+        f"model {run.model.name}: {pytree.count(shapes.params):,} parameters; "
+        f"{training.total_steps:,} steps of {training.batch_size} pictures, {training.steps_per_epoch:,} an epoch, "
+        f"on {run.parallel.size} x {run.parallel.devices[0].device_kind} ({run.parallel.mode})",
+    ]
+
+
+def check_data(data: Data, full: bool = False) -> None:
+    """Labels and pictures of all splits can be used; `full` as of `check`. Raises UserError."""
+    problems, checked = Problems(), set()
+    with problems.noted():
+        check_labels(data.sources)
+    for split, source in data.sources.items():
+        base = getattr(source, "source", source)  # of a Subset
+        with problems.noted():
+            if not isinstance(base, PackedSource):
+                check_pictures(source, f"{split} of {data.name}")
+            elif full and base not in checked:
+                checked.add(base)
+                base.check()
+    problems.refuse()
+
+
+def check_workdir(config: Mapping[str, Any], workdir: PathLike) -> None:
+    """The workdir can be written, and holds no run of another config (as JSON has it).
 
     Raises:
       UserError: where that is not so.
@@ -112,7 +129,7 @@ def check_workdir(config: ConfigDict, workdir: PathLike) -> None:
         stored = view.flatten_config(json.loads(there.read_text()))
     except (OSError, ValueError, AttributeError) as error:
         raise UserError(f"{there} can't be read ({error}); choose another --workdir.") from error
-    new = view.flatten_config(to_json(config))
+    new = view.flatten_config(config)
     # A key that is younger than the run had its default then, though there was no name for it.
     default = view.flatten_config(to_json(default_config()))
     old = {key: default[key] for key in new.keys() & default.keys()}
@@ -174,26 +191,27 @@ def check_model(run: "Run") -> TrainState:
     Raises:
       UserError: if the pictures, as the transforms leave them, do not fit the model or the normalisation.
     """
-    channels, mean = run.config.data.channels or _shape(run, "train")[-1], run.normalize[0]
+    mean, shape = run.data.evaluation.mean, run.data.leaves("train", training=True)["image"].shape
+    channels = shape[-1] if shape else 0
     if len(mean) not in (1, channels):
         raise UserError(
-            f"config.data.normalize={run.config.data.normalize} (or mean, std) has {len(mean)} channels, but "
+            f"config.data.normalize={run.stored['data']['normalize']} (or mean, std) has {len(mean)} channels, but "
             f"the pictures have {channels}; use 'unit' or 'symmetric', or set config.data.channels."
         )
     with _fits(run, "eval_transform"):
         state = run.state_shapes
     predict = lambda params, state, batch, rng: run.task.predict(state, batch)  # noqa: E731
     calls: list[tuple[str, str, Callable]] = [
-        ("eval_transform", split, predict) for split in run.sources if split != "train"
+        ("eval_transform", split, predict) for split in run.data.sources if split != "train"
     ]
-    tasks = [("resize_schedule", task) for _, task in run.phases] or [("augment", run.task)]
+    tasks = [("resize_schedule", task) for _, task in run.training.phases] or [("augment", run.task)]
     calls += [(key, "train", task.loss) for key, task in tasks]
     axis = run.parallel.axis_name
     for key, split, call in calls:
         with _fits(run, key):
             if axis:
                 call = jax.vmap(call, (None, None, 0, None), axis_name=axis)
-            batch = _batch_shapes(_shape(run, split), devices=1 if axis else None)
+            batch = _batch_shapes(run.data.leaves(split, training=split == "train"), devices=1 if axis else None)
             jax.eval_shape(call, state.params, state, batch, jax.ShapeDtypeStruct((2,), np.uint32))
     return state
 
@@ -201,7 +219,7 @@ def check_model(run: "Run") -> TrainState:
 @contextlib.contextmanager
 def _fits(run, key):
     """Whatever tracing raises, as a UserError that names the transforms and the model."""
-    what = f"config.data.{key} {tuple(getattr(run.config.data, key))} and model {run.config.model.name}"
+    what = f"config.data.{key} {tuple(run.stored['data'][key])} and model {run.model.name}"
     try:
         yield
     except UserError as error:
@@ -225,14 +243,14 @@ def check_weights(run: "Run", workdir: PathLike) -> Report | None:
     return run.pretrained[1]
 
 
-def check_disk(shapes: TrainState, config: ConfigDict, workdir: PathLike) -> None:
-    """There is room for the checkpoints.
+def check_disk(shapes: TrainState, keep: int, workdir: PathLike) -> None:
+    """There is room for the checkpoints, of which the newest `keep` stay.
 
     Raises:
       UserError: if there is not.
     """
     path = _existing(Path(workdir))
-    need = pytree.nbytes(shapes) * (config.checkpoint.keep + 2)  # the newest, the best, and one being written
+    need = pytree.nbytes(shapes) * (keep + 2)  # the newest, the best, and one being written
     free = shutil.disk_usage(path).free
     if need > free:
         raise UserError(
@@ -255,22 +273,12 @@ def _gib(n):
     return f"{n / 2**30:.1f} GiB" if n >= 2**30 else f"{n / 2**20:.1f} MiB"
 
 
-def _shape(run, split):
-    """(height, width, channels) of a split's pictures as they reach the device."""
-    source = run.sources[split]
-    if run.in_memory(source):
-        return source.images.shape[1:]
-    item, training = source[0], split == "train"
-    random = pipeline.generator(0) if training else None
-    return run.transforms["train_host" if training else "eval_host"](item["image"], item["id"], random).shape
-
-
-def _batch_shapes(picture, devices):
-    """A batch of two pictures, as shapes; with a leading axis of devices where there is one."""
+def _batch_shapes(leaves: Mapping[str, Leaf], devices: int | None) -> dict[str, jax.ShapeDtypeStruct]:
+    """A batch of two examples, as shapes; with a leading axis of devices where there is one."""
     lead = (2,) if devices is None else (devices, 2)
-    numbers = dict.fromkeys(("label", "index", "epoch", "draw"), jax.ShapeDtypeStruct(lead, np.int32))
-    image = jax.ShapeDtypeStruct((*lead, *picture), np.uint8)
-    return {"image": image, **numbers, "mask": jax.ShapeDtypeStruct(lead, np.float32)}
+    shapes = {name: jax.ShapeDtypeStruct((*lead, *(leaf.shape or ())), leaf.dtype) for name, leaf in leaves.items()}
+    numbers = dict.fromkeys(("index", "epoch", "draw"), jax.ShapeDtypeStruct(lead, np.int32))
+    return {**shapes, **numbers, "mask": jax.ShapeDtypeStruct(lead, np.float32)}
 
 
 def to_json(config: ConfigDict) -> dict[str, Any]:
@@ -278,15 +286,17 @@ def to_json(config: ConfigDict) -> dict[str, Any]:
     return json.loads(json.dumps(config.to_dict()))
 
 
+def versions(device: Any) -> dict[str, Any]:
+    """Versions of what a result depends on, and the device that it was computed on."""
+    return {**_packages(), "platform": device.platform, "device": device.device_kind, "cores": os.cpu_count()}
+
+
 @functools.cache
-def versions() -> dict[str, Any]:
-    """Versions of what a result depends on."""
+def _packages():
     from importlib.metadata import version
 
     names = ("jaxcls", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow")
-    packages = {name: version(name) for name in names}
-    device = jax.devices()[0]
-    return {**packages, "platform": device.platform, "device": device.device_kind, "cores": os.cpu_count()}
+    return {name: version(name) for name in names}
 
 
 def parameters(run: "Run") -> int:

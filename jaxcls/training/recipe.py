@@ -1,7 +1,7 @@
 """Losses, optimisers and schedules of a config: the part of `build` that reads these sections."""
 
 import functools
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,9 @@ from jax import Array
 from jaxtyping import Float
 
 from jaxcls import losses, optim
+from jaxcls.defaults import default_config
 from jaxcls.errors import UserError
+from jaxcls.metrics import Figure
 from jaxcls.optim import schedules, transfer
 from jaxcls.optim.schedules import Schedule
 from jaxcls.settings.reader import choose
@@ -32,7 +34,6 @@ OPTIMISERS = {
     "lion": (optim.lion, ("b1", "b2")),
     "muon": (optim.muon, ("momentum", "nesterov", "exclude", "adam_rate", "b1", "b2", "eps")),
 }
-FIGURES = ("accuracy", "balanced_accuracy", "loss")  # of validation, that may be followed (metrics.of_logits)
 OWN = ("b2", "eps")  # 0 stands for the optimiser's own default
 KEYS = {"exclude": "muon_exclude"}  # arguments whose config key has another name
 CYCLED = {"sgd": "momentum", "rmsprop_tf": "momentum", "lars": "momentum", "adam": "b1", "adamw": "b1", "lamb": "b1"}
@@ -190,25 +191,45 @@ SHAPES = {
 }
 
 
-def check_best(config: Any, splits: Collection[str]) -> None:
-    """Raises UserError where config.eval.best can't choose a checkpoint."""
-    best = choose("config.eval.best", config.eval.best, FIGURES)
-    if best != "accuracy" and "validation" not in splits:
+def check_followed(config: Any, splits: Collection[str]) -> None:
+    """Raises UserError where something follows a validation split, and there is none."""
+    if "validation" in splits:
+        return
+    if config.eval.best != default_config().eval.best:
         raise UserError(
             "config.eval.best has no effect: no validation split chooses a checkpoint; set config.data.validation."
         )
+    for key in ("plateau", "early_stopping"):
+        if getattr(config, key).figure:
+            raise UserError(f"config.{key} follows a validation split, and there is none; set config.data.validation.")
 
 
-def control(config: Any, splits: Collection[str]) -> Callable[[dict[str, Any], Figures], dict[str, float]] | None:
-    """What the loop does after an evaluation on validation, for `Run.control`; None for nothing.
+def best(config: Any, criteria: Sequence[Figure], splits: Collection[str]) -> Figure | None:
+    """What of validation ranks states, of a task's criteria; None where there is nothing to rank them by.
 
-    `memory["stop"]` tells the loop to end.
+    The default of config.eval.best is what tells classes apart; of a task that has no such figure it means the first.
 
     Raises:
-      UserError: where there is no validation split to follow.
+      UserError: for a figure that the task does not have.
+    """
+    if not criteria or "validation" not in splits:
+        return None
+    by_name, name = {figure.name: figure for figure in criteria}, config.eval.best
+    if name == default_config().eval.best:
+        return by_name.get(name, criteria[0])
+    return by_name[choose("config.eval.best", name, by_name)]
+
+
+def control(config: Any, criteria: Sequence[Figure]) -> Callable[[dict[str, Any], Figures], dict[str, float]] | None:
+    """What the loop does after an evaluation on validation, for `Training.control`; None for nothing.
+
+    `memory["stop"]` tells the loop to end, and is the reason.
+
+    Raises:
+      UserError: for a figure that the task does not have.
     """
     plateau, stopping = config.plateau, config.early_stopping
-    followed = {}
+    followed, by_name = {}, {figure.name: figure for figure in criteria}
     if plateau.figure:
         followed["plateau"] = functools.partial(
             schedules.plateau,
@@ -224,17 +245,15 @@ def control(config: Any, splits: Collection[str]) -> Callable[[dict[str, Any], F
         )
     if not followed:
         return None
-    figures_of = {"plateau": plateau.figure, "early_stopping": stopping.figure}
-    for key in followed:
-        choose(f"config.{key}.figure", figures_of[key], FIGURES)
-        if "validation" not in splits:
-            raise UserError(f"config.{key} follows a validation split, and there is none; set config.data.validation.")
+    names = {"plateau": plateau.figure, "early_stopping": stopping.figure}
+    figures_of = {key: by_name[choose(f"config.{key}.figure", names[key], by_name)] for key in followed}
 
     def after_evaluation(memory, figures):
         for key, follow in followed.items():
-            name = figures_of[key]
-            memory[key] = follow(memory.get(key, {}), figures[name], mode="min" if name == "loss" else "max")
-        memory["stop"] = memory.get("early_stopping", {}).get("stop", False)
+            figure = figures_of[key]
+            memory[key] = follow(memory.get(key, {}), figures[figure.name], mode=figure.best)
+        ended = memory.get("early_stopping", {}).get("stop", False)
+        memory["stop"] = f"{names['early_stopping']} gets no better" if ended else False
         return {"lr_scale": memory["plateau"]["scale"]} if "plateau" in memory else {}
 
     return after_evaluation

@@ -28,7 +28,12 @@ MAX_SCALE = 2.0**24
 
 
 def make_train_step(
-    task: Task, tx: optax.GradientTransformation, *, accumulate: int = 1, axis_name: str | None = None
+    task: Task,
+    tx: optax.GradientTransformation,
+    *,
+    accumulate: int = 1,
+    axis_name: str | None = None,
+    platform: str | None = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """Returns `step(state, batch) -> (state, metrics)`, pure and ready to be compiled.
 
@@ -42,34 +47,13 @@ def make_train_step(
         batch at other parameters, for SAM) and every entry of `state.controls` as extra arguments.
       accumulate: number of micro-batches; must divide the batch of each device.
       axis_name: the mapped axis under pmap, None under jit.
+      platform: "cpu", "gpu" or "tpu", what the step is compiled for; None for what JAX has by default.
 
     Returns:
       The step; `metrics` is name -> (sum, count) over the global batch, with "loss" and "grad_norm" always among them.
     """
     transform = optax.with_extra_args_support(tx)
-
-    def gradients(params, state, batch):
-        rng = jax.random.fold_in(jax.random.fold_in(state.rng, state.step), parallel.axis_index(axis_name))
-        scale = 1.0 if state.loss_scale is None else state.loss_scale["scale"]
-
-        def micro_step(model_state, xs):
-            micro_batch, i = xs
-
-            def scaled_loss(params):
-                loss, aux = task.loss(
-                    params, state.replace(model_state=model_state), micro_batch, jax.random.fold_in(rng, i)
-                )
-                return loss * scale, (loss, aux)
-
-            grads, (loss, aux) = jax.grad(scaled_loss, has_aux=True)(params)
-            return aux.model_state, (grads, loss, aux.count, aux.metrics), aux.carry
-
-        model_state, sums, carry = _accumulate(micro_step, state.model_state, batch, accumulate)
-        grads, loss, count, metrics = parallel.psum(sums, axis_name)
-        count = jnp.where(count > 0, count, 1.0)  # a batch of zero weight has zero gradients
-        grads = jax.tree.map(lambda g: g / (count * scale), grads)
-        model_state = parallel.pmean(model_state, axis_name)
-        return grads, loss / count, Aux(model_state, count, {**metrics, "loss": (loss, count)}, carry)
+    gradients = _make_gradients(task, accumulate, axis_name, platform or parallel.target().platform)
 
     def step(state, batch):
         grads, loss, aux = gradients(state.params, state, batch)
@@ -82,7 +66,10 @@ def make_train_step(
             **state.controls,
         )
         new = state.replace(
-            params=optax.apply_updates(state.params, updates), model_state=aux.model_state, opt_state=opt_state
+            params=optax.apply_updates(state.params, updates),
+            model_state=aux.model_state,
+            opt_state=opt_state,
+            extra={**state.extra, **aux.extra},
         )
         new = task.after_update(new.replace(step=state.step + 1), aux)
         metrics = {**aux.metrics, "grad_norm": (optax.tree.norm(grads), jnp.float32(1))}
@@ -91,6 +78,34 @@ def make_train_step(
         return new, metrics
 
     return step
+
+
+def _make_gradients(task, accumulate, axis_name, platform):
+    """Returns `gradients(params, state, batch) -> (mean gradients, mean loss, Aux of the global batch)`."""
+
+    def gradients(params, state, batch):
+        rng = jax.random.fold_in(jax.random.fold_in(state.rng, state.step), parallel.axis_index(axis_name))
+        scale = 1.0 if state.loss_scale is None else state.loss_scale["scale"]
+
+        def micro_step(moving, xs):
+            (model_state, extra), (micro_batch, i) = moving, xs
+            now = state.replace(model_state=model_state, extra={**state.extra, **extra})
+
+            def scaled_loss(params):
+                loss, aux = task.loss(params, now, micro_batch, jax.random.fold_in(rng, i))
+                return loss * scale, (loss, aux)
+
+            grads, (loss, aux) = jax.grad(scaled_loss, has_aux=True)(params)
+            return (aux.model_state, aux.extra), (grads, loss, aux.count, aux.metrics), aux.carry
+
+        moving, sums, carry = _accumulate(micro_step, state, batch, accumulate, platform)
+        grads, loss, count, metrics = parallel.psum(sums, axis_name)
+        count = jnp.where(count > 0, count, 1.0)  # a batch of zero weight has zero gradients
+        grads = jax.tree.map(lambda g: g / (count * scale), grads)
+        model_state, extra = parallel.pmean(moving, axis_name)
+        return grads, loss / count, Aux(model_state, count, {**metrics, "loss": (loss, count)}, carry, extra)
+
+    return gradients
 
 
 def make_multi_step(
@@ -163,26 +178,28 @@ def merge_batch(batch: PyTree) -> PyTree:
     return jax.tree.map(merge, batch)
 
 
-def _accumulate(micro_step, model_state, batch, parts):
-    """Runs `micro_step` on each part of the batch; returns the last model state, the sums and all carries."""
+def _accumulate(micro_step, state, batch, parts, platform):
+    """Runs `micro_step` on each part of the batch; returns what moves from part to part, the sums and all carries.
+
+    What moves: (model state, the entries of `extra` that the task changes).
+    """
     if parts == 1:
-        return micro_step(model_state, (batch, 0))
+        return micro_step((state.model_state, {}), (batch, 0))
     micro_batches = split_batch(batch, parts)
     first = jax.tree.map(lambda x: x[0], micro_batches)
-    _, shapes, _ = jax.eval_shape(micro_step, model_state, (first, 0))
+    (_, changed), shapes, _ = jax.eval_shape(micro_step, (state.model_state, {}), (first, 0))
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    moving = state.model_state, {name: state.extra[name] for name in changed}
 
     def body(carry, xs):
-        model_state, total = carry
-        model_state, sums, passed = micro_step(model_state, xs)
-        return (model_state, jax.tree.map(jnp.add, total, sums)), passed
+        moving, total = carry
+        moving, sums, passed = micro_step(moving, xs)
+        return (moving, jax.tree.map(jnp.add, total, sums)), passed
 
     # XLA:CPU computes weight gradients of convolutions 40 times slower inside a loop, so there the loop is written out.
-    unroll = jax.default_backend() == "cpu"
-    (model_state, sums), passed = jax.lax.scan(
-        body, (model_state, zeros), (micro_batches, jnp.arange(parts)), unroll=unroll
-    )
-    return model_state, sums, merge_batch(passed)
+    unroll = platform == "cpu"
+    (moving, sums), passed = jax.lax.scan(body, (moving, zeros), (micro_batches, jnp.arange(parts)), unroll=unroll)
+    return moving, sums, merge_batch(passed)
 
 
 def _keep_if_finite(old, new, grads, metrics):

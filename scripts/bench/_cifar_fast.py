@@ -15,7 +15,8 @@ from _step import Step, config_of_file
 
 from jaxcls.cli.entry import entry_point
 from jaxcls.training import build
-from jaxcls.training.evaluate import evaluate
+from jaxcls.training.evaluate import Measure
+from jaxcls.training.model import PRECISIONS
 
 
 @entry_point
@@ -25,26 +26,26 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--config", required=True, metavar="FILE[:ARG]", help="the recipe")
     parser.add_argument("--data", default="", help="in place of its data, e.g. synthetic/50000x32x3x10")
     parser.add_argument("--data-dir", default="", help="where sets of tensorflow-datasets are kept")
-    parser.add_argument("--precision", choices=build.PRECISIONS, default="bfloat16", help="default %(default)s")
+    parser.add_argument("--precision", choices=PRECISIONS, default="bfloat16", help="default %(default)s")
     parser.add_argument("--rounds", type=int, default=3, help="trainings (default %(default)s)")
     args = parser.parse_args(argv)
     config = config_of_file(args.config, data=args.data, precision=args.precision)
     config.data.dir = args.data_dir
     config.parallel.devices = 1
     run = build.build(config)
-    step, test = Step(run), run.eval_feed("test")
+    step, test = Step(run), Measure(run, "test")
     result = {"compile_s": step.compile()["compile_s"]}
-    evaluate(test, step.state)  # compiles
+    test(step.state)  # compiles
     rounds = []
     for _ in range(args.rounds):
         step.restart()
         began = time.perf_counter()
-        step.round(run.total_steps)
+        step.round(run.training.total_steps)
         trained = time.perf_counter()
-        figures, _ = evaluate(test, step.state)
+        figures, _ = test(step.state)
         rounds.append({"train_s": trained - began, "evaluate_s": time.perf_counter() - trained})
     result |= min(rounds, key=lambda r: r["train_s"] + r["evaluate_s"])
-    result |= {"steps": run.total_steps, "batch": config.batch_size, "data": config.data.name}
+    result |= {"steps": run.training.total_steps, "batch": config.batch_size, "data": config.data.name}
     print(json.dumps(result | {"accuracy": figures["accuracy"], "count": figures["count"], "rounds": rounds}))
     return 0
 

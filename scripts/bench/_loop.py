@@ -1,6 +1,7 @@
 """The training loop around a compiled step, for step.py."""
 
 import contextlib
+import dataclasses
 import io
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from rich.console import Console
 
 from jaxcls.checkpoints.store import Checkpoints
 from jaxcls.logs.logger import Logger
-from jaxcls.training import build, loop
+from jaxcls.training import loop
 from jaxcls.training.run import Run
 
 
@@ -22,11 +23,8 @@ class Loop:
 
     def __init__(self, run: Any, step: Step, folder: str) -> None:
         self.run, self.step, self.folder = run, step, Path(folder)
-        validation = run.eval_feed("validation") if run.selects else None
-        # Each round makes a loop.Loop of its own, which would compile again.
-        run.train_feed, run.eval_feed = lambda: step.feed, lambda split: validation
-        run.log_every = min(run.log_every, 50)
-        self.checkpoints = Checkpoints(folder, keep=run.config.checkpoint.keep, transient=run.task.transient)
+        self.validation = run.eval_feed("validation") if run.selects else None
+        self.checkpoints = Checkpoints(folder, keep=run.training.keep, transient=run.task.transient)
 
     def round(self, steps: int) -> None:
         """Progress, logging, metrics and the check for NaN; no evaluation, nothing is saved."""
@@ -38,16 +36,34 @@ class Loop:
         self.checkpoints._finish()  # a run goes on meanwhile; here its work counts in full
 
     def _train(self, steps, checkpoints, *, validates):
-        run, step = self.run, self.step
-        run.total_steps = run.eval_every = run.checkpoint_every = steps
+        step = self.step
+        lengths = dict.fromkeys(("total_steps", "eval_every", "checkpoint_every"), steps)
+        lengths["log_every"] = min(self.run.training.log_every, 50)
+        training = dataclasses.replace(self.run.training, **lengths)
+        parts = {field.name: getattr(self.run, field.name) for field in dataclasses.fields(Run)}
+        run = _Fed(**{**parts, "training": training}, feed=step.feed, validation=self.validation)
         console = Console(file=io.StringIO(), force_terminal=True, width=120)
-        with _Log(self.folder, total_steps=steps, steps_per_epoch=run.steps_per_epoch, console=console) as log:
+        with _Log(self.folder, total_steps=steps, steps_per_epoch=training.steps_per_epoch, console=console) as log:
             running = loop.Loop(run, self.folder, checkpoints, log, {"saved": 0})
             if not validates:  # the loop ends with an evaluation and a checkpoint otherwise
                 running.validation, running._meta = None, lambda *_: None
             step.state = running.train(step.state, 0)
             jax.block_until_ready(step.state)
         step.done = 0  # a stream that was closed is opened again where the next round starts
+
+
+@dataclasses.dataclass(frozen=True)
+class _Fed(Run):
+    """A run whose feeds are compiled already: each round makes a loop.Loop of its own, which would compile again."""
+
+    feed: Any = None
+    validation: Any = None
+
+    def train_feed(self):
+        return self.feed
+
+    def eval_feed(self, split, task=None):
+        return self.validation
 
 
 class _Log(Logger):
@@ -64,8 +80,8 @@ class _Unsaved(Checkpoints):
 def compare(run: Run, times: dict[str, Times], steps: int, batch: int) -> dict[str, Any]:
     """What the loop adds to the step, in percent; evaluation and checkpoint at the config's own intervals."""
     bare, around, full = times["step"], times["loop"], times["full_loop"]
-    period = build.build_durations(run.config, len(run.sources["train"]), run.parallel)[1]
-    every = min(period["checkpoint_every"], period["eval_every"] if run.selects else period["checkpoint_every"])
+    training = run.training
+    every = min(training.checkpoint_every, training.eval_every if run.selects else training.checkpoint_every)
     extra = max(0.0, float(np.median([f["wall"] - p["wall"] for f, p in zip(full, around, strict=True)])))
     per_step = float(np.median([t["wall"] for t in bare])) / steps
     overhead = 100 * (ratio(around, bare) - 1)

@@ -96,8 +96,8 @@ class Step:
 
     def pictures(self) -> tuple[np.ndarray, np.ndarray]:
         """A batch of training pictures and labels, as host arrays."""
-        source = self.run.sources["train"]
-        items = [source[i] for i in range(self.run.config.batch_size)]
+        source = self.run.data.sources["train"]
+        items = [source[i] for i in range(self.run.training.batch_size)]
         return np.stack([item["image"] for item in items]), np.array([item["label"] for item in items])
 
     def _fresh(self):

@@ -67,17 +67,17 @@ class TorchPeer:
         """The peer of a run, on the GPU if JAX has one. UserError without PyTorch, or for a net it does not have."""
         import jax
 
-        torch, config = need_torch(), run.config
-        net = build(config.model.name, config.model.fields.to_dict(), images.shape[-1], len(run.classes))
+        torch, optim = need_torch(), run.stored["optim"]
+        net = build(run.model.name, run.model.spec["fields"], images.shape[-1], len(run.data.classes))
         return cls(
             net,
             images,
             labels,
-            run.normalize,
+            run.data.normalize,
             device="cuda" if torch.cuda.is_available() and jax.default_backend() != "cpu" else "cpu",
-            precision=config.precision,
-            nesterov=config.optim.nesterov,
-            weight_decay=config.optim.weight_decay,
+            precision=run.model.precision,
+            nesterov=optim["nesterov"],
+            weight_decay=optim["weight_decay"],
         )
 
     def step(self, steps: int) -> None:

@@ -23,6 +23,7 @@ from jaxcls.cli.entry import entry_point
 from jaxcls.errors import UserError
 from jaxcls.settings.config_file import override
 from jaxcls.training import build
+from jaxcls.training.model import PRECISIONS
 from jaxcls.training.run import Run
 
 
@@ -43,7 +44,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--augment", required=True, metavar="LIST", help="as config.data.augment")
     parser.add_argument("--base", default="", metavar="LIST", help="to compare with (default: none)")
     parser.add_argument("--batch", type=int, help="default the config's")
-    parser.add_argument("--precision", choices=build.PRECISIONS, help="of the computation; default the config's")
+    parser.add_argument("--precision", choices=PRECISIONS, help="of the computation; default the config's")
     parser.add_argument("--steps", type=int, default=5, help="steps of a round (default %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="default %(default)s, after one to warm up")
     parser.add_argument("--json", action="store_true", help="everything as one JSON object")
@@ -62,13 +63,13 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     for call in contenders.values():
         call(1)
     times = interleave(contenders, args.steps, args.rounds)
-    batch = run.config.batch_size
+    batch = run.training.batch_size
     return machine(run.parallel) | {
-        "model": run.config.model.name,
-        "augment": list(run.config.data.augment),
+        "model": run.model.name,
+        "augment": list(run.data.augmentation.specs),
         "batch": batch,
-        "compared_with": list(base.config.data.augment),
-        "picture": list(run.sources["train"].images.shape[1:]),
+        "compared_with": list(base.data.augmentation.specs),
+        "picture": list(run.data.sources["train"].images.shape[1:]),
         "steps": args.steps,
         "rounds": args.rounds,
         **{name: summary(times[name], args.steps, batch) for name in times},
@@ -84,7 +85,7 @@ def run_with(args: argparse.Namespace, specs: str) -> Run:
     config = config_of_file(args.config, data=args.data, batch=args.batch, precision=args.precision)
     override(config, [("data.augment", specs), ("parallel.devices", "1")])
     run = build.build(config)
-    if not run.in_memory(run.sources["train"]):
+    if not run.data.in_memory(run.data.sources["train"]):
         raise UserError("the set does not fit into device memory; name a smaller one with --data.")
     return run
 
@@ -93,11 +94,11 @@ class Transforms:
     """The transforms of a run's training, compiled by themselves; called with a number of batches."""
 
     def __init__(self, run: Run) -> None:
-        n, source = run.config.batch_size, run.sources["train"]
+        n, source = run.training.batch_size, run.data.sources["train"]
         numbers = dict.fromkeys(("index", "draw", "epoch"), np.arange(n, dtype=np.int32))
         self.batch = run.parallel.split({"image": source.images[:n], "label": source.labels[:n], **numbers})
         keys = jax.vmap(lambda row: jax.random.fold_in(jax.random.key(0), row))
-        augmented = run.transforms["train_device"]
+        augmented = run.data.augmentation.device(None)
         self.compiled = run.parallel.compile(lambda batch: augmented(keys(batch["draw"]), batch), (0,))
 
     def __call__(self, batches: int) -> None:

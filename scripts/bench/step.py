@@ -20,6 +20,7 @@ Several models, each in a process of its own, give a table in Markdown:
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import subprocess
@@ -36,6 +37,7 @@ from absl import logging
 
 from jaxcls.cli.entry import entry_point
 from jaxcls.training import build
+from jaxcls.training.model import PRECISIONS
 from jaxcls.training.run import Run
 from jaxcls.training.signals import Stopped
 
@@ -68,7 +70,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--classes", type=int, default=1000, help="of --model (default %(default)s)")
     parser.add_argument("--channels", type=int, default=3, choices=(1, 3), help="of --model (default %(default)s)")
     parser.add_argument("--batch", type=int, help="of all devices together; default the config's, 32 for --model")
-    parser.add_argument("--precision", choices=build.PRECISIONS, help="of the computation; default the config's")
+    parser.add_argument("--precision", choices=PRECISIONS, help="of the computation; default the config's")
     parser.add_argument("--parallel", choices=("jit", "pmap"), help="default the config's")
     parser.add_argument("--steps", type=int, default=20, help="steps of a round (default %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="default %(default)s, after one to warm up")
@@ -92,8 +94,11 @@ def build_run(args: argparse.Namespace) -> Run:
     if args.config:
         return build.build(config_of_file(args.config, data=args.data, **same))
     run = build.build(config_of_model(args.model[0], classes=args.classes, channels=args.channels, **same))
-    run.sources = {"train": random_pictures(run.config.batch_size, args.size, args.channels, run.classes)}
-    return run
+    pictures = random_pictures(run.training.batch_size, args.size, args.channels, run.data.classes)
+    shape = pictures.images.shape[1:]
+    evaluation = dataclasses.replace(run.data.evaluation, picture=shape)
+    data = dataclasses.replace(run.data, sources={"train": pictures}, evaluation=evaluation)
+    return dataclasses.replace(run, data=data)
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
@@ -128,14 +133,13 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
 def describe(args: argparse.Namespace, run: Run) -> dict[str, Any]:
     """The machine, and what was measured on it."""
-    config = run.config
     return machine(run.parallel) | {
-        "model": config.model.name,
-        "data": "random pictures" if args.model else config.data.name,
-        "batch": config.batch_size,
-        "picture": list(run.batch_shape()),
-        "precision": config.precision,
-        "parallel": config.parallel.mode,
+        "model": run.model.name,
+        "data": "random pictures" if args.model else run.data.name,
+        "batch": run.training.batch_size,
+        "picture": list(run.data.batch_shape),
+        "precision": run.model.precision,
+        "parallel": run.parallel.mode,
         "steps": args.steps,
         "rounds": args.rounds,
     }
@@ -143,7 +147,7 @@ def describe(args: argparse.Namespace, run: Run) -> dict[str, Any]:
 
 def figures(args: argparse.Namespace, run: Run, times: dict, flops: float) -> dict[str, Any]:
     """The times of the contenders, and how they compare."""
-    batch = run.config.batch_size
+    batch = run.training.batch_size
     result: dict[str, Any] = dict(summary(times["step"], args.steps, batch))
     result["flops_per_second"] = flops / result["step_ms"] * 1e3
     if "forward" in times:

@@ -183,7 +183,7 @@ def test_a_teacher_is_trained_by_the_ladder_and_asked_by_the_student(make, tmp_p
     assert [row["against"] for row in report["rungs"]] == [None, None, "a"]
     assert report["rungs"][2]["mean"] is not None
     meta = view.read_meta(view.find_step(tmp_path / "w" / "b" / "seed-0"))
-    assert meta["config"]["distill"]["teacher"] == str(tmp_path / "w" / "teacher" / "seed-0")
+    assert meta.config["distill"]["teacher"] == str(tmp_path / "w" / "teacher" / "seed-0")
 
 
 def test_ctrl_c_reaches_the_run_and_the_same_command_goes_on(make, tmp_path):

@@ -14,8 +14,7 @@ from scipy import stats
 
 from jaxcls.augment import mixing
 from jaxcls.augment.base import Context
-from jaxcls.tasks.base import Task
-from jaxcls.tasks.wrappers import Transformed
+from jaxcls.tasks.wrappers import example_keys
 from jaxcls.training.step import split_batch
 
 REFERENCE = np.load(Path(__file__).parents[1] / "fixtures" / "mix.npz")
@@ -44,7 +43,7 @@ def make_batch(n, *, size=(6, 8), epoch=2, seed=0):
 
 
 def keys(batch):
-    return Transformed(Task(), None, None, seed=CONTEXT.seed).keys(batch)
+    return example_keys(CONTEXT.seed, batch)
 
 
 @functools.cache

@@ -75,7 +75,7 @@ def test_the_metadata_of_safetensors_and_the_best_step(export, workdir, tmp_path
     (best,) = [step.number for step in list_steps(workdir) if step.best]
     told = metadata(path)
     assert told["format"] == "pt" and told["model"] == "resnet20_cifar_b" and told["step"] == str(best)
-    assert json.loads(told["classes"]) == read_meta(find_step(workdir))["classes"]
+    assert tuple(json.loads(told["classes"])) == read_meta(find_step(workdir)).classes
     assert json.loads(told["normalize"])["mean"] == [0.0]
     _, out = export(workdir / "checkpoints" / "4", path)
     assert "of step 4" in out

@@ -12,9 +12,9 @@ from jaxcls.data import pipeline
 from jaxcls.data.sampling import Sampler
 from jaxcls.defaults import default_config
 from jaxcls.settings.reader import Reader, resolve
-from jaxcls.tasks.base import Task
-from jaxcls.tasks.wrappers import Transformed
+from jaxcls.tasks.wrappers import example_keys
 from jaxcls.training import augmented, build
+from jaxcls.training import data as training_data
 
 
 def show(*arguments):
@@ -47,11 +47,10 @@ def test_it_shows_what_a_run_sees(repeats):
     data = {"name": "synthetic/46x8x3x4", "validation": 0.0, "augment": ("crop(8, pad=1)", "flip", "mixup(1.0)")}
     config = config_of(**data, repeats=repeats)
     sheet = augmented.sheet_rows(config, 5, 3)
-    source = build.open_sources(config)["train"]
-    transforms = build.build_transforms(config, source, build.build_normalize(config))
-    sampler = build.build_sampler(config, source)
-    task = Transformed(Task(), transforms["train_device"], None, seed=3)
-    transform = jax.jit(lambda batch: task.train(task.keys(batch), batch))
+    data = training_data.read(config)
+    source, train = data.sources["train"], data.augmentation.device(None)
+    sampler = build.sampler(config, source)
+    transform = jax.jit(lambda batch: train(example_keys(3, batch), batch))
     seen = {}
     images = np.stack([source[i]["image"] for i in range(46)])
     for step in range(40 * repeats):

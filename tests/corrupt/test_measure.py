@@ -5,6 +5,7 @@ import json
 import jax
 import numpy as np
 import pytest
+from fixtures import toys
 from fixtures.toys import ConvNet
 
 from jaxcls import corrupt
@@ -25,6 +26,7 @@ def make_config(**settings):
     config.data.name, config.data.workers, config.data.validation = "synthetic/256x20x3x4", 0, 0.0
     config.data.normalize, config.data.eval_transform = "cifar10", ("center_crop(16)",)
     config.data.augment = ("center_crop(16)",)
+    config.model.name = "toy_conv"
     config.batch_size, config.duration, config.parallel.devices = 16, "100 steps", 1
     config.eval.batch_size, config.schedule.name, config.schedule.peak = 24, "constant", 0.3
     for key, value in settings.items():
@@ -35,8 +37,7 @@ def make_config(**settings):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A folder with the workdir "a" of a short run."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build, "build_model", lambda config, classes, parallel: ConvNet(num_classes=classes))
+    with toys.registered(toy_conv=ConvNet):
         folder = tmp_path_factory.mktemp("robust")
         loop.run(make_config(ema_decay=0.5), folder / "a")
         yield folder
@@ -53,12 +54,12 @@ def test_errors_are_those_of_pictures_corrupted_and_predicted_by_hand(trained):
     options = measure.Options(corruptions=NAMES, strengths=STRENGTHS, seed=3)
     report = measure.run(make_config(ema_decay=0.5), trained / "a", options, note=lambda line: None)
     job = build.build(make_config(ema_decay=0.5))
-    source = job.sources["test"]
+    source = job.data.sources["test"]
     images, n = source.images[:, 2:18, 2:18], len(source)
     variables, averaged = view.read_variables(view.find_step(trained / "a"))
     assert averaged and report["count"] == n
     predict = jax.jit(lambda x: ConvNet(num_classes=4).apply(variables, x, train=False)[0].argmax(-1))
-    mean, std = (np.array(value, np.float32) for value in job.normalize)
+    mean, std = (np.array(value, np.float32) for value in job.data.normalize)
 
     def error(x):
         return float(np.mean(np.asarray(predict((x / np.float32(255) - mean) / std)) != source.labels))

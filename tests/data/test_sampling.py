@@ -173,10 +173,10 @@ def config(**data):
 
 def test_a_config_chooses_the_sampler_and_the_length_of_an_epoch():
     run = build.build(config(imbalance=8.0, sampling="oversample"))
-    counts = np.bincount(run.sources["train"].labels)
+    counts = np.bincount(run.data.sources["train"].labels)
     np.testing.assert_array_equal(counts, [24, 8, 3])
-    assert len(run.sources["validation"]) == 24 and len(run.sources["test"]) == 24
-    assert run.steps_per_epoch == 3 * 24 // 8 and run.total_steps == 27
+    assert len(run.data.sources["validation"]) == 24 and len(run.data.sources["test"]) == 24
+    assert run.training.steps_per_epoch == 3 * 24 // 8 and run.training.total_steps == 27
     plain = build.build(config(repeats=2))
     assert plain.steps_per_epoch == 72 // 8
     index = pipeline.train_rows(0, n=72, batch_size=8, seed=0, order=plain.sampler)["index"]
@@ -189,12 +189,11 @@ def test_a_config_chooses_the_sampler_and_the_length_of_an_epoch():
 
 def test_repeated_pictures_are_augmented_each_by_itself():
     """The keys of copies differ, since their draws do."""
-    from jaxcls.tasks.base import Task
-    from jaxcls.tasks.wrappers import Transformed
+    from jaxcls.tasks.wrappers import example_keys
 
     sampler = Sampler(LABELS, repeats=4, batch_size=16)
     row = {k: v[0] for k, v in steps(sampler, 16, [3]).items()}
-    keys = jax.random.key_data(jax.jit(Transformed(Task(), None, None, seed=7).keys)(row))
+    keys = jax.random.key_data(jax.jit(lambda row: example_keys(7, row))(row))
     assert len(np.unique(row["index"])) == 4 and len(np.unique(keys, axis=0)) == 16
 
 

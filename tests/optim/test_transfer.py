@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import runs
 from fixtures.toys import ConvNet, make_batch
 
 from jaxcls import losses, models, optim, pytree
@@ -153,7 +154,7 @@ def test_a_run_resumed_across_a_release_is_the_uninterrupted_one(tmp_path):
     loop.fit(build.build(config), whole)
     run = build.build(config)
     assert isinstance(run.task, Frozen)
-    run.total_steps = 2
+    run = runs.changed(run, total_steps=2)
     loop.fit(run, parted)
     names = {}
     before = view.read_arrays(view.find_step(parted))
@@ -169,7 +170,7 @@ def test_rates_by_part_and_layer_decay_multiply():
     config = make_config(multipliers=(("head", 10.0), ("conv2/", 0.5)), layer_decay=0.5, momentum=0.0, weight_decay=0.0)
     run = build.build(config)
     params = jax.tree.map(lambda x: jnp.ones(x.shape), run.state_shapes.params)
-    updates, _ = run.tx.update(params, run.tx.init(params), params)
+    updates, _ = run.training.tx.update(params, run.training.tx.init(params), params)
     expected = {"conv1": 0.125, "conv2": 0.25 * 0.5, "fc1": 0.5, "fc2": 10.0}  # four layers, the head has decay^0
     for name, update in pytree.flatten_names(updates).items():
         np.testing.assert_allclose(update, -0.05 * expected[name.split("/")[0]], rtol=1e-6)

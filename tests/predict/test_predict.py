@@ -1,6 +1,7 @@
 """Prediction from a checkpoint gives what the run's own evaluation gives; the command survives what users feed it."""
 
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -22,8 +23,7 @@ from jaxcls.errors import UserError
 from jaxcls.predict import reading
 from jaxcls.predict.predictor import Predictor
 from jaxcls.settings.config_file import load
-from jaxcls.settings.reader import Reader
-from jaxcls.training import build, evaluate, predictions, preflight
+from jaxcls.training import build, evaluate, loop, predictions
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ("cat", "dog", "owl")
@@ -57,16 +57,10 @@ def make_run(workdir, config):
     state = job.init_state()
     if config.ema_decay:  # averages that differ from the weights
         state = state.replace(extra={"ema": jax.tree.map(lambda x: 1.3 * x, state.extra["ema"])})
-    images = getattr(job.sources["train"], "images", None)
-    picture = None if images is None else list(images.shape[1:])
-    meta = {
-        "step": 0, "config": preflight.to_json(job.config), "classes": list(job.classes),
-        "data": {"name": config.data.name, "fingerprint": "", "picture": picture},
-    }  # fmt: skip
     checkpoints = Checkpoints(workdir)
-    checkpoints.save(job.parallel.replicate(state), meta)
+    checkpoints.save(job.parallel.replicate(state), loop.meta_of(job, 0, {}, {}))
     checkpoints.close()
-    _, stored = evaluate.evaluate(job.eval_feed("test"), job.parallel.replicate(state))
+    _, stored = evaluate.Measure(job, "test")(job.parallel.replicate(state))
     predictions.save(workdir, "test", 0, stored)
     return job, stored
 
@@ -98,7 +92,7 @@ def softmax(logits, temperature=1.0):
 def files(run):
     """Paths of the test pictures in the order of the stored logits."""
     pictures, _, job, predictions = run
-    return [pictures / job.sources["test"][int(row)]["id"] for row in predictions["index"]]
+    return [pictures / job.data.sources["test"][int(row)]["id"] for row in predictions["index"]]
 
 
 def json_rows(capsys, *arguments, status=0):
@@ -142,7 +136,7 @@ def test_a_run_of_the_configs_is_predicted_as_it_was_evaluated(tmp_path, capsys)
     config.data.name = f"folder/{pictures}"
     loop.run(config, tmp_path / "run")
     capsys.readouterr()
-    split = build.build(config).sources["test"]
+    split = build.build(config).data.sources["test"]
     step = json.loads((tmp_path / "run/results.json").read_text())["test"]["step"]
     stored = np.load(tmp_path / f"run/eval/test-{step}.npz")
     rows, _ = json_rows(capsys, tmp_path / "run", *(pictures / split[int(i)]["id"] for i in stored["index"]))
@@ -184,37 +178,32 @@ def test_a_set_in_memory_takes_files_of_its_pictures_and_says_what_becomes_of_ot
     assert predictor.picture == (12, 12, 1)
     assert "squeezed to 12x12 pixels (grey)" in predictor.notes[0]
     encoded = []
-    for picture in job.sources["test"].images:
+    for picture in job.data.sources["test"].images:
         out = io.BytesIO()
         Image.fromarray(picture[..., 0]).save(out, "png")
         encoded.append(out.getvalue())
     images = np.stack([predictor.prepare(data) for data in encoded])
-    assert np.array_equal(images, job.sources["test"].images)
+    assert np.array_equal(images, job.data.sources["test"].images)
     assert np.allclose(predictor.logits(images), predictions["logits"], rtol=1e-5, atol=1e-5)
     large = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8))
     out = io.BytesIO()
     large.save(out, "png")
     expected = np.asarray(large.convert("L").resize((12, 12), Image.Resampling.BILINEAR))[..., None]
     assert np.array_equal(predictor.prepare(out.getvalue()), expected)
-    config.data.name = "tfds/of_ones_own"  # whose size the checkpoint says
-    meta = {"step": 0, "classes": CLASSES, "data": {"picture": [12, 12, 1]}}
-    other = Predictor(tmp_path, Reader(config), meta, predictor.variables, False, None)
-    assert np.array_equal(other.prepare(out.getvalue()), expected)
 
 
 def test_the_pictures_of_a_packed_run_are_made_small_first_as_they_were_for_it(run, predictor, tmp_path):
-    pictures, workdir, _, _ = run
+    pictures, _, _, _ = run
     config = make_config(
         data__name=f"folder/{pictures}", data__split_ratios=(0.5, 0.0, 0.5), data__pack=18,
         data__pack_dir=str(tmp_path), data__augment=("random_resized_crop(16)",),
         data__eval_transform=("resize(20)", "center_crop(16)"),
     )  # fmt: skip
     job = build.build(config)
-    meta = {"step": 0, "classes": CLASSES, "data": {"picture": None}}
-    packed = Predictor(workdir, Reader(job.config), meta, predictor.variables, False, None)
+    packed = Predictor(dataclasses.replace(predictor.network, preprocessing=job.data.evaluation))
     for row in range(3):
-        item = job.sources["test"][row]
-        expected = job.transforms["eval_host"](item["image"], "", None)
+        item = job.data.sources["test"][row]
+        expected = job.data.evaluation.host(item["image"], "", None)
         encoded = (pictures / item["id"]).read_bytes()
         assert np.array_equal(packed.prepare(encoded), expected)
         assert not np.array_equal(predictor.prepare(encoded), expected)

@@ -16,7 +16,8 @@ from jaxcls.errors import UserError
 from jaxcls.report import evidence, gallery, of_run
 from jaxcls.report.page import write_report
 from jaxcls.report.pictures import Pictures
-from jaxcls.training import build, evaluate, loop, preflight
+from jaxcls.tasks import networks
+from jaxcls.training import build, evaluate, loop
 
 
 def config_of(folder):
@@ -26,10 +27,6 @@ def config_of(folder):
     config.data.augment = config.data.eval_transform = ("resize(28)", "center_crop(28)")
     config.duration, config.batch_size, config.schedule.peak = "2 steps", 8, 0.01
     return config
-
-
-def variables_of(workdir):
-    return view.read_variables(view.find_step(workdir, 2))[0]
 
 
 @pytest.fixture(scope="module")
@@ -66,13 +63,13 @@ def test_the_rows_have_names_and_the_folders_below_the_class(finished):
 def test_pictures_are_those_that_the_model_saw(finished):
     workdir, folder = finished
     run = build.build(config_of(folder))
-    seen = Pictures(run, variables_of(workdir))
+    seen = Pictures(run.data.sources, networks.from_run(workdir, 2), run.data.picture)
     looks = seen.look("test", [3, 6], [0, 1])
     for look, row in zip(looks, (3, 6), strict=True):
-        name = run.sources["test"][row]["id"]
+        name = run.data.sources["test"][row]["id"]
         np.testing.assert_array_equal(look.picture[..., 0], np.asarray(Image.open(folder / name)))
         assert look.heat.shape == (28, 28) and look.heat.min() >= 0 and look.heat.max() <= 1
-    labels = np.asarray(run.sources["test"].labels)
+    labels = np.asarray(run.data.sources["test"].labels)
     assert seen.fits("test", labels, np.arange(8))
     assert not seen.fits("test", 1 - labels, np.arange(8))
     assert not seen.fits("test", np.r_[labels, 0], np.arange(9))
@@ -92,7 +89,7 @@ def test_a_report_that_fails_is_a_warning_and_no_more(finished, monkeypatch):
     monkeypatch.setattr("jaxcls.report.page.write_report", lambda *_, **__: 1 / 0)
     lines = []
     run = build.build(config_of(folder))
-    assert of_run.write(run, workdir, 2, evaluate.weights(run.init_state()), warn=lines.append) is None
+    assert of_run.write(run.data, run.network(run.init_state()), workdir, 2, warn=lines.append) is None
     assert lines == ["no report was written: ZeroDivisionError: division by zero"]
 
 
@@ -119,7 +116,7 @@ def test_the_command_writes_the_same_page_and_says_what_is_missing(finished, cap
 
 def write_pictures(workdir, folder):
     run = build.build(config_of(folder))
-    return write_report(workdir, pictures=Pictures(run, variables_of(workdir)))
+    return write_report(workdir, pictures=Pictures(run.data.sources, networks.from_run(workdir, 2), run.data.picture))
 
 
 def test_changed_data_is_not_shown_as_if_it_were_that_of_the_evaluation(finished):
@@ -166,7 +163,7 @@ def test_the_weights_of_a_state_are_those_of_its_checkpoint(finished):
     state, _ = Checkpoints(finished[0], transient=run.task.transient).restore(run.init_state(), note=print)
     stored, averaged = view.read_variables(view.find_step(finished[0]))
     assert not averaged
-    jax.tree.map(np.testing.assert_array_equal, stored, evaluate.weights(state))
+    jax.tree.map(np.testing.assert_array_equal, stored, run.network(state).variables)
 
 
 def test_the_averaged_weights_of_a_state_are_those_of_its_checkpoint(finished, tmp_path):
@@ -175,11 +172,10 @@ def test_the_averaged_weights_of_a_state_are_those_of_its_checkpoint(finished, t
     run = build.build(config)
     state = run.init_state()
     state = state.replace(extra={"ema": jax.tree.map(lambda x: x + 1.5, state.extra["ema"])})  # not the weights
-    meta = {"step": 0, "config": preflight.to_json(config), "classes": list(run.classes)}
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(run.parallel.replicate(state), meta)
+    checkpoints.save(run.parallel.replicate(state), loop.meta_of(run, 0, {}, {}))
     checkpoints.close()
     stored, averaged = view.read_variables(view.find_step(tmp_path))
     assert averaged
-    jax.tree.map(np.testing.assert_array_equal, stored, evaluate.weights(state))
+    jax.tree.map(np.testing.assert_array_equal, stored, run.network(state).variables)
     assert not np.array_equal(*(jax.tree.leaves(tree)[0] for tree in (stored["params"], state.params)))

@@ -164,7 +164,7 @@ def test_transformed_hands_on_training_and_evaluation_batches():
     task = Transformed(
         inner,
         lambda keys, batch: {**batch, "image": batch["image"] + jax.vmap(jax.random.uniform)(keys)},
-        lambda batch: {**batch, "image": batch["image"] * 2},
+        lambda images: images * 2,
         seed=9,
     )
     batch = {"image": np.arange(1.0, 4.0), "epoch": np.array([0, 0, 7]), "draw": np.array([0, 1, 1])}

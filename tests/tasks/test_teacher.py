@@ -1,7 +1,6 @@
 """The teacher's way through whole runs: where it comes from, caching, restarts, devices, mistakes, recipes."""
 
 import contextlib
-import dataclasses
 import functools
 import shutil
 from pathlib import Path
@@ -10,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import runs
 from draws import draw
 
 from jaxcls import models
@@ -64,7 +64,7 @@ def test_a_run_that_goes_on_has_the_bits_of_one_that_was_not_stopped(tmp_path, t
     run = build.build(make_config(teacher=str(teacher), cache=cache))
     loop.fit(run, tmp_path / "whole")
     assert capsys.readouterr().out.count("the teacher's accuracy: ") == 1
-    loop.fit(dataclasses.replace(run, total_steps=3), tmp_path / "twice")
+    loop.fit(runs.changed(run, total_steps=3), tmp_path / "twice")
     loop.fit(run, tmp_path / "twice")
     assert capsys.readouterr().out.count("the teacher's accuracy: ") == 1  # at the start, not at the restart
     whole, twice = arrays(tmp_path / "whole"), arrays(tmp_path / "twice")
@@ -73,7 +73,7 @@ def test_a_run_that_goes_on_has_the_bits_of_one_that_was_not_stopped(tmp_path, t
     assert not any("teacher" in name for name in whole)
     assert (tmp_path / "whole" / "teacher_logits.npz").is_file() == cache
     meta = view.read_meta(view.find_step(tmp_path / "whole"))
-    assert meta["loop"]["teacher"]["model"] == "simple_cnn_16_32"
+    assert meta.loop["teacher"]["model"] == "simple_cnn_16_32"
 
 
 def test_without_augmentation_the_cached_teacher_says_what_the_living_one_says(tmp_path, teacher):
@@ -94,7 +94,7 @@ def test_a_cache_of_something_else_or_damaged_is_computed_again(tmp_path, teache
         else:
             (tmp_path / "b" / "teacher_logits.npz").write_bytes(content)
         run = build.build(config)
-        state = run.teacher.complete(run.init_state(), {}, tmp_path / "b", Silent())
+        state = run.training.teacher.complete(run.init_state(), {}, tmp_path / "b", Silent())
         with np.load(tmp_path / "a" / "teacher_logits.npz") as file:
             np.testing.assert_array_equal(state.extra["teacher"]["logits"], file["logits"])
 
@@ -117,7 +117,7 @@ def test_the_result_is_the_same_on_any_devices(tmp_path, teacher, cache):
         config = make_config(teacher=str(teacher), cache=cache)
         config.parallel.mode, config.parallel.devices = mode, devices
         run = build.build(config)
-        state = run.teacher.complete(run.init_state(), {}, tmp_path, Silent())
+        state = run.training.teacher.complete(run.init_state(), {}, tmp_path, Silent())
         state, told, feed = run.parallel.replicate(state), [], run.train_feed()
         for step in range(3):
             state, found, _ = feed(state, step, 3)
@@ -131,8 +131,8 @@ def test_the_averaged_weights_teach_and_predict_as_their_own_run_did(teacher):
     """The workdir's best checkpoint; its logits are those that its run stored."""
     run = build.build(make_config(teacher=str(teacher)))
     best = next(step for step in view.list_steps(teacher) if step.best)
-    assert f"step {best.number} " in run.teacher.network.title
-    found = run.teacher._predict(run, "validation")
+    assert f"step {best.number} " in run.training.teacher.network.title
+    found = run.training.teacher._predict(run.data.sources["validation"])
     with np.load(teacher / "eval" / f"validation-{best.number}.npz") as stored:
         np.testing.assert_allclose(found["logits"], stored["logits"], atol=1e-5)
 
@@ -149,7 +149,7 @@ def test_evaluating_needs_no_teacher(tmp_path, teacher):
 def test_another_teacher_in_its_place_is_refused(tmp_path, teacher):
     run = build.build(make_config(teacher=str(teacher)))
     with pytest.raises(UserError, match="begun with another teacher than simple_cnn_16_32 from step"):
-        run.teacher.complete(run.init_state(), {"teacher": {"sha256": "0"}}, tmp_path, Silent())
+        run.training.teacher.complete(run.init_state(), {"teacher": {"sha256": "0"}}, tmp_path, Silent())
 
 
 def test_published_weights_teach_with_their_own_normalisation(tmp_path):
@@ -160,10 +160,10 @@ def test_published_weights_teach_with_their_own_normalisation(tmp_path):
     variables = draw(jax.eval_shape(lambda key: net.init(key, image, train=False), jax.random.key(4)))
     weight_files.write(tmp_path / "t.pth", pretrained.to_state_dict(variables), {})
     run, log = build.build(config), Silent()
-    state = run.teacher.complete(run.init_state(), {}, tmp_path, log)
+    state = run.training.teacher.complete(run.init_state(), {}, tmp_path, log)
     jax.tree.map(np.testing.assert_array_equal, state.extra["teacher"]["params"], variables["params"])
-    found = run.teacher._predict(run, "validation")
-    pictures = np.float32(run.sources["validation"].images) / 255 * 2 - 1
+    found = run.training.teacher._predict(run.data.sources["validation"])
+    pictures = np.float32(run.data.sources["validation"].images) / 255 * 2 - 1
     np.testing.assert_allclose(found["logits"], apply(variables, pictures)[0], atol=1e-4)
     accuracy = (found["logits"].argmax(axis=1) == found["label"]).mean()
     assert log.told == [f"the teacher's accuracy: {accuracy:.2%} of 16 validation pictures"]
@@ -193,7 +193,7 @@ def test_a_teacher_of_other_classes_is_refused(tmp_path, teacher):
 
 def test_classes_in_another_order_are_refused():
     with pytest.raises(UserError, match="in another order"):
-        networks._check_classes("config.distill.teacher=x", ["a", "b"], ["b", "a"])
+        networks.check_classes("config.distill.teacher=x", ["a", "b"], ["b", "a"])
 
 
 MISTAKES = [
@@ -230,7 +230,7 @@ def test_an_unfinished_or_damaged_teacher_and_the_run_itself_are_refused(tmp_pat
     refused(tmp_path, "holds no finished checkpoint", make_config(teacher=str(broken)))
     run = build.build(make_config(teacher=str(teacher)))
     with pytest.raises(UserError, match="is the --workdir of this run itself"):
-        run.teacher.check(teacher)
+        run.training.teacher.check(teacher)
 
 
 def test_a_cache_and_mixed_pictures_are_refused(tmp_path, teacher):
@@ -241,9 +241,9 @@ def test_a_cache_and_mixed_pictures_are_refused(tmp_path, teacher):
 
 def test_a_cache_of_augmented_pictures_is_told(tmp_path, teacher):
     config = make_config(teacher=str(teacher), cache=True)
-    assert len(build.build(config).teacher.check(tmp_path)) == 1
+    assert len(build.build(config).training.teacher.check(tmp_path)) == 1
     config.data.augment = ("crop(8, pad=1)",)
-    assert "computed once, of pictures without augmentation" in build.build(config).teacher.check(tmp_path)[1]
+    assert "computed once, of pictures without augmentation" in build.build(config).training.teacher.check(tmp_path)[1]
 
 
 def test_pretrained_weights_of_the_student_leave_the_hints_alone(tmp_path):
@@ -267,8 +267,8 @@ def test_the_recipes_for_cifar100_can_be_built(name):
     """With as many pictures as CIFAR-100 has the schedule is possible; the models fit pictures of 32x32."""
     config = config_file.load(f"{ROOT}/configs/{name}.py:cifar100")
     assert (config.distill.alpha, config.distill.temperature) == (0.7, 4.0)
-    steps_per_epoch, durations = build.build_durations(build.Reader(config), 50_000, Parallel("jit", 1))
-    assert (steps_per_epoch, durations["total_steps"]) == (390, 78_000)
+    durations = build.durations(build.Reader(config), 50_000, Parallel("jit", 1))
+    assert (durations["steps_per_epoch"], durations["total_steps"]) == (390, 78_000)
     config.data.name = "synthetic/128x32x3x100"
     run = build.build(config)
-    assert run.model.num_classes == 100 and run.model.stem == "cifar" and run.teacher.of_run
+    assert run.model.module.num_classes == 100 and run.model.module.stem == "cifar" and run.training.teacher.folder

@@ -1,7 +1,5 @@
 """Test-time augmentation against closed forms, and through whole runs."""
 
-import functools
-
 import jax
 import numpy as np
 import pytest
@@ -170,10 +168,7 @@ def make_run(setting="shift(1), flip", **more):
     config.data.name, config.data.workers = "synthetic/64x8x1x4", 0
     config.model.name, config.batch_size, config.duration = "simple_cnn_16_32", 16, "4 steps"
     config_file.override(config, [("eval.tta", setting), *more.items()])
-    run = build.build(config)
-    if run.config.eval.tta:
-        run.task.inner.inner = Supervised(ConvNet(num_classes=4))
-    return run
+    return build.build(config, task=lambda data, model: Supervised(ConvNet(num_classes=4)))
 
 
 def test_a_setting_of_the_config_reaches_every_evaluation_on_any_number_of_devices():
@@ -186,8 +181,7 @@ def test_a_setting_of_the_config_reaches_every_evaluation_on_any_number_of_devic
     one, *others = found.values()
     for other in others:
         np.testing.assert_allclose(one, other, atol=1e-5)
-    evaluate = functools.partial(run.transforms["eval_device"], None)
-    images = evaluate({"image": run.sources["validation"].images})["image"]
+    images = run.data.evaluation.device(run.data.sources["validation"].images)
     weights, seen = cut(("shift(1)", "flip"), images)
     predict = jax.jit(Supervised(ConvNet(num_classes=4)).predict)
     plain = [predict(state, {"image": view})["logits"] for view in seen]

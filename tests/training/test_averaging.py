@@ -6,19 +6,22 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from fixtures.toys import ConvNet
+import runs
+from fixtures import toys
 
+from jaxcls import metrics
 from jaxcls.checkpoints import view
 from jaxcls.cli.command import main
 from jaxcls.defaults import default_config
 from jaxcls.errors import UserError
-from jaxcls.training import averaging, build, evaluate, loop
+from jaxcls.training import averaging, build, loop
 
 
 def make_config(peak=0.2, **settings):
     """6 steps on 48 pictures, a checkpoint every second step; 16 for validation, the same ones for any peak."""
     config = default_config()
     config.data.name, config.data.validation, config.data.workers = "synthetic/64x8x1x4", 0.25, 0
+    config.model.name = "toy_conv"
     config.batch_size, config.duration, config.parallel.devices = 16, "6 steps", 1
     config.eval.every = config.checkpoint.every = "2 steps"
     config.checkpoint.keep, config.ema_decay = 3, 0.5
@@ -31,8 +34,7 @@ def make_config(peak=0.2, **settings):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """Workdirs of two runs of a net with BatchNorm that differ in the learning rate."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build, "build_model", lambda config, classes, parallel: ConvNet(num_classes=classes))
+    with toys.registered(toy_conv=toys.ConvNet):
         folder = tmp_path_factory.mktemp("soup")
         for name, peak in (("a", 0.2), ("b", 1.0)):
             loop.run(make_config(peak), folder / name)
@@ -63,10 +65,10 @@ def test_the_last_checkpoints_of_a_run_are_averaged_and_evaluated_as_any_run(tra
             np.testing.assert_allclose(found[name], np.mean([part[name] for part in parts], axis=0), atol=1e-6)
     assert found["step"] == 6 and view.verify(view.find_step(out)) == []
     meta = view.read_meta(view.find_step(out))
-    assert meta["classes"] == [f"class {i}" for i in range(4)] and len(meta["averaged"]["kept"]) == 3
+    assert meta.classes == tuple(f"class {i}" for i in range(4)) and len(meta.averaged["kept"]) == 3
     assert main(["eval", str(out)]) == 0
     again = capsys.readouterr().out
-    accuracy = meta["metrics"]["validation_accuracy"]
+    accuracy = meta.metrics["validation_accuracy"]
     assert f"validation accuracy {accuracy:.2%}" in told and f"validation: accuracy {accuracy:.2%}" in again
 
 
@@ -74,7 +76,7 @@ def test_batchnorm_of_an_average_has_the_statistics_of_its_own_activations(train
     out = tmp_path / "average"
     assert main(["average", str(trained / "a"), "--steps", "2,6", "--out", str(out)]) == 0
     found = arrays(out)
-    images = build.build(make_config()).sources["train"].images / np.float32(255)
+    images = build.build(make_config()).data.sources["train"].images / np.float32(255)
     for start, statistics in (("params", "model_state"), ("extra/ema/params", "extra/ema/model_state")):
         conv = {name: found[f"{start}/conv1/{name}"] for name in ("kernel", "bias")}
         x = jax.lax.conv_general_dilated(
@@ -120,7 +122,7 @@ def test_a_uniform_soup_of_runs_is_their_mean(trained, tmp_path):
 
 def test_without_a_validation_split_nothing_can_be_chosen(trained):
     averager = averaging.Averager(make_config(), averaging.choose([trained / "a"], last=2))
-    del averager.run.sources["validation"]
+    averager.run = runs.changed(averager.run, best=None)
     ingredients = averaging.choose([trained / "a"], last=2)
     with pytest.raises(UserError, match="there are none; leave it out"):
         averaging.greedy(averager, ingredients)
@@ -208,5 +210,5 @@ def test_the_figures_are_those_of_an_evaluation(trained):
     ingredients = averaging.choose([trained / "a"], last=2)
     averager = averaging.Averager(make_config(), ingredients)
     state = averager.load(ingredients[0])
-    feed = averager.run.eval_feed("validation")
-    assert averager.judge(state) == evaluate.evaluate(feed, averager.run.parallel.replicate(state))[0]
+    outputs = averager.run.eval_feed("validation")(averager.run.parallel.replicate(state))
+    assert averager.judge(state) == metrics.of_logits(outputs["logits"], outputs["label"])

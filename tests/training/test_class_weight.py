@@ -88,7 +88,7 @@ def test_a_config_sets_the_weights_from_the_training_labels():
     config = default_config()
     config.data.name, config.data.imbalance, config.loss.class_weight = "synthetic/96x8x1x3", 4.0, "auto"
     run = build.build(config_of(config))
-    counts = np.bincount(run.sources["train"].labels)
+    counts = np.bincount(run.data.sources["train"].labels)
     assert counts[0] > counts[2]
     np.testing.assert_allclose(run.task.inner.class_weight, counts.sum() / (3 * counts), rtol=1e-6)
     config.loss.class_weight = "1, 2"

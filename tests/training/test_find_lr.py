@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+import runs
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -125,7 +126,8 @@ def test_the_losses_are_those_of_training_with_these_rates():
     assert config == before
     run = build.build(config)
     table = jax.numpy.asarray(rates, jax.numpy.float32)
-    run.tx = optim.sgd(lambda t: table[t], momentum=0.9, weight_decay=1e-3)
+    tx = optim.sgd(lambda t: table[t], momentum=0.9, weight_decay=1e-3)
+    run = runs.changed(run, tx=tx)
     feed, state, losses = run.train_feed(), run.parallel.replicate(run.init_state()), []
     for step in range(10):
         state, values, _ = feed(state, step, 10)

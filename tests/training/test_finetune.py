@@ -5,6 +5,7 @@ import json
 import jax
 import numpy as np
 import pytest
+import runs
 
 from jaxcls import main, models
 from jaxcls.checkpoints import view
@@ -74,7 +75,7 @@ def test_a_run_tells_what_it_loaded_and_goes_on_without_the_file(weights, tmp_pa
     path, _ = weights
     config, workdir = make_config(path), tmp_path / "run"
     run = build.build(config)
-    run.total_steps = 2
+    run = runs.changed(run, total_steps=2)
     loop.fit(run, workdir)
     out = capsys.readouterr().out
     assert f"weights {path}: 6 of 8 tensors loaded" in out
@@ -88,7 +89,7 @@ def test_a_run_tells_what_it_loaded_and_goes_on_without_the_file(weights, tmp_pa
     assert "going on from step 2" in capsys.readouterr().out
     main.main(["--mode=eval", f"--workdir={workdir}"])
     for step in view.list_steps(workdir):
-        assert view.read_meta(step.path)["pretrained"] == source
+        assert view.read_meta(step.path).pretrained == source
 
 
 def test_a_run_whose_checkpoints_are_all_damaged_needs_the_file_again(weights, tmp_path):
@@ -146,7 +147,7 @@ def test_a_neck_is_built_and_the_weights_are_its_backbones(tmp_path):
     config.model.name, config.model.fields = "resnet18", {"width": 4}
     config.model.neck, config.data.name = "fpn", "synthetic/64x64x3x4"
     run = build.build(config)
-    assert isinstance(run.model, FPN) and run.model.num_classes == 4
+    assert isinstance(run.model.module, FPN) and run.model.module.num_classes == 4
     report = preflight.check_weights(run, tmp_path / "run")
     assert {f"backbone.{name}" for name in state} - {*report.loaded} == {"backbone.fc.weight", "backbone.fc.bias"}
     assert {name.partition(".")[0] for name in report.kept} == {"fpn", "fc"}

@@ -74,7 +74,7 @@ def test_a_terminal_shows_every_step_from_the_first_on(unselected):
 def test_every_log_line_has_the_mean_since_the_last_one(finished):
     lines = [x for x in read_metrics(finished[0]) if x["split"] == "train"]
     assert [x["step"] for x in lines] == [4, 6, 8, 12, 16, 18, 20, 24]  # each 4 steps, and whatever saves
-    rate = build.build(small_config()).learning_rate
+    rate = build.build(small_config()).training.learning_rate
     for line in lines:
         assert line["learning_rate"] == pytest.approx(float(rate(line["step"] - 1)))
         assert line["loss"] > 0 and 0 <= line["accuracy"] <= 1

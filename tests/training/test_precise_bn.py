@@ -1,11 +1,11 @@
 """Precise-BN: the statistics of many batches against those of all their pictures at once, and through whole runs."""
 
-import dataclasses
 import functools
 
 import jax
 import numpy as np
 import pytest
+import runs
 from fixtures.toys import ConvNet, make_batch
 
 from jaxcls import optim
@@ -18,7 +18,7 @@ from jaxcls.optim import schedules
 from jaxcls.optim.transfer import Timing
 from jaxcls.tasks.frozen import Frozen
 from jaxcls.tasks.supervised import Supervised
-from jaxcls.tasks.wrappers import Ema, Transformed
+from jaxcls.tasks.wrappers import Ema
 from jaxcls.training import build, loop, precise_bn, preflight
 from jaxcls.training.step import make_train_step
 
@@ -104,18 +104,17 @@ def make_run(mode="jit", devices=1, sync=True, memory=2**20, validation=0.0, bat
     config.eval.every = config.checkpoint.every = "2 steps"
     config.parallel.mode, config.parallel.devices = mode, devices
     config.schedule.name, config.schedule.peak = "constant", 0.2
-    run = build.build(config)
-    task = Supervised(ConvNet(num_classes=4, axis_name=run.parallel.axis_name if sync else None))
-    evaluate = functools.partial(run.transforms["eval_device"], None)
-    task = Ema(Transformed(task, run.transforms["train_device"], evaluate, seed=0), 0.9)
-    return dataclasses.replace(run, task=task)
+    config.ema_decay = 0.9
+    return build.build(
+        config, task=lambda data, model: Supervised(ConvNet(num_classes=4, axis_name=model.axis_name if sync else None))
+    )
 
 
 def pictures(run, step, batches):
     """float pictures of the batches of steps from `step` on, as the net sees them."""
-    n = len(run.sources["train"])
+    n = len(run.data.sources["train"])
     rows = [pipeline.train_rows(s, n=n, batch_size=16, seed=0)["index"] for s in range(step, step + batches)]
-    return run.sources["train"].images[np.concatenate(rows)] / 255
+    return run.data.sources["train"].images[np.concatenate(rows)] / 255
 
 
 @pytest.mark.parametrize(
@@ -149,7 +148,7 @@ def test_a_run_takes_the_batches_of_the_next_steps_on_any_devices(options):
 def test_checkpoints_have_the_new_statistics_and_a_restart_changes_no_bit(tmp_path):
     run = make_run(validation=0.25)
     results = loop.fit(run, tmp_path / "whole")
-    loop.fit(dataclasses.replace(run, total_steps=4), tmp_path / "twice")
+    loop.fit(runs.changed(run, total_steps=4), tmp_path / "twice")
     loop.fit(run, tmp_path / "twice")
     left, right = (view.read_arrays(view.find_step(tmp_path / name)) for name in ("whole", "twice"))
     assert left.keys() == right.keys()
@@ -162,7 +161,7 @@ def test_checkpoints_have_the_new_statistics_and_a_restart_changes_no_bit(tmp_pa
 
 def test_without_a_validation_split_the_last_state_has_them(tmp_path):
     run = make_run()
-    loop.fit(dataclasses.replace(run, total_steps=2), tmp_path)
+    loop.fit(runs.changed(run, total_steps=2), tmp_path)
     arrays = view.read_arrays(view.find_step(tmp_path))
     conv = {name: arrays[f"extra/ema/params/conv1/{name}"] for name in ("kernel", "bias")}
     found = {name: arrays[f"extra/ema/model_state/batch_stats/bn1/{name}"] for name in ("mean", "var")}

@@ -1,5 +1,6 @@
 """The checks that need no compilation, one by one."""
 
+import dataclasses
 import json
 import types
 
@@ -59,7 +60,9 @@ def test_all_problems_of_the_data_and_the_workdir_are_told_together(tmp_path):
     (tmp_path / "file").write_text("x")
     run = build.build(small_config())
     images = np.zeros((2, 28, 28, 1), np.uint8)
-    run.sources["test"] = sources.ArraySource(images, np.array([0, 7]), run.classes, ["a", "b"])
+    test = sources.ArraySource(images, np.array([0, 7]), run.data.classes, ["a", "b"])
+    data = dataclasses.replace(run.data, sources={**run.data.sources, "test": test})
+    run = dataclasses.replace(run, data=data)
     with pytest.raises(UserError) as caught:
         preflight.check(run, tmp_path / "file", print)
     lines = str(caught.value).splitlines()

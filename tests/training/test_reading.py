@@ -42,22 +42,22 @@ def test_a_packed_set_has_the_same_splits_and_crops_of_its_own_pictures(config, 
     output = capsys.readouterr().out
     assert output.startswith("packing 24 pictures with 36 pixels on the short side into ") and "packed: " in output
     (path,) = Path(config.data.pack_dir).glob("*.pack")
-    base = run.sources["train"].source
+    base = run.data.sources["train"].source
     assert isinstance(base, packed.PackedSource) and base.path == str(path)
-    assert base is run.sources["test"].source
-    assert sum(map(len, run.sources.values())) == 24
+    assert base is run.data.sources["test"].source
+    assert sum(map(len, run.data.sources.values())) == 24
     batch = first_batch(run)
     for image, row, draw in zip(batch["image"], batch["index"], batch["draw"], strict=True):
-        item, random = run.sources["train"][int(row)], pipeline.generator(config.seed, 0, int(draw))
-        np.testing.assert_array_equal(image, run.transforms["train_host"](item["image"], item["id"], random))
+        item, random = run.data.sources["train"][int(row)], pipeline.generator(config.seed, 0, int(draw))
+        np.testing.assert_array_equal(image, run.data.augmentation.host(item["image"], item["id"], random))
         assert min(item["image"].shape[:2]) == 36
-    assert build.build(config).sources["train"].fingerprint == run.sources["train"].fingerprint
+    assert build.build(config).data.sources["train"].fingerprint == run.data.sources["train"].fingerprint
     assert capsys.readouterr().out == ""  # the file is there
     with config.unlocked():
         config.data.pack, config.data.pack_dir = 0, ""
     plain = build.build(config)
-    assert plain.sources["train"].fingerprint != run.sources["train"].fingerprint
-    np.testing.assert_array_equal(plain.sources["train"].labels, run.sources["train"].labels)
+    assert plain.data.sources["train"].fingerprint != run.data.sources["train"].fingerprint
+    np.testing.assert_array_equal(plain.data.sources["train"].labels, run.data.sources["train"].labels)
 
 
 def test_a_full_check_reads_all_of_a_packed_file(config, tmp_path, monkeypatch):
@@ -67,7 +67,7 @@ def test_a_full_check_reads_all_of_a_packed_file(config, tmp_path, monkeypatch):
     run = build.build(config)
     notes = []
     preflight.check(run, tmp_path / "run", notes.append, full=True)
-    path = run.sources["train"].source.path
+    path = run.data.sources["train"].source.path
     data = bytearray(Path(path).read_bytes())
     data[packed.HEADER + 4096 + 5] ^= 1  # the second chunk, at which opening does not look
     Path(path).write_bytes(data)

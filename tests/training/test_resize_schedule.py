@@ -1,13 +1,13 @@
 """Progressive resizing (config.data.resize_schedule): what the net sees at which step, restarts, mistakes, and the name
 that the key had before."""
 
-import dataclasses
 import functools
 import json
 
 import jax
 import numpy as np
 import pytest
+import runs
 from fixtures.toys import ConvNet
 from ml_collections import ConfigDict
 from PIL import Image
@@ -52,17 +52,16 @@ def make_config(sizes, **settings):
     return config
 
 
-def make_run(monkeypatch, sizes, **settings):
+def make_run(sizes, **settings):
     """A run of a task that records the sides it sees, and the list of those that were traced."""
     traced = []
-    monkeypatch.setattr(build, "Supervised", lambda *args, **options: Watched(traced))
-    return build.build(make_config(sizes, **settings)), traced
+    return build.build(make_config(sizes, **settings), task=lambda data, model: Watched(traced)), traced
 
 
 @pytest.mark.parametrize("memory", [2**20, 0], ids=["memory", "stream"])
-def test_pictures_have_their_size_from_the_right_step_on(monkeypatch, memory):
+def test_pictures_have_their_size_from_the_right_step_on(memory):
     """And every size is compiled once, when it begins."""
-    run, traced = make_run(monkeypatch, ("25%: 4", "50%: 6"), device_memory=memory)
+    run, traced = make_run(("25%: 4", "50%: 6"), device_memory=memory)
     feed, state, sides = run.train_feed(), run.parallel.replicate(run.init_state()), []
     assert isinstance(feed, ChangingFeed)
     for step in range(8):
@@ -73,7 +72,7 @@ def test_pictures_have_their_size_from_the_right_step_on(monkeypatch, memory):
     assert sides == [8, 8, 4, 4, 6, 6, 6, 6]
 
 
-def test_a_call_of_many_steps_ends_where_the_size_changes(monkeypatch):
+def test_a_call_of_many_steps_ends_where_the_size_changes():
     told = []
 
     def feed_of(side):
@@ -99,11 +98,11 @@ class Closing:
 
 
 def test_a_restart_in_any_size_changes_no_bit(tmp_path, monkeypatch):
-    run, _ = make_run(monkeypatch, ("0%: 4", "4 steps: 6"))
-    assert len(run.phases) == 2 and run.task is run.phases[-1][1]
+    run, _ = make_run(("0%: 4", "4 steps: 6"))
+    assert len(run.training.phases) == 2 and run.task is run.training.phases[-1][1]
     results = loop.fit(run, tmp_path / "whole")
     for stop in (4, 8):
-        loop.fit(dataclasses.replace(run, total_steps=stop), tmp_path / "twice")
+        loop.fit(runs.changed(run, total_steps=stop), tmp_path / "twice")
         if stop == 4:
             make_older(tmp_path / "twice")
     left, right = (view.read_arrays(view.find_step(tmp_path / name)) for name in ("whole", "twice"))
@@ -181,9 +180,9 @@ def test_a_size_that_does_not_fit_the_model_is_refused_before_anything_compiles(
 def test_several_sizes_may_stand_in_one_text_as_on_the_command_line():
     config = make_config(())
     config_file.override(config, [("data.resize_schedule", "0%: 4, 50%: 6")])
-    assert [step for step, _ in build.build(config).phases] == [0, 4]
+    assert [step for step, _ in build.build(config).training.phases] == [0, 4]
 
 
 def test_without_sizes_there_is_one_task():
     run = build.build(make_config(()))
-    assert run.phases == () and not isinstance(run.train_feed(), ChangingFeed)
+    assert run.training.phases == () and not isinstance(run.train_feed(), ChangingFeed)

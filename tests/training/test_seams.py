@@ -1,7 +1,5 @@
 """The five seams hold what is still to come: each kind of training as a toy task, with no change to step or loop."""
 
-import dataclasses
-import functools
 import json
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import runs
 from fixtures.toys import ConvNet, Linear, make_batch
 
 from jaxcls import losses, optim, parallel
@@ -22,7 +21,7 @@ from jaxcls.parallel import Parallel
 from jaxcls.state import Aux
 from jaxcls.tasks.base import Task, Wrapper
 from jaxcls.tasks.supervised import Supervised
-from jaxcls.tasks.wrappers import Ema, Transformed
+from jaxcls.tasks.wrappers import Ema
 from jaxcls.training import build, loop
 from jaxcls.training.step import make_train_step
 
@@ -30,8 +29,8 @@ RNG = np.array([0, 5], np.uint32)
 NTXENT = np.load(Path(__file__).parents[1] / "fixtures" / "ntxent.npz")
 
 
-def make_run(*, mode="jit", devices=1, accumulate=1, validation=0.0, augment=(), task=None, **replaced):
-    """A run of 6 steps on 64 pictures of 8x8; `task` makes a task from the axis name."""
+def make_run(*, mode="jit", devices=1, accumulate=1, validation=0.0, augment=(), every="2 steps", task=None, **seams):
+    """A run of 6 steps on 64 pictures of 8x8; `task` makes a task from the axis name, `seams` are further ones."""
     config = default_config()
     config.data.name = "synthetic/64x8x1x4"
     config.data.validation = validation
@@ -39,15 +38,10 @@ def make_run(*, mode="jit", devices=1, accumulate=1, validation=0.0, augment=(),
     config.model.name = "simple_cnn_16_32"
     config.batch_size, config.accumulate = 16, accumulate
     config.duration, config.log_every = "6 steps", "1 step"
-    config.eval.every = config.checkpoint.every = "2 steps"
+    config.eval.every = config.checkpoint.every = every
     config.parallel.mode, config.parallel.devices = mode, devices
     config.schedule.name, config.schedule.peak = "constant", 0.2
-    run = build.build(config)
-    if task is not None:
-        evaluate = functools.partial(run.transforms["eval_device"], None)
-        inner = task(run.parallel.axis_name)
-        replaced["task"] = Transformed(inner, run.transforms["train_device"], evaluate, seed=config.seed)
-    return dataclasses.replace(run, **replaced)
+    return build.build(config, task=lambda data, model: task(model.axis_name), **seams)
 
 
 def recorded(workdir, name="loss"):
@@ -76,7 +70,7 @@ def six_steps(run):
 
 def fit_in_two(run, workdir, steps):
     """A run that ends after `steps` steps and is started again."""
-    loop.fit(dataclasses.replace(run, total_steps=steps), workdir)
+    loop.fit(runs.changed(run, total_steps=steps), workdir)
     return loop.fit(run, workdir)
 
 
@@ -284,9 +278,9 @@ def test_sharpness_aware_minimisation_is_its_closed_form(mode, devices, accumula
 
 
 def test_sharpness_aware_minimisation_runs_through_the_loop(tmp_path):
-    run = make_run(task=lambda _: Supervised(Linear(num_classes=4)))
-    loop.fit(dataclasses.replace(run, tx=sam(optim.sgd(run.learning_rate), 0.05)), tmp_path / "sam")
-    loop.fit(run, tmp_path / "sgd")
+    task = lambda _: Supervised(Linear(num_classes=4))  # noqa: E731
+    loop.fit(make_run(task=task, optimiser=lambda rate: sam(optim.sgd(rate), 0.05)), tmp_path / "sam")
+    loop.fit(make_run(task=task), tmp_path / "sgd")
     sharp, plain = recorded(tmp_path / "sam"), recorded(tmp_path / "sgd")
     assert sharp[0] == plain[0] and sharp[1:] != plain[1:] and sharp[-1] < sharp[0]
 
@@ -304,15 +298,15 @@ class Plateau:
 
 
 def test_a_controller_sets_the_rate_and_remembers_over_a_restart(tmp_path):
-    run = make_run(validation=0.25, task=lambda _: Supervised(Linear(num_classes=4)), control=Plateau())
-    run = dataclasses.replace(run, eval_every=1, checkpoint_every=1)
+    options = {"validation": 0.25, "every": "1 step", "task": lambda _: Supervised(Linear(num_classes=4))}
+    run = make_run(**options, control=Plateau())
     loop.fit(run, tmp_path / "whole")
     fit_in_two(run, tmp_path / "twice", steps=3)
     assert_same_bits(tmp_path / "whole", tmp_path / "twice")
     assert arrays(tmp_path / "twice")["controls/lr_scale"] == 0.125
     meta = view.read_meta(view.find_step(tmp_path / "twice"))
-    assert meta["loop"]["evaluations"] == 6
-    loop.fit(dataclasses.replace(run, control=None), tmp_path / "constant")
+    assert meta.loop["evaluations"] == 6
+    loop.fit(make_run(**options), tmp_path / "constant")
     constant, halved = recorded(tmp_path / "constant"), recorded(tmp_path / "whole")
     assert constant[:3] == halved[:3] and constant[3:] != halved[3:]  # first halved for the third update
 

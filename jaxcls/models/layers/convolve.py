@@ -22,6 +22,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from jaxcls import parallel
+
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 WIDTH = 32  # input channels at least that a dense part of a grouped convolution has
 PARTS = 8  # dense parts at most: each is an operation to compile
@@ -44,8 +46,8 @@ def plain() -> Iterator[None]:
 
 
 def reshapes() -> bool:
-    """Whether operations take the forms that the CPU is fast at: on that backend, outside of `plain()`."""
-    return not _PLAIN.get() and jax.default_backend() == "cpu"
+    """Whether operations take the forms that the CPU is fast at: traced for it, outside of `plain()`."""
+    return not _PLAIN.get() and parallel.target().platform == "cpu"
 
 
 def convolve(
@@ -83,7 +85,8 @@ def convolve(
         return _grouped(x, kernel, feature_group_count, native)
     if not any(map(any, padding)) and kernel.shape[:2] in ((1, 1), strides):
         return _patches(x, kernel, strides, precision)
-    if x.shape[0] >= 2 * PART and x.shape[0] % PART == 0 and jax.device_count() == 1:  # parts of a shard would travel
+    # parts of a shard would travel between devices
+    if x.shape[0] >= 2 * PART and x.shape[0] % PART == 0 and parallel.target().devices == 1:
         return _in_parts(x, kernel, native)
     return native(x, kernel)
 

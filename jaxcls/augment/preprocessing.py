@@ -1,0 +1,113 @@
+"""What evaluation makes of a picture before the model sees it, as data: for evaluation, prediction and export alike."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jax import Array
+from jaxtyping import UInt8
+
+from jaxcls import augment
+from jaxcls.augment.base import Context
+from jaxcls.errors import UserError
+
+if TYPE_CHECKING:
+    from jaxcls.augment.host import HostTransform
+
+WHAT = "config.data.eval_transform"
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocessing:
+    """The way of a picture in evaluation: decoded, made of one size on the host, then on the device, normalised.
+
+    Attributes:
+      transforms: the list config.data.eval_transform.
+      mean, std: of the normalisation, one value or one a channel, on the scale of [0, 1].
+      channels: 1 or 3, of pictures of files.
+      picture: (height, width, channels) of every picture of a set that is kept in memory; None for pictures of files.
+      pack: pixels of the short side at which files were packed before; 0: not at all.
+    """
+
+    transforms: tuple[str, ...] = ()
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    channels: int = 3
+    picture: tuple[int, ...] | None = None
+    pack: int = 0
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> "Preprocessing":
+        """The inverse of `to_json`. Raises KeyError or TypeError for what is none."""
+        fields: dict[str, Any] = {key: tuple(x) if isinstance(x, list) else x for key, x in stored.items()}
+        return cls(**fields)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        plain = dataclasses.asdict(self)
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
+
+    def calls(self) -> tuple[list, list]:
+        """The list's calls as (on the host, on the device). Raises UserError for a list that can't be."""
+        return augment.split_list(self.transforms, encoded=self.picture is None, what=WHAT)
+
+    def check(self) -> None:
+        """Raises UserError for a list that can't be."""
+        self._device(self.calls()[1])
+        self.host  # noqa: B018  it is made
+
+    @functools.cached_property
+    def host(self) -> "HostTransform":
+        """(encoded bytes or uint8 array, name, None) -> uint8 [h, w, c]: what the host does with an item."""
+        return augment.host_transform(self.calls()[0], channels=self.channels, what=WHAT)
+
+    def device(self, images: Array) -> Array:
+        """What reaches the device, uint8 [n, h, w, c], as the model sees it: float32, normalised. For tracing."""
+        return self._device(self.calls()[1])(None, {"image": images})["image"]
+
+    def _device(self, calls):
+        context = Context(mean=self.mean, std=self.std)
+        return augment.device_transform(calls, random=False, context=context, what=WHAT)
+
+    def prepare(self, image: bytes | UInt8[np.ndarray, "h w c"], name: str = "") -> UInt8[np.ndarray, "H W C"]:
+        """Any picture as it goes to the device; of a set that is kept in memory it is squeezed to the set's size.
+
+        Args:
+          image: pixels, or the bytes of a file (what `data.decode` reads).
+          name: what messages call it.
+
+        Raises:
+          UserError: for what is no picture, or a damaged one.
+        """
+        if self.picture is None:
+            if self.pack:
+                image = self._packing(image, name, None)
+            return self.host(image, name, None)
+        from jaxcls.data import decode
+
+        if len(self.picture) != 3:
+            raise UserError(f"the model takes arrays of shape {self.picture}, which no picture is")
+        if isinstance(image, bytes):
+            image = decode.decode(image, channels=self.picture[2], name=name)
+        return _squeezed(image, self.picture[:2])
+
+    @functools.cached_property
+    def _packing(self):
+        return augment.smaller(self.pack, channels=self.channels)
+
+    def levels(self, images: np.ndarray) -> UInt8[np.ndarray, "n h w c"]:
+        """The uint8 pictures that normalised ones are made of."""
+        mean, std = (np.asarray(value, np.float32) for value in (self.mean, self.std))
+        return np.rint((255 * (np.asarray(images) * std + mean)).clip(0, 255)).astype(np.uint8)
+
+
+def _squeezed(image, size):
+    """The picture at exactly (height, width), through Pillow's antialiased bilinear filter; as it is where it fits."""
+    if image.shape[:2] == tuple(size):
+        return image
+    from PIL import Image
+
+    picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
+    return np.asarray(picture.resize(size[::-1], Image.Resampling.BILINEAR)).reshape(*size, image.shape[2])

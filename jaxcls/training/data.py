@@ -1,0 +1,219 @@
+"""The pictures of a run: their sources, and what happens to a picture before the model sees it (`Data`)."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, TypeGuard
+
+import jax
+import numpy as np
+
+from jaxcls import augment
+from jaxcls.augment.base import Context, Operation
+from jaxcls.augment.host import HostTransform
+from jaxcls.augment.preprocessing import Preprocessing
+from jaxcls.data import balance, metadata, packing, pipeline, sources
+from jaxcls.data.base import ArraySource, Leaf, Source
+from jaxcls.errors import Problems, UserError
+from jaxcls.settings.reader import choose
+
+# Mean and standard deviation of the training pictures, on the scale of [0, 1].
+NORMALIZE = {
+    "unit": ((0.0,), (1.0,)),
+    "symmetric": ((0.5,), (0.5,)),
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+    "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
+    "mnist": ((0.1307,), (0.3081,)),
+    "fashion_mnist": ((0.2860,), (0.3530,)),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """How training pictures are changed.
+
+    Attributes:
+      host: what the host does with an item (`augment.host_transform`).
+      device: short side of the pictures, None to leave it -> (keys [n], batch) -> batch, inside the compiled step.
+      views: of each picture in `batch["views"]`, each drawn wholly anew; 0 for none.
+      specs: the list config.data.augment, for messages.
+    """
+
+    host: HostTransform
+    device: Callable[[int | None], Operation]
+    views: int
+    specs: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """The pictures of a run; `read` makes it of a config.
+
+    Attributes:
+      name: config.data.name.
+      sources: split -> Source.
+      evaluation: what evaluation makes of a picture.
+      augmentation: what training does; None where nothing is trained.
+      seed: of orders and of what is drawn.
+      eval_batch_size: of all devices together.
+      device_memory: bytes up to which a set in memory is kept on the devices.
+      workers: reading processes; 0: threads, -1: chosen by a measurement.
+      metadata, group_by: what else is known of pictures (data.metadata, data.groups).
+    """
+
+    name: str
+    sources: Mapping[str, Source]
+    evaluation: Preprocessing
+    augmentation: Augmentation | None
+    seed: int
+    eval_batch_size: int
+    device_memory: int
+    workers: int
+    metadata: str = ""
+    group_by: str = ""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names."""
+        return self.sources["train"].classes
+
+    @property
+    def normalize(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """(mean, std)."""
+        return self.evaluation.mean, self.evaluation.std
+
+    @property
+    def result_split(self) -> str | None:
+        """The split that a result is reported on: test, else validation, else None."""
+        return next((split for split in ("test", "validation") if split in self.sources), None)
+
+    def in_memory(self, source: Source) -> TypeGuard[ArraySource]:
+        """Whether a source is kept in device memory."""
+        return hasattr(source, "images") and source.images.nbytes <= self.device_memory
+
+    def leaves(self, split: str, *, training: bool = False) -> dict[str, Leaf]:
+        """What reaches the device of one example of a split, by name, as training or as evaluation reads it."""
+        source, how = self.sources[split], self.augmentation if training else None
+        transform, views = (how.host, how.views) if how else (self.evaluation.host, 0)
+        in_memory = self.in_memory(source)
+        return pipeline.shapes(source, transform, in_memory=in_memory, training=how is not None, views=views)
+
+    @functools.cached_property
+    def batch_shape(self) -> tuple[int, ...]:
+        """The shape of an evaluation picture as it reaches the device, such as (height, width, channels)."""
+        split = next(split for split in ("validation", "test", "train") if split in self.sources)
+        return self.leaves(split)["image"].shape or ()
+
+    @functools.cached_property
+    def picture(self) -> tuple[int, ...]:
+        """The shape of an evaluation picture as the model sees it."""
+        raw = jax.ShapeDtypeStruct((2, *self.batch_shape), np.uint8)
+        return jax.eval_shape(self.evaluation.device, raw).shape[1:]
+
+
+def read(config: Any, *, trains: bool = True, views: int = 0) -> Data:
+    """The Data of a config. Pictures are opened, none is decoded but what small sets have.
+
+    Args:
+      config: a Reader.
+      trains: whether there is training; else its list of transforms is left alone.
+      views: `Augmentation.views`.
+
+    Raises:
+      UserError: for data that can't be opened, or transforms that can't be.
+    """
+    problems = Problems()
+    with problems.noted():
+        by_split = open_sources(config)
+    with problems.noted():
+        mean, std = normalization(config)
+    problems.refuse()
+    source = by_split["train"] if "train" in by_split else next(iter(by_split.values()))
+    evaluation = Preprocessing(
+        transforms=tuple(config.data.eval_transform),
+        mean=mean,
+        std=std,
+        channels=config.data.channels or 3,
+        picture=source.images.shape[1:] if hasattr(source, "images") else None,
+        pack=config.data.pack,
+    )
+    changes = None
+    with problems.noted():
+        evaluation.check()
+    with problems.noted():
+        changes = augmentation(config, source, evaluation, views) if trains else None
+    problems.refuse()
+    return Data(
+        name=config.data.name,
+        sources=by_split,
+        evaluation=evaluation,
+        augmentation=changes,
+        seed=config.seed,
+        eval_batch_size=config.eval.batch_size or config.batch_size,
+        device_memory=config.data.device_memory,
+        workers=config.data.workers,
+        metadata=config.data.metadata,
+        group_by=config.data.group_by,
+    )
+
+
+def open_sources(config: Any) -> dict[str, Source]:
+    """split -> Source of the config's data."""
+    data = config.data
+    splits = sources.load(
+        data.name,
+        data_dir=data.dir or None,
+        validation=data.validation or None,
+        split_ratios=data.split_ratios,
+        seed=config.seed,
+        channels=data.channels or None,
+        group_by=data.group_by,
+    )
+    metadata.check(data.metadata, splits)
+    if data.imbalance > 1 and "train" in splits:
+        splits["train"] = balance.long_tailed(splits["train"], data.imbalance, config.seed)
+    if data.pack:
+        folder, channels = data.pack_dir or packing.default_folder(), data.channels or 3
+        shrink = augment.smaller(data.pack, channels=channels)
+        splits = packing.pack_all(splits, folder, shrink, data.pack, channels=channels, note=say)
+    return splits
+
+
+def normalization(config: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """(mean, std) of the config, each a tuple."""
+    mean, std = tuple(config.data.mean), tuple(config.data.std)
+    if mean or std:
+        if len(mean) != len(std) or not all(s > 0 for s in std):
+            raise UserError("config.data.mean and config.data.std must have as many values as each other, std above 0.")
+        return mean, std
+    return NORMALIZE[choose("config.data.normalize", config.data.normalize, NORMALIZE)]
+
+
+def augmentation(config: Any, source: Source, evaluation: Preprocessing, views: int = 0) -> Augmentation:
+    """What the config does with training pictures.
+
+    Raises:
+      UserError: for a list that can't be.
+    """
+    what, specs = "config.data.augment", tuple(config.data.augment)
+    host, device = augment.split_list(specs, encoded=evaluation.picture is None, what=what)
+    context = Context(
+        len(source.classes), evaluation.mean, evaluation.std, seed=config.seed, batch_size=config.batch_size
+    )
+    consistent = config.loss.consistency > 0
+    transform = functools.partial(
+        augment.device_transform, random=True, context=context, what=what, views=consistent, anew=views
+    )
+
+    def for_side(side: int | None = None) -> Operation:
+        return transform(device if side is None else augment.shrunk(device, side))
+
+    for_side()  # a list that can't be is told now
+    return Augmentation(augment.host_transform(host, channels=evaluation.channels, what=what), for_side, views, specs)
+
+
+def say(line: str) -> None:
+    """Prints a line, if this is the main process."""
+    if jax.process_index() == 0:
+        print(line, flush=True)

@@ -1,0 +1,100 @@
+"""The model of a run (`Model`): the Linen module, how to build it again, and what it starts with."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxcls import models, optim
+from jaxcls.errors import UserError
+from jaxcls.models import stages
+from jaxcls.parallel import Parallel
+from jaxcls.training.data import Data
+
+PRECISIONS = ("float32", "bfloat16", "float16")
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """The model of a run; `read` makes it of a config.
+
+    Attributes:
+      module: the Linen module.
+      spec: {"name", "num_classes", "neck", "fields"} of `models.create`.
+      precision: of the computation.
+      axis_name: the mapped axis over which a task talks with other devices (pmap); None under jit.
+      data: whose pictures it sees.
+      pretrained: weights to start from, "" for none.
+      whiten: whether the first convolution is made of training pictures.
+    """
+
+    module: Any
+    spec: dict[str, Any]
+    precision: str
+    axis_name: str | None
+    data: Data
+    pretrained: str = ""
+    whiten: bool = False
+
+    @property
+    def name(self) -> str:
+        """As the registry has it."""
+        return self.spec["name"]
+
+    def layers(self) -> list[str]:
+        """Names of the parameters in the order in which a forward pass comes to them (optim.call_order)."""
+        return optim.call_order(self.module, self._batch)
+
+    @functools.cached_property
+    def parts(self) -> dict[str, str]:
+        """Parameter name -> the part of the model it belongs to (stages.parts)."""
+        return stages.parts(self.module, self._batch)
+
+    @property
+    def _batch(self):
+        return jax.ShapeDtypeStruct((2, *self.data.picture), np.float32)
+
+
+def read(config: Any, data: Data, parallel: Parallel) -> Model:
+    """The Model of a config.
+
+    Raises:
+      UserError: for a model that can't be, or settings of it that do not go together.
+    """
+    section = config.model
+    if config.precision not in PRECISIONS:
+        raise UserError(f"config.precision is {config.precision!r}; it can be {', '.join(PRECISIONS)}.")
+    spec = {"name": section.name, "num_classes": len(data.classes), "neck": section.neck}
+    spec["fields"] = section.fields.to_dict()
+    sync = config.parallel.sync_batchnorm and parallel.axis_name
+    module = models.create(
+        spec["name"],
+        num_classes=spec["num_classes"],
+        neck=spec["neck"],
+        dtype=config.precision,
+        axis_name=sync or None,
+        **spec["fields"],
+    )
+    if section.whiten:
+        check_whitening(section.name, module, section.pretrained, data)
+    return Model(
+        module=module,
+        spec=spec,
+        precision=config.precision,
+        axis_name=parallel.axis_name,
+        data=data,
+        pretrained=section.pretrained,
+        whiten=section.whiten,
+    )
+
+
+def check_whitening(name: str, module: Any, pretrained: str, data: Data) -> None:
+    """Raises UserError where config.model.whiten has nothing to fill, or nothing to fill it from."""
+    if not hasattr(module, "whitened"):
+        raise UserError(f"config.model.whiten: {name} has no convolution for it; airbench94 has.")
+    if pretrained:
+        raise UserError("config.model.whiten and config.model.pretrained both set the first convolution; choose one.")
+    if not hasattr(data.sources["train"], "images"):
+        raise UserError("config.model.whiten needs a set that is kept in memory, such as tfds/cifar10.")
