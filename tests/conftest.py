@@ -67,6 +67,6 @@ def bare_end():
     from jaxcls.report import curves, of_run
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(curves, "write_curves", lambda workdir: [workdir])
+        patch.setattr(curves, "write_curves", lambda workdir, *_: [workdir])
         patch.setattr(of_run, "write", lambda *_, **__: None)
         yield

@@ -26,7 +26,7 @@ PLAIN = """
 from jaxcls import main
 from jaxcls.report import curves, of_run
 
-curves.write_curves, of_run.write = lambda workdir: [workdir], lambda *_, **__: None
+curves.write_curves, of_run.write = lambda workdir, *_: [workdir], lambda *_, **__: None
 main.cli()
 """
 

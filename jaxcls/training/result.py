@@ -1,0 +1,80 @@
+"""What a run ends with: the final evaluation, its files, and what people are told."""
+
+import shlex
+from pathlib import Path
+
+import jax
+
+from jaxcls import files, parallel
+from jaxcls.checkpoints.store import Checkpoints
+from jaxcls.errors import UserError
+from jaxcls.logs.logger import Logger
+from jaxcls.state import TrainState
+from jaxcls.training import predictions
+from jaxcls.training.evaluate import Measure
+from jaxcls.training.run import Run
+from jaxcls.types import Figures, PathLike
+
+
+def measure(
+    run: Run, workdir: PathLike, checkpoints: Checkpoints, state: TrainState, log: Logger
+) -> tuple[dict[str, Figures], TrainState]:
+    """The final evaluation: of the best checkpoint where a validation split chose one, else of the last state.
+
+    Returns (split -> figures, that state).
+    The test split is looked at here and nowhere before.
+    """
+    split = run.data.result_split
+    if split is None:
+        return {}, state
+    best = parallel.agree(checkpoints.best) if run.selects else None
+    if best is not None and best != int(state.step):
+        restored = checkpoints.restore(jax.device_get(state), note=log.warn, step=best)
+        assert restored is not None  # a step that was asked for is there, or a UserError
+        state = run.parallel.replicate(restored[0])
+    step = int(state.step)
+    with log.waiting(f"evaluating step {step} on {split}"):
+        figures, outputs = Measure(run, split)(state)
+    predictions.save(workdir, split, step, outputs, figures)
+    predictions.save_rows(workdir, split, run.data)
+    log.scalars(run.training.total_steps, figures, split=split)
+    results = {split: {**figures, "step": step}}
+    if interval := run.task.interval(figures):
+        results[split]["interval"] = interval
+    if jax.process_index() == 0:
+        files.write_json(Path(workdir) / "results.json", results, predictions.INTACT)
+    return results, state
+
+
+def summarise(run: Run, workdir: PathLike, results: dict[str, Figures], state: TrainState, log: Logger) -> None:
+    """What was found, where it lies, what to type next."""
+    from jaxcls.report import of_run
+    from jaxcls.report.curves import write_curves
+
+    rows = []
+    for split, figures in results.items():
+        chosen = " (it chose the checkpoint, so this is optimistic)" if split == "validation" else ""
+        first = "".join(f" {figure.name.replace('_', ' ')}" for figure in run.task.criteria[:1])
+        rows.append((f"{split}{first}", run.task.describe(figures) + chosen))
+        rows.append(("of step", f"{figures['step']} of {run.training.total_steps}"))
+    rows.append(("checkpoints", f"{workdir}/checkpoints"))
+    rows.append(("figures", f"{workdir}/results.json, {workdir}/metrics.jsonl, {workdir}/eval/"))
+    try:
+        rows.append(("curves", str(write_curves(workdir, run.task.criteria)[0])))
+    except UserError as error:
+        rows.append(("curves", f"none: {error}"))
+    with log.waiting("writing the report"):
+        step = int(state.step) if results else None
+        page = of_run.write(run.data, run.network(state), workdir, step, warn=log.warn)
+    rows.append(("report", str(page or "none")))
+    place = shlex.quote(str(workdir))
+    log.summary(
+        f"{run.model.name} on {run.data.name}",
+        rows,
+        [
+            ("look into the checkpoint", f"jaxcls inspect {place}"),
+            ("evaluate it again", f"jaxcls eval {place}"),
+            ("predict pictures", f"jaxcls predict {place} PICTURE_OR_FOLDER"),
+            ("watch the curves", f"tensorboard --logdir={place}/events"),
+        ],
+    )
