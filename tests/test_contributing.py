@@ -17,6 +17,7 @@ from jaxcls.cli.command import main
 from jaxcls.data import sources
 from jaxcls.settings import config_file
 from jaxcls.state import Aux
+from jaxcls.tasks.base import Task
 from jaxcls.tasks.starting_point import StartingPoint
 from jaxcls.training import build
 
@@ -31,7 +32,8 @@ for p, expected in ((1.0, images.swapaxes(1, 2)), (0.0, images)):
     batch = flips.transpose(p)(jax.random.split(jax.random.key(0), 1), {"image": images})
     assert (np.asarray(batch["image"]) == expected).all()
 
-inner = types.SimpleNamespace(transient=(), loss=lambda *_: (0.0, Aux({}, 3.0, {})))  # a batch of 3 examples
+inner = Task()
+inner.loss = lambda *_: (0.0, Aux({}, 3.0, {}))  # a batch of 3 examples
 state = types.SimpleNamespace(extra={"start": {"w": jnp.zeros(5)}})
 total, _ = StartingPoint(inner, 0.5).loss({"w": jnp.full(5, 2.0)}, state, {}, None)
 assert total == 3 * 0.5 / 2 * 5 * 2**2

@@ -45,6 +45,11 @@ class Augmentation:
     views: int
     specs: tuple[str, ...]
 
+    @property
+    def host_views(self) -> int:
+        """How many of the views the host makes: where nothing is drawn there, the device makes all of one picture."""
+        return self.views if self.host.operations else 0
+
 
 @dataclasses.dataclass(frozen=True)
 class Data:
@@ -95,7 +100,7 @@ class Data:
     def leaves(self, split: str, *, training: bool = False) -> dict[str, Leaf]:
         """What reaches the device of one example of a split, by name, as training or as evaluation reads it."""
         source, how = self.sources[split], self.augmentation if training else None
-        transform, views = (how.host, how.views) if how else (self.evaluation.host, 0)
+        transform, views = (how.host, how.host_views) if how else (self.evaluation.host, 0)
         in_memory = self.in_memory(source)
         return pipeline.shapes(source, transform, in_memory=in_memory, training=how is not None, views=views)
 

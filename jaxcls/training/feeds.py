@@ -51,7 +51,7 @@ def _train(data: Data, training: Training, parallel: Parallel, step: TrainStep) 
         seed=data.seed,
         share=parallel.local_rows(training.batch_size),
         workers=max(0, data.workers),
-        views=data.augmentation.views,
+        views=data.augmentation.host_views,
     )
     return StreamTrainFeed(step, _staffed(stream, data.workers, training.total_steps, training.batch_size), parallel)
 

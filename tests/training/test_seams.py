@@ -19,7 +19,7 @@ from jaxcls.defaults import default_config
 from jaxcls.logs.records import read_metrics
 from jaxcls.parallel import Parallel
 from jaxcls.state import Aux
-from jaxcls.tasks.base import Task, Wrapper
+from jaxcls.tasks.base import FEATURES, Task, Wrapper
 from jaxcls.tasks.supervised import Supervised
 from jaxcls.tasks.wrappers import Ema
 from jaxcls.training import build, loop
@@ -29,12 +29,23 @@ RNG = np.array([0, 5], np.uint32)
 NTXENT = np.load(Path(__file__).parents[1] / "fixtures" / "ntxent.npz")
 
 
-def make_run(*, mode="jit", devices=1, accumulate=1, validation=0.0, augment=(), every="2 steps", task=None, **seams):
+def make_run(
+    *,
+    mode="jit",
+    devices=1,
+    accumulate=1,
+    validation=0.0,
+    augment=(),
+    every="2 steps",
+    memory=2**20,
+    task,
+    **seams,
+):
     """A run of 6 steps on 64 pictures of 8x8; `task` makes a task from the axis name, `seams` are further ones."""
     config = default_config()
     config.data.name = "synthetic/64x8x1x4"
     config.data.validation = validation
-    config.data.augment = augment
+    config.data.augment, config.data.device_memory, config.data.workers = augment, memory, 0
     config.model.name = "simple_cnn_16_32"
     config.batch_size, config.accumulate = 16, accumulate
     config.duration, config.log_every = "6 steps", "1 step"
@@ -156,7 +167,9 @@ def nt_xent(z, everything, first, temperature=0.5):
 
 
 class Contrastive(Task):
-    """Neighbours 2i and 2i+1 are taken for two views of one picture. There are no logits of classes."""
+    """SimCLR: two views of each picture, drawn wholly anew, against those of all others. There are no classes."""
+
+    output = FEATURES
 
     def __init__(self, axis_name):
         self.axis_name, self.model = axis_name, Linear(num_classes=5)
@@ -165,7 +178,8 @@ class Contrastive(Task):
         return self.model.init(rng, batch["image"], train=False)["params"], {}, {}
 
     def loss(self, params, state, batch, rng):
-        z = self.model.apply({"params": params}, batch["image"], train=True)[0]
+        views = batch["views"].reshape(-1, *batch["views"].shape[2:])  # 2i and 2i + 1 are of one picture
+        z = self.model.apply({"params": params}, views, train=True)[0]
         everything = parallel.all_gather(z, self.axis_name)
         loss = nt_xent(z, everything, parallel.axis_index(self.axis_name) * len(z))
         return jnp.sum(loss), Aux({}, jnp.float32(len(z)), {})
@@ -180,11 +194,14 @@ def test_the_contrastive_loss_of_this_test_equals_the_reference():
 
 
 def test_contrastive_pairs_see_all_devices():
-    """The gradient of all_gather adds up what every device asks of an example, so the sum over devices is exact."""
-    losses_1, state_1 = six_steps(make_run(task=Contrastive))
-    assert losses_1[-1] < losses_1[0]
-    for mode, devices in (("jit", 4), ("pmap", 1), ("pmap", 4)):
-        losses_n, state = six_steps(make_run(mode=mode, devices=devices, task=Contrastive))
+    """The gradient of all_gather adds up what every device asks of an example, so the sum over devices is exact.
+
+    From device memory or streamed, the views are the same."""
+    options = {"task": Contrastive, "views": 2, "augment": ("crop(8, pad=2)", "flip")}
+    losses_1, state_1 = six_steps(make_run(**options))
+    assert np.ptp(losses_1) > 0.01
+    for mode, devices, memory in (("jit", 4, 2**20), ("pmap", 1, 2**20), ("pmap", 4, 0)):
+        losses_n, state = six_steps(make_run(mode=mode, devices=devices, memory=memory, **options))
         np.testing.assert_allclose(losses_n, losses_1, rtol=1e-5)
         np.testing.assert_allclose(state.params["fc"]["kernel"], state_1.params["fc"]["kernel"], atol=1e-5)
 
@@ -194,6 +211,8 @@ def test_contrastive_pairs_see_all_devices():
 
 class Moco(Task):
     """Keys of a slow encoder, a queue of past keys as negatives (He et al., Momentum Contrast)."""
+
+    output = FEATURES
 
     def __init__(self, axis_name, size=32, momentum=0.9):
         self.axis_name, self.size, self.momentum, self.model = axis_name, size, momentum, Linear(num_classes=4)
@@ -226,7 +245,7 @@ class Moco(Task):
         })  # fmt: skip
 
     def predict(self, state, batch):
-        return {"logits": self.encode(state.params, batch)}
+        return {"features": self.encode(state.params, batch)}
 
 
 def test_a_queue_holds_the_keys_in_the_order_of_the_batches(tmp_path):

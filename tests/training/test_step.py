@@ -1,6 +1,7 @@
 """The training step: sums divided by counts, accumulation, float16, loops on the device, keys."""
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +12,10 @@ from fixtures.toys import ConvNet, Linear, make_batch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxcls import models, optim, pytree
+from jaxcls import models, optim, parallel, pytree
 from jaxcls import state as train_state
 from jaxcls.optim import schedules
+from jaxcls.parallel import Parallel
 from jaxcls.state import Aux
 from jaxcls.tasks.base import Task
 from jaxcls.tasks.supervised import Supervised
@@ -346,6 +348,58 @@ def test_after_update_sees_the_new_step_and_the_carry_in_the_order_of_the_batch(
     assert int(new.extra["seen"]) == 1
     assert new.extra["label"].tolist() == list(range(8))
     assert new.params["w"] == pytest.approx(-0.1)
+
+
+class Following(Task):
+    """Keeps a running mean of the labels, as a key encoder keeps statistics; they are no part of the model."""
+
+    def init(self, rng, batch, weights=None):
+        return {"w": jnp.zeros(())}, {}, {"mean": jnp.zeros(()), "queue": jnp.arange(3.0)}
+
+    def loss(self, params, state, batch, rng):
+        mean = 0.5 * state.extra["mean"] + 0.5 * batch["label"].astype(jnp.float32).mean()
+        return params["w"] * 0, Aux({}, jnp.float32(len(batch["label"])), {}, extra={"mean": mean})
+
+    def after_update(self, state, aux):
+        seen = jnp.roll(state.extra["queue"], 1).at[0].set(state.extra["mean"])
+        return state.replace(extra={**state.extra, "queue": seen})
+
+
+@pytest.mark.parametrize("mode, devices, parts", [("jit", 1, 1), ("jit", 1, 4), ("jit", 4, 2), ("pmap", 4, 2)])
+def test_state_that_a_loss_changes_goes_the_way_of_the_models(mode, devices, parts):
+    """From micro-batch to micro-batch, the mean over devices, and `after_update` sees it."""
+    over, task, batch = Parallel(mode, devices), Following(), make_batch(32)
+    state = train_state.create(task, PLAIN, RNG, batch)
+    step = over.compile(make_train_step(task, PLAIN, accumulate=parts, axis_name=over.axis_name), (None, 0))
+    new, _ = step(over.replicate(jax.device_get(state)), over.split(batch))
+    means = []
+    for share in np.split(batch["label"], devices if mode == "pmap" else 1):
+        mean = 0.0
+        for part in split_batch({"label": jnp.asarray(share)}, parts)["label"] if parts > 1 else [share]:
+            mean = 0.5 * mean + 0.5 * float(np.mean(part))
+        means.append(mean)
+    assert new.extra["mean"] == pytest.approx(np.mean(means), rel=1e-6)
+    np.testing.assert_allclose(new.extra["queue"], [np.mean(means), 0, 1], rtol=1e-6)
+
+
+def test_a_step_takes_the_forms_of_the_devices_that_it_is_compiled_for():
+    """Which need not be attached: on CPUs 1x1 convolutions are products, and micro-batches are written out."""
+    over, squeezenet = Parallel(devices=1), Supervised(models.create("squeezenet1_1", num_classes=3))
+    big, small = make_batch(4, size=32, channels=3), make_batch(4)
+
+    def text(task, batch, lowering, **options):
+        state = jax.eval_shape(lambda: train_state.create(task, PLAIN, RNG, batch))
+        step = over.aimed(make_train_step(task, PLAIN, platform=over.platform, **options))
+        return jax.jit(step).trace(state, batch).lower(lowering_platforms=(lowering,)).as_text()
+
+    pointwise, loops = {}, {}
+    for platform, lowering in (("cpu", "cpu"), ("gpu", "cuda")):
+        over.platform = platform
+        found = re.findall(r"stablehlo.convolution.*tensor<1x1x\d+x\d+xf32>", text(squeezenet, big, lowering))
+        pointwise[platform] = len(found)
+        loops[platform] = text(LINEAR, small, lowering, accumulate=4).count("stablehlo.while")
+    assert pointwise["cpu"] == 0 < pointwise["gpu"] and loops["gpu"] == loops["cpu"] + 1
+    assert parallel.target().platform == "cpu"
 
 
 def test_the_evaluation_step_returns_logits_beside_what_joins_them_with_the_data():
