@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,24 +10,6 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from jaxcls.types import Figures
-
-
-class Figure(NamedTuple):
-    """A figure by which states can be ranked.
-
-    Attributes:
-      name: what figures, records and files call it.
-      best: "max" or "min".
-      share: whether it is a share of 1, shown in percent.
-    """
-
-    name: str
-    best: str = "max"
-    share: bool = False
-
-
-# Of a task that tells classes apart, the first one first (`of_logits`).
-CLASSIFICATION = (Figure("accuracy", share=True), Figure("balanced_accuracy", share=True), Figure("loss", best="min"))
 
 
 def correct(

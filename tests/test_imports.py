@@ -19,6 +19,7 @@ MAY = {
     "files": "",
     "call_strings": "",
     "losses": "",
+    "criteria": "",
     "metrics": "",
     "state": "",
     "defaults": "",
@@ -28,12 +29,13 @@ MAY = {
     "augment": "call_strings data",  # decode, for pictures that come encoded
     "models": "call_strings files parallel pytree",
     "optim": "models pytree",
-    "checkpoints": "metrics parallel pytree state",
+    "checkpoints": "criteria parallel pytree state",
     "measure": "checkpoints defaults files logs metrics",
-    "tasks": "augment call_strings checkpoints data files losses measure metrics models parallel pytree settings state",
-    "report": "checkpoints defaults files logs measure metrics models",
-    "training": "augment checkpoints data defaults files logs losses metrics models optim parallel pytree report "
-    "settings state tasks",
+    "tasks": "augment call_strings checkpoints criteria data files losses measure metrics models parallel pytree "
+    "settings state",
+    "report": "checkpoints criteria defaults files logs measure models",
+    "training": "augment checkpoints criteria data defaults files logs losses metrics models optim parallel pytree "
+    "report settings state tasks",
     "predict": "data measure models tasks",
     "classical": "augment checkpoints data defaults files logs metrics models parallel settings tasks training",
     "corrupt": "augment data files parallel settings tasks training",

@@ -9,8 +9,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from jaxcls.criteria import CLASSIFICATION, Figure
 from jaxcls.errors import UserError
-from jaxcls.metrics import CLASSIFICATION, Figure
 
 NESTED = ("config", "normalize", "metrics", "data", "versions", "loop")
 VERSION = 2  # 1: without a number, without `answer` and `figures`; what answers followed from the names of the tensors
@@ -99,8 +99,7 @@ def from_json(item: Any, what: str) -> Meta:
     version = item.get("version", 1)
     if version not in range(1, VERSION + 1):
         raise UserError(
-            f"{what}: it is written in version {version!r} of the format, and this jaxcls knows up to {VERSION}; "
-            "upgrade jaxcls"
+            f"{what}: it is in version {version!r} of the format, and this program reads up to {VERSION}; upgrade it"
         )
     known = {field.name for field in dataclasses.fields(Meta)}
     given = {key: value for key, value in item.items() if key in known and value is not None}

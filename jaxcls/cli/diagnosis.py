@@ -76,6 +76,10 @@ EXTRAS = (
         "pip install 'tensorflow-cpu>=2.21,<2.22'",
         ("tensorflow",),
     ),
+    Extra("wandb", "records: config.log_to='wandb'", "pip install wandb"),
+    Extra("mlflow-skinny", "records: config.log_to='mlflow'", "pip install mlflow-skinny", ("mlflow",)),
+    Extra("sqlalchemy", "MLflow without a server", "pip install sqlalchemy"),
+    Extra("alembic", "MLflow without a server", "pip install alembic"),
 )
 
 

@@ -6,9 +6,10 @@ import multiprocessing
 import os
 import signal
 import threading
+from typing import Any
 
 
-def start_worker(*_):
+def start_worker(*_: Any) -> None:
     """Sets up a reading process: it answers no signal, and ends with the process that started it.
 
     Ctrl-C and SIGTERM often go to all processes of a group, but the training process alone answers them. If that one

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jaxcls.criteria import CLASSIFICATION
 from jaxcls.errors import UserError
 from jaxcls.measure import comparison_text
 from jaxcls.measure.runs import Run
-from jaxcls.metrics import CLASSIFICATION
 from jaxcls.report import curves
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from jaxcls.checkpoints import view
+from jaxcls.criteria import CLASSIFICATION, Figure
 from jaxcls.errors import UserError
 from jaxcls.logs.records import read_metrics
-from jaxcls.metrics import CLASSIFICATION, Figure
-from jaxcls.report import evidence
 from jaxcls.report.markup import capital, in_words
 from jaxcls.types import PathLike
 
@@ -68,7 +68,7 @@ def write_curves(workdir: PathLike, figures: Sequence[Figure] | None = None) -> 
     Raises:
       UserError: if the workdir has no `metrics.jsonl` with a value to draw, or cannot be written.
     """
-    figures = evidence.choosing(workdir) if figures is None else figures
+    figures = _choosing(workdir) if figures is None else figures
     figure = draw_curves(read_metrics(workdir), title=Path(workdir).resolve().name, figures=figures)
     if figure is None:
         raise UserError(f"{Path(workdir) / 'metrics.jsonl'} holds no curve to draw; train for some steps first")
@@ -79,6 +79,14 @@ def write_curves(workdir: PathLike, figures: Sequence[Figure] | None = None) -> 
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
     return paths
+
+
+def _choosing(workdir):
+    """The figures that may choose a checkpoint, by the newest one; those of classification where there is none."""
+    try:
+        return view.read_meta(view.find_step(workdir)).figures
+    except UserError:
+        return CLASSIFICATION
 
 
 def draw_curves(

@@ -11,10 +11,10 @@ from jaxtyping import Float, Int
 from jaxcls import files
 from jaxcls.checkpoints import view
 from jaxcls.checkpoints.meta import NOTHING, Meta
+from jaxcls.criteria import Figure
 from jaxcls.errors import UserError
 from jaxcls.logs.records import read_metrics
 from jaxcls.measure import calibration, decision, figures, stored
-from jaxcls.metrics import Figure
 from jaxcls.types import Figures, PathLike
 
 
@@ -163,11 +163,6 @@ def read(workdir: PathLike, split: str | None = None, step: int | None = None) -
     else:
         evidence.recorded = stored.read_figures(workdir, split, step)
     return evidence
-
-
-def choosing(workdir: PathLike) -> tuple[Figure, ...]:
-    """`Evidence.choosing` of a run's newest checkpoint; those of classification where there is none."""
-    return _meta(workdir, None).figures
 
 
 def _read_logits(evidence):

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from jaxcls.checkpoints.view import flatten_config
-from jaxcls.metrics import Figure
+from jaxcls.criteria import Figure
 from jaxcls.report.evidence import Evidence
 from jaxcls.report.markup import Markup, Section, capital, in_words, paragraph, percent, section, table, unordered
 from jaxcls.report.overview import how_chosen

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from jaxcls.metrics import Figure
+from jaxcls.criteria import Figure
 from jaxcls.state import Aux, TrainState
 from jaxcls.types import Batch, Figures, PyTree
 

@@ -10,9 +10,9 @@ from jax import Array
 from jaxtyping import Float
 
 from jaxcls import losses, optim
+from jaxcls.criteria import Figure
 from jaxcls.defaults import default_config
 from jaxcls.errors import UserError
-from jaxcls.metrics import Figure
 from jaxcls.optim import schedules, transfer
 from jaxcls.optim.schedules import Schedule
 from jaxcls.settings.reader import choose

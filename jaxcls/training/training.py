@@ -6,8 +6,8 @@ from typing import Any
 
 import optax
 
+from jaxcls.criteria import Figure
 from jaxcls.data.sampling import Sampler
-from jaxcls.metrics import Figure
 from jaxcls.optim.schedules import Schedule
 from jaxcls.tasks.base import Task
 from jaxcls.tasks.teacher import Teacher

@@ -17,6 +17,6 @@ def test_transforms_are_timed_alone_and_in_the_step(capsys):
 
 
 def test_a_set_that_is_not_in_memory_is_refused(capsys, monkeypatch):
-    monkeypatch.setattr(bench.Run, "in_memory", lambda self, source: False)
+    monkeypatch.setattr("jaxcls.training.data.Data.in_memory", lambda self, source: False)
     assert bench.main(["--config", f"{DIGITS}:tiny", "--augment", "flip"]) == 2
     assert "--data" in capsys.readouterr().err

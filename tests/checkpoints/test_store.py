@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from jaxcls.checkpoints import store, view
+from jaxcls.checkpoints.meta import Meta
 from jaxcls.checkpoints.store import Checkpoints
 from jaxcls.errors import UserError
 from jaxcls.parallel import Parallel
@@ -45,7 +46,7 @@ def save_all(workdir, scores, first=1, **options):
     """Saves steps first, first + 1, ... with these scores, each in turn."""
     with_score = Checkpoints(workdir, **options)
     for step, score in enumerate(scores, first):
-        with_score.save(state(step), {"step": step}, score)
+        with_score.save(state(step), Meta(step, {}), score)
     with_score.close()
 
 
@@ -54,10 +55,10 @@ def steps(workdir):
 
 
 def newest(workdir, **options):
-    """(step restored, meta, notes)."""
+    """(step restored, step by the metadata, notes)."""
     notes = []
     found = Checkpoints(workdir, **options).restore(state(0), notes.append)
-    return (None, None, notes) if found is None else (int(found[0].step), found[1], notes)
+    return (None, None, notes) if found is None else (int(found[0].step), found[1].step, notes)
 
 
 def same(a, b):
@@ -72,7 +73,7 @@ def test_the_newest_and_the_best_stay(tmp_path):
     save_all(tmp_path, [0.3, 0.9, 0.5, 0.4, 0.6], keep=2)
     assert steps(tmp_path) == [2, 4, 5]
     assert Checkpoints(tmp_path).best() == 2
-    assert newest(tmp_path)[:2] == (5, {"step": 5})
+    assert newest(tmp_path)[:2] == (5, 5)
     assert sorted(path.stem for path in (tmp_path / "manifests").iterdir()) == ["2", "4", "5"]
 
 
@@ -110,7 +111,7 @@ def test_without_scores_only_the_newest_stay(tmp_path):
 ])  # fmt: skip
 def test_every_kind_of_leaf_comes_back(tmp_path, fields):
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(state(7, **fields), {"step": 7})
+    checkpoints.save(state(7, **fields), Meta(7, {}))
     checkpoints.close()
     like = jax.tree.map(np.zeros_like, state(0, **fields))
     restored, _ = Checkpoints(tmp_path).restore(like, print)
@@ -121,7 +122,7 @@ def test_every_kind_of_leaf_comes_back(tmp_path, fields):
 def test_transient_parts_are_taken_from_the_fresh_state(tmp_path):
     teacher = {"kernel": np.full(1000, 1.0, np.float32)}
     checkpoints = Checkpoints(tmp_path, transient=("teacher",))
-    checkpoints.save(state(3, extra={"teacher": teacher, "ema": {"w": np.float32(3)}}), {})
+    checkpoints.save(state(3, extra={"teacher": teacher, "ema": {"w": np.float32(3)}}), Meta(0, {}))
     checkpoints.close()
     assert not any("teacher" in name for name in view.read_tensors(view.find_step(tmp_path)))
     fresh = state(0, extra={"teacher": {"kernel": np.full(1000, 2.0, np.float32)}, "ema": {"w": np.float32(0)}})
@@ -133,7 +134,7 @@ def test_transient_parts_are_taken_from_the_fresh_state(tmp_path):
 def test_saved_on_eight_devices_restored_on_one(tmp_path, mode):
     replicated = Parallel(mode, 8).replicate(state(5))
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(replicated, {})
+    checkpoints.save(replicated, Meta(0, {}))
     checkpoints.close()
     restored, _ = Checkpoints(tmp_path).restore(state(0), print)
     same(restored, state(5))
@@ -148,7 +149,7 @@ def test_steps_that_follow_at_once_do_not_change_what_is_saved(tmp_path):
     step = parallel.compile(lambda s: jax.tree.map(lambda x: x + jnp.ones((), x.dtype), s), (None,), donate=(0,))
     current, checkpoints = parallel.replicate(state(1, size=200_000, value=1)), Checkpoints(tmp_path, keep=5)
     for _ in range(3):
-        checkpoints.save(current, {})
+        checkpoints.save(current, Meta(0, {}))
         for _ in range(5):
             current = step(current)
     checkpoints.close()
@@ -161,9 +162,9 @@ def test_a_step_that_is_there_is_not_written_again(tmp_path):
     save_all(tmp_path, [0.5])
     before = view.manifest_path(tmp_path / "checkpoints" / "1").read_text()
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(state(1, value=9), {"other": True}, 0.9)
+    checkpoints.save(state(1, value=9), Meta(-7, {}), 0.9)
     checkpoints.close()
-    assert newest(tmp_path)[1] == {"step": 1}
+    assert newest(tmp_path)[1] == 1
     assert view.manifest_path(tmp_path / "checkpoints" / "1").read_text() == before
 
 
@@ -203,7 +204,7 @@ def test_a_changed_byte_in_any_file_is_noticed(tmp_path, name):
     save_all(tmp_path, [0.1, 0.2])
     damage(tmp_path / "checkpoints" / "2", name)
     step, meta, notes = newest(tmp_path)
-    assert (step, meta) == (1, {"step": 1}) and "checkpoint 2 is damaged" in notes[0] and "SHA-256" in notes[0]
+    assert (step, meta) == (1, 1) and "checkpoint 2 is damaged" in notes[0] and "SHA-256" in notes[0]
     assert os.listdir(tmp_path / "damaged") == ["2-0"]
 
 
@@ -254,7 +255,7 @@ def test_a_state_of_another_shape_is_refused(tmp_path, other, message):
 
 def test_another_type_or_a_lost_part_is_refused(tmp_path):
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(state(1, extra={"ema": np.zeros(2, np.float32)}), {})
+    checkpoints.save(state(1, extra={"ema": np.zeros(2, np.float32)}), Meta(0, {}))
     checkpoints.close()
     with pytest.raises(UserError, match=r"extra/ema is float32 \(2,\), the config wants float16 \(2,\)"):
         Checkpoints(tmp_path).restore(state(0, extra={"ema": np.zeros(2, np.float16)}), print)
@@ -274,7 +275,7 @@ def test_manifests_list_every_file_with_its_hash(tmp_path):
 def test_a_failed_write_is_one_line_and_is_never_sealed(tmp_path, monkeypatch):
     save_all(tmp_path, [0.1])
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(state(2), {})
+    checkpoints.save(state(2), Meta(0, {}))
     manager = checkpoints._manager
 
     def fail():
@@ -283,7 +284,7 @@ def test_a_failed_write_is_one_line_and_is_never_sealed(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(manager, "wait_until_finished", fail)
         with pytest.raises(UserError, match="can't be written: No space left on device; free some space"):
-            checkpoints.save(state(3), {})
+            checkpoints.save(state(3), Meta(0, {}))
     checkpoints.close()
     assert not view.manifest_path(tmp_path / "checkpoints" / "2").exists()
     assert newest(tmp_path)[0] == 1

@@ -178,8 +178,8 @@ def test_a_config_chooses_the_sampler_and_the_length_of_an_epoch():
     assert len(run.data.sources["validation"]) == 24 and len(run.data.sources["test"]) == 24
     assert run.training.steps_per_epoch == 3 * 24 // 8 and run.training.total_steps == 27
     plain = build.build(config(repeats=2))
-    assert plain.steps_per_epoch == 72 // 8
-    index = pipeline.train_rows(0, n=72, batch_size=8, seed=0, order=plain.sampler)["index"]
+    assert plain.training.steps_per_epoch == 72 // 8
+    index = pipeline.train_rows(0, n=72, batch_size=8, seed=0, order=plain.training.sampler)["index"]
     assert len(np.unique(index)) == 4
     with pytest.raises(UserError, match="did you mean 'sqrt'?"):
         build.build(config(sampling="sqr"))

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from jaxcls.criteria import Figure
 from jaxcls.errors import UserError
 from jaxcls.logs.records import Records, read_metrics
-from jaxcls.metrics import Figure
 from jaxcls.report.curves import draw_curves, find_series, smooth, write_curves
 
 
@@ -124,10 +124,10 @@ def test_smoothing_is_the_running_mean_of_what_there_is(values, window):
             assert result == pytest.approx(np.nanmean(values[max(0, i - half) : i + half + 1]), abs=1e-9)
 
 
-def test_pyplot_stays_out(tmp_path):
+def test_pyplot_and_jax_stay_out(tmp_path):
     run(tmp_path, [(1, "train", {"loss": 1.0})])
     code = (
         f"import sys; from jaxcls.report.curves import write_curves; assert 'matplotlib' not in sys.modules;"
-        f"write_curves({str(tmp_path)!r}); sys.exit('matplotlib.pyplot' in sys.modules)"
+        f"write_curves({str(tmp_path)!r}); sys.exit(bool({{'matplotlib.pyplot', 'jax'}} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

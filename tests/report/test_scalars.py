@@ -10,6 +10,7 @@ import workdirs
 from fake_runs import make_run
 from PIL import Image
 
+from jaxcls import criteria
 from jaxcls.errors import UserError
 from jaxcls.measure import stored
 from jaxcls.report import evidence
@@ -119,7 +120,7 @@ def test_a_run_that_recorded_no_figure_says_so(tmp_path, figures):
 
 
 def test_odd_values_are_written():
-    share = evidence.CLASSIFICATION[0]
+    share = criteria.CLASSIFICATION[0]
     assert written(float("nan"), share) == written(float("-inf"), None) == "not finite"
     assert written(0.99999, share) == ">99.99\N{NO-BREAK SPACE}%"
     assert [written(x, None) for x in (12345678, 12345.6, 0.000012345)] == ["12,345,678", "12,346", "1.234e-05"]

@@ -16,9 +16,9 @@ from jaxcls import losses, models
 from jaxcls.checkpoints import view
 from jaxcls.classical import probe
 from jaxcls.cli.command import main
+from jaxcls.criteria import Figure
 from jaxcls.defaults import default_config
 from jaxcls.errors import UserError
-from jaxcls.metrics import Figure
 from jaxcls.models import simple_cnn
 from jaxcls.models.state_dict import to_state_dict
 from jaxcls.predict.predictor import Predictor

@@ -93,9 +93,9 @@ def test_a_greedy_soup_is_no_worse_on_validation_than_the_best_run(trained, tmp_
     assert main(["average", *runs, "--greedy", "--out", str(out)]) == 0
     report = json.loads((out / "soup.json").read_text())
     best = max(step.metrics["validation_accuracy"] for run in runs for step in view.list_steps(run))
-    assert max(report["accuracies"].values()) == best
+    assert max(report["figures"].values()) == best
     assert report["validation"]["accuracy"] >= best
-    assert set(report["kept"]) <= set(report["accuracies"])
+    assert set(report["kept"]) <= set(report["figures"])
     assert "kept" in (told := capsys.readouterr().out) or "left out" in told
 
 
@@ -146,7 +146,7 @@ def changed(trained, target, change):
 @pytest.mark.parametrize(
     "change, message",
     [
-        (lambda meta: meta.update(model="resnet50"), "the models are lenet5 and resnet50"),
+        (lambda meta: meta.update(model="resnet50"), "the models are toy_conv and resnet50"),
         (lambda meta: meta["classes"].reverse(), "other classes, or the same in another order"),
         (lambda meta: meta["normalize"].update(mean=[0.5]), "normalised in different ways"),
         (lambda meta: meta["data"].update(fingerprint="0"), "--greedy needs runs that held out the same pictures"),

@@ -96,33 +96,33 @@ def test_labels():
 def test_what_has_no_influence_on_the_result_may_change_in_a_workdir(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(preflight.to_json(small_config())))
     free = {"checkpoint.keep": 5, "parallel.devices": 1, "data.workers": 2, "log_every": "1 step"}
-    preflight.check_workdir(small_config(**free), tmp_path)
+    preflight.check_workdir(preflight.to_json(small_config(**free)), tmp_path)
     with pytest.raises(UserError, match="config.schedule.peak is 0.1 there and 0.2 now. Choose another --workdir"):
-        preflight.check_workdir(small_config(**{"schedule.peak": 0.2}), tmp_path)
+        preflight.check_workdir(preflight.to_json(small_config(**{"schedule.peak": 0.2})), tmp_path)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(UserError, match="config.json can't be read"):
-        preflight.check_workdir(small_config(), tmp_path)
+        preflight.check_workdir(preflight.to_json(small_config()), tmp_path)
 
 
 def test_a_run_from_before_a_key_existed_had_its_default(tmp_path):
     old = preflight.to_json(small_config())
     del old["data"]["repeats"]
     (tmp_path / "config.json").write_text(json.dumps(old))
-    preflight.check_workdir(small_config(), tmp_path)
+    preflight.check_workdir(preflight.to_json(small_config()), tmp_path)
     with pytest.raises(UserError, match="config.data.repeats is 1 there and 2 now"):
-        preflight.check_workdir(small_config(**{"data.repeats": 2}), tmp_path)
+        preflight.check_workdir(preflight.to_json(small_config(**{"data.repeats": 2})), tmp_path)
 
 
 def test_the_room_that_checkpoints_need(tmp_path, monkeypatch):
     """A state of 10,000 bytes, 2 newest, the best and one being written: 40,000 bytes."""
-    shapes, config = {"w": jax.ShapeDtypeStruct((2500,), np.float32)}, small_config()
+    shapes = {"w": jax.ShapeDtypeStruct((2500,), np.float32)}
     for free in (39_999, 40_000):
         monkeypatch.setattr(preflight.shutil, "disk_usage", lambda _, free=free: types.SimpleNamespace(free=free))
         if free < 40_000:
             with pytest.raises(UserError, match="need 0.0 MiB"):
-                preflight.check_disk(shapes, config, tmp_path / "not" / "yet")
+                preflight.check_disk(shapes, 2, tmp_path / "not" / "yet")
         else:
-            preflight.check_disk(shapes, config, tmp_path / "not" / "yet")
+            preflight.check_disk(shapes, 2, tmp_path / "not" / "yet")
 
 
 def test_problems_are_collected():
