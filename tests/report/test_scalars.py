@@ -156,8 +156,8 @@ def test_evidence_tells_the_three_kinds_apart(tmp_path):
         "features": (True, False),
         "logits": (True, True),
     }
-    assert [f.name for f in evidence.choosing(tmp_path / "features")] == ["knn_accuracy", "uniformity"]
-    assert [f._asdict() for f in evidence.choosing(tmp_path / "logits")] == CLASSIFICATION
+    assert [f.name for f in kinds["features"].choosing] == ["knn_accuracy", "uniformity"]
+    assert [f._asdict() for f in kinds["logits"].choosing] == CLASSIFICATION
     with pytest.raises(UserError, match="holds no logits and labels: its task predicts no classes"):
         stored.read_logits(tmp_path / "features", "test", 20)
     (tmp_path / "features/eval/test-20.npz").write_bytes(b"PK nothing")
