@@ -97,7 +97,7 @@ def from_json(item: Any, what: str) -> Meta:
     if not isinstance(item, dict):
         raise UserError(f"{what}: is damaged; choose another step")
     version = item.get("version", 1)
-    if version not in range(1, VERSION + 1):
+    if type(version) is not int or not 1 <= version <= VERSION:
         raise UserError(
             f"{what}: it is in version {version!r} of the format, and this program reads up to {VERSION}; upgrade it"
         )

@@ -63,18 +63,17 @@ def run(args: argparse.Namespace) -> None:
 
 def read_run(run: str, step: int | None, *, raw: bool) -> tuple[dict[str, "np.ndarray"], dict[str, str], str]:
     """(state dict, metadata, what it is) of a checkpoint. Raises UserError where it can't be read."""
-    from jaxcls.checkpoints import view
     from jaxcls.models.state_dict import to_state_dict
+    from jaxcls.tasks import networks
 
-    step_dir = view.best_step(run) if step is None else view.find_step(run, step)
-    meta = view.read_meta(step_dir)
-    variables, averaged = view.read_variables(step_dir, raw=raw)
-    kind = "averaged (EMA)" if averaged else "raw"
+    network = networks.from_run(run, step, raw=raw)
+    mean, std = network.normalize
+    kind = "averaged (EMA)" if network.averaged else "raw"
     metadata = {
-        "model": meta.model,
-        "step": step_dir.name,
+        "model": network.name,
+        "step": str(network.step),
         "weights": kind,
-        "classes": json.dumps(meta.classes),
-        "normalize": json.dumps(meta.normalize),
+        "classes": json.dumps(network.classes),
+        "normalize": json.dumps({"mean": mean, "std": std}),
     }
-    return to_state_dict(variables), metadata, f"{kind} weights of step {step_dir.name}"
+    return to_state_dict(network.variables), metadata, f"{kind} weights of step {network.step}"
