@@ -76,7 +76,9 @@ def check(run: "Run", workdir: PathLike, note: Note, full: bool = False) -> None
     if run.answer.problem:
         note(f"prediction and export will not be possible: {run.answer.problem}")
     if not run.selects:
-        note("there is no validation split: no best checkpoint is chosen, the last state is the result")
+        split = "validation" in run.data.sources
+        why = "the task has no figure to choose by" if split else "there is no validation split"
+        note(f"{why}: no best checkpoint is chosen, the last state is the result")
 
 
 def describe(run: "Run", shapes: TrainState) -> list[str]:

@@ -7,13 +7,16 @@ import types
 import jax
 import numpy as np
 import pytest
+from fixtures.toys import Linear
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxcls.data import sources
+from jaxcls.data import pipeline, sources
+from jaxcls.data.base import Leaf
 from jaxcls.defaults import RANGES, default_config, flatten, out_of_range, unknown_key
 from jaxcls.errors import Problems, UserError
 from jaxcls.settings import config_file
+from jaxcls.tasks.supervised import Supervised
 from jaxcls.training import build, preflight
 
 
@@ -54,6 +57,64 @@ def test_the_model_is_traced_on_what_training_and_evaluation_give(mode):
 def test_pictures_that_do_not_fit(changes, message):
     with pytest.raises(UserError, match=message):
         preflight.check_model(build.build(small_config(**changes)))
+
+
+class Listed:
+    """A source of items as they are given; it declares what it is told to."""
+
+    def __init__(self, items, leaves):
+        self.rows, self.leaves, self.classes, self.fingerprint = items, leaves, ("a", "b"), "0"
+        self.labels = np.array([item["label"] for item in items], np.int32)
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, row):
+        return self.rows[row]
+
+
+class Ages(Supervised):
+    """Its loss is the mean of a further leaf."""
+
+    def loss(self, params, state, batch, rng):
+        total, aux = super().loss(params, state, batch, rng)
+        return 0 * total + batch["age"].sum(), aux
+
+
+def of_source(monkeypatch, source, **changes):
+    """A config whose data are the rows of a source, all of them in every split."""
+    monkeypatch.setattr(sources, "load", lambda name, **_: {"train": source, "test": source})
+    return small_config(**{"data.workers": 0, "batch_size": 4, "eval.batch_size": 4, "parallel.devices": 1, **changes})
+
+
+@pytest.mark.parametrize("key", ["augment", "eval_transform"])
+def test_clips_are_refused_by_what_would_take_another_axis_for_theirs(monkeypatch, key):
+    clips = sources.ArraySource(np.zeros((8, 5, 28, 28, 3), np.uint8), np.arange(8) % 2, ("a", "b"), list("abcdefgh"))
+    name = {"augment": "flip", "eval_transform": "center_crop(20)"}[key]
+    config = of_source(monkeypatch, clips, **{f"data.{key}": (name,)})
+    run = build.build(config, task=lambda data, model: Supervised(Linear(num_classes=2)))  # which takes any shape
+    message = rf"config.data.{key} .*'{name.split('(')[0]}' takes pictures of rank 4.*\(2, 5, 28, 28, 3\)"
+    with pytest.raises(UserError, match=message) as caught:
+        preflight.check_model(run)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_further_key_of_an_item_reaches_the_loss_or_is_refused(monkeypatch, tmp_path):
+    picture, declared = np.zeros((28, 28, 1), np.uint8), {"image": Leaf(None, np.dtype(np.uint8))}
+    declared |= {"label": Leaf((), np.dtype(np.int32)), "age": Leaf((), np.dtype(np.float32))}
+    items = [{"image": picture, "label": i % 2, "id": str(i), "age": np.float32(i), "site": "x"} for i in range(8)]
+    crops = dict.fromkeys(("data.augment", "data.eval_transform"), ("center_crop(28)",))
+    config = of_source(monkeypatch, Listed(items, declared), **crops)
+    run = build.build(config, task=lambda data, model: Ages(model.module))
+    preflight.check(run, tmp_path, note=lambda line: None)
+    _, values, _ = run.train_feed()(run.parallel.replicate(run.init_state()), 0, 1)
+    rows = pipeline.train_rows(0, n=8, batch_size=4, seed=0)["index"]
+    assert float(values["loss"][0] / values["loss"][1]) == pytest.approx(rows.mean())
+    boxed = [{**item, "box": np.zeros(4)} for item in items]
+    run = build.build(of_source(monkeypatch, Listed(boxed, declared), **crops))
+    with pytest.raises(UserError, match="'box'.*leaves") as caught:
+        preflight.check(run, tmp_path, note=lambda line: None)
+    assert "\n" not in str(caught.value)
 
 
 def test_all_problems_of_the_data_and_the_workdir_are_told_together(tmp_path):
