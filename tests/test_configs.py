@@ -100,6 +100,7 @@ def test_tiny_variant_trains(name, tmp_path, pictures, bare_end):
     kind = config.data.name.split("/")[0]
     config.data.name = f"folder/{pictures}" if kind == "folder" else STAND_IN.get(config.data.name, config.data.name)
     run = build.build(config)
+    assert run.answer.problem == "" and run.answer.names
     results = loop.fit(run, tmp_path / "run")
     assert results["test"]["count"] == len(run.data.sources["test"])
     assert results["test"]["step"] <= run.training.total_steps <= 20

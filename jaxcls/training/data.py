@@ -95,7 +95,8 @@ class Data:
 
     def in_memory(self, source: Source) -> TypeGuard[ArraySource]:
         """Whether a source is kept in device memory."""
-        return hasattr(source, "images") and source.images.nbytes <= self.device_memory
+        arrays = getattr(source, "arrays", None)
+        return arrays is not None and sum(array.nbytes for array in arrays.values()) <= self.device_memory
 
     def leaves(self, split: str, *, training: bool = False) -> dict[str, Leaf]:
         """What reaches the device of one example of a split, by name, as training or as evaluation reads it."""
@@ -140,7 +141,7 @@ def read(config: Any, *, trains: bool = True, views: int = 0) -> Data:
         mean=mean,
         std=std,
         channels=config.data.channels or 3,
-        picture=source.images.shape[1:] if hasattr(source, "images") else None,
+        picture=source.arrays["image"].shape[1:] if hasattr(source, "arrays") else None,
         pack=config.data.pack,
     )
     changes = None

@@ -96,5 +96,5 @@ def check_whitening(name: str, module: Any, pretrained: str, data: Data) -> None
         raise UserError(f"config.model.whiten: {name} has no convolution for it; airbench94 has.")
     if pretrained:
         raise UserError("config.model.whiten and config.model.pretrained both set the first convolution; choose one.")
-    if not hasattr(data.sources["train"], "images"):
+    if not hasattr(data.sources["train"], "arrays"):
         raise UserError("config.model.whiten needs a set that is kept in memory, such as tfds/cifar10.")

@@ -203,9 +203,8 @@ def check_model(run: "Run") -> TrainState:
     with _fits(run, "eval_transform"):
         state = run.state_shapes
     predict = lambda params, state, batch, rng: run.task.predict(state, batch)  # noqa: E731
-    calls: list[tuple[str, str, Callable]] = [
-        ("eval_transform", split, predict) for split in run.data.sources if split != "train"
-    ]
+    others = {repr(run.data.leaves(split)): split for split in run.data.sources if split != "train"}  # alike, but once
+    calls: list[tuple[str, str, Callable]] = [("eval_transform", split, predict) for split in others.values()]
     tasks = [("resize_schedule", task) for _, task in run.training.phases] or [("augment", run.task)]
     calls += [(key, "train", task.loss) for key, task in tasks]
     axis = run.parallel.axis_name

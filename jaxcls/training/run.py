@@ -36,7 +36,7 @@ class Run:
     Attributes:
       data, model, training: records.
       parallel: the devices.
-      stored: the whole config as JSON has it, to be stored with the results. Nothing is read from it.
+      stored: the whole config as JSON has it, to be stored with the results; messages quote it, nothing else reads it.
     """
 
     data: Data
@@ -99,7 +99,7 @@ class Run:
 
     def _whitening(self):
         mean, std = self.data.normalize
-        images = self.data.sources["train"].images[:WHITENED_BY].astype(np.float32) / 255
+        images = self.data.sources["train"].arrays["image"][:WHITENED_BY].astype(np.float32) / 255
         return whitening.kernel((images - np.float32(mean)) / np.float32(std))
 
     def _create(self, rng, weights=None):

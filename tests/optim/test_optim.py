@@ -12,6 +12,7 @@ from fixtures.toys import Linear, make_batch
 
 from jaxcls import models, optim, pytree
 from jaxcls import state as train_state
+from jaxcls.checkpoints.meta import Meta
 from jaxcls.checkpoints.store import Checkpoints
 from jaxcls.errors import UserError
 from jaxcls.models.layers import convolve
@@ -483,7 +484,7 @@ def test_the_state_of_wrapped_optimisers_comes_back_from_a_checkpoint(tmp_path):
     state = jax.device_get(train_state.create(task, tx, np.array([0, 5], np.uint32), batch))
     filled = jax.tree.map(lambda x: x + np.ones((), x.dtype), state)
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(filled, {"step": 1})
+    checkpoints.save(filled, Meta(1, {}))
     checkpoints.close()
     back, _ = Checkpoints(tmp_path, read_only=True).restore(state, print)
     assert jax.tree.structure(back) == jax.tree.structure(filled)
