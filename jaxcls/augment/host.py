@@ -34,7 +34,15 @@ class HostTransform:
 
     def __call__(self, image: bytes | np.ndarray, name: str, random: np.random.Generator | None) -> np.ndarray:
         """image: bytes or uint8 [h, w, c]; name: for messages; random: numpy Generator, or None in evaluation."""
-        return self._pictures(image, name, (random,))[0]
+        if isinstance(image, bytes):
+            (picture,), operations = self._decode(image, name, (random,))
+        else:
+            if image.ndim != 3:
+                self._refuse(image, name)
+            picture, operations = image, self.operations
+        for operation in operations:
+            picture = operation(picture, random)
+        return picture
 
     def views(self, image: bytes | np.ndarray, name: str, randoms: Sequence[np.random.Generator]) -> np.ndarray:
         """uint8 [k, h, w, c]: one picture for each of k generators, all from one decoding.
@@ -42,20 +50,21 @@ class HostTransform:
         A JPEG is decoded at the least scale that serves all of them; where that is the one that the first alone would
         have, the first is what `__call__` gives.
         """
-        return np.stack(self._pictures(image, name, randoms))
-
-    def _pictures(self, image, name, randoms):
-        """A picture for each generator (or None)."""
         if isinstance(image, bytes):
             pictures, operations = self._decode(image, name, randoms)
         else:
-            if image.ndim != 3 and self.operations:
-                entry = getattr(self.operations[0], "entry", type(self.operations[0]).__name__)
-                raise UserError(f"{name}: {entry!r} takes a picture [h, w, c], not an array of shape {image.shape}.")
+            if image.ndim != 3:
+                self._refuse(image, name)
             pictures, operations = [image] * len(randoms), self.operations
         for operation in operations:
             pictures = [operation(picture, random) for picture, random in zip(pictures, randoms, strict=True)]
-        return pictures
+        return np.stack(pictures)
+
+    def _refuse(self, image, name):
+        """Raises UserError for an array that is no picture, unless nothing is done with it."""
+        if self.operations:
+            entry = getattr(self.operations[0], "entry", type(self.operations[0]).__name__)
+            raise UserError(f"{name}: {entry!r} takes a picture [h, w, c], not an array of shape {image.shape}.")
 
     def _decode(self, encoded, name, randoms):
         """(pictures, operations that are left): where the first can say what it needs, that is all that is made."""

@@ -166,32 +166,47 @@ def leaves(source: Any) -> dict[str, Leaf]:
     return {**LEAVES, **declared}
 
 
-def fitted(item: Mapping[str, Any], name: str, leaf: Leaf) -> Any:
-    """The value of a leaf (other than the picture) of an item, as what can be put into an array of its shape and dtype.
+def fitted(value: Any, id: str, name: str, leaf: Leaf) -> Any:
+    """A value of a leaf (other than the picture) as what can be put into an array of its shape and dtype.
+
+    Args:
+      value: of an item; None where it has none.
+      id, name: of the item and the leaf, for messages.
+      leaf: what its source declares.
 
     Raises:
       UserError: where it is missing, has another shape, or its numbers are not of the kind.
     """
-    value = item.get(name)
-    if type(value) is int and leaf.shape == () and leaf.dtype.kind == "i":
-        return value  # a label: nothing is spent on what nearly always stands there
     if isinstance(value, np.ndarray) and value.shape == leaf.shape and value.dtype == leaf.dtype:
         return value
     if value is None:
-        raise UserError(f"{item['id']}: {name!r} is missing, which the source declares in its `leaves`.")
+        raise UserError(f"{id}: {name!r} is missing, which the source declares in its `leaves`.")
     try:
         array = np.asarray(value)
         same = array.shape == leaf.shape and array.dtype.kind in "biuf"
         cast = array.astype(leaf.dtype) if same else array
         same = same and (leaf.dtype.kind == "f" or np.array_equal(cast, array))
     except (ValueError, TypeError, OverflowError):  # a ragged list, or one of words
-        raise UserError(f"{item['id']}: {name!r} is no array {leaf.dtype} {leaf.shape}, as declared.") from None
+        raise UserError(f"{id}: {name!r} is no array {leaf.dtype} {leaf.shape}, as declared.") from None
     if not same:
         raise UserError(
-            f"{item['id']}: {name!r} is {array.dtype} {array.shape}, but the source declares {leaf.dtype} {leaf.shape} "
+            f"{id}: {name!r} is {array.dtype} {array.shape}, but the source declares {leaf.dtype} {leaf.shape} "
             "in its `leaves`."
         )
     return cast
+
+
+def stacked(values: Sequence[Any], ids: Sequence[str], name: str, leaf: Leaf) -> np.ndarray:
+    """The values of a leaf of several items as one array [n, ...] of its dtype. Raises UserError as `fitted`."""
+    if leaf.shape == () and leaf.dtype.kind == "i" and set(map(type, values)) == {int}:
+        array = np.array(values)  # labels: all at once
+        cast = array.astype(leaf.dtype)
+        if (cast == array).all():
+            return cast
+    out = np.empty((len(values), *(leaf.shape or ())), leaf.dtype)
+    for i, (value, id) in enumerate(zip(values, ids, strict=True)):
+        out[i] = fitted(value, id, name, leaf)
+    return out
 
 
 def check_metadata(item: Mapping[str, Any], names: Iterable[str]) -> None:

@@ -5,6 +5,7 @@ step number is needed to go on exactly where a run stopped, on any number of pro
 """
 
 import functools
+import operator
 import os
 from collections.abc import Callable, Generator
 from typing import Any
@@ -12,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from jaxcls.data import readers
-from jaxcls.data.base import Leaf, Source, check_metadata, fitted, leaves
+from jaxcls.data.base import Leaf, Source, check_metadata, fitted, leaves, stacked
 from jaxcls.errors import UserError
 from jaxcls.types import Batch
 
+UINT8 = np.dtype(np.uint8)
 Rows = dict[str, np.ndarray]  # index, and draw and epoch or mask: an entry an example
 # (encoded or array image, name, generator or None) -> uint8 [h, w, c]
 Transform = Callable[[Any, str, np.random.Generator | None], np.ndarray]
@@ -91,7 +93,7 @@ def shapes(source: Any, transform: Transform, *, in_memory: bool, training: bool
     image = transform(item["image"], item["id"], generator(0) if training else None)
     for name, leaf in found.items():
         if name != "image":
-            fitted(item, name, leaf)
+            fitted(item.get(name), item["id"], name, leaf)
     found["image"] = Leaf(image.shape, image.dtype)
     return {**found, "views": Leaf((views, *image.shape), image.dtype)} if views else found
 
@@ -127,7 +129,8 @@ class Stream:
         self.transform: Any = transform  # with `views` where these are wanted
         self.workers, self.threads, self.views = workers, threads or default_threads(), views
         self.leaves = {name: leaf for name, leaf in leaves(source).items() if name != "image"}
-        self._known = frozenset(["id", "image", *self.leaves])
+        self._most = len(self.leaves) + 2  # entries of an item beside metadata: the leaves, its picture and id
+        self._pick = operator.itemgetter("id", *self.leaves)
 
     def __call__(self, step: int) -> Batch:
         """The batch of a step as host arrays: image uint8 [n, h, w, c], the other leaves [n, ...], and the rows.
@@ -136,22 +139,23 @@ class Stream:
           UserError: for pictures of different sizes, a leaf that is not as declared, an array that is not declared.
         """
         rows = self.share_of(step)
-        n, images = len(rows["index"]), None
-        batch = {name: np.empty((n, *(leaf.shape or ())), leaf.dtype) for name, leaf in self.leaves.items()}
+        n, images, others = len(rows["index"]), None, []
         for i in range(n):
-            image, item = self.example(i, rows)
+            image, other = self.example(i, rows)
+            others.append(other)
             if images is None:
                 images = np.empty((n, *image.shape), np.uint8)
-            if image.shape != images.shape[1:]:
+            elif image.shape != images.shape[1:]:
                 raise UserError(
                     "the pictures of a batch differ in size after config.data's transforms; let the list begin with "
                     "'random_resized_crop(224)', 'resize(224, 224)' or 'resize(256)', 'center_crop(224)'"
                 )
-            if image.dtype != np.uint8:
-                raise UserError(f"{item['id']}: 'image' is {image.dtype}, but pictures must be uint8.")
+            if image.dtype is not UINT8 and image.dtype != UINT8:
+                raise UserError(f"{other[0]}: 'image' is {image.dtype}, but pictures must be uint8.")
             images[i] = image
-            for name, leaf in self.leaves.items():
-                batch[name][i] = fitted(item, name, leaf)
+        ids, *columns = zip(*others, strict=True)
+        leaves = zip(self.leaves.items(), columns, strict=True)
+        batch = {name: stacked(values, ids, name, leaf) for (name, leaf), values in leaves}
         if not self.views:
             return {"image": images, **batch, **rows}
         assert images is not None
@@ -161,17 +165,24 @@ class Stream:
         """The rows of a step that this process provides."""
         return {k: v[self.share] for k, v in self.rows(step).items()}
 
-    def example(self, i: int, rows: Rows) -> tuple[np.ndarray, dict[str, Any]]:
-        """Row i of `share_of(step)`: its picture [h, w, c], or with views [k, h, w, c], and its item of the source."""
+    def example(self, i: int, rows: Rows) -> tuple[np.ndarray, tuple[Any, ...]]:
+        """Row i of `share_of(step)`: its picture [h, w, c], or views [k, h, w, c], and (id, leaves ...) of its item.
+
+        The item itself goes, so that its picture's memory, which is in the cache, is that of the next one.
+        """
         item = self.source[int(rows["index"][i])]
-        if not item.keys() <= self._known:
-            check_metadata(item, item.keys() - self._known)
+        if len(item) > self._most:
+            check_metadata(item, item.keys() - {"id", "image", *self.leaves})
+        try:
+            others = self._pick(item)
+        except KeyError:
+            others = (item["id"], *map(item.get, self.leaves))
         if not self.views:
             random = generator(self.seed, int(rows["epoch"][i]), int(rows["draw"][i])) if "draw" in rows else None
-            return self.transform(item["image"], item["id"], random), item
+            return self.transform(item["image"], item["id"], random), others
         numbers = (self.seed, int(rows["epoch"][i]), int(rows["draw"][i]))
         randoms = [generator(*numbers, *([v] if v else [])) for v in range(self.views)]
-        return self.transform.views(item["image"], item["id"], randoms), item
+        return self.transform.views(item["image"], item["id"], randoms), others
 
     def batches(self, start: int, stop: int) -> Generator[Batch, None, None]:
         """Iterates over the batches of steps start..stop-1, read ahead by Grain."""

@@ -122,7 +122,7 @@ def test_what_can_be_put_without_loss_fits():
         (True, Leaf((), np.dtype(np.float32))),
         ([[1, 2], [3, 4]], Leaf((2, 2), np.dtype(np.float32))),
     ]:
-        np.testing.assert_allclose(fitted({"id": "x", "v": value}, "v", leaf), value, rtol=1e-7)
+        np.testing.assert_allclose(fitted(value, "x", "v", leaf), value, rtol=1e-7)
 
 
 def test_a_picture_that_is_not_uint8_is_refused():
