@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jax import Array
 
-from jaxcls import models
+from jaxcls import models, pytree
 from jaxcls.augment.preprocessing import Preprocessing
 from jaxcls.checkpoints import view
 from jaxcls.checkpoints.meta import Answer, Meta
@@ -113,6 +113,8 @@ def from_run(
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UserError(f"{what or folder} does not say what model it is of ({error}); choose another step") from error
     variables, averaged = view.read_variables(folder, raw=raw)
+    if meta.answer is None:
+        _check_version_1(f"{what or path}: {folder}", model, variables, preprocessing)
     return Network(
         title=f"{meta.model} from step {folder.name} of {folder.parents[1]}",
         name=meta.model,
@@ -170,6 +172,20 @@ def _answer_of_version_1(folder, meta: Meta) -> Answer:
         mean=config.eval.tta_mean,
         preprocessing=preprocessing.to_json(),
     )
+
+
+def _check_version_1(what, model, variables, preprocessing):
+    """Raises UserError where the arrays that prefixes of names chose are not those of the model."""
+    picture = preprocessing.picture or (64, 64, preprocessing.channels)
+    raw = jax.ShapeDtypeStruct((2, *preprocessing.prepare(np.zeros(picture, np.uint8)).shape), np.uint8)
+    image = jax.eval_shape(preprocessing.device, raw)
+    wanted = jax.eval_shape(lambda key, x: model.init(key, x, train=False), jax.random.key(0), image)
+    shapes = [{name: tuple(x.shape) for name, x in pytree.flatten_names(tree).items()} for tree in (variables, wanted)]
+    if apart := sorted(shapes[0].items() ^ shapes[1].items()):
+        raise UserError(
+            f"{what} does not say which of its arrays answer, and {apart[0][0]} of them fits no "
+            f"{type(model).__name__}: it is of a task of another kind; train again"
+        )
 
 
 def _calibration(folder, classes):
