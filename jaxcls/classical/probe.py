@@ -16,6 +16,7 @@ from jaxcls.checkpoints import view
 from jaxcls.classical import classifier
 from jaxcls.classical.knn import Neighbours
 from jaxcls.classical.run import STEP, grid_of, judge, versions
+from jaxcls.data import checks
 from jaxcls.defaults import default_config
 from jaxcls.errors import UserError
 from jaxcls.logs.logger import Logger
@@ -121,7 +122,7 @@ def run(config: Any, network: Opener, options: Options, workdir: PathLike) -> di
     pictures = data.read(Reader(resolve(config)), trains=False)
     if len(pictures.sources) == 1:
         raise UserError("there is neither a test nor a validation split to evaluate on.")
-    preflight.check_labels(pictures.sources)
+    checks.labels(pictures.sources)
     probed = network(config, pictures)
     networks.check_pictures(probed, pictures.picture, "features")
     workdir = Path(workdir)

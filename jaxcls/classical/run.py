@@ -12,6 +12,7 @@ import numpy as np
 from jaxcls import files, metrics
 from jaxcls.classical import classifier, hog, pictures, sift
 from jaxcls.classical.options import Options
+from jaxcls.data import checks
 from jaxcls.data.base import Source, subset
 from jaxcls.data.splits import stratified
 from jaxcls.errors import Problems, UserError
@@ -169,10 +170,10 @@ def open_checked(config: Any, options: Options) -> dict[str, Source]:
         rows, _ = stratified(sources["train"].labels, (options.train_limit, rest), config.seed)
         sources["train"] = subset(sources["train"], rows)
     with problems.noted():
-        preflight.check_labels(sources)
+        checks.labels(sources)
     for split, source in sources.items():
         with problems.noted():
-            preflight.check_pictures(source, f"{split} of {config.data.name}")
+            checks.pictures(source, f"{split} of {config.data.name}")
     with problems.noted():
         if len(sources) == 1:
             raise UserError("there is neither a test nor a validation split to evaluate on.")

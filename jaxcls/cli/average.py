@@ -47,10 +47,11 @@ def run(args: argparse.Namespace) -> None:
     """Averages, writes, and says what to type next."""
     if args.last and args.steps:
         raise UserError("--last and --steps exclude each other.")
+    from jaxcls.checkpoints import members
     from jaxcls.training import averaging
 
     averaging.check_out(args.out)
-    checkpoints = averaging.choose(args.runs, last=args.last, steps=args.steps)
+    checkpoints = members.choose(args.runs, last=args.last, steps=args.steps)
     config, _ = run_config.read(None, str(checkpoints[0].workdir), args.settings)
     devices.set_up()
     print(f"averaging {len(checkpoints)} checkpoints, opening {config.data.name} ...", flush=True)

@@ -11,7 +11,7 @@ from jaxcls.errors import UserError
 
 
 def count(source: Source) -> np.ndarray:
-    """Examples of each class, int64 [classes]. Labels that are no class are left to `preflight.check_labels`."""
+    """Examples of each class, int64 [classes]. Labels that are no class are left to `checks.labels`."""
     labels = np.asarray(source.labels)
     return np.bincount(labels[(labels >= 0) & (labels < len(source.classes))], minlength=len(source.classes))
 

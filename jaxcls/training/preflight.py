@@ -16,8 +16,8 @@ from ml_collections import ConfigDict
 
 from jaxcls import logs, pytree
 from jaxcls.checkpoints import view
-from jaxcls.data import unreadable
-from jaxcls.data.base import Leaf, Source
+from jaxcls.data import checks
+from jaxcls.data.base import Leaf
 from jaxcls.data.packed import PackedSource
 from jaxcls.defaults import current_key, default_config
 from jaxcls.errors import Problems, UserError
@@ -97,12 +97,12 @@ def check_data(data: Data, full: bool = False) -> None:
     """Labels and pictures of all splits can be used; `full` as of `check`. Raises UserError."""
     problems, checked = Problems(), set()
     with problems.noted():
-        check_labels(data.sources)
+        checks.labels(data.sources)
     for split, source in data.sources.items():
         base = getattr(source, "source", source)  # of a Subset
         with problems.noted():
             if not isinstance(base, PackedSource):
-                check_pictures(source, f"{split} of {data.name}")
+                checks.pictures(source, f"{split} of {data.name}")
             elif full and base not in checked:
                 checked.add(base)
                 base.check()
@@ -147,44 +147,6 @@ def check_workdir(config: Mapping[str, Any], workdir: PathLike) -> None:
             f"--workdir={workdir} holds a run of another config: {'; '.join(changed[:SHOWN])}{more}. "
             "Choose another --workdir."
         )
-
-
-def check_labels(sources: Mapping[str, Source]) -> None:
-    """Labels are class numbers, and every class has training examples.
-
-    Raises:
-      UserError: where that is not so.
-    """
-    for split, source in sources.items():
-        labels, n = np.asarray(source.labels), len(source.classes)
-        if len(source) == 0:
-            raise UserError(f"the {split} split is empty; add pictures to it, or leave it out.")
-        if labels.min() < 0 or labels.max() >= n:
-            bad = labels[(labels < 0) | (labels >= n)]
-            raise UserError(
-                f"{len(bad)} picture(s) of the {split} split have labels such as {bad[0]}, but there are {n} classes "
-                f"(0 to {n - 1}); prepare the set again."
-            )
-    source = sources["train"]
-    counts = np.bincount(source.labels, minlength=len(source.classes))
-    empty = [str(source.classes[i]) for i in np.flatnonzero(counts == 0)]
-    if empty:
-        more = f" and {len(empty) - SHOWN} more classes" if len(empty) > SHOWN else ""
-        raise UserError(f"no training examples of {', '.join(empty[:SHOWN])}{more}; add pictures, or remove the class.")
-
-
-def check_pictures(source: Source, what: str) -> None:
-    """Every picture of a folder has a readable header and is not cut off.
-
-    Raises:
-      UserError: naming the first bad ones.
-    """
-    bad = unreadable.check(source)
-    if bad:
-        shown = "; ".join(f"{name}: {problem}" for name, problem in bad[:SHOWN])
-        more = f"; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
-        count = "1 picture" if len(bad) == 1 else f"{len(bad)} pictures"
-        raise UserError(f"{count} in {what} can't be used: {shown}{more}")
 
 
 def check_model(run: "Run") -> TrainState:

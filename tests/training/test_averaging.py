@@ -10,7 +10,7 @@ import runs
 from fixtures import toys
 
 from jaxcls import metrics
-from jaxcls.checkpoints import view
+from jaxcls.checkpoints import members, view
 from jaxcls.cli.command import main
 from jaxcls.defaults import default_config
 from jaxcls.errors import UserError
@@ -101,7 +101,7 @@ def test_a_greedy_soup_is_no_worse_on_validation_than_the_best_run(trained, tmp_
 
 def test_a_greedy_soup_leaves_out_what_makes_it_worse(trained, monkeypatch):
     """With accuracies that are told: the best first, a mean that is worse is dropped, an equal one stays."""
-    ingredients = averaging.choose([trained / "a"], steps=(2, 4, 6))
+    ingredients = members.choose([trained / "a"], steps=(2, 4, 6))
     monkeypatch.setattr(averaging, "precise_bn", type("none", (), {"STATISTICS": "absent"}))
     averager = averaging.Averager(make_config(), ingredients, note=lambda line: None)
     told = iter([0.5, 0.7, 0.6, 0.7, 0.65, 0.7])  # the three, the best again, with the second best, with the third
@@ -121,9 +121,9 @@ def test_a_uniform_soup_of_runs_is_their_mean(trained, tmp_path):
 
 
 def test_without_a_validation_split_nothing_can_be_chosen(trained):
-    averager = averaging.Averager(make_config(), averaging.choose([trained / "a"], last=2))
+    averager = averaging.Averager(make_config(), members.choose([trained / "a"], last=2))
     averager.run = runs.changed(averager.run, best=None)
-    ingredients = averaging.choose([trained / "a"], last=2)
+    ingredients = members.choose([trained / "a"], last=2)
     with pytest.raises(UserError, match="there are none; leave it out"):
         averaging.greedy(averager, ingredients)
     assert "validation" not in averaging.uniform(averager, ingredients)[1]
@@ -162,10 +162,10 @@ def test_runs_that_do_not_fit_together_are_refused_in_a_line(trained, tmp_path, 
 
 
 def test_other_shapes_are_refused(trained):
-    one = averaging.choose([trained / "a", trained / "b"])[0]
+    one = members.choose([trained / "a", trained / "b"])[0]
     shapes = {**one.tensors, "params/fc/bias": view.Tensor((7,), np.dtype("float32"))}
     with pytest.raises(UserError, match=r"params/fc/bias is \(4,\) in the first and \(7,\) in the second"):
-        averaging._check(one, one._replace(tensors=shapes))
+        members._check(one, one._replace(tensors=shapes))
 
 
 def test_runs_with_other_training_pictures_get_a_warning(trained, tmp_path, capsys):
@@ -207,7 +207,7 @@ def test_a_damaged_checkpoint_is_refused(trained, tmp_path, capsys):
 
 
 def test_the_figures_are_those_of_an_evaluation(trained):
-    ingredients = averaging.choose([trained / "a"], last=2)
+    ingredients = members.choose([trained / "a"], last=2)
     averager = averaging.Averager(make_config(), ingredients)
     state = averager.load(ingredients[0])
     outputs = averager.run.eval_feed("validation")(averager.run.parallel.replicate(state))

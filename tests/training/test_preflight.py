@@ -11,7 +11,7 @@ from fixtures.toys import Linear
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxcls.data import pipeline, sources
+from jaxcls.data import checks, pipeline, sources
 from jaxcls.data.base import Leaf
 from jaxcls.defaults import RANGES, default_config, flatten, out_of_range, unknown_key
 from jaxcls.errors import Problems, UserError
@@ -139,7 +139,7 @@ class Labels(types.SimpleNamespace):
 
 def test_labels():
     def check(labels, n):
-        preflight.check_labels({"train": Labels(labels=np.array(labels, int), classes="abcdefghij"[:n])})
+        checks.labels({"train": Labels(labels=np.array(labels, int), classes="abcdefghij"[:n])})
 
     check([0, 1, 2], 3)
     for labels, message in (
