@@ -48,3 +48,16 @@ def did_you_mean(word: str, known: Iterable[str] | Mapping[str, str], cutoff: fl
     shown = known if isinstance(known, Mapping) else {str(k): str(k) for k in known}
     near = difflib.get_close_matches(str(word), list(shown), 1, cutoff)
     return f"; did you mean {shown[near[0]]!r}?" if near else ""
+
+
+def of_picture(error: Exception, name: str) -> UserError:
+    """Whatever went wrong with one picture as that picture's line: no reader, thread or worker ends by it.
+
+    A UserError is what it is; of anything else the kind is named.
+    """
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, MemoryError):
+        return UserError(f"{name or 'picture'}: too large for the memory of this machine")
+    reason = " ".join(f"{type(error).__name__} {error}".split())[:200]
+    return UserError(f"{name or 'picture'}: it can't be used ({reason}); replace or remove it")

@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 
 from jaxcls import augment
 from jaxcls.augment.base import Context
-from jaxcls.errors import UserError
+from jaxcls.errors import UserError, of_picture
 
 if TYPE_CHECKING:
     from jaxcls.augment.host import HostTransform
@@ -81,6 +81,12 @@ class Preprocessing:
         Raises:
           UserError: for what is no picture, or a damaged one.
         """
+        try:
+            return self._prepare(image, name)
+        except Exception as error:
+            raise of_picture(error, name) from error
+
+    def _prepare(self, image, name):
         if self.picture is None:
             if self.pack:
                 image = self._packing(image, name, None)

@@ -24,11 +24,12 @@ from PIL import (
 from jaxcls.errors import UserError
 
 MAX_PIXELS = 178_956_970  # where Pillow itself refuses, twice 1/4 GiB of RGB: a bomb or a mistake
+PNG = b"\x89PNG\r\n\x1a\n"
 # By hand instead of Image.open: the size can be judged before Pillow's process-wide limit raises without naming it,
 # and no other format (EPS starts Ghostscript) is ever tried on a stranger's bytes.
 _READERS = (
     (b"\xff\xd8", JpegImagePlugin.JpegImageFile),
-    (b"\x89PNG\r\n\x1a\n", PngImagePlugin.PngImageFile),
+    (PNG, PngImagePlugin.PngImageFile),
     (b"GIF8", GifImagePlugin.GifImageFile),
     (b"RIFF", WebPImagePlugin.WebPImageFile),
     (b"BM", BmpImagePlugin.BmpImageFile),
@@ -91,6 +92,16 @@ def decode(
         image = _decode_jpeg(encoded, channels, scale_for, fast, max_pixels, name)
         if image is not None:
             return image
+    try:
+        return _by_pillow(encoded, channels, max_pixels, name)
+    except UserError:
+        plain = _without_text(encoded)
+        if len(plain) == len(encoded):
+            raise
+        return _by_pillow(plain, channels, max_pixels, name)
+
+
+def _by_pillow(encoded, channels, max_pixels, name):
     picture = _open(encoded, name)
     check_size(picture.height, picture.width, max_pixels, name)
     try:
@@ -102,6 +113,20 @@ def decode(
         raise UserError(
             f"{name or 'picture'}: damaged {picture.format} file ({error}); replace or remove it"
         ) from error
+
+
+def _without_text(encoded: bytes) -> bytes:
+    """A PNG without texts and colour profile, which Pillow refuses above 1 MiB and no pixel depends on; others as they
+    are."""
+    if not encoded.startswith(PNG):
+        return encoded
+    kept, at = [PNG], len(PNG)
+    while at + 8 <= len(encoded):
+        length, kind = int.from_bytes(encoded[at : at + 4]), encoded[at + 4 : at + 8]
+        if kind not in (b"tEXt", b"zTXt", b"iTXt", b"iCCP"):
+            kept.append(encoded[at : at + 12 + length])
+        at += 12 + length
+    return b"".join(kept)
 
 
 def size(encoded: bytes, *, name: str = "") -> tuple[int, int]:
@@ -222,6 +247,9 @@ def _open(encoded: bytes, name: str) -> Image.Image:
     try:
         return reader(io.BytesIO(encoded))
     except Exception as error:  # as in decode
+        plain = _without_text(encoded)
+        if len(plain) < len(encoded):
+            return _open(plain, name)
         raise UserError(
             f"{name or 'picture'}: not a picture, or truncated or damaged in its header "
             f"({str(error) or type(error).__name__}); replace or remove it"
@@ -253,8 +281,10 @@ def _to_array(picture: Image.Image, channels: int) -> np.ndarray:
 
 
 def _orientation(picture: Image.Image) -> int:
+    """1 to 8; 1 for what EXIF does not know, which leaves a picture as it is."""
     try:
-        return picture.getexif().get(0x0112, 1)
+        value = picture.getexif().get(0x0112, 1)
+        return value if value in _UPRIGHT else 1
     except Exception:  # broken metadata is no reason to refuse the pixels
         return 1
 

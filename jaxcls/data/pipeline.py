@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxcls.data import readers
 from jaxcls.data.base import Leaf, Source, check_metadata, fitted, leaves, stacked
-from jaxcls.errors import UserError
+from jaxcls.errors import UserError, of_picture
 from jaxcls.types import Batch
 
 UINT8 = np.dtype(np.uint8)
@@ -177,12 +177,15 @@ class Stream:
             others = self._pick(item)
         except KeyError:
             others = (item["id"], *map(item.get, self.leaves))
-        if not self.views:
-            random = generator(self.seed, int(rows["epoch"][i]), int(rows["draw"][i])) if "draw" in rows else None
-            return self.transform(item["image"], item["id"], random), others
-        numbers = (self.seed, int(rows["epoch"][i]), int(rows["draw"][i]))
-        randoms = [generator(*numbers, *([v] if v else [])) for v in range(self.views)]
-        return self.transform.views(item["image"], item["id"], randoms), others
+        try:
+            if not self.views:
+                random = generator(self.seed, int(rows["epoch"][i]), int(rows["draw"][i])) if "draw" in rows else None
+                return self.transform(item["image"], item["id"], random), others
+            numbers = (self.seed, int(rows["epoch"][i]), int(rows["draw"][i]))
+            randoms = [generator(*numbers, *([v] if v else [])) for v in range(self.views)]
+            return self.transform.views(item["image"], item["id"], randoms), others
+        except Exception as error:
+            raise of_picture(error, item["id"]) from error
 
     def batches(self, start: int, stop: int) -> Generator[Batch, None, None]:
         """Iterates over the batches of steps start..stop-1, read ahead by Grain."""

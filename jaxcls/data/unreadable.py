@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxcls.data import decode
 from jaxcls.data.base import Source, Subset
-from jaxcls.errors import UserError
+from jaxcls.errors import UserError, of_picture
 
 
 def check(
@@ -65,8 +65,8 @@ def _problem(source: Any, row: int, full: bool, max_pixels: int) -> tuple[str, s
         name, encoded = item["id"], item["image"]
         if not isinstance(encoded, np.ndarray) and (full or not _looks_whole(encoded, encoded[-2048:], max_pixels)):
             decode.decode(encoded, max_pixels=max_pixels, name=name)
-    except UserError as error:
-        return name, str(error).removeprefix(f"{name}: ")
+    except Exception as error:  # of one picture, and no other
+        return name, str(of_picture(error, name)).removeprefix(f"{name}: ")
     return None
 
 

@@ -114,6 +114,43 @@ def test_exif_orientation(orientation, kind):
     assert image.shape == ((64, 48, 3) if orientation > 4 else (48, 64, 3)) and image.flags.c_contiguous
 
 
+@given(st.integers(0, 65535), st.sampled_from(["JPEG", "PNG"]))
+def test_an_orientation_that_exif_does_not_know_leaves_the_picture_as_it_is(orientation, kind):
+    """All that reads the size agrees, so what looks for a scale finds one."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    encoded = encode(smooth(), kind, exif=exif)
+    turned = 5 <= orientation <= 8
+    image = decode.decode(encoded, scale_for=12)
+    assert decode.upright_size(encoded) == ((64, 48) if turned else (48, 64))
+    assert decode.shrink_of(image, decode.upright_size(encoded)) in (1, 4)
+    if not 1 <= orientation <= 8:
+        np.testing.assert_array_equal(decode.decode(encoded), pillow(encode(smooth(), kind)))
+
+
+def test_two_orientations_are_none():
+    exif = Image.Exif()
+    exif[0x0112] = (6, 8)
+    encoded = encode(smooth(), "PNG", exif=exif)
+    assert decode.decode(encoded).shape[:2] == decode.upright_size(encoded)
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("kind, compressed", [("tEXt", False), ("zTXt", True), ("iCCP", True), ("iTXt", False)])
+def test_texts_and_profiles_of_any_size_are_no_damage_of_a_png(kind, compressed, after):
+    """3 MiB of them, which Pillow refuses from 1 MiB on; the orientation in EXIF stays."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    plain, text = encode(noise(20, 30), "PNG", exif=exif), bytes(3 * 2**20)
+    head = {"tEXt": b"a\0", "zTXt": b"a\0\0", "iCCP": b"a\0\0", "iTXt": b"a\0\0\0\0\0"}[kind]
+    content = kind.encode() + head + (zlib.compress(text) if compressed else text.replace(b"\0", b"x"))
+    chunk = struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content))
+    at = plain.index(b"IEND") - 4 if after else 33
+    encoded = plain[:at] + chunk + plain[at:]
+    np.testing.assert_array_equal(decode.decode(encoded), decode.decode(plain))
+    assert decode.size(encoded) == (20, 30) and decode.upright_size(encoded) == (30, 20)
+
+
 def test_orientation_is_found_after_fill_bytes_and_stray_ones_and_other_segments():
     exif = Image.Exif()
     exif[0x0112] = 6

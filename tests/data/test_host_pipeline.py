@@ -6,11 +6,12 @@ import os
 import numpy as np
 import psutil
 import pytest
-from fixtures.streams import Alternating, Joined, Rows
+from fixtures.streams import Alternating, Failing, Joined, Rows
 from PIL import Image
 
 from jaxcls import augment
 from jaxcls.data import folder, packing, pipeline
+from jaxcls.errors import UserError
 
 MIB = 2**20
 
@@ -55,6 +56,18 @@ def test_batches_are_the_same_by_any_threads_processes_restarts_and_shares(tmp_p
         assert sorted(way) == sorted(one)
         for key in one:
             np.testing.assert_array_equal(way[key], one[key], err_msg=f"{name}: {key}")
+
+
+KINDS = [StopIteration, ValueError, KeyError, RecursionError, MemoryError, AssertionError]
+
+
+@pytest.mark.parametrize("kind, options", [*((k, {"threads": 3}) for k in KINDS), (StopIteration, {"workers": 1})])
+def test_whatever_goes_wrong_with_one_picture_is_that_pictures_line(tmp_path, kind, options):
+    source = jpegs(tmp_path, n=16)
+    reading = pipeline.Stream(source, Failing(kind, "5.jpg"), Rows(len(source), 8), seed=3, **options)
+    with pytest.raises(UserError, match=r"b/1?5\.jpg: .*(StopIteration|Error|memory)") as caught:
+        list(reading.batches(0, 2))
+    assert "\n" not in str(caught.value)
 
 
 def test_a_crop_from_a_large_jpeg_is_the_same_by_threads_and_processes(tmp_path):
