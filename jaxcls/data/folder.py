@@ -4,9 +4,9 @@
     root/train/cats/1.jpg            split folders: train and val | valid | validation and/or test, in any case
     root/val/cats/2.jpg
 
-Pictures may lie deeper inside a class folder. Hidden files and files without a picture's suffix are ignored and
-counted. Classes are those of train, in natural order (img2 before img10). A split folder must have the same class
-folders; one may be empty outside train.
+Pictures may lie deeper inside a class folder. Hidden files, folders of the system (thumbnails, bins), and files without
+a picture's suffix are ignored and counted. Classes are those of train, in natural order (img2 before img10). A split
+folder must have the same class folders; one may be empty outside train.
 """
 
 import collections
@@ -29,6 +29,13 @@ SUFFIXES = frozenset(
     [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"]
 )
 SPLITS = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
+
+
+# What systems put beside pictures, in any case: NAS (Synology, QNAP), Windows, Linux, macOS's archives, Python.
+SYSTEM = frozenset(
+    ["@eadir", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "$recycle.bin", "recycler"]
+    + ["system volume information", "lost+found", "__macosx", "__pycache__"]
+)
 
 
 class FolderSource:
@@ -197,7 +204,7 @@ def _entries(folder: Path) -> tuple[list[str], list[str], int]:
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                hidden = entry.name.startswith((".", "__MACOSX"))  # the latter is what macOS puts into archives
+                hidden = is_hidden(entry.name)
                 if entry.is_dir():
                     folders += [] if hidden else [entry.name]
                 elif hidden or os.path.splitext(entry.name)[1].lower() not in SUFFIXES:
@@ -207,6 +214,11 @@ def _entries(folder: Path) -> tuple[list[str], list[str], int]:
     except OSError as error:
         raise UserError(f"{folder}: cannot be read ({error.strerror})") from error
     return folders, pictures, ignored
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is left out by its name: hidden ones, and what systems put there by themselves."""
+    return name.startswith(".") or name.lower() in SYSTEM
 
 
 def _natural(name: str) -> tuple:

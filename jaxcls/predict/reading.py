@@ -11,11 +11,10 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from jaxcls.data.folder import SUFFIXES
+from jaxcls.data.folder import SUFFIXES, is_hidden
 from jaxcls.errors import UserError
 
 NO_PICTURES = "there are no pictures in this folder (.jpg, .png, .webp, .bmp, .gif, .tif or .ppm)"
-HIDDEN = (".", "__MACOSX")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -54,9 +53,9 @@ def walk(folder: str) -> Iterator[tuple[str, str | None]]:
     problems: list[OSError] = []
     empty = True
     for place, folders, files in os.walk(folder, onerror=problems.append):
-        folders[:] = sorted(name for name in folders if not name.startswith(HIDDEN))
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
         for name in sorted(files):
-            if not name.startswith(HIDDEN) and os.path.splitext(name)[1].lower() in SUFFIXES:
+            if not is_hidden(name) and os.path.splitext(name)[1].lower() in SUFFIXES:
                 yield os.path.join(place, name), None
                 empty = False
     for problem in problems:

@@ -8,6 +8,7 @@ import pytest
 
 from jaxcls.data import folder, sources
 from jaxcls.errors import UserError
+from jaxcls.predict import reading
 
 
 def fill(root, *names, content=b"x"):
@@ -29,6 +30,21 @@ def test_one_tree(tmp_path):
     assert source.ignored == 3
     with pytest.raises(IndexError):
         source[3]
+
+
+@pytest.mark.parametrize("name", ["@eaDir", "@EADIR", "#recycle", "$RECYCLE.BIN", "System Volume Information",
+                                  "lost+found", "__pycache__", ".ipynb_checkpoints", "@Recently-Snapshot"])  # fmt: skip
+def test_what_systems_put_beside_pictures_is_neither_class_nor_picture(tmp_path, name):
+    """At the top, in a split and in a class; and for predictions."""
+    fill(tmp_path, "train/a/1.jpg", "train/b/2.jpg", "test/a/3.jpg", "test/b/4.jpg")
+    fill(tmp_path, f"{name}/x.jpg", f"train/{name}/x.jpg", f"train/a/{name}/1.jpg/SYNOPHOTO_THUMB_M.jpg")
+    found = folder.scan(tmp_path)
+    assert {split: source.ids for split, source in found.items()} == {
+        "train": ("train/a/1.jpg", "train/b/2.jpg"),
+        "test": ("test/a/3.jpg", "test/b/4.jpg"),
+    }
+    walked = [os.path.relpath(path, tmp_path) for path, problem in reading.paths([str(tmp_path)]) if not problem]
+    assert walked == ["test/a/3.jpg", "test/b/4.jpg", "train/a/1.jpg", "train/b/2.jpg"]
 
 
 def test_split_folders_in_any_case(tmp_path):
