@@ -88,8 +88,9 @@ class Run:
     @functools.cached_property
     def state_shapes(self) -> TrainState:
         """The state of step 0 as shapes, with a teacher if there is one: nothing is computed."""
-        state = jax.eval_shape(self._create, jax.ShapeDtypeStruct((2,), np.uint32))
+        # first, since a teacher is opened by it, and not while something is traced
         more = {} if self.training.teacher is None else self.training.teacher.shapes()
+        state = jax.eval_shape(self._create, jax.ShapeDtypeStruct((2,), np.uint32))
         return state.replace(extra={**state.extra, **more})
 
     def complete(self, state: TrainState, memory: dict[str, Any], workdir: PathLike, log: Any) -> TrainState:
