@@ -10,8 +10,10 @@ DIGITS = str(SCRIPTS.parent / "configs" / "lenet5_digits.py")
 
 @pytest.mark.slow
 def test_transforms_are_timed_alone_and_in_the_step(capsys):
-    r = run_json(bench, capsys, f"--config {DIGITS}:tiny --augment flip --batch 16 --steps 2 --rounds 1")
-    assert (r["batch"], r["augment"], r["compared_with"], r["devices"]) == (16, ["flip"], [], 1)
+    lists = "--augment resize(28),flip --base resize(28)"
+    r = run_json(bench, capsys, f"--config {DIGITS}:tiny {lists} --batch 16 --steps 2 --rounds 1")
+    found = (r["batch"], r["augment"], r["compared_with"], r["devices"])
+    assert found == (16, ["resize(28)", "flip"], ["resize(28)"], 1)
     assert r["step_with"] == pytest.approx(r["step"]["step_ms"] / r["base"]["step_ms"])
     assert r["share_of_step"] == pytest.approx(r["transforms"]["step_ms"] / r["base"]["step_ms"])
 
