@@ -56,7 +56,7 @@ class Preprocessing:
     def check(self) -> None:
         """Raises UserError for a list that can't be."""
         self._device(self.calls()[1])
-        self.host  # noqa: B018  it is made
+        _ = self.host  # it is made
 
     @functools.cached_property
     def host(self) -> "HostTransform":

@@ -105,11 +105,16 @@ def from_run(
         if problems := view.verify(folder):
             raise UserError(f"{folder} is damaged ({problems[0]}); choose another step")
         meta = view.read_meta(folder)
-        answer = meta.answer or _answer_of_version_1(folder, meta)
+    except UserError as error:
+        if not what:  # the message names the folder
+            raise
+        raise UserError(f"{what}: {error}") from error
+    try:
+        answer = meta.answer or _answer_of_version_1(meta)
         model = _model(answer, dtype or answer.precision)
         preprocessing = Preprocessing.from_json(answer.preprocessing)
     except UserError as error:
-        raise UserError(f"{what or path}: {error}") from error
+        raise UserError(f"{what or folder}: {error}") from error
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UserError(f"{what or folder} does not say what model it is of ({error}); choose another step") from error
     variables, averaged = view.read_variables(folder, raw=raw)
@@ -143,7 +148,7 @@ def _model(answer, dtype):
     )
 
 
-def _answer_of_version_1(folder, meta: Meta) -> Answer:
+def _answer_of_version_1(meta: Meta) -> Answer:
     """The Answer of a checkpoint that does not hold one, from its config. Raises UserError, KeyError or TypeError."""
     from ml_collections import ConfigDict
 
