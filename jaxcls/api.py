@@ -33,6 +33,7 @@ def train(
     *,
     data: str | None = None,
     workdir: PathLike | None = None,
+    allow_changed_data: bool = False,
     **settings: Any,
 ) -> dict[str, Figures]:
     """Trains, or goes on with a run that was stopped; what `jaxcls train` does.
@@ -42,6 +43,7 @@ def train(
         the run in `workdir` has stored.
       data: a folder of pictures, or what config.data.name takes.
       workdir: default runs/<config name>.
+      allow_changed_data: whether a run goes on though its pictures are not those that it began with.
       settings: keys of the config with their values: `batch_size=32`, `optim={"momentum": 0.8}`, or with dots,
         `**{"optim.momentum": 0.8}`.
 
@@ -67,7 +69,7 @@ def train(
     if data is not None:
         settings["data.name"] = arguments.data_name(data)
     config_file.override(chosen, list(_flat(settings)))
-    return loop.run(chosen, Path(folder))
+    return loop.run(chosen, Path(folder), allow_changed=allow_changed_data)
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

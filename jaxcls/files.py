@@ -36,6 +36,12 @@ def replacing(path: str | Path, remedy: str = REMEDY) -> Iterator[Path]:
         raise
 
 
+def free_name(path: Path) -> Path:
+    """The path, or where something is there already, the first of `name-2`, `name-3`, ... that is free."""
+    names = [path, *(path.with_name(f"{path.stem}-{n}{path.suffix}") for n in range(2, 1000))]
+    return next(name for name in names if not name.exists())
+
+
 def write_json(path: str | Path, value: Any, remedy: str = REMEDY, **options: Any) -> None:
     """Writes a JSON file atomically; `options` are those of json.dumps. Raises UserError where it can't be written."""
     with replacing(path, remedy) as temporary:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from jaxcls.cli import devices, run_config
-from jaxcls.cli.arguments import Parser, count, take_settings
+from jaxcls.cli.arguments import Parser, add_allow_changed, count, take_settings
 from jaxcls.cli.entry import entry_point
 
 
@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> None:
     if args.mode == "train":
         from jaxcls.training import loop
 
-        loop.run(config, workdir)
+        loop.run(config, workdir, allow_changed=args.allow_changed_data)
     elif args.mode == "eval":
         from jaxcls.training import evaluate
 
@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> None:
     else:
         from jaxcls.cli.check import check
 
-        check(config, workdir)
+        check(config, workdir, allow_changed=args.allow_changed_data)
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -56,6 +56,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--step", type=count, help="with --mode=eval: the checkpoint; default the best one, else the newest"
     )
+    add_allow_changed(parser)
     devices.add_processes(parser)
     settings, rest = take_settings(argv)
     args = parser.parse_args(rest)

@@ -17,7 +17,7 @@ from jaxcls.ablate.ladder import Rung
 from jaxcls.errors import Problems, UserError
 from jaxcls.files import read_json, write_json
 from jaxcls.models import summary
-from jaxcls.training import preflight
+from jaxcls.training import preflight, same_run
 from jaxcls.training.signals import STATUS, Stopped
 from jaxcls.types import Note, PathLike
 
@@ -78,11 +78,11 @@ def run(
 
 
 def refuse_changed(runs: Iterable[tuple[Rung, int, Any, Path]]) -> None:
-    """Raises UserError where a folder holds a run of another config, naming the key (`preflight.check_workdir`)."""
+    """Raises UserError where a folder holds a run of another config, naming the key (`same_run.check`)."""
     problems = Problems()
     for _, _, config, folder in runs:
         with problems.noted():
-            preflight.check_workdir(preflight.to_json(config), folder)
+            same_run.check(same_run.to_json(config), folder)
     problems.refuse()
 
 
@@ -129,7 +129,7 @@ def in_process(config: Any, folder: Path) -> Ended:
     SIGTERM and Ctrl-C are handed on to it: it saves and stops, a second Ctrl-C ends it at once. It is in a process
     group of its own, or a terminal would send it each Ctrl-C twice.
     """
-    write_json(folder / "config.json", preflight.to_json(config))  # where --workdir alone looks for it
+    write_json(folder / "config.json", same_run.to_json(config))  # where --workdir alone looks for it
     command = [sys.executable, "-m", "jaxcls.main", f"--workdir={folder}"]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()

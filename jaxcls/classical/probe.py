@@ -26,7 +26,7 @@ from jaxcls.parallel import Parallel
 from jaxcls.settings.reader import Reader, resolve
 from jaxcls.tasks import base, networks
 from jaxcls.tasks.base import Task
-from jaxcls.training import data, feeds, preflight
+from jaxcls.training import data, feeds, same_run
 from jaxcls.types import Batch, Figures, PathLike, PyTree
 
 METHODS = ("linear", "knn")
@@ -127,7 +127,7 @@ def run(config: Any, network: Opener, options: Options, workdir: PathLike) -> di
     networks.check_pictures(probed, pictures.picture, "features")
     workdir = Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
-    files.write_json(workdir / "config.json", preflight.to_json(config))
+    files.write_json(workdir / "config.json", same_run.to_json(config))
     with Logger(workdir, total_steps=STEP, steps_per_epoch=1) as log:
         table = {split: features(pictures, probed, split, workdir, log) for split in pictures.sources}
         model, record = fit(table, options, len(pictures.classes), config.seed, log)

@@ -17,7 +17,7 @@ from jaxcls.data.base import Source, subset
 from jaxcls.data.splits import stratified
 from jaxcls.errors import Problems, UserError
 from jaxcls.logs.logger import Logger
-from jaxcls.training import data, predictions, preflight
+from jaxcls.training import data, predictions, same_run
 from jaxcls.types import Figures, PathLike
 
 DATA = ("name", "dir", "validation", "split_ratios", "group_by", "channels")  # of config.data, what counts
@@ -46,7 +46,7 @@ def run(config: Any, options: Options, workdir: PathLike) -> dict[str, Figures]:
     """
     options, workdir = options.checked(), Path(workdir)
     stored = to_store(config, options)
-    preflight.check_workdir(preflight.to_json(stored), workdir)
+    same_run.check(same_run.to_json(stored), workdir)
     print(f"opening {config.data.name} ...", flush=True)
     sources = open_checked(config, options)
     grid = grid_of(options.C, "validation" in sources)
@@ -55,7 +55,7 @@ def run(config: Any, options: Options, workdir: PathLike) -> dict[str, Figures]:
         log.note(f"data {config.data.name}: {len(sources['train'].classes)} classes; {sizes} pictures")
         results, record = _run(sources, config, options, grid, workdir, log)
         # Last, so that a run which fails keeps nobody from trying other options in the same workdir.
-        files.write_json(workdir / "config.json", preflight.to_json(stored))
+        files.write_json(workdir / "config.json", same_run.to_json(stored))
         files.write_json(workdir / "classical.json", record)
         files.write_json(workdir / "results.json", results)
         _summarise(results, record, stored, workdir, log)
@@ -149,7 +149,7 @@ def predict(model: Any, features: np.ndarray, labels: np.ndarray) -> tuple[Figur
 def to_store(config: Any, options: Options) -> Any:
     """A ConfigDict of what counts: data and seed of the config, the options as fields of a model.
 
-    With it `preflight.check_workdir` keeps baselines and training runs, or baselines of other options, apart.
+    With it `same_run.check` keeps baselines and training runs, or baselines of other options, apart.
     """
     from ml_collections import ConfigDict
 

@@ -84,6 +84,15 @@ def add_config(parser: argparse.ArgumentParser, **options: Any) -> None:
     add_data(parser)
 
 
+def add_allow_changed(parser: argparse.ArgumentParser) -> None:
+    """--allow-changed-data, the same everywhere."""
+    parser.add_argument(
+        "--allow-changed-data",
+        action="store_true",
+        help="go on though pictures are gone, changed or new since the run began (docs/running.md)",
+    )
+
+
 def add_data(parser: argparse.ArgumentParser, **options: Any) -> None:
     """--data, the same everywhere."""
     text = "a folder of pictures, or what config.data.name takes: digits, tfds/cifar10, synthetic/512x32x3x10"

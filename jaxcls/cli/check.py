@@ -22,12 +22,13 @@ def run(args: argparse.Namespace) -> None:
     """Checks."""
     config, workdir = run_config.read(args.config, args.workdir, args.settings)
     devices.set_up(args)
-    check(config, workdir)
+    check(config, workdir, allow_changed=args.allow_changed_data)
 
 
-def check(config: "ConfigDict", workdir: str | Path) -> None:
+def check(config: "ConfigDict", workdir: str | Path, *, allow_changed: bool = False) -> None:
     """Raises UserError with a line for each thing that stands against a run."""
     from jaxcls.training import build, preflight
 
-    preflight.check(build.build(config), workdir, note=print, full=True)
+    run = build.build(config, workdir=workdir, allow_changed=allow_changed)
+    preflight.check(run, workdir, note=print, full=True)
     print("ready: nothing stands against this run")

@@ -12,7 +12,7 @@ on from there.
 import argparse
 
 from jaxcls.cli import devices, run_config
-from jaxcls.cli.arguments import add_config
+from jaxcls.cli.arguments import add_allow_changed, add_config
 
 SETTINGS = True
 
@@ -21,6 +21,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what the verb takes."""
     add_config(parser)
     parser.add_argument("--workdir", metavar="DIR", help="for checkpoints, logs, results; default runs/<config name>")
+    add_allow_changed(parser)
     devices.add_processes(parser)
 
 
@@ -30,4 +31,4 @@ def run(args: argparse.Namespace) -> None:
     devices.set_up(args)
     from jaxcls.training import loop
 
-    loop.run(config, workdir)
+    loop.run(config, workdir, allow_changed=args.allow_changed_data)

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from jaxcls import corrupt, files
 from jaxcls.augment.base import fold, to_uint8
 from jaxcls.corrupt import errors
-from jaxcls.data import sources
+from jaxcls.data.base import subset
 from jaxcls.errors import UserError
 from jaxcls.parallel import Parallel
 from jaxcls.settings.reader import Reader, choose, resolve
@@ -201,7 +201,7 @@ def _drawn(source, options):
     if not 0 < options.limit < len(source):
         return source
     rows = np.random.default_rng(options.seed).permutation(len(source))[: options.limit]
-    return sources.subset(source, np.sort(rows))
+    return subset(source, np.sort(rows))
 
 
 def _count_batches(feed, total, note):

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from jaxcls import call_strings
-from jaxcls.data import pipeline, sources
-from jaxcls.data.base import Source
+from jaxcls.data import pipeline
+from jaxcls.data.base import Source, subset
 from jaxcls.errors import UserError
 
 
@@ -102,4 +102,4 @@ def long_tailed(source: Source, ratio: float, seed: int) -> Source:
     for label, number in enumerate(long_tail_counts(counts, ratio)):
         rows = np.flatnonzero(source.labels == label)
         kept.append(pipeline.generator(seed, label, 0, 0, 0).permutation(rows)[:number])
-    return sources.subset(source, np.sort(np.concatenate(kept)))
+    return subset(source, np.sort(np.concatenate(kept)))

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxcls.data import folder, groups, metadata, splits, tfds_source
-from jaxcls.data.base import LEAVES, ArraySource, Leaf, Source, digest, subset
+from jaxcls.data import dealing, folder, tfds_source
+from jaxcls.data.base import LEAVES, ArraySource, Leaf, Source, digest
 from jaxcls.errors import UserError, did_you_mean
 
 FORMS = ("digits", "tfds/<name>", "folder/<path>", "synthetic", "synthetic/<n>x<size>x<channels>x<classes>")
@@ -63,6 +63,28 @@ def load(
     """Opens a set by name: {"train": source, "validation": ..., "test": ...}, with those splits that the set has.
 
     Args:
+      name, data_dir, channels: as of `find`.
+      validation: share of train (between 0 and 1) that is held out, stratified, if the set has no validation split
+        of its own. None: only the set's own.
+      split_ratios: shares of train, validation and test for sets without splits (`digits`, one tree of class folders).
+      seed: of splits, and of synthetic pictures.
+      group_by: which pictures no such split tears apart: a regular expression on ids or a CSV file, see
+        `jaxcls.data.groups`; "": each picture is for itself. Splits that a set has are left as they are.
+
+    Raises:
+      UserError: unknown name, missing or unusable data, impossible shares; with the remedy.
+    """
+    rule = dealing.Rule(validation, split_ratios, seed, group_by)
+    bases = find(name, data_dir=data_dir, seed=seed, channels=channels)
+    return dealing.sources(dealing.deal(bases, rule), bases)
+
+
+def find(
+    name: str, *, data_dir: str | Path | None = None, seed: int = 0, channels: int | None = None
+) -> dict[str, Source]:
+    """A set as it is: {"all": source} where it has no splits of its own, else {"train": source, ...}.
+
+    Args:
       name: one of
         `digits`: scikit-learn's 1,797 8x8 digits, grey;
         `tfds/<name>`: a set that `jaxcls prepare <name>` has prepared. Small ones with pictures of one size
@@ -71,56 +93,25 @@ def load(
         `folder/<path>`: sub-folders per class, see `jaxcls.data.folder`. A relative path counts from data_dir;
         `synthetic/<n>x<size>x<channels>x<classes>`: a learnable set of n training and n // 4 test pictures.
       data_dir: where tensorflow-datasets keeps its sets, or where relative folders start.
-      validation: share of train (between 0 and 1) that is held out, stratified, if the set has no validation split
-        of its own. None: only the set's own.
-      split_ratios: shares of train, validation and test for sets without splits (`digits`, one tree of class folders).
-      seed: of splits, and of synthetic pictures.
-      group_by: which pictures no such split tears apart: a regular expression on ids or a CSV file, see
-        `jaxcls.data.groups`; "": each picture is for itself. Splits that a set has are left as they are.
+      seed: of synthetic pictures.
       channels: 1 or 3, of pictures that are decoded into memory; None leaves them as they are.
 
     Raises:
-      UserError: unknown name, missing or unusable data, impossible shares; with the remedy.
+      UserError: unknown name, missing or unusable data; with the remedy.
     """
-    if validation is not None and not 0 < validation < 1:
-        raise UserError(f"validation={validation} must be None or a share between 0 and 1, e.g. 0.1")
     kind, _, rest = name.partition("/")
     if name == "digits":
-        by_split: dict[str, Source] = {"all": _digits()}
+        bases: dict[str, Source] = {dealing.ALL: _digits()}
     elif kind == "synthetic" and (match := re.fullmatch(r"synthetic(?:/(\d+)x(\d+)x(\d+)x(\d+))?", name)):
         n, size, depth, classes = map(int, match.groups()) if rest else (512, 32, 3, 10)
-        by_split = _synthetic(n, size, depth, classes, seed)
+        bases = _synthetic(n, size, depth, classes, seed)
     elif kind == "folder" and rest:
-        by_split = dict(folder.scan(Path(data_dir or ".").expanduser() / Path(rest).expanduser()))
+        bases = dict(folder.scan(Path(data_dir or ".").expanduser() / Path(rest).expanduser()))
     elif kind == "tfds" and rest:
-        by_split = tfds_source.load(rest, data_dir)
+        bases = tfds_source.load(rest, data_dir)
     else:
         raise UserError(_unknown(name))
-    if "all" in by_split:
-        by_split = _split(by_split["all"], split_ratios, seed, group_by)
-    if validation is not None and "train" in by_split and "validation" not in by_split:
-        kept, held_out = _parts(by_split["train"], (1 - validation, validation), seed, group_by)
-        by_split |= {"train": subset(by_split["train"], kept), "validation": subset(by_split["train"], held_out)}
-    if channels is not None:
-        by_split = {split: _with_channels(source, channels) for split, source in by_split.items()}
-    return {split: by_split[split] for split in ("train", "validation", "test") if split in by_split}
-
-
-def _parts(source: Source, ratios: Sequence[float], seed: int, group_by: str) -> list[np.ndarray]:
-    if not group_by:
-        return splits.stratified(source.labels, ratios, seed)
-    number = groups.of_ids(metadata.ids(source), group_by, metadata.root(source))
-    return splits.grouped(source.labels, number, ratios, seed)
-
-
-def _split(source: Source, ratios: Sequence[float], seed: int, group_by: str) -> dict[str, Source]:
-    if len(ratios) != 3:
-        raise UserError(f"split_ratios={tuple(ratios)} must be three shares: train, validation, test (0: none)")
-    if not ratios[0] > 0:
-        raise UserError(f"split_ratios={tuple(ratios)}: the share of train must be above 0")
-    parts = _parts(source, ratios, seed, group_by)
-    names = ("train", "validation", "test")
-    return {name: subset(source, part) for name, part, ratio in zip(names, parts, ratios, strict=True) if ratio > 0}
+    return bases if channels is None else {key: _with_channels(base, channels) for key, base in bases.items()}
 
 
 def _digits() -> ArraySource:

@@ -13,8 +13,7 @@ from jax import Array
 
 from jaxcls import files, metrics, models, parallel, pytree
 from jaxcls.augment.preprocessing import Preprocessing
-from jaxcls.data import sources
-from jaxcls.data.base import Source
+from jaxcls.data.base import Source, subset
 from jaxcls.errors import UserError
 from jaxcls.state import TrainState
 from jaxcls.tasks import networks, teacher_files
@@ -219,7 +218,7 @@ class Teacher:
         if source is None:
             split, source = "training", self.student.sources["train"]
             rows = np.unique(np.linspace(0, len(source) - 1, min(SAMPLE, len(source))).astype(int))
-            source = sources.subset(source, rows)
+            source = subset(source, rows)
         with log.waiting("measuring the teacher"):
             outputs = self._predict(source)
         figures = metrics.of_logits(outputs["logits"], outputs["label"])

@@ -24,7 +24,7 @@ from jaxcls.errors import UserError
 from jaxcls.pytree import flatten_names
 from jaxcls.state import TrainState
 from jaxcls.tasks.base import shown_figure
-from jaxcls.training import build, evaluate, precise_bn
+from jaxcls.training import build, evaluate, precise_bn, same_run
 from jaxcls.training.feed import TrainFeed
 from jaxcls.types import Figures, Note, PathLike
 
@@ -60,9 +60,10 @@ class Averager:
     def __init__(
         self, config: Mapping[str, Any], checkpoints: Sequence[Checkpoint], pictures: int = PICTURES, note: Note = print
     ):
-        self.config, self.run = config, build.build(config)
-        if self.run.data.sources["train"].fingerprint != checkpoints[0].meta.data["fingerprint"]:
-            raise UserError(f"the training pictures of {self.run.data.name} have changed since {checkpoints[0].title}.")
+        workdir = checkpoints[0].workdir
+        self.config, self.run = config, build.build(config, workdir=workdir)
+        same_run.check_pictures(self.run.data, workdir, note)
+        same_run.check_fingerprint(self.run.data, checkpoints[0].meta, checkpoints[0].title)
         self.base, self.pictures, self.note = self.run.init_state(), pictures, note
         self.validation: evaluate.Measure | None = None
         self.feed: TrainFeed | None = None

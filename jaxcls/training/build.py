@@ -38,7 +38,7 @@ from jaxcls.training.data import NORMALIZE, Data
 from jaxcls.training.model import Model
 from jaxcls.training.run import Run
 from jaxcls.training.training import Training
-from jaxcls.types import Figures
+from jaxcls.types import Figures, PathLike
 
 INITIAL_LOSS_SCALE = 2.0**16  # of float16; as PyTorch's GradScaler
 
@@ -60,11 +60,14 @@ class Seams(NamedTuple):
     views: int = 0
 
 
-def build(config: Mapping[str, Any], **seams: Any) -> Run:
+def build(
+    config: Mapping[str, Any], *, workdir: PathLike | None = None, allow_changed: bool = False, **seams: Any
+) -> Run:
     """All objects of a run from a config. Takes seconds: data is opened, nothing is compiled.
 
     Args:
       config: a config (defaults.py).
+      workdir, allow_changed: where the run has stored its splits, and whether they may change (`data.read`).
       **seams: fields of `Seams`, for training that no config describes.
 
     Raises:
@@ -74,7 +77,7 @@ def build(config: Mapping[str, Any], **seams: Any) -> Run:
     with problems.noted():
         parallel = Parallel(reader.parallel.mode, reader.parallel.devices)
     with problems.noted():
-        data = data_part.read(reader, views=own.views)
+        data = data_part.read(reader, views=own.views, workdir=workdir, allow_changed=allow_changed)
     problems.refuse()
     with problems.noted():
         model = model_part.read(reader, data, parallel)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeGuard
 
 import jax
@@ -12,10 +12,11 @@ from jaxcls import augment
 from jaxcls.augment.base import Context, Operation
 from jaxcls.augment.host import HostTransform
 from jaxcls.augment.preprocessing import Preprocessing
-from jaxcls.data import balance, metadata, packing, pipeline, sources
+from jaxcls.data import balance, dealing, metadata, packing, pipeline, sources, stored_splits
 from jaxcls.data.base import ArraySource, Leaf, Source
 from jaxcls.errors import Problems, UserError
 from jaxcls.settings.reader import choose
+from jaxcls.types import PathLike
 
 # Mean and standard deviation of the training pictures, on the scale of [0, 1].
 NORMALIZE = {
@@ -52,6 +53,27 @@ class Augmentation:
 
 
 @dataclasses.dataclass(frozen=True)
+class Members:
+    """Which pictures the splits have, and had when the run began.
+
+    Attributes:
+      found: split -> Source as it was opened, before pictures are left out or packed.
+      stored: the splits that the run has stored; None where there are none (yet).
+      new: ids of pictures that are in none of the stored splits.
+      allowed: whether the run goes on with changed data: new pictures were dealt into `found`.
+    """
+
+    found: Mapping[str, Source]
+    stored: stored_splits.Stored | None = None
+    new: tuple[str, ...] = ()
+    allowed: bool = False
+
+    def change(self, splits: Sequence[str] = dealing.NAMES) -> stored_splits.Change | None:
+        """How the pictures of some splits differ from the stored ones; None where none are stored."""
+        return stored_splits.changes(self.stored, self.found, self.new, splits) if self.stored else None
+
+
+@dataclasses.dataclass(frozen=True)
 class Data:
     """The pictures of a run; `read` makes it of a config.
 
@@ -65,6 +87,7 @@ class Data:
       device_memory: bytes up to which a set in memory is kept on the devices.
       workers: reading processes; 0: threads, -1: chosen by a measurement.
       metadata, group_by: what else is known of pictures (data.metadata, data.groups).
+      members: Members; None where nobody asks.
     """
 
     name: str
@@ -77,6 +100,7 @@ class Data:
     workers: int
     metadata: str = ""
     group_by: str = ""
+    members: Members | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -118,20 +142,25 @@ class Data:
         return jax.eval_shape(self.evaluation.device, raw).shape[1:]
 
 
-def read(config: Any, *, trains: bool = True, views: int = 0) -> Data:
+def read(
+    config: Any, *, trains: bool = True, views: int = 0, workdir: PathLike | None = None, allow_changed: bool = False
+) -> Data:
     """The Data of a config. Pictures are opened, none is decoded but what small sets have.
 
     Args:
       config: a Reader.
       trains: whether there is training; else its list of transforms is left alone.
       views: `Augmentation.views`.
+      workdir: of a run, whose stored splits are found again; None, or one without any: they are dealt.
+      allow_changed: whether pictures that are new since then are dealt into the splits.
 
     Raises:
       UserError: for data that can't be opened, or transforms that can't be.
     """
     problems = Problems()
     with problems.noted():
-        by_split = open_sources(config)
+        members = open_members(config, workdir, allow_changed)
+        by_split = open_sources(config, members)
     with problems.noted():
         mean, std = normalization(config)
     problems.refuse()
@@ -161,21 +190,33 @@ def read(config: Any, *, trains: bool = True, views: int = 0) -> Data:
         workers=config.data.workers,
         metadata=config.data.metadata,
         group_by=config.data.group_by,
+        members=members,
     )
 
 
-def open_sources(config: Any) -> dict[str, Source]:
-    """split -> Source of the config's data."""
+def open_members(config: Any, workdir: PathLike | None = None, allow_changed: bool = False) -> Members:
+    """The splits of the config's data: those that the run in `workdir` has stored, else dealt now. See `read`."""
     data = config.data
-    splits = sources.load(
-        data.name,
-        data_dir=data.dir or None,
-        validation=data.validation or None,
-        split_ratios=data.split_ratios,
-        seed=config.seed,
-        channels=data.channels or None,
-        group_by=data.group_by,
-    )
+    rule = dealing.Rule(data.validation or None, data.split_ratios, config.seed, data.group_by)
+    bases = sources.find(data.name, data_dir=data.dir or None, seed=config.seed, channels=data.channels or None)
+    stored = stored_splits.read(workdir) if workdir is not None else None
+    if stored is None:
+        return Members(dealing.sources(dealing.deal(bases, rule), bases))
+    placed, new = stored_splits.place(stored, bases)
+    ids = {key: metadata.ids(base) for key, base in bases.items()}
+    names = tuple(ids[key][row] for key, rows in new.items() for row in rows)
+    if allow_changed:
+        stored_splits.check_classes(stored, bases)
+        placed = dealing.deal_new(placed, new, bases, rule)
+    if "train" not in placed:
+        raise UserError(f"none of the training pictures of the run in {workdir} is in {data.name}; set config.data.dir")
+    return Members(dealing.sources(placed, bases, stored.classes), stored, names, allow_changed)
+
+
+def open_sources(config: Any, members: Members | None = None) -> dict[str, Source]:
+    """split -> Source of the config's data, as it is trained on: long tails are cut off, pictures packed."""
+    data = config.data
+    splits = dict((members or open_members(config)).found)
     metadata.check(data.metadata, splits)
     if data.imbalance > 1 and "train" in splits:
         splits["train"] = balance.long_tailed(splits["train"], data.imbalance, config.seed)

@@ -13,10 +13,11 @@ import optax
 from jaxcls import files, metrics
 from jaxcls.checkpoints.meta import Meta
 from jaxcls.checkpoints.store import Checkpoints
+from jaxcls.data import stored_splits
 from jaxcls.errors import UserError
 from jaxcls.logs.logger import Logger
 from jaxcls.state import TrainState
-from jaxcls.training import build, predictions, preflight, result
+from jaxcls.training import build, predictions, preflight, result, same_run
 from jaxcls.training.evaluate import Measure
 from jaxcls.training.run import Run
 from jaxcls.training.signals import Signals, Stopped
@@ -26,12 +27,13 @@ from jaxcls.types import Figures, PathLike
 IN_FLIGHT = 2  # calls that may be under way on the devices before the loop waits for one
 
 
-def run(config: Mapping[str, Any], workdir: PathLike) -> dict[str, Figures]:
+def run(config: Mapping[str, Any], workdir: PathLike, *, allow_changed: bool = False) -> dict[str, Figures]:
     """Trains, or goes on from the workdir's newest good checkpoint, and evaluates at the end.
 
     Args:
       config: a config (defaults.py).
       workdir: folder for everything that is written.
+      allow_changed: whether a run goes on though its pictures are not those that it began with (docs/running.md).
 
     Returns:
       dict split -> figures of the final evaluation (metrics.of_logits).
@@ -42,7 +44,7 @@ def run(config: Mapping[str, Any], workdir: PathLike) -> dict[str, Figures]:
     """
     if jax.process_index() == 0:
         print(f"opening {config['data']['name']} ...", flush=True)  # a big folder or a set to decode takes a while
-    return fit(build.build(config), workdir)
+    return fit(build.build(config, workdir=workdir, allow_changed=allow_changed), workdir)
 
 
 def fit(run: Run, workdir: PathLike) -> dict[str, Figures]:
@@ -55,6 +57,8 @@ def fit(run: Run, workdir: PathLike) -> dict[str, Figures]:
     checkpoints = Checkpoints(workdir, keep=run.training.keep, transient=run.task.transient)
     state, memory = restore(run, checkpoints)
     start, total = int(state.step), run.training.total_steps
+    if main_process:
+        store_splits(run, workdir, start)
     with logger(run, workdir, start, writes=main_process) as log:
         if start:
             done = "stopped early" if memory.get("stop") else "all steps are done" if start == total else ""
@@ -97,12 +101,26 @@ def restore(run: Run, checkpoints: Checkpoints) -> tuple[TrainState, dict[str, A
             files.write_json(checkpoints.workdir / "pretrained.json", report.to_dict(), predictions.INTACT)
         return state, {"pretrained": report.source}
     state, meta = checkpoint
-    if meta.data["fingerprint"] != run.data.sources["train"].fingerprint:
-        raise UserError(
-            f"the training pictures of {run.data.name} have changed since {checkpoints.workdir} was written; "
-            "choose another --workdir, or put them back."
-        )
+    same_run.check_fingerprint(run.data, meta, checkpoints.workdir)
     return state, dict(meta.loop)
+
+
+def store_splits(run: Run, workdir: Path, step: int) -> None:
+    """Writes which picture is in which split, where that is not stored yet or has changed (data.stored_splits).
+
+    Of changed data what was stored before gets the step into its name, with what was measured on it.
+    """
+    members, path = run.data.members, workdir / stored_splits.FILE
+    if members is None or (members.stored is not None and not members.allowed):
+        return
+    now = stored_splits.store(members.found)
+    if now is None or now == members.stored:
+        return
+    if members.stored is not None:
+        for old in (path, workdir / "eval"):
+            if old.exists():
+                old.rename(files.free_name(old.with_name(f"{old.stem}-{step}{old.suffix}")))
+    stored_splits.write(workdir, now, predictions.INTACT)
 
 
 class Loop:

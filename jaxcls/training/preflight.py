@@ -2,46 +2,29 @@
 
 import contextlib
 import functools
-import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
 from jaxcls import logs, pytree
 from jaxcls.checkpoints import view
 from jaxcls.data import checks
 from jaxcls.data.base import Leaf
 from jaxcls.data.packed import PackedSource
-from jaxcls.defaults import current_key, default_config
 from jaxcls.errors import Problems, UserError
 from jaxcls.models.pretrained import Report
 from jaxcls.state import TrainState
+from jaxcls.training import same_run
 from jaxcls.training.data import Data
 from jaxcls.types import Note, PathLike
 
 if TYPE_CHECKING:
     from jaxcls.training.run import Run
-
-# What may differ between the runs that share a workdir: it has no influence on the result.
-FREE = (
-    "parallel.",
-    "checkpoint.",
-    "data.dir",
-    "data.workers",
-    "data.pack_dir",
-    "data.device_memory",
-    "eval.batch_size",
-    "log_every",
-    "log_to",
-)
-SHOWN = 5  # unreadable pictures, or classes, named in a message
 
 
 def check(run: "Run", workdir: PathLike, note: Note, full: bool = False) -> None:
@@ -58,11 +41,13 @@ def check(run: "Run", workdir: PathLike, note: Note, full: bool = False) -> None
     """
     problems = Problems()
     with problems.noted():
-        check_workdir(run.stored, workdir)
+        same_run.check(run.stored, workdir)
     with problems.noted():
         logs.check_writers(run.training.log_to)
     with problems.noted():
         check_data(run.data, full)
+    with problems.noted():
+        same_run.check_pictures(run.data, workdir, note)
     problems.refuse()
     teacher = run.training.teacher
     about = [] if teacher is None else teacher.check(workdir)
@@ -107,46 +92,6 @@ def check_data(data: Data, full: bool = False) -> None:
                 checked.add(base)
                 base.check()
     problems.refuse()
-
-
-def check_workdir(config: Mapping[str, Any], workdir: PathLike) -> None:
-    """The workdir can be written, and holds no run of another config (as JSON has it).
-
-    Raises:
-      UserError: where that is not so.
-    """
-    path = Path(workdir)
-    try:
-        parent = _existing(path)
-        if not parent.is_dir():
-            raise UserError(f"--workdir={workdir}: {parent} is a file; choose another.")
-        with tempfile.TemporaryFile(dir=parent):
-            pass
-    except OSError as error:
-        raise UserError(f"--workdir={workdir} can't be written: {error.strerror}; choose another.") from error
-    there = path / "config.json"
-    if not there.is_file():
-        return
-    try:
-        stored = view.flatten_config(json.loads(there.read_text()))
-    except (OSError, ValueError, AttributeError) as error:
-        raise UserError(f"{there} can't be read ({error}); choose another --workdir.") from error
-    new = view.flatten_config(config)
-    # A key that is younger than the run had its default then, though there was no name for it.
-    default = view.flatten_config(to_json(default_config()))
-    old = {key: default[key] for key in new.keys() & default.keys()}
-    old |= {current_key(key): value for key, value in stored.items()}
-    changed = [
-        f"config.{key} is {old.get(key)!r} there and {new.get(key)!r} now"
-        for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key) and not key.startswith(FREE)
-    ]
-    if changed:
-        more = f" (and {len(changed) - SHOWN} more)" if len(changed) > SHOWN else ""
-        raise UserError(
-            f"--workdir={workdir} holds a run of another config: {'; '.join(changed[:SHOWN])}{more}. "
-            "Choose another --workdir."
-        )
 
 
 def check_model(run: "Run") -> TrainState:
@@ -212,7 +157,7 @@ def check_disk(shapes: TrainState, keep: int, workdir: PathLike) -> None:
     Raises:
       UserError: if there is not.
     """
-    path = _existing(Path(workdir))
+    path = same_run.existing(Path(workdir))
     need = pytree.nbytes(shapes) * (keep + 2)  # the newest, the best, and one being written
     free = shutil.disk_usage(path).free
     if need > free:
@@ -227,11 +172,6 @@ def _saved(extra, transient):
     return {key: value for key, value in extra.items() if key not in transient}
 
 
-def _existing(path):
-    """The path, or the nearest folder above it that exists."""
-    return next(p for p in [path, *path.absolute().parents] if p.exists())
-
-
 def _gib(n):
     return f"{n / 2**30:.1f} GiB" if n >= 2**30 else f"{n / 2**20:.1f} MiB"
 
@@ -242,11 +182,6 @@ def _batch_shapes(leaves: Mapping[str, Leaf], devices: int | None) -> dict[str, 
     shapes = {name: jax.ShapeDtypeStruct((*lead, *(leaf.shape or ())), leaf.dtype) for name, leaf in leaves.items()}
     numbers = dict.fromkeys(("index", "epoch", "draw"), jax.ShapeDtypeStruct(lead, np.int32))
     return {**shapes, **numbers, "mask": jax.ShapeDtypeStruct(lead, np.float32)}
-
-
-def to_json(config: ConfigDict) -> dict[str, Any]:
-    """A ConfigDict as JSON-able dicts and lists."""
-    return json.loads(json.dumps(config.to_dict()))
 
 
 def versions(device: Any) -> dict[str, Any]:

@@ -22,6 +22,7 @@ import numpy as np
 
 from jaxcls.cli.entry import entry_point
 from jaxcls.data import sources
+from jaxcls.data.base import subset
 from jaxcls.data.cleaning import labels
 from jaxcls.data.cleaning.progress import Progress
 from jaxcls.data.cleaning.search import Embedding
@@ -65,7 +66,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     """All measurements of a command line."""
     train: Any = sources.load(args.data, data_dir=args.data_dir)["train"]
     rows = np.argsort(train.ids)[: args.pictures]  # tensorflow-datasets shuffles; ids are in the original order
-    train = sources.subset(train, rows)
+    train = subset(train, rows)
     try:
         with np.load(args.noisy) as archive:
             noisy = {name: archive[name][: len(train)].astype(np.int64) for name in archive.files}

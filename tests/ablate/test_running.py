@@ -13,7 +13,7 @@ from jaxcls.ablate import ladder, running
 from jaxcls.ablate.running import Ended
 from jaxcls.checkpoints import view
 from jaxcls.errors import UserError
-from jaxcls.training import loop, preflight
+from jaxcls.training import loop, same_run
 from jaxcls.training.signals import Stopped
 
 pytestmark = pytest.mark.usefixtures("bare_end")
@@ -46,7 +46,7 @@ TWO = "config.loss.label_smoothing = 0.1; rung('+ b')"
 
 def pretend(config, folder):
     """Leaves what a run does, as far as a ladder looks at it."""
-    (folder / "config.json").write_text(json.dumps(preflight.to_json(config)))
+    (folder / "config.json").write_text(json.dumps(same_run.to_json(config)))
     hits = 10 + config.seed + 20 * int("b" in folder.parent.name)
     figures = {"accuracy": hits / 64, "correct": hits, "count": 64, "loss": 1.0, "step": 4}
     (folder / "results.json").write_text(json.dumps({"test": figures}))
@@ -227,7 +227,7 @@ def test_a_process_that_ends_badly_is_told_by_its_last_line(make, tmp_path, monk
     assert ended.status == 2
     assert "nowhere" in ended.line and not ended.line.startswith("error")
     assert ended.seconds > 0 and ended.cpu_seconds > 0
-    assert json.loads((folder / "config.json").read_text()) == preflight.to_json(config)
+    assert json.loads((folder / "config.json").read_text()) == same_run.to_json(config)
 
 
 @pytest.mark.parametrize("path", LADDERS, ids=lambda path: path.stem)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jaxcls.data import folder, sources
+from jaxcls.data.base import subset
 from jaxcls.errors import UserError
 from jaxcls.predict import reading
 
@@ -155,9 +156,9 @@ def test_fingerprint_is_of_the_data_not_the_place(tmp_path):
 def test_pickling_and_subsets(tmp_path):
     fill(tmp_path, *(f"{name}/{i}.jpg" for name in "ab" for i in range(5)))
     source = folder.scan(tmp_path)["all"]
-    part = sources.subset(sources.subset(source, np.array([9, 0, 3, 5])), np.array([2, 0]))
+    part = subset(subset(source, np.array([9, 0, 3, 5])), np.array([2, 0]))
     assert [item["id"] for item in part] == ["a/3.jpg", "b/4.jpg"] and part.labels.tolist() == [0, 1]
-    assert part.classes == ("a", "b") and part.fingerprint != sources.subset(source, np.array([9, 3])).fingerprint
+    assert part.classes == ("a", "b") and part.fingerprint != subset(source, np.array([9, 3])).fingerprint
     copy = pickle.loads(pickle.dumps(part))
     assert copy[1] == part[1] and copy.fingerprint == part.fingerprint
 

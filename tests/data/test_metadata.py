@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from jaxcls.data import metadata, sources
+from jaxcls.data.base import subset
 from jaxcls.defaults import default_config
 from jaxcls.errors import UserError
 from jaxcls.training import build, predictions
@@ -32,9 +33,9 @@ def config_of(folder, table):
 def test_rows_of_any_source_have_names():
     whole = sources.Synthetic(5, (4, 4, 1), 2, 0)
     assert metadata.rows(whole) == ([f"synthetic_{i}" for i in range(5)], {})
-    assert metadata.rows(sources.subset(whole, [3, 1])) == (["synthetic_3", "synthetic_1"], {})
+    assert metadata.rows(subset(whole, [3, 1])) == (["synthetic_3", "synthetic_1"], {})
     arrays = sources.ArraySource(np.zeros((3, 2, 2, 1), np.uint8), [0, 1, 0], ["a", "b"], ["x", "y", "z"])
-    assert metadata.rows(sources.subset(arrays, [2, 0])) == (["z", "x"], {})
+    assert metadata.rows(subset(arrays, [2, 0])) == (["z", "x"], {})
 
 
 def test_what_rows_hold_besides_becomes_columns():

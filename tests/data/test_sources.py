@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from jaxcls.data import sources, tfds_source
+from jaxcls.data.base import subset
 from jaxcls.errors import UserError
 
 SIZES = {"train": 40, "test": 20}
@@ -273,7 +274,7 @@ def test_large_synthetic_sets_are_made_when_asked_for(monkeypatch):
         for i in (0, len(source) - 1):
             np.testing.assert_array_equal(source[i]["image"], ready[split][i]["image"])
             assert source[i]["label"] == ready[split][i]["label"] and source[i]["id"] == ready[split][i]["id"]
-        copy = pickle.loads(pickle.dumps(sources.subset(source, np.array([2, 1]))))
+        copy = pickle.loads(pickle.dumps(subset(source, np.array([2, 1]))))
         np.testing.assert_array_equal(copy[1]["image"], ready[split].images[1])
         with pytest.raises(IndexError):
             source[len(source)]
@@ -282,7 +283,7 @@ def test_large_synthetic_sets_are_made_when_asked_for(monkeypatch):
 def test_array_source_and_its_subsets():
     images = np.stack([picture(row, (4, 5, 3)) for row in range(6)])
     source = sources.ArraySource(images, np.arange(6) % 2, ["a", "b"], [f"p{i}" for i in range(6)])
-    part = sources.subset(source, np.array([5, 1]))
+    part = subset(source, np.array([5, 1]))
     assert isinstance(part, sources.ArraySource) and part.ids == ("p5", "p1") and part.labels.tolist() == [1, 1]
     np.testing.assert_array_equal(part.images, images[[5, 1]])
     changed = images.copy()

@@ -4,6 +4,7 @@ import numpy as np
 from pictures import encode, jpeg_of_size, noise
 
 from jaxcls.data import folder, sources, unreadable
+from jaxcls.data.base import subset
 
 
 def test_check_finds_what_is_broken(tmp_path):
@@ -33,7 +34,7 @@ def test_check_finds_what_is_broken(tmp_path):
     assert text["a/empty.jpg"].startswith("empty file") and text["b/text.jpg"].startswith("not a picture")
     assert text["a/cut.jpg"].startswith("truncated JPEG") and text["b/huge.jpg"].startswith("30000 x 30000")
     assert unreadable.check(source, full=True) == problems
-    part = sources.subset(source, np.arange(len(source))[::-1])
+    part = subset(source, np.arange(len(source))[::-1])
     assert sorted(unreadable.check(part)) == problems
     rows = [row for row in range(len(source)) if source.ids[row] in ("a/cut.jpg", "a/large.jpg")]
     assert [name for name, _ in unreadable.check(source, rows)] == ["a/cut.jpg"]

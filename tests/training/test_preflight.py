@@ -17,7 +17,7 @@ from jaxcls.defaults import RANGES, default_config, flatten, out_of_range, unkno
 from jaxcls.errors import Problems, UserError
 from jaxcls.settings import config_file
 from jaxcls.tasks.supervised import Supervised
-from jaxcls.training import build, preflight
+from jaxcls.training import build, preflight, same_run
 
 
 def small_config(**changes):
@@ -155,23 +155,23 @@ def test_labels():
 
 
 def test_what_has_no_influence_on_the_result_may_change_in_a_workdir(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps(preflight.to_json(small_config())))
+    (tmp_path / "config.json").write_text(json.dumps(same_run.to_json(small_config())))
     free = {"checkpoint.keep": 5, "parallel.devices": 1, "data.workers": 2, "log_every": "1 step"}
-    preflight.check_workdir(preflight.to_json(small_config(**free)), tmp_path)
+    same_run.check(same_run.to_json(small_config(**free)), tmp_path)
     with pytest.raises(UserError, match="config.schedule.peak is 0.1 there and 0.2 now. Choose another --workdir"):
-        preflight.check_workdir(preflight.to_json(small_config(**{"schedule.peak": 0.2})), tmp_path)
+        same_run.check(same_run.to_json(small_config(**{"schedule.peak": 0.2})), tmp_path)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(UserError, match="config.json can't be read"):
-        preflight.check_workdir(preflight.to_json(small_config()), tmp_path)
+        same_run.check(same_run.to_json(small_config()), tmp_path)
 
 
 def test_a_run_from_before_a_key_existed_had_its_default(tmp_path):
-    old = preflight.to_json(small_config())
+    old = same_run.to_json(small_config())
     del old["data"]["repeats"]
     (tmp_path / "config.json").write_text(json.dumps(old))
-    preflight.check_workdir(preflight.to_json(small_config()), tmp_path)
+    same_run.check(same_run.to_json(small_config()), tmp_path)
     with pytest.raises(UserError, match="config.data.repeats is 1 there and 2 now"):
-        preflight.check_workdir(preflight.to_json(small_config(**{"data.repeats": 2})), tmp_path)
+        same_run.check(same_run.to_json(small_config(**{"data.repeats": 2})), tmp_path)
 
 
 def test_the_room_that_checkpoints_need(tmp_path, monkeypatch):

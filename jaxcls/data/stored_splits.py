@@ -1,0 +1,184 @@
+"""Which picture a run has in which split: `splits.csv` in its workdir, written when the run begins.
+
+    split,label,class,mark,id
+    train,0,cat,6c5a1d0e2b9f4a37,cat/1.jpg
+
+A split belongs to the run. Whatever opens the run's data later (resuming, evaluation, report, robustness, averages)
+finds its pictures by their names here, not by dealing a folder anew that may have changed; and other pictures can be
+held against those that were trained on, by name and by content. Sets whose pictures have no names in memory (large ones
+of tensorflow-datasets) are not stored: they can't change unnoticed, and are dealt by the config each time.
+"""
+
+import csv
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jaxcls import files
+from jaxcls.data import metadata
+from jaxcls.data.base import Source
+from jaxcls.data.dealing import Placed
+from jaxcls.data.marks import can_mark, marks
+from jaxcls.errors import UserError
+from jaxcls.types import PathLike
+
+FILE = "splits.csv"
+HEADER = ["split", "label", "class", "mark", "id"]
+SPLITS = ("train", "validation", "test")
+SHOWN = 3  # pictures named in a message
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """One split: ids, labels (numbers of the run's classes) and marks (data.marks), in the split's order."""
+
+    ids: tuple[str, ...]
+    labels: tuple[int, ...]
+    marks: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """The splits of a run, and its classes in the order of their numbers."""
+
+    classes: tuple[str, ...]
+    parts: Mapping[str, Part]
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """How a run's pictures differ from those of its beginning.
+
+    Attributes:
+      lost: split -> ids that are there no more.
+      altered: split -> ids whose content is another now.
+      new: ids that are in none of the run's splits.
+    """
+
+    lost: Mapping[str, tuple[str, ...]]
+    altered: Mapping[str, tuple[str, ...]]
+    new: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """What has changed, with examples; "" where nothing has."""
+        groups = [(f"gone from {split}", ids) for split, ids in self.lost.items()]
+        groups += [(f"changed in {split}", ids) for split, ids in self.altered.items()]
+        groups.append(("new", self.new))
+        return "; ".join(f"{len(ids):,} {what} ({_some(ids)})" for what, ids in groups if ids)
+
+    def others(self) -> str:
+        """The new ones in words: "10 new pictures ('cat/9.jpg', ...)"."""
+        return f"{len(self.new):,} new picture{'s' * (len(self.new) > 1)} ({_some(self.new)})"
+
+
+def _some(ids):
+    return ", ".join(map(repr, ids[:SHOWN])) + (", ..." if len(ids) > SHOWN else "")
+
+
+def store(sources: Mapping[str, Source]) -> Stored | None:
+    """What is stored of the splits of a run that begins; None for sources whose pictures can't be told by name."""
+    if not all(can_mark(source) for source in sources.values()):
+        return None
+    names = [name for source in sources.values() for name in metadata.ids(source)]
+    if len(set(names)) < len(names):
+        return None
+    parts = {
+        split: Part(tuple(metadata.ids(source)), tuple(source.labels.tolist()), tuple(marks(source)))
+        for split, source in sources.items()
+    }
+    return Stored(tuple(map(str, next(iter(sources.values())).classes)), parts)
+
+
+def write(workdir: PathLike, stored: Stored, remedy: str = files.REMEDY) -> None:
+    """Writes the file. Raises UserError where it can't be written."""
+    with (
+        files.replacing(Path(workdir) / FILE, remedy) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
+        writer = csv.writer(file)
+        writer.writerow(HEADER)
+        for split, part in stored.parts.items():
+            rows = zip(part.labels, part.marks, part.ids, strict=True)
+            writer.writerows([split, label, stored.classes[label], mark, name] for label, mark, name in rows)
+
+
+def read(workdir: PathLike) -> Stored | None:
+    """What the file of a workdir says; None where there is none (older runs, sets without names).
+
+    Raises:
+      UserError: where it is damaged.
+    """
+    path = Path(workdir) / FILE
+    columns: dict[str, tuple[list, list, list]] = {}
+    names: dict[int, str] = {}
+    try:
+        with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
+            lines = csv.reader(file)
+            if next(lines, None) != HEADER:
+                raise ValueError("its first line is another")
+            for split, label, name, mark, id in lines:
+                if split not in SPLITS:
+                    raise ValueError(f"there is no split {split!r}")
+                names[int(label)] = name
+                for column, value in zip(columns.setdefault(split, ([], [], [])), (id, int(label), mark), strict=True):
+                    column.append(value)
+        if sorted(names) != list(range(len(names))) or "train" not in columns:
+            raise ValueError("classes or pictures of train are missing")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(
+            f"{path} can't be read ({error}); put it back. Without it the splits are dealt anew from the folder, which "
+            "is right only if no picture has changed: then delete it."
+        ) from error
+    parts = {split: Part(tuple(ids), tuple(labels), tuple(m)) for split, (ids, labels, m) in columns.items()}
+    return Stored(tuple(names[i] for i in range(len(names))), parts)
+
+
+def place(stored: Stored, bases: Mapping[str, Source]) -> tuple[Placed, dict[str, np.ndarray]]:
+    """Where the run's pictures are now: (split -> (key, rows), key -> rows that are in none of the run's splits).
+
+    Args:
+      stored: from `read`.
+      bases: the set as it is found now, by key; all ids are different.
+
+    Raises:
+      UserError: where pictures of one split lie in two of them.
+    """
+    where = {name: (key, row) for key, base in bases.items() for row, name in enumerate(metadata.ids(base))}
+    placed: Placed = {}
+    for split, part in stored.parts.items():
+        found = [where.pop(name) for name in part.ids if name in where]
+        keys = sorted({key for key, _ in found})
+        if len(keys) > 1:
+            raise UserError(f"pictures of the run's {split} split lie in {' and '.join(keys)} now; put them back.")
+        if found:
+            placed[split] = (keys[0], np.array([row for _, row in found], np.int64))
+    rest = list(where.values())
+    return placed, {key: np.array([row for k, row in rest if k == key], np.int64) for key in bases}
+
+
+def check_classes(stored: Stored, bases: Mapping[str, Source]) -> None:
+    """Raises UserError where the set has a class that the run does not know: its model has no output for it."""
+    for base in bases.values():
+        if more := [str(name) for name in base.classes if str(name) not in stored.classes]:
+            raise UserError(
+                f"the run knows no class {_some(more)}; move its pictures away, or train anew with another --workdir."
+            )
+
+
+def changes(stored: Stored, sources: Mapping[str, Source], new: Sequence[str], splits: Sequence[str]) -> Change:
+    """How the pictures of some splits, as they are found now, differ from the stored ones. Files are looked into."""
+    lost, altered = {}, {}
+    for split in splits:
+        part, source = stored.parts.get(split), sources.get(split)
+        if part is None:
+            continue
+        names = metadata.ids(source) if source is not None else []
+        here = dict(zip(names, marks(source) if source is not None else [], strict=True))
+        lost[split] = tuple(name for name in part.ids if name not in here)
+        pairs = zip(part.ids, part.marks, strict=True)
+        altered[split] = tuple(name for name, mark in pairs if name in here and here[name] != mark)
+    return Change(lost, altered, tuple(new))

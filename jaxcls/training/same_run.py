@@ -1,0 +1,128 @@
+"""Whether what is asked for is the run that a workdir holds: its config, and its pictures."""
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxcls.checkpoints import view
+from jaxcls.checkpoints.meta import Meta
+from jaxcls.defaults import current_key, default_config
+from jaxcls.errors import UserError
+from jaxcls.training.data import Data
+from jaxcls.types import Note, PathLike
+
+# What may differ between the runs that share a workdir: it has no influence on the result.
+FREE = (
+    "parallel.",
+    "checkpoint.",
+    "data.dir",
+    "data.workers",
+    "data.pack_dir",
+    "data.device_memory",
+    "eval.batch_size",
+    "log_every",
+    "log_to",
+)
+SHOWN = 5  # keys named in a message
+ALLOW = "--allow-changed-data"
+
+
+def check(config: Mapping[str, Any], workdir: PathLike) -> None:
+    """The workdir can be written, and holds no run of another config (as JSON has it).
+
+    Raises:
+      UserError: where that is not so.
+    """
+    try:
+        parent = existing(Path(workdir))
+        if not parent.is_dir():
+            raise UserError(f"--workdir={workdir}: {parent} is a file; choose another.")
+        with tempfile.TemporaryFile(dir=parent):
+            pass
+    except OSError as error:
+        raise UserError(f"--workdir={workdir} can't be written: {error.strerror}; choose another.") from error
+    if changed := differences(config, workdir):
+        raise UserError(
+            f"--workdir={workdir} holds a run of another config: {shown(changed)}. Choose another --workdir."
+        )
+
+
+def differences(config: Mapping[str, Any], workdir: PathLike) -> dict[str, tuple[Any, Any]]:
+    """key -> (value of the run in the workdir, value now), of keys that have an influence; {} where it holds none.
+
+    Raises:
+      UserError: where its config can't be read.
+    """
+    there = Path(workdir) / "config.json"
+    if not there.is_file():
+        return {}
+    try:
+        stored = view.flatten_config(json.loads(there.read_text()))
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(f"{there} can't be read ({error}); choose another --workdir.") from error
+    new = view.flatten_config(config)
+    # A key that is younger than the run had its default then, though there was no name for it.
+    default = view.flatten_config(to_json(default_config()))
+    old = {key: default[key] for key in new.keys() & default.keys()}
+    old |= {current_key(key): value for key, value in stored.items()}
+    return {
+        key: (old.get(key), new.get(key))
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key) and not key.startswith(FREE)
+    }
+
+
+def shown(changed: Mapping[str, tuple[Any, Any]]) -> str:
+    """`differences` for people."""
+    texts = [f"config.{key} is {old!r} there and {new!r} now" for key, (old, new) in changed.items()]
+    more = f" (and {len(texts) - SHOWN} more)" if len(texts) > SHOWN else ""
+    return "; ".join(texts[:SHOWN]) + more
+
+
+def check_pictures(data: Data, workdir: PathLike, note: Note) -> None:
+    """The pictures are those that the run began with, or may differ. New ones that are left alone are told.
+
+    Raises:
+      UserError: for pictures that are gone or changed, unless that is allowed.
+    """
+    change = data.members.change() if data.members else None
+    if data.members is None or change is None or not str(change):
+        return
+    if data.members.allowed:
+        note(f"the pictures of {data.name} have changed, which is allowed: {change}")
+    elif any(change.lost.values()) or any(change.altered.values()):
+        raise UserError(
+            f"the pictures of {data.name} are not those that the run in {workdir} began with: {change}. Put them back, "
+            f"or go on with what is there now: {ALLOW}."
+        )
+    else:
+        note(f"{change.others()} of {data.name} are in no split of this run; {ALLOW} deals them in")
+
+
+def check_fingerprint(data: Data, meta: Meta, what: PathLike) -> None:
+    """The training pictures are those of a checkpoint's, judged by their fingerprint where no splits are stored.
+
+    Raises:
+      UserError: where they are not; `what` is the checkpoint's name.
+    """
+    if data.members is not None and data.members.stored is not None:
+        return  # told by name and content before
+    if meta.data.get("fingerprint") != data.sources["train"].fingerprint:
+        raise UserError(
+            f"the training pictures of {data.name} have changed since {what} was written; choose another --workdir, or "
+            "put them back."
+        )
+
+
+def existing(path: Path) -> Path:
+    """The path, or the nearest folder above it that exists."""
+    return next(p for p in [path, *path.absolute().parents] if p.exists())
+
+
+def to_json(config: ConfigDict) -> dict[str, Any]:
+    """A ConfigDict as JSON-able dicts and lists."""
+    return json.loads(json.dumps(config.to_dict()))
