@@ -1,95 +1,37 @@
 """Folders of pictures: one sub-folder per class, with or without split folders.
 
     root/cats/1.jpg                  one tree: `sources.load` splits it
-    root/train/cats/1.jpg            split folders: train and val | valid | validation and/or test, in any case
+    root/train/cats/1.jpg            split folders: train, and validation and/or test, by many names (`layout.split_of`)
     root/val/cats/2.jpg
+    root/cats/train/1.jpg            split folders inside each class
+    root/cats/test/2.jpg
 
-Pictures may lie deeper inside a class folder. Hidden files, folders of the system (thumbnails, bins), and files without
-a picture's suffix are ignored and counted. Classes are those of train, in natural order (img2 before img10). A split
-folder must have the same class folders; one may be empty outside train.
+Pictures may lie deeper inside a class folder. Classes are those of train, in natural order (img2 before img10). A split
+folder must have the same class folders; one may be empty outside train. A single folder that only wraps the class
+folders of a split (seg_train/seg_train/cats) is passed through. A test folder without class folders has no labels: it
+is noted and left out. All else that is left out is counted by its reason (`FolderSource.left_out`).
+
+Folders with names of splits are splits where train and another one stand there, or train alone. Beside others that are
+none, such a folder is a class if it holds pictures itself, which is noted; where it holds folders, it is refused, since
+it may be either: renaming it, or moving the others away, says which.
 """
 
-import collections
-import difflib
 import functools
-import hashlib
-import os
-import re
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from jaxcls.data.base import LEAVES
+from jaxcls.data import folder_checks, layout, listing
+from jaxcls.data.folder_source import FolderSource
+from jaxcls.data.layout import listed, printable, split_of
+from jaxcls.data.listing import Listing, Others
 from jaxcls.errors import UserError
 
-SUFFIXES = frozenset(
-    [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"]
-)
-SPLITS = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
-
-
-# What systems put beside pictures, in any case: NAS (Synology, QNAP), Windows, Linux, macOS's archives, Python.
-SYSTEM = frozenset(
-    ["@eadir", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "$recycle.bin", "recycler"]
-    + ["system volume information", "lost+found", "__macosx", "__pycache__"]
-)
-
-
-class FolderSource:
-    """Encoded pictures of a folder. `ids` are the paths relative to `root`, with forward slashes.
-
-    `ignored` counts the files that have no picture's suffix or are hidden.
-    """
-
-    leaves = LEAVES
-
-    def __init__(self, root: str, ids: Sequence[str], labels: np.ndarray, classes: Sequence[str], ignored: int = 0):
-        self.root, self.ids, self.classes, self.ignored = root, tuple(ids), tuple(classes), ignored
-        self.labels = np.asarray(labels, np.int32)
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, row: int) -> dict[str, Any]:
-        with self._open(row) as file:
-            return {"image": file.read(), "label": int(self.labels[row]), "id": self.ids[row]}
-
-    def ends(self, row: int, head: int = 65536, tail: int = 2048) -> tuple[bytes, bytes]:
-        """The first and the last bytes of a picture's file."""
-        with self._open(row) as file:
-            start = file.read(head)
-            if len(start) == head:
-                file.seek(max(0, os.fstat(file.fileno()).st_size - tail))
-                return start, file.read(tail)
-            return start, start[-tail:]
-
-    @functools.cached_property
-    def fingerprint(self) -> str:
-        """Hash of relative paths, sizes and the first 4 KiB of every file.
-
-        Not of times, so a copy on another machine has the same one. A change that keeps a file's size and its first
-        4 KiB goes unseen; re-encoding, cropping and swapping pictures do not.
-        """
-        with ThreadPoolExecutor(16) as pool:  # the disk is waited for, not the processor
-            sums = list(pool.map(self._sum, range(0, len(self), 256)))
-        return hashlib.blake2b(b"".join(sums), digest_size=8).hexdigest()
-
-    def _sum(self, start: int) -> bytes:
-        state = hashlib.blake2b(digest_size=16)
-        for row in range(start, min(start + 256, len(self))):
-            with self._open(row) as file:
-                size = os.fstat(file.fileno()).st_size
-                state.update(f"{self.ids[row]}\0{size}\0".encode(errors="surrogateescape") + file.read(4096))
-        return state.digest()
-
-    def _open(self, row: int):
-        try:  # unbuffered: whole files or blocks are read
-            return open(os.path.join(self.root, self.ids[row]), "rb", buffering=0)
-        except OSError as error:
-            raise UserError(f"{self.ids[row]}: cannot be read ({error.strerror}) in {self.root}") from error
+ORDER = ("train", "validation", "test")
+BESIDE = "folder(s) beside the split folders (jaxcls predict answers pictures without labels)"
+OUTSIDE = "picture(s) outside of the class folders"
+Look = Callable[[str], Listing]  # from the path of a folder, relative to the root, to what it holds
 
 
 def scan(path: str | Path) -> dict[str, FolderSource]:
@@ -97,142 +39,192 @@ def scan(path: str | Path) -> dict[str, FolderSource]:
 
     Raises:
       UserError: missing folder, no classes or fewer than two, a class without pictures, pictures outside of class
-        folders, class folders that differ between splits.
+        folders, class folders that differ between splits, names that may be splits or classes, classes that are surely
+        meant to be one.
     """
     root = Path(path)
     if not root.is_dir():
-        raise UserError(_missing(root))
-    folders, _, _ = _entries(root)
-    split_folders: dict[str, str] = {}
+        raise UserError(folder_checks.missing(root))
+    look = functools.cache(lambda place: listing.read(root / place))
+    folders = sorted(look("").folders, key=layout.natural)
+    splits = {name: split for name in folders if (split := split_of(name))}
+    if "train" in splits.values() and (len(splits) > 1 or len(folders) == 1):
+        return _split_folders(root, look, splits)
+    if splits and len(splits) == len(folders):
+        names = ", ".join(sorted(map(printable, splits)))
+        raise UserError(f"{printable(root)} has {names} but no train folder; add one, with the same classes")
+    if inside := _splits_in_classes(root, look, folders):
+        return _classes_with_splits(root, look, inside)
+    for name, split in splits.items():
+        if look(name).folders and not look(name).pictures:
+            others = listed([other for other in folders if other not in splits])
+            meant = "move what stands beside it away" if split == "train" else "call the training folder train"
+            raise UserError(
+                f"{printable(root)}: {name!r} has the name of a split and folders inside, but beside it stands "
+                f"{others}; if it is a split, {meant}; if it is a class, rename it"
+            )
+    return {"all": _tree(root, look)}
+
+
+def _split_folders(root: Path, look: Look, splits: Mapping[str, str]) -> dict[str, FolderSource]:
+    """The sources of root/train/class and so on, of names of folders -> splits; {"all"} if only train has labels."""
+    train = folder_checks.only(root, "train", [name for name, split in splits.items() if split == "train"])
+    classes = look(_unwrapped(look, train, "train")).folders
+    unlabelled = {
+        name: number
+        for name, split in splits.items()
+        if split == "test" and (number := _without_labels(root, look, name, classes))
+    }
+    labelled = {name: split for name, split in splits.items() if name not in unlabelled}
+    places = {
+        split: folder_checks.only(root, split, [name for name in labelled if labelled[name] == split])
+        for split in ORDER
+        if split in labelled.values()
+    }
+    folder_checks.links(root, [*splits])
+    if len(places) == 1:
+        found = scan(root / train)
+    else:
+        found = {"train": _tree(root, look, _unwrapped(look, train, "train"))}
+        for split, name in [*places.items()][1:]:
+            found[split] = _tree(root, look, _unwrapped(look, name, split), found["train"].classes)
+    others = Others()
+    others.update(look("").others)
+    for name in look("").folders:
+        if name not in splits:
+            others.add(BESIDE, name)
+    for name in look("").pictures:
+        others.add(OUTSIDE, name)
+    first = next(iter(found.values()))
+    first.left_out = listing.added(others.reasons(root), first.left_out)
+    first.notes += tuple(
+        f"{printable(name)}: {number:,} picture(s) in no class folders, so without labels, are left out; "
+        f"`jaxcls predict RUN {printable(root / name)}` answers them"
+        for name, number in unlabelled.items()
+    )
+    return found
+
+
+def _unwrapped(look: Look, name: str, split: str) -> str:
+    """The folder that has a split's class folders: its own, or a single one in it that only wraps them."""
+    place = name
+    for _ in range(3):
+        here = look(place)
+        if len(here.folders) != 1 or here.pictures or not layout.wraps(here.folders[0], split):
+            break
+        inside = f"{place}/{here.folders[0]}"
+        if look(inside).pictures or not look(inside).folders:
+            break
+        place = inside
+    return place
+
+
+def _without_labels(root: Path, look: Look, name: str, classes: Sequence[str]) -> int:
+    """How many pictures a test folder has where they have no labels: in no folder, or in one that is no class."""
+    here = look(name)
+    if not here.folders:
+        return len(here.pictures)
+    inside = here.folders[0]
+    wrapper = _unwrapped(look, name, "test") != name
+    if len(here.folders) > 1 or here.pictures or wrapper or inside in classes or folder_checks.near(inside, classes):
+        return 0
+    return len(listing.walk(root / name / inside).pictures)
+
+
+def _splits_in_classes(root: Path, look: Look, folders: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Class -> split -> path of its folder, where the class folders hold split folders and nothing else; else {}.
+
+    Raises:
+      UserError: where only some of them do.
+    """
+    found: dict[str, dict[str, list[str]]] = {}
     for name in folders:
-        if split := SPLITS.get(name.lower()):
-            if split in split_folders:
-                raise UserError(f"{root} has two folders for {split}, {split_folders[split]!r} and {name!r}; keep one")
-            split_folders[split] = name
-    if "train" in split_folders and (len(split_folders) > 1 or len(folders) == 1):
-        if len(split_folders) == 1:
-            return {"all": _tree(root / split_folders["train"])[0]}
-        return _scan_splits(root, split_folders)
-    if split_folders and len(split_folders) == len(folders):
-        raise UserError(f"{root} has {', '.join(sorted(folders))} but no train folder; add one, with the same classes")
-    return {"all": _tree(root)[0]}
+        roles = {inside: split_of(inside) for inside in sorted(look(name).folders)}
+        if roles and all(roles.values()) and not look(name).pictures:
+            found[name] = {str(split): [x for x in roles if roles[x] == split] for split in roles.values()}
+    example = next((name for name, inside in found.items() if "train" in inside and len(inside) > 1), None)
+    if example is None:
+        return {}
+    for name in folders:
+        if "train" not in found.get(name, {}):
+            raise UserError(
+                f"{printable(root)}: the class folder {example!r} has {listed(look(example).folders)} inside, but "
+                f"{name!r} has no train folder; make the splits in each class folder, or in none"
+            )
+    return {
+        name: {split: f"{name}/{folder_checks.only(root / name, split, x)}" for split, x in inside.items()}
+        for name, inside in found.items()
+    }
 
 
-def _scan_splits(root: Path, split_folders: dict[str, str]) -> dict[str, FolderSource]:
-    train, classes = _tree(root, split_folders["train"])
-    sources = {"train": train}
-    for split in ("validation", "test"):
-        if split in split_folders:
-            sources[split], _ = _tree(root, split_folders[split], classes)
-    return sources
+def _classes_with_splits(root: Path, look: Look, inside: Mapping[str, Mapping[str, str]]) -> dict[str, FolderSource]:
+    """The sources of root/class/train and so on, from `_splits_in_classes`."""
+    classes = [*inside]
+    folder_checks.classes(root, "", classes)
+    others = Others()
+    for name in ("", *classes):
+        others.update(look(name).others, f"{name}/" if name else "")
+    for name in look("").pictures:
+        others.add(OUTSIDE, name)
+    found = {}
+    for split in ORDER:
+        places = [splits.get(split) for splits in inside.values()]
+        if any(places):
+            found[split] = _source(root, look, places, classes, others if split == "train" else Others())
+    found["train"].notes = tuple(layout.notes(classes))
+    return found
 
 
-def _tree(root: Path, split: str = "", classes: list[str] | None = None) -> tuple[FolderSource, list[str]]:
-    """The class folders in root/split, which must be `classes` if given; ids are relative to root."""
-    base = root / split
-    folders, pictures, ignored = _entries(base)
-    if pictures:
+def _tree(root: Path, look: Look, base: str = "", classes: Sequence[str] | None = None) -> FolderSource:
+    """The class folders in root/base, which must be `classes` if given; ids are relative to root."""
+    here, place = look(base), printable(root / base)
+    if here.pictures:
         raise UserError(
-            f"{base}: {len(pictures)} picture(s) lie outside of class folders, e.g. {pictures[0]!r}; "
+            f"{place}: {len(here.pictures)} picture(s) lie outside of class folders, e.g. {here.pictures[0]!r}; "
             "move each into the folder of its class"
         )
-    if not folders:
-        raise UserError(f"{base} has no sub-folders; put the pictures of each class into a sub-folder of its name")
-    folders.sort(key=_natural)
+    if not here.folders:
+        raise UserError(f"{place} has no sub-folders; put the pictures of each class into a sub-folder of its name")
+    folders, prefix = sorted(here.folders, key=layout.natural), f"{base}/" if base else ""
     if classes is None and len(folders) == 1:
         raise UserError(
-            f"{base} has one sub-folder, {folders[0]!r}, but two classes are the least; if the class folders are "
-            f"inside it, use folder/{base / folders[0]}"
+            f"{place} has one sub-folder, {folders[0]!r}, but two classes are the least; if the class folders are "
+            f"inside it, use folder/{printable(root / base / folders[0])}"
         )
     if classes is not None:
-        _same_classes(base, folders, classes)
-    ids, labels, empty = [], [], []
-    prefix = f"{split}/" if split else ""
-    for label, name in enumerate(folders):
-        paths, skipped = _pictures(base / name)
-        if not paths:
-            empty.append((str(base / name), skipped))
-        ids += [f"{prefix}{name}/{path}" for path in sorted(paths)]
-        labels += [label] * len(paths)
-        ignored += skipped
-    if empty and classes is None:
-        raise UserError(_without_pictures(*zip(*empty, strict=True)))
+        folder_checks.same_classes(place, folders, classes)
+    folder_checks.classes(root, prefix, folders)
+    others = Others()
+    others.update(here.others, prefix)
+    source = _source(root, look, [prefix + name for name in folders], folders, others, may_be_empty=classes is not None)
+    if classes is None:
+        source.notes = (*layout.notes(folders), *folder_checks.notes(look, prefix, folders))
+    return source
+
+
+def _source(
+    root: Path,
+    look: Look,
+    places: Sequence[str | None],
+    classes: Sequence[str],
+    others: Others,
+    may_be_empty: bool = False,
+) -> FolderSource:
+    """All pictures in the folder of each class (None: it has none); `others` is what was left out above them."""
+    ids: list[str] = []
+    labels: list[int] = []
+    empty = {}
+    for label, place in enumerate(places):
+        if place is None:
+            continue
+        found = listing.walk(root / place, look(place))
+        if not found.pictures:
+            empty[place] = found.others
+        ids += [f"{place}/{path}" for path in sorted(found.pictures)]
+        labels += [label] * len(found.pictures)
+        others.update(found.others, f"{place}/")
+    if empty and not may_be_empty:
+        raise UserError(folder_checks.without_pictures(root, empty))
     if not ids:
-        raise UserError(f"{base} has no pictures; add some or remove the folder")
-    return FolderSource(str(root), ids, np.array(labels, np.int32), folders, ignored), folders
-
-
-def _without_pictures(folders: Sequence[str], others: Sequence[int]) -> str:
-    more = f" and {len(folders) - 5} more" if len(folders) > 5 else ""
-    ignored = f" (other files: {sum(others)})" if sum(others) else ""
-    return (
-        f"{', '.join(folders[:5])}{more}: class folder without pictures{ignored}; add some (.jpg, .png, .webp, .bmp, "
-        ".gif, .tif or .ppm) or remove it"
-    )
-
-
-def _same_classes(base: Path, folders: list[str], classes: list[str]) -> None:
-    for name in folders:
-        if name not in classes:
-            near = difflib.get_close_matches(name, classes, 1)
-            hint = f"rename it to {near[0]!r} if that is meant" if near else "add it to train or remove it"
-            raise UserError(f"{base}: class {name!r} is not in train; {hint}")
-    for name in classes:
-        if name not in folders:
-            raise UserError(
-                f"{base}: class {name!r} of train has no folder; make one (empty, if it has no pictures here)"
-            )
-
-
-def _pictures(folder: Path) -> tuple[list[str], int]:
-    """Paths of the pictures in a class folder, relative to it, and the number of other files."""
-    found, ignored = [], 0
-    todo = collections.deque([""])
-    while todo:
-        prefix = todo.popleft()
-        folders, pictures, others = _entries(folder / prefix)
-        found += [prefix + name for name in pictures]
-        ignored += others
-        # A link to a folder could lead back up for ever, so only class folders themselves may be links.
-        todo += [f"{prefix}{name}/" for name in folders if not os.path.islink(folder / prefix / name)]
-    return found, ignored
-
-
-def _entries(folder: Path) -> tuple[list[str], list[str], int]:
-    """Names of the sub-folders and of the pictures of a folder, and the number of other files."""
-    folders, pictures, ignored = [], [], 0
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                hidden = is_hidden(entry.name)
-                if entry.is_dir():
-                    folders += [] if hidden else [entry.name]
-                elif hidden or os.path.splitext(entry.name)[1].lower() not in SUFFIXES:
-                    ignored += 1
-                else:
-                    pictures.append(entry.name)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be read ({error.strerror})") from error
-    return folders, pictures, ignored
-
-
-def is_hidden(name: str) -> bool:
-    """Whether a file or folder is left out by its name: hidden ones, and what systems put there by themselves."""
-    return name.startswith(".") or name.lower() in SYSTEM
-
-
-def _natural(name: str) -> tuple:
-    """Sort key with numbers as numbers: img2 before img10."""
-    return [(int(x), "") if x.isdecimal() else (-1, x) for x in re.split(r"(\d+)", name.casefold())], name
-
-
-def _missing(root: Path) -> str:
-    """The message for a folder that is not there: the nearest parent that is, and similar names in it."""
-    if root.exists():
-        return f"{root} is a file, not a folder; unpack it if it is an archive"
-    parent, child = root.absolute().parent, root.name
-    while not parent.is_dir():
-        parent, child = parent.parent, parent.name
-    similar = difflib.get_close_matches(child, _entries(parent)[0], 3)
-    hint = f"which has {' and '.join(map(repr, similar))}" if similar else f"which has no {child!r}"
-    return f"folder {root} does not exist; the nearest that does is {parent}, {hint}"
+        raise UserError(f"{printable((root / str(places[0])).parent)} has no pictures; add some or remove the folder")
+    return FolderSource(str(root), ids, np.array(labels, np.int32), classes, others.reasons(root))

@@ -2,7 +2,6 @@
 
 import collections
 import glob
-import itertools
 import os
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -11,7 +10,8 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from jaxcls.data.folder import SUFFIXES, is_hidden
+from jaxcls.data import listing
+from jaxcls.data.layout import printable
 from jaxcls.errors import UserError
 
 NO_PICTURES = "there are no pictures in this folder (.jpg, .png, .webp, .bmp, .gif, .tif or .ppm)"
@@ -27,41 +27,54 @@ class Picture(NamedTuple):
     problem: str | None
 
 
-def printable(path: str) -> str:
-    """A path for people: no control characters, no broken ones."""
-    return "".join(c if c.isprintable() else "?" for c in path)
+def paths(arguments: Iterable[str], left_out: listing.Others | None = None) -> Iterator[tuple[str, str | None]]:
+    """(path, None) of every picture of files, folders, patterns and, for "-", lines of stdin; (path, why) of others.
 
-
-def paths(arguments: Iterable[str]) -> Iterator[tuple[str, str | None]]:
-    """(path, None) of every picture of files, folders, patterns and, for "-", lines of stdin; (path, why) of others."""
+    What is given by name is always there. What folders hold beside pictures is added to `left_out`; `listing.told` has
+    lines about it.
+    """
     for argument in arguments:
         lines = (line.rstrip("\r\n") for line in sys.stdin) if argument == "-" else (argument,)
         for text in filter(None, lines):
             if os.path.isdir(text):
-                yield from walk(text)
+                yield from walk(text, left_out)
             elif os.path.isfile(text) or not glob.has_magic(text):
                 yield text, None if os.path.exists(text) else "there is no such file or folder"
             else:
                 matches = sorted(glob.glob(text, recursive=True))
-                yield from itertools.chain.from_iterable(walk(p) if os.path.isdir(p) else [(p, None)] for p in matches)
+                for path in matches:
+                    yield from walk(path, left_out) if os.path.isdir(path) else [(path, None)]
                 if not matches:
                     yield text, "there is nothing that matches this pattern"
 
 
-def walk(folder: str) -> Iterator[tuple[str, str | None]]:
-    """`paths` of a folder, at any depth, by name; hidden files and links to folders are left out."""
-    problems: list[OSError] = []
-    empty = True
-    for place, folders, files in os.walk(folder, onerror=problems.append):
-        folders[:] = sorted(name for name in folders if not is_hidden(name))
-        for name in sorted(files):
-            if not is_hidden(name) and os.path.splitext(name)[1].lower() in SUFFIXES:
-                yield os.path.join(place, name), None
-                empty = False
-    for problem in problems:
-        yield str(problem.filename), problem.strerror or str(problem)
+def walk(folder: str, left_out: listing.Others | None = None) -> Iterator[tuple[str, str | None]]:
+    """`paths` of a folder, at any depth, by name; links to folders and what is no picture are left out, and counted."""
+    others = listing.Others()
+    problems: list[tuple[str, str]] = []
+    todo, empty = [folder], True
+    while todo:
+        place = todo.pop()
+        try:
+            here = listing.read(place)
+        except UserError as error:
+            problems.append((place, str(error).removeprefix(f"{printable(place)}: ")))
+            continue
+        others.update(here.others, os.path.join(place, ""))
+        for name in here.pictures:
+            yield os.path.join(place, name), None
+            empty = False
+        for path in (os.path.join(place, name) for name in reversed(here.folders)):
+            if os.path.islink(path):
+                others.add(listing.LINKS, path)
+            else:
+                todo.append(path)
+    yield from problems
     if empty and not problems:
-        yield folder, NO_PICTURES
+        there = listing.told(others.reasons(""))
+        yield folder, "; ".join([NO_PICTURES, *there[:3]])
+    if left_out is not None:
+        left_out.update(others)
 
 
 def read(prepare: Callable[[bytes, str], np.ndarray], path: str, problem: str | None) -> Picture:

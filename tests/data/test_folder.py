@@ -28,7 +28,11 @@ def test_one_tree(tmp_path):
     assert [source[i]["id"] for i in range(3)] == ["cat9/b.JPEG", "cat9/deep/er/c.png", "cat10/a.jpg"]
     assert source.labels.tolist() == [0, 0, 1] and source.labels.dtype == np.int32
     assert source[1] == {"image": b"xcat9/deep/er/c.png", "label": 0, "id": "cat9/deep/er/c.png"}
-    assert source.ignored == 3
+    assert source.left_out == {
+        "hidden file(s) or folder(s)": (2, ".git"),
+        "folder(s) of the system or of a NAS": (1, "__MACOSX"),
+        "text file(s)": (2, "README.md"),
+    }
     with pytest.raises(IndexError):
         source[3]
 
@@ -107,7 +111,7 @@ def test_split_ratios_of_a_tree(tmp_path):
         (["a/1.jpg", "b/1.jpg", "2.png", "3.png"], r"2 picture\(s\) lie outside of class folders, e.g. '[23].png'"),
         (["1.jpg"], r"1 picture\(s\) lie outside"),
         (["notes.txt"], "has no sub-folders"),
-        (["train/a/1.jpg", "train/b/1.jpg", "test/1.jpg", "test/2.jpg"], r"test: 2 picture\(s\) lie outside"),
+        (["train/a/1.jpg", "train/b/1.jpg", "val/1.jpg", "val/2.jpg"], r"val: 2 picture\(s\) lie outside"),
     ],
 )
 def test_unusable_folders(tmp_path, files, message):

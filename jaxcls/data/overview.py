@@ -1,0 +1,140 @@
+"""What a run is about to be given, as lines: classes and counts, sizes of pictures, and all that was left out."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from jaxcls.data import decode
+from jaxcls.data.base import Source, Subset, leaves
+from jaxcls.data.layout import printable
+from jaxcls.data.listing import added, told
+
+FIRST, LAST = 20, 5  # rows of a long table
+NAMES = 5  # classes in a line
+WIDTH = 40  # characters of a class's name
+SAMPLE = 200  # pictures of train whose headers are read
+UNEVEN = 10  # times more pictures of one class than of another, above which it is told
+
+
+def lines(sources: Mapping[str, Source], size: int | None = None) -> list[str]:
+    """The overview of a set: split -> source.
+
+    A table of classes, with the number of pictures in each split (beyond 25 classes the first 20 and the last 5);
+    classes that a split lacks; how uneven train is, above 10 : 1; sizes of the pictures of train, of at most 200 spread
+    evenly over it; what was left out, and notes about how the folder was read.
+
+    Args:
+      sources: as from `sources.load`.
+      size: pixels of the side that a run makes pictures; None if that is unknown.
+    """
+    if not sources:
+        return []
+    classes = [_cut(name) for name in next(iter(sources.values())).classes]
+    counts = {split: _counts(source.labels, len(classes)) for split, source in sources.items()}
+    found = [*_table(classes, counts), *_lacking(classes, counts)]
+    first = "train" if "train" in sources else next(iter(sources))
+    found += [*_uneven(classes, counts[first]), *_sizes(sources[first], size, first)]
+    return [*found, *left_out(sources)]
+
+
+def left_out(sources: Mapping[str, Source]) -> list[str]:
+    """What was left out of the folders that the sources are parts of, by its reason, and notes about how they were
+    read; none for other sources."""
+    total: dict[str, tuple[int, str]] = {}
+    notes: list[str] = []
+    folders = [whole for whole in map(_whole, sources.values()) if hasattr(whole, "left_out")]
+    for whole in {id(whole.left_out): whole for whole in folders}.values():  # of several parts of one folder once
+        total = added(total, whole.left_out)
+        notes += whole.notes
+    return [*told(total), *(f"note: {printable(note)}" for note in dict.fromkeys(notes))]
+
+
+def _whole(source: Any) -> Any:
+    while isinstance(source, Subset):
+        source = source.source
+    return source
+
+
+def _counts(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Pictures of each class; labels that are none are left to the check of labels."""
+    return np.bincount(labels[(labels >= 0) & (labels < classes)], minlength=classes)
+
+
+def _cut(name: object) -> str:
+    """A class's name in one line of at most 40 characters."""
+    text = printable(name)
+    return text if len(text) <= WIDTH else text[: WIDTH - 1] + "…"
+
+
+def _table(classes: Sequence[str], counts: Mapping[str, np.ndarray]) -> list[str]:
+    rows = [(name, *(f"{n[i]:,}" for n in counts.values())) for i, name in enumerate(classes)]
+    if len(rows) > FIRST + LAST:
+        between = f"... {len(rows) - FIRST - LAST:,} more"
+        rows = [*rows[:FIRST], (between, *("" for _ in counts)), *rows[-LAST:]]
+    total = (f"all {len(classes):,}", *(f"{n.sum():,}" for n in counts.values()))
+    rows = [("class", *counts), *rows, total]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join([row[0].ljust(widths[0]), *(x.rjust(w) for x, w in zip(row[1:], widths[1:], strict=True))]).rstrip()
+        for row in rows
+    ]
+
+
+def _lacking(classes: Sequence[str], counts: Mapping[str, np.ndarray]) -> list[str]:
+    found = []
+    for split, n in counts.items():
+        if names := [classes[i] for i in np.flatnonzero(n == 0).tolist()]:
+            more = f" and {len(names) - NAMES:,} more" if len(names) > NAMES else ""
+            count = f"{len(names):,} of {len(classes):,} classes"
+            found.append(f"note: {split} has no picture of {count}: {', '.join(names[:NAMES])}{more}")
+    return found
+
+
+def _uneven(classes: Sequence[str], counts: np.ndarray) -> list[str]:
+    present = np.flatnonzero(counts)
+    if not len(present):
+        return []
+    most, least = int(present[np.argmax(counts[present])]), int(present[np.argmin(counts[present])])
+    if counts[most] <= UNEVEN * counts[least]:
+        return []
+    return [
+        f"note: uneven classes, {counts[most]:,} pictures of {classes[most]} and {counts[least]:,} of {classes[least]} "
+        f"({counts[most] / counts[least]:,.0f} : 1); configs/unbalanced.py is for such sets"
+    ]
+
+
+def _sizes(source: Source, size: int | None, split: str) -> list[str]:
+    """A line about the sizes, and one where pictures of `size` pixels are mostly enlarged ones: their short side is
+    shorter."""
+    shape = leaves(source)["image"].shape
+    if shape is not None and len(shape) >= 3:
+        found, of = [shape[-3:-1]], ""
+    else:
+        rows = np.linspace(0, len(source) - 1, min(SAMPLE, len(source))).astype(int).tolist()
+        with ThreadPoolExecutor(16) as pool:  # the disk is waited for
+            found = [x for x in pool.map(lambda row: _size(source, row), rows) if x]
+        of = f" (of {len(found):,} pictures)" if len(found) < len(source) else ""
+    if not found:
+        return []
+    found.sort(key=lambda x: (x[0] * x[1], x))
+    least, median, most = (f"{w} x {h}" for h, w in (found[0], found[len(found) // 2], found[-1]))
+    told = f"all {least}" if found[0] == found[-1] else f"from {least} to {most}, median {median}"
+    result = [f"sizes of {split}'s pictures: {told} pixels{of}"]
+    small = sum(min(x) < size for x in found) if size else 0
+    if 2 * small > len(found):
+        share = "all" if small == len(found) else f"{100 * small / len(found):.0f} %"
+        result.append(f"note: training at {size} pixels enlarges {share} of them; a smaller size is faster")
+    return result
+
+
+def _size(source: Any, row: int) -> tuple[int, int] | None:
+    """Height and width of a picture as it is trained on; None where that cannot be told."""
+    while isinstance(source, Subset):
+        source, row = source.source, int(source.indices[row])
+    try:
+        image = source.ends(row)[0] if hasattr(source, "ends") else source[row]["image"]
+        return image.shape[-3:-1] if isinstance(image, np.ndarray) else decode.upright_size(bytes(image))
+    except Exception:  # bad pictures are told by the check of pictures
+        return None
