@@ -1,7 +1,12 @@
-"""Metrics as (sum, count) pairs, so that no average depends on how the data was cut; and the figures made of them."""
+"""Metrics as (sum, count) pairs, so that no average depends on how the data was cut; and the figures made of them.
+
+A row of logits is finite where its largest one is a finite number: no NaN, no +inf, and not all of them -inf (a class
+at -inf alone is one that is ruled out). A row that is not finite is an answer of no class: it is wrong, by top-5 too,
+and its loss is infinite. `not_finite` says how many there are.
+"""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -11,14 +16,20 @@ from jaxtyping import Float, Int
 
 from jaxcls.types import Figures
 
+CHUNK = 2**17  # numbers worked on at once: they stay in the cache, and no second array of all logits is needed
+
 
 def correct(
     logits: Float[Array, "n classes"], label: Int[Array, " n"] | Float[Array, "n classes"]
 ) -> Float[Array, " n"]:
-    """1.0 where the largest logit is the labelled class; a soft label counts as its most probable class."""
+    """1.0 where the largest logit is the labelled class, of equal ones the first; 0.0 in rows that are not finite.
+
+    A soft label counts as its most probable class.
+    """
     if label.ndim == 2:
         label = jnp.argmax(label, axis=-1)
-    return (jnp.argmax(logits, axis=-1) == label).astype(jnp.float32)
+    right = (jnp.argmax(logits, axis=-1) == label) & jnp.isfinite(jnp.max(logits, axis=-1))
+    return right.astype(jnp.float32)
 
 
 def means(pairs: Mapping[str, tuple[Any, Any]]) -> dict[str, float]:
@@ -27,32 +38,64 @@ def means(pairs: Mapping[str, tuple[Any, Any]]) -> dict[str, float]:
     return {name: s / c if c else math.nan for name, (s, c) in totals.items()}
 
 
+def chunks(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Slices of so many rows of an array of this shape as make CHUNK numbers, at least one row."""
+    size = max(1, CHUNK // max(1, shape[1]))
+    return (slice(start, start + size) for start in range(0, shape[0], size))
+
+
 def of_logits(logits: Float[np.ndarray, "n classes"], label: Int[np.ndarray, " n"]) -> Figures:
-    """Figures of a whole split from its stored logits, in float64 on the host.
+    """Figures of a whole split from its stored logits, in float64 on the host, a few rows at a time.
 
     loss (mean cross entropy), accuracy (top-1), balanced_accuracy (mean over the classes that have examples of the
-    share that is right), top5 (only for more than 5 classes), correct and count (ints). Of equal logits the lower class
-    number goes first, as argmax has it; a NaN is never right.
+    share that is right), top5 (only for more than 5 classes), correct, count and not_finite (ints). All are over all
+    rows. Of equal logits the lower class number goes first, so a model that says nothing is right as often as that
+    class is, not always.
+
+    Raises:
+      ValueError: for shapes that do not fit, no rows, or labels that are no column of the logits.
     """
-    logits = np.asarray(logits, np.float64)
-    label = np.asarray(label)
-    right = logits[np.arange(len(label)), label]
-    behind = (logits < right[:, None]) | ((logits == right[:, None]) & (np.arange(logits.shape[1]) >= label[:, None]))
-    rank = (~behind).sum(axis=1)  # 0 for the first; a NaN is behind nothing
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    log_sum = np.log(np.exp(shifted).sum(axis=1)) + logits.max(axis=1)
+    logits, label = np.asarray(logits), np.asarray(label)
+    check(logits, label)
+    rank, loss = np.empty(len(label), np.int64), np.empty(len(label))
+    not_finite = 0
+    for rows in chunks(logits.shape):
+        rank[rows], loss[rows], good = _rank_and_loss(logits[rows].astype(np.float64), label[rows])
+        not_finite += int((~good).sum())
     hits = int((rank == 0).sum())
     support, right_of_class = np.bincount(label), np.bincount(label, weights=rank == 0)
     out = {
-        "loss": float((log_sum - right).mean()),
+        "loss": float(loss.mean()),
         "accuracy": hits / len(label),
         "balanced_accuracy": float((right_of_class[support > 0] / support[support > 0]).mean()),
         "correct": hits,
         "count": len(label),
+        "not_finite": not_finite,
     }
     if logits.shape[1] > 5:
         out["top5"] = float((rank < 5).mean())
     return out
+
+
+def _rank_and_loss(logits, label):
+    """(place of the labelled class, 0 for the first; cross entropy; whether the row is finite) of each row."""
+    top = logits.max(axis=1, keepdims=True)
+    good = np.isfinite(top[:, 0])
+    if not good.all():
+        logits, top = np.where(good[:, None], logits, 0.0), np.where(good[:, None], top, 0.0)
+    right = logits[np.arange(len(label)), label]
+    behind = (logits < right[:, None]) | ((logits == right[:, None]) & (np.arange(logits.shape[1]) >= label[:, None]))
+    log_sum = np.log(np.exp(logits - top).sum(axis=1)) + top[:, 0]
+    rank = np.where(good, (~behind).sum(axis=1), logits.shape[1])
+    return rank, np.where(good, log_sum - right, np.inf), good
+
+
+def check(logits: Float[np.ndarray, "n classes"], label: Int[np.ndarray, " n"]) -> None:
+    """Raises ValueError for shapes that do not fit, no rows, or labels that are no column of the logits."""
+    if logits.ndim != 2 or label.shape != (len(logits),) or len(label) == 0:
+        raise ValueError(f"logits {logits.shape} do not fit labels {label.shape}")
+    if label.min() < 0 or label.max() >= logits.shape[1]:
+        raise ValueError(f"labels from {label.min()} to {label.max()} for {logits.shape[1]} classes")
 
 
 def wilson_interval(hits: float, n: float, z: float = 1.959964) -> tuple[float, float]:
@@ -70,9 +113,12 @@ def wilson_interval(hits: float, n: float, z: float = 1.959964) -> tuple[float, 
 
 
 def describe(figures: Figures) -> str:
-    """One line for people about figures of `of_logits`: accuracy with its 95 % interval, the number of examples."""
+    """One line for people about figures of `of_logits`: accuracy with its 95 % interval, the number of examples, and
+    how many of those have logits that are not finite."""
     low, high = wilson_interval(figures["correct"], figures["count"])
     text = f"{figures['accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%}), {figures['count']} examples"
+    if figures.get("not_finite"):
+        text += f" ({figures['not_finite']} not finite, counted as wrong)"
     if "top5" in figures:
         text += f", top-5 {figures['top5']:.2%}"
     return f"{text}, loss {figures['loss']:.4g}"

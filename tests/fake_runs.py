@@ -24,6 +24,7 @@ def make_run(folder, *, n=60, classes=3, names=None, seed=0, change=None, splits
         predictions[split] = logits.astype(np.float32), label.astype(np.int32)
     config = default_config()
     config.data.name, config.model.name = "folder/pictures", "resnet18"
+    config.duration = f"{step} steps"
     lines = [
         {
             "step": s,

@@ -64,7 +64,22 @@ def test_a_nan_is_never_right():
     logits[0], logits[1, 0], logits[2, 5] = np.nan, np.nan, 2
     out = metrics.of_logits(logits, [0, 0, 5])
     assert (out["correct"], out["top5"]) == (1, pytest.approx(1 / 3))
-    assert math.isnan(out["loss"])
+    assert (out["loss"], out["not_finite"]) == (math.inf, 2)
+    assert "3 examples (2 not finite, counted as wrong)" in metrics.describe(out)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_training_counts_a_row_that_is_not_finite_as_wrong(bad):
+    """argmax names the class of a NaN or an infinity, which may be the labelled one."""
+    logits = jnp.array([[0.0, bad, 0.0], [-math.inf, 1.0, 0.0], [-math.inf] * 3])
+    for dtype in ("float32", "float16", "bfloat16"):
+        assert metrics.correct(logits.astype(dtype), jnp.array([1, 1, 0])).tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize("label", [[0, 3], [0, -1], [0], []])
+def test_labels_that_are_no_classes_are_refused(label):
+    with pytest.raises(ValueError, match="labels"):
+        metrics.of_logits(np.zeros((len(label[:1]) * 2, 3)), np.array(label, int))
 
 
 def test_the_loss_of_huge_logits_is_finite():

@@ -19,10 +19,10 @@ def report(runs: Sequence[Run]) -> dict[str, Any]:
     first setting's run of the same seed, if there is one that looked at the same pictures, else with any that did.
 
     Returns:
-      dict of split, count, runs (name, folder, setting, seed, step, count, correct, accuracy, interval, loss,
-      balanced_accuracy, parameters, pictures_per_second, device), changes (key -> values), pairs (a, b, only_a,
-      only_b, difference, interval, p, p_holm, verdict), settings (name, runs, mean, sd), over_seeds (a, b, setting,
-      difference, interval, p, p_holm, degrees, verdict), notes and verdict, one sentence for each comparison.
+      dict of split, count, runs (name, folder, setting, seed, step, count, not_finite, correct, accuracy,
+      interval, loss, balanced_accuracy, parameters, pictures_per_second, device), changes (key -> values), pairs (a, b,
+      only_a, only_b, difference, interval, p, p_holm, verdict), settings (name, runs, mean, sd), over_seeds (a, b,
+      setting, difference, interval, p, p_holm, degrees, verdict), notes and verdict, one sentence for each comparison.
 
     Raises:
       UserError: where no run looked at the same pictures as any of the first setting, and seeds can't tell either.
@@ -39,6 +39,12 @@ def report(runs: Sequence[Run]) -> dict[str, Any]:
         notes.append("The runs were made on different devices: their speeds can't be compared.")
     if runs[0].split == "validation":
         notes.append("The split is validation: it chose the checkpoints, so all of these accuracies are optimistic.")
+    notes += [
+        f"Of {row['name']}, {row['not_finite']:,} of {row['count']:,} rows of logits are not finite: they count as "
+        "wrong, and its loss is infinite."
+        for row in table
+        if row["not_finite"]
+    ]
     if any(not same_rows(group[0], run) for group in settings for run in group):
         notes.append("The seed drew the split as well: what varies over seeds is training and pictures together.")
     out = {
@@ -111,7 +117,7 @@ def _row(run, setting):
         "setting": setting,
         "seed": run.seed,
         "step": run.step,
-        **{key: overall[key] for key in ("count", "correct", "accuracy", "interval", "loss")},
+        **{key: overall[key] for key in ("count", "not_finite", "correct", "accuracy", "interval", "loss")},
         "balanced_accuracy": confusion.means_over_classes(table)["balanced_accuracy"],
         "parameters": run.meta.parameters or None,
         "pictures_per_second": run.pictures_per_second,

@@ -42,7 +42,7 @@ def _runs_part(runs):
             _number(row["loss"]),
             str(row["step"]),
             f"{row['parameters']:,}" if row["parameters"] else "",
-            _number(row["pictures_per_second"], 1),
+            _rate(row["pictures_per_second"]),
         )
         for row in runs
     ]
@@ -127,6 +127,11 @@ def _interval(pair, sign):
 
 def _number(value, digits=4):
     return "" if value is None else f"{value:.{digits}f}"
+
+
+def _rate(value):
+    """Three digits, so that a slow run is not one of 0."""
+    return "" if value is None else f"{value:.1f}" if value >= 10 else f"{value:.3g}"
 
 
 def _p(value):

@@ -1,36 +1,69 @@
-"""Figures that follow from the confusion alone: how often each class was called each class."""
+"""Figures that follow from the confusion alone: how often each class was called each class.
 
-from typing import Any
+Only cells that are not empty are kept: of 21,841 classes a full table takes 3.8 GB, while there are no more such cells
+than pictures.
+"""
+
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
-Table = Int[np.ndarray, "*batch classes answers"]  # answers: the classes, or the classes and "no class"
+CELLS = ("true", "predicted", "number")
+Rates = dict[str, Int[np.ndarray, "*batch classes"] | Float[np.ndarray, "*batch classes"]]
 
 
-def count(predicted: Int[np.ndarray, " n"], label: Int[np.ndarray, " n"], classes: int) -> Table:
-    """How often each true class (row) was predicted as each class (column), or as none, the last column."""
+class Confusion(NamedTuple):
+    """The cells that are not empty, by rising true class, then by rising answer; -1 is the answer of no class."""
+
+    classes: int
+    true: Int[np.ndarray, " cells"]
+    predicted: Int[np.ndarray, " cells"]
+    number: Int[np.ndarray, " cells"]
+
+    def dense(self) -> Int[np.ndarray, "classes answers"]:
+        """The full table, the answers being the classes and, last, no class; for few classes."""
+        table = np.zeros((self.classes, self.classes + 1), np.int64)
+        table[self.true, self.predicted] = self.number  # -1 is the last column
+        return table
+
+    def to_json(self) -> dict[str, list[int]]:
+        """true, predicted (-1: no class) and number of every cell that is not empty."""
+        return {name: getattr(self, name).tolist() for name in CELLS}
+
+
+def from_json(cells: dict[str, list[int]], classes: int) -> Confusion:
+    """What `to_json` made."""
+    return Confusion(classes, *(np.asarray(cells[name], np.int64) for name in CELLS))
+
+
+def count(predicted: Int[np.ndarray, " n"], label: Int[np.ndarray, " n"], classes: int) -> Confusion:
+    """How often each true class was predicted as each class, or as none (-1).
+
+    Raises:
+      ValueError: for labels or answers that are no class.
+    """
+    predicted, label = np.asarray(predicted, np.int64), np.asarray(label, np.int64)
+    for what, values, least in (("labels", label, 0), ("answers", predicted, -1)):
+        if values.size and (values.min() < least or values.max() >= classes):
+            raise ValueError(f"{what} from {values.min()} to {values.max()} for {classes} classes")
     width = classes + 1
-    cells = np.asarray(label, np.int64) * width + np.asarray(predicted) % width  # -1 becomes the last column
-    return np.bincount(cells, minlength=classes * width).reshape(classes, width)
+    cells, counts = np.unique(label * width + predicted + 1, return_counts=True)
+    return Confusion(classes, cells // width, cells % width - 1, counts)
 
 
-def agreement(table: Table) -> dict[str, float | None]:
+def agreement(table: Confusion) -> dict[str, float | None]:
     """Cohen's kappa and Matthews' correlation of a confusion; None where undefined."""
-    return {name: None if np.isnan(value) else float(value) for name, value in _agreement(np.asarray(table)).items()}
+    values = _agreement(*_margins(table))
+    return {name: None if np.isnan(value) else float(value) for name, value in values.items()}
 
 
-def rates(table: Table) -> dict[str, Int[np.ndarray, "*batch classes"] | Float[np.ndarray, "*batch classes"]]:
-    """support, predicted (int) and precision, recall, f1 (NaN where undefined) of each class."""
-    table = np.asarray(table)
-    hits, support = np.diagonal(table, axis1=-2, axis2=-1).astype(np.float64), table.sum(axis=-1)
-    predicted = table.sum(axis=-2)[..., : support.shape[-1]]
-    with np.errstate(invalid="ignore"):
-        precision, recall, f1 = hits / predicted, hits / support, 2 * hits / (support + predicted)
-    return {"support": support, "predicted": predicted, "precision": precision, "recall": recall, "f1": f1}
+def rates(table: Confusion) -> Rates:
+    """support, predicted, hits (int) and precision, recall, f1 (NaN where undefined) of each class."""
+    return _rates(*_margins(table))
 
 
-def means_over_classes(table: Table) -> dict[str, Any]:
+def means_over_classes(table: Confusion) -> dict[str, Any]:
     """balanced_accuracy, macro and weighted of one confusion; see `figures.figures`."""
     of_class = rates(table)
     support, there = of_class["support"], of_class["support"] > 0
@@ -42,24 +75,26 @@ def means_over_classes(table: Table) -> dict[str, Any]:
     return {"balanced_accuracy": out["macro"]["recall"], **out}
 
 
-def bootstrap(table: Table, draws: int = 1000, seed: int = 0) -> dict[str, list[float] | None]:
+def bootstrap(table: Confusion, draws: int = 1000, seed: int = 0) -> dict[str, list[float] | None]:
     """95 % percentile bootstrap intervals (Efron 1979) of the figures that follow from one confusion.
 
     Pictures are drawn anew within each true class, whose number stays: no class is lost in a redraw. Where a class has
     all of a few pictures right its share can't vary, and the interval is too narrow; Wilson's of its recall is not.
+    It needs the full table `draws` times, so it is for few classes.
 
     Returns:
       dict of balanced_accuracy, macro_f1, kappa, mcc: [low, high], or None where a redraw left one undefined.
     """
-    table, rng = np.asarray(table), np.random.default_rng(seed)
-    support = table.sum(axis=1)
-    rows = [rng.multinomial(n, row / max(n, 1), size=draws) for row, n in zip(table, support, strict=True)]
+    full, rng = table.dense(), np.random.default_rng(seed)
+    support = full.sum(axis=1)
+    rows = [rng.multinomial(n, row / max(n, 1), size=draws) for row, n in zip(full, support, strict=True)]
     redrawn, there = np.stack(rows, axis=1), support > 0
-    of_class = rates(redrawn)
+    margins = np.diagonal(redrawn, axis1=-2, axis2=-1), redrawn.sum(axis=-1), redrawn.sum(axis=-2)
+    of_class = _rates(*margins)
     values = {
         "balanced_accuracy": of_class["recall"][:, there].mean(axis=1),
         "macro_f1": of_class["f1"][:, there].mean(axis=1),
-        **_agreement(redrawn),
+        **_agreement(*margins),
     }
     return {
         name: None if np.isnan(column).any() else np.quantile(column, [0.025, 0.975]).tolist()
@@ -67,11 +102,29 @@ def bootstrap(table: Table, draws: int = 1000, seed: int = 0) -> dict[str, list[
     }
 
 
-def _agreement(table):
-    """kappa and mcc of confusions [..., classes, classes or one more], NaN where undefined."""
-    table = table.astype(np.float64)
-    support, predicted = table.sum(axis=-1), table.sum(axis=-2)
-    n, hits = support.sum(axis=-1), np.trace(table, axis1=-2, axis2=-1)
+def _margins(table):
+    """(hits, support, predicted) of the classes; `predicted` ends with the answers of no class."""
+    hits, support = (np.zeros(table.classes, np.int64) for _ in range(2))
+    right = table.true == table.predicted
+    hits[table.true[right]] = table.number[right]
+    np.add.at(support, table.true, table.number)
+    predicted = np.zeros(table.classes + 1, np.int64)
+    np.add.at(predicted, table.predicted, table.number)
+    return hits, support, predicted
+
+
+def _rates(hits, support, predicted):
+    predicted, exact = predicted[..., : support.shape[-1]], hits.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        precision, recall, f1 = exact / predicted, exact / support, 2 * exact / (support + predicted)
+    out = {"support": support, "predicted": predicted, "hits": hits}
+    return {**out, "precision": precision, "recall": recall, "f1": f1}
+
+
+def _agreement(hits, support, predicted):
+    """kappa and mcc of margins [..., classes], NaN where undefined."""
+    hits, support, predicted = (x.astype(np.float64) for x in (hits.sum(axis=-1), support, predicted))
+    n = support.sum(axis=-1)
     chance = (support * predicted[..., : support.shape[-1]]).sum(axis=-1)
     spread = (n * n - (predicted**2).sum(axis=-1)) * (n * n - (support**2).sum(axis=-1))
     with np.errstate(invalid="ignore", divide="ignore"):

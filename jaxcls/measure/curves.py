@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from jaxcls.measure.softmax import Probabilities, Softmax
 from jaxcls.metrics import wilson_interval
 
 BINS = 15  # Guo et al. 2017
@@ -15,7 +16,7 @@ def roc(scores: Float[np.ndarray, " n"], positive: Bool[np.ndarray, " n"]) -> Cu
     """Receiver operating characteristic, one point for each distinct score and the corner (0, 0) first.
 
     Args:
-      scores: higher for what is more likely positive; rows with NaN are left out.
+      scores: higher for what is more likely positive; rows with NaN rank last.
       positive: what is.
 
     Returns:
@@ -79,7 +80,7 @@ def precision_recall(scores: Float[np.ndarray, " n"], positive: Bool[np.ndarray,
 
 
 def reliability(
-    probabilities: Float[np.ndarray, "n classes"],
+    probabilities: Probabilities,
     label: Int[np.ndarray, " n"],
     bins: int = BINS,
     adaptive: bool = False,
@@ -120,7 +121,7 @@ def reliability(
     }
 
 
-def selective(probabilities: Float[np.ndarray, "n classes"], label: Int[np.ndarray, " n"]) -> Curve:
+def selective(probabilities: Probabilities, label: Int[np.ndarray, " n"]) -> Curve:
     """Accuracy on the rows that the model is surest of, the others left to a person (El-Yaniv and Wiener 2010).
 
     Returns:
@@ -138,12 +139,16 @@ def selective(probabilities: Float[np.ndarray, "n classes"], label: Int[np.ndarr
 
 
 def first(
-    probabilities: Float[np.ndarray, "n classes"], label: Int[np.ndarray, " n"]
+    probabilities: Probabilities, label: Int[np.ndarray, " n"]
 ) -> tuple[Float[np.ndarray, " m"], Bool[np.ndarray, " m"]]:
     """(probability of the first class, whether it is the labelled one) of the rows without NaN; ties: the lower one."""
-    probabilities, label = np.asarray(probabilities), np.asarray(label)
-    best = probabilities.argmax(axis=1)  # that of a NaN, where there is one
-    confidence = probabilities[np.arange(len(best)), best]
+    label = np.asarray(label)
+    if isinstance(probabilities, Softmax):
+        best, confidence = probabilities.answer, probabilities.confidence
+    else:
+        probabilities = np.asarray(probabilities)
+        best = probabilities.argmax(axis=1)  # that of a NaN, where there is one
+        confidence = probabilities[np.arange(len(best)), best]
     good = ~np.isnan(confidence)
     return confidence[good], (best == label)[good]
 
@@ -165,10 +170,9 @@ def thin(curve: Curve, points: int, along: str) -> Curve:
 
 
 def _cumulated(scores, positive):
-    """Distinct scores falling, and how many positives and negatives have at least each of them."""
+    """Distinct scores falling, and how many positives and negatives have at least each of them; NaN is below all."""
     scores, positive = np.asarray(scores, np.float64), np.asarray(positive, bool)
-    good = ~np.isnan(scores)
-    scores, positive = scores[good], positive[good]
+    scores = np.where(np.isnan(scores), -np.inf, scores)
     order = np.argsort(-scores, kind="stable")
     scores, positive = scores[order], positive[order]
     last = np.flatnonzero(np.r_[scores[1:] != scores[:-1], True]) if len(scores) else np.array([], int)

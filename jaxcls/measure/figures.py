@@ -2,8 +2,12 @@
 
 What is undefined (the recall of a class without pictures, the precision of one never predicted) is None and enters no
 mean, with one exception that scikit-learn makes too: in the means over classes an undefined precision or F1 of a class
-that has pictures counts 0. A row whose logits hold a NaN is predicted as no class: it counts as wrong, `nonfinite` says
-how many there are, and what needs probabilities leaves it out.
+that has pictures counts 0.
+
+All figures are over all rows, `count`. A row that is not finite (see `metrics`) is an answer of no class, and gives no
+class any probability: it is wrong, the loss is infinite (None), its Brier score is 1, and it ranks last for every class
+in areas and average precisions. Only the calibration errors speak of the answers that state a probability, of which
+there are `count` - `not_finite`.
 """
 
 import math
@@ -13,8 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxcls.measure import calibration, confusion, curves
-from jaxcls.metrics import of_logits, wilson_interval
+from jaxcls.measure import confusion, curves
+from jaxcls.measure.softmax import Probabilities, Softmax, answers
+from jaxcls.metrics import check, chunks, of_logits, wilson_interval
 from jaxcls.types import Figures
 
 BOOTSTRAP_UP_TO = 50  # classes: beyond, redraws cost seconds, and what they tell is no more than that n is large
@@ -26,25 +31,28 @@ def figures(logits: Float[np.ndarray, "n classes"], label: Int[np.ndarray, " n"]
     """Every figure of a split, whose classes have these names.
 
     Returns:
-      dict that JSON takes. Of all rows: count, nonfinite, correct, accuracy, interval (Wilson, 95 %), top5 (more than
-      5 classes), loss (mean negative log-likelihood in nats), brier (sum over classes of squared errors, 0 to 2),
-      balanced_accuracy (mean recall of the classes with pictures), kappa (Cohen 1960), mcc (Gorodkin 2004), macro and
-      weighted ({precision, recall, f1}: means over the classes with pictures, plain and by their number),
-      roc_auc and average_precision (one class against the rest, mean over the classes for which there are positives
-      and negatives; with two classes roc_auc is the usual binary one), ece and adaptive_ece (curves.reliability).
+      dict that JSON takes. Of all rows: count, not_finite, correct, accuracy, interval (Wilson, 95 %), top5 (more than
+      5 classes), loss (mean negative log-likelihood in nats; None where infinite), brier (sum over classes of squared
+      errors, 0 to 2), balanced_accuracy (mean recall of the classes with pictures), kappa (Cohen 1960), mcc (Gorodkin
+      2004), macro and weighted ({precision, recall, f1}: means over the classes with pictures, plain and by their
+      number), roc_auc and average_precision (one class against the rest, mean over the classes for which there are
+      positives and negatives; with two classes roc_auc is the usual binary one), ece and adaptive_ece
+      (curves.reliability).
       intervals: name -> [low, high] or None, 95 %, up to 50 classes (confusion.bootstrap; with two roc_auc, DeLong's).
-      per_class: a list of {name, support, predicted, precision, recall, recall_interval, f1, roc_auc,
-      average_precision}. confusion: [[int]], rows are true classes, columns predicted ones.
+      per_class: columns with an entry a class: name, support, predicted, precision, recall, recall_interval, f1,
+      roc_auc, average_precision (`by_row` makes rows of them). confusion: true, predicted (-1: no class) and number of
+      the cells that are not empty (confusion.from_json).
 
     Raises:
       ValueError: for shapes or labels that do not fit.
     """
     logits, label = np.asarray(logits), np.asarray(label)
-    _check(logits, label, classes)
+    check(logits, label)
+    if logits.shape[1] != len(classes):
+        raise ValueError(f"{len(classes)} class names for {logits.shape[1]} columns of logits")
+    probability = Softmax(logits)
     out = overall(logits, label)
-    predicted = predict(logits)
-    table = confusion.count(predicted, label, len(classes))
-    probability = calibration.probabilities(logits)
+    table = confusion.count(probability.answer, label, len(classes))
     areas, averages = one_vs_rest(probability, label)
     out |= {"brier": brier(probability, label), **confusion.agreement(table), **confusion.means_over_classes(table)}
     out |= {"roc_auc": _mean(areas), "average_precision": _mean(averages)}
@@ -54,90 +62,90 @@ def figures(logits: Float[np.ndarray, "n classes"], label: Int[np.ndarray, " n"]
     if len(classes) == 2:
         out["intervals"]["roc_auc"] = curves.roc(probability[:, 1], label == 1)["interval"]
     out["per_class"] = per_class(table, classes, areas, averages)
-    out["confusion"] = table[:, :-1].tolist()
+    out["confusion"] = table.to_json()
     return out
 
 
 def overall(logits: Float[np.ndarray, "n classes"], label: Int[np.ndarray, " n"]) -> Figures:
-    """What needs no more than a pass over the logits: those of `metrics.of_logits`, the interval, nonfinite."""
-    logits, label = np.asarray(logits), np.asarray(label)
-    size = max(1, calibration.CHUNK // logits.shape[1])
-    with np.errstate(invalid="ignore"):  # of infinite logits
-        parts = [of_logits(logits[i : i + size], label[i : i + size]) for i in range(0, len(label), size)]
-    n, hits = len(label), sum(part["correct"] for part in parts)
-    out: Figures = {"count": n, "nonfinite": int((predict(logits) < 0).sum()), "correct": hits, "accuracy": hits / n}
-    out["interval"] = list(wilson_interval(hits, n))
-    for name in ("top5", "loss"):
-        if name in parts[0]:
-            value = sum(part[name] * part["count"] for part in parts) / n
-            out[name] = value if math.isfinite(value) else None
-    return out
+    """What needs no more than a pass over the logits: those of `metrics.of_logits` that are of all rows alike, and the
+    interval of the accuracy. A loss that is infinite is None."""
+    of = of_logits(logits, label)
+    out: Figures = {name: of[name] for name in ("count", "not_finite", "correct", "accuracy")}
+    out["interval"] = list(wilson_interval(of["correct"], of["count"]))
+    out |= {"top5": of["top5"]} if "top5" in of else {}
+    return {**out, "loss": of["loss"] if math.isfinite(of["loss"]) else None}
 
 
 def predict(logits: Float[np.ndarray, "n classes"]) -> Int[np.ndarray, " n"]:
-    """The first class of every row; of equal ones the lower; -1 where a logit is NaN."""
-    logits = np.asarray(logits)
-    best = logits.argmax(axis=1)  # the first NaN, where there is one
-    return np.where(np.isnan(logits[np.arange(len(best)), best]), -1, best)
+    """The first class of every row; of equal ones the lower; -1 for a row that is not finite (see `metrics`)."""
+    return answers(logits)
 
 
 def per_class(
-    table: confusion.Table,
+    table: confusion.Confusion,
     classes: Sequence[str],
     areas: Float[np.ndarray, " classes"],
     averages: Float[np.ndarray, " classes"],
-) -> list[Figures]:
-    """One row a class; see `figures`."""
+) -> dict[str, list]:
+    """Columns with an entry a class; see `figures`."""
     rates = confusion.rates(table)
-    rows = []
-    for i, name in enumerate(classes):
-        support = int(rates["support"][i])
-        rows.append(
-            {
-                "name": str(name),
-                "support": support,
-                "predicted": int(rates["predicted"][i]),
-                "precision": _or_none(rates["precision"][i]),
-                "recall": _or_none(rates["recall"][i]),
-                "recall_interval": list(wilson_interval(int(table[i, i]), support)) if support else None,
-                "f1": _or_none(rates["f1"][i]),
-                "roc_auc": _or_none(areas[i]),
-                "average_precision": _or_none(averages[i]),
-            }
-        )
-    return rows
+    hits, support = rates["hits"].tolist(), rates["support"].tolist()
+    return {
+        "name": [str(name) for name in classes],
+        "support": support,
+        "predicted": rates["predicted"].tolist(),
+        "precision": _or_none(rates["precision"]),
+        "recall": _or_none(rates["recall"]),
+        "recall_interval": [list(wilson_interval(h, n)) if n else None for h, n in zip(hits, support, strict=True)],
+        "f1": _or_none(rates["f1"]),
+        "roc_auc": _or_none(areas),
+        "average_precision": _or_none(averages),
+    }
 
 
-def brier(probability: Float[np.ndarray, "n classes"], label: Int[np.ndarray, " n"]) -> float | None:
-    """Mean over rows of the sum over classes of (probability - truth) squared (Brier 1950); None without finite rows.
+def by_row(columns: dict[str, list]) -> list[Figures]:
+    """A dict a row, of columns of equal length."""
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
-    With two classes it is twice the binary form that some libraries give.
+
+def brier(probability: Probabilities, label: Int[np.ndarray, " n"]) -> float | None:
+    """Mean over rows of the sum over classes of (probability - truth) squared (Brier 1950); None without rows.
+
+    A row of NaN gives no class any probability, so it counts 1. With two classes it is twice the binary form that some
+    libraries give.
     """
-    right = probability[np.arange(len(label)), label]
-    scores = np.einsum("ij,ij->i", probability, probability) - 2 * right + 1
+    scores = np.empty(len(label))
+    for rows in chunks(probability.shape):
+        part = probability[rows]
+        part = np.where(np.isnan(part), 0.0, part)
+        right = part[np.arange(len(part)), label[rows]]
+        scores[rows] = np.einsum("ij,ij->i", part, part) - 2 * right + 1
     return _mean(scores)
 
 
 def one_vs_rest(
-    probability: Float[np.ndarray, "n classes"], label: Int[np.ndarray, " n"]
+    probability: Probabilities, label: Int[np.ndarray, " n"]
 ) -> tuple[Float[np.ndarray, " classes"], Float[np.ndarray, " classes"]]:
     """Areas under the ROC curve and average precisions of each class against the rest.
 
     Equal to those of `curves.roc` and `curves.precision_recall`, ties included: the area is the share of pairs (a
     positive, a negative) in the right order, ties half; the average precision is the mean over positives of the
     precision at their score. Both follow from where a class's positives stand among all its sorted scores, so that one
-    sort a class is all that grows with n. NaN where there are no positives, or (area) no negatives. Rows with NaN are
-    left out.
+    sort a class is all that grows with n. NaN where there are no positives, or (area) no negatives. Rows of NaN rank
+    last.
     """
-    good = ~np.isnan(probability[:, 0])
-    probability, label = (probability, label) if good.all() else (probability[good], label[good])
     n, classes = probability.shape
     order = np.argsort(label, kind="stable")
     starts = np.searchsorted(label[order], np.arange(classes + 1))
     areas, averages = np.full((2, classes), np.nan)
 
     def block(first):
-        for c, column in enumerate(np.ascontiguousarray(probability[:, first : first + COLUMNS].T), start=first):
+        last = min(first + COLUMNS, classes)
+        if starts[first] == starts[last]:
+            return  # classes without pictures
+        columns = np.ascontiguousarray(probability[:, first:last].T)
+        columns[np.isnan(columns)] = -1.0
+        for c, column in enumerate(columns, start=first):
             mine = np.sort(column[order[starts[c] : starts[c + 1]]])
             positives = len(mine)
             if positives == 0:
@@ -202,6 +210,12 @@ def clustered_interval(right: Bool[np.ndarray, " n"], groups: Sequence[object]) 
     return list(wilson_interval(share * n / effect, n / effect))
 
 
+def lone(groups: Sequence[object]) -> bool:
+    """Whether no two pictures share a group: then intervals over groups are those over pictures, and the pattern that
+    made the groups is probably not the one that was meant."""
+    return len(groups) > 1 and len(set(groups)) == len(groups)
+
+
 def _groups(values):
     """(names, number of the group of every row)."""
     missing = np.array([v is None or v == "" or v != v for v in values], bool)
@@ -223,20 +237,12 @@ def _groups(values):
     return [*map(str, names), *(["(none)"] if missing.any() else [])], group
 
 
-def _check(logits, label, classes):
-    if logits.ndim != 2 or label.shape != (len(logits),) or len(label) == 0:
-        raise ValueError(f"logits {logits.shape} do not fit labels {label.shape}")
-    if logits.shape[1] != len(classes):
-        raise ValueError(f"{len(classes)} class names for {logits.shape[1]} columns of logits")
-    if label.min() < 0 or label.max() >= len(classes):
-        raise ValueError(f"labels from {label.min()} to {label.max()} for {len(classes)} classes")
-
-
 def _mean(values) -> float | None:
     """Mean of what is not NaN; None where nothing is left."""
     good = values[~np.isnan(values)]
     return float(good.mean()) if len(good) else None
 
 
-def _or_none(value) -> float | None:
-    return None if np.isnan(value) else float(value)
+def _or_none(values) -> list[float | None]:
+    """As JSON has them, NaN as None."""
+    return [None if math.isnan(value) else value for value in values.tolist()]

@@ -4,9 +4,10 @@ import numpy as np
 
 from jaxcls.measure.figures import group_table
 from jaxcls.report.evidence import Evidence
-from jaxcls.report.markup import Markup, Section, folded, join, number, paragraph, percent, section, table, tag
+from jaxcls.report.markup import Markup, Section, folded, join, label, number, paragraph, percent, section, table, tag
 
 SHOWN = 30  # classes up to which all are shown, else the weakest half as many
+FOLDED = 1000  # classes up to which all can be unfolded, else the weakest of them as many
 GROUPS = 20
 
 
@@ -21,7 +22,20 @@ def classes(evidence: Evidence) -> Section:
         return section("classes", "Classes", about, _table(rows))
     weak = sorted((row for row in rows if row["support"]), key=lambda row: (row["recall"], -row["support"]))
     heading, every = tag("h3", f"The {SHOWN // 2} weakest"), folded(f"All {len(rows):,} classes", _table(rows))
+    if len(rows) > FOLDED:
+        most = min(FOLDED, len(weak))
+        about = join([about, paragraph(_cut(evidence, len(rows), len(weak), most))])
+        every = folded(f"The {most:,} weakest of {len(rows):,} classes", _table(weak[:FOLDED]))
     return section("classes", "Classes", about, heading, _table(weak[: SHOWN // 2]), every)
+
+
+def _cut(evidence, count, there, most):
+    """What a table of many classes leaves out."""
+    empty = f" {count - there:,} have no pictures here." if there < count else ""
+    return (
+        f"Of {count:,} classes this page has the {most:,} weakest.{empty} "
+        f"eval/{evidence.split}-{evidence.step}.json has all of them."
+    )
 
 
 def _table(rows):
@@ -70,7 +84,7 @@ def groups(evidence: Evidence) -> Section | None:
         if len(values) <= int(np.max(evidence.index)):
             continue  # rows of another state of the data
         rows = group_table(evidence.logits, evidence.label, [values[row] for row in evidence.index])
-        parts.append(join([tag("h3", name), _group_rows(rows, evidence.figures["count"])]))
+        parts.append(join([tag("h3", label(name)), _group_rows(rows, evidence.figures["count"])]))
     about = paragraph(
         "The same accuracy in parts of the pictures. Where intervals overlap, a difference may be chance; among many "
         "groups a few always look bad."
@@ -79,6 +93,8 @@ def groups(evidence: Evidence) -> Section | None:
 
 
 def _group_rows(rows, count):
+    if len(rows) == count > 1:
+        return paragraph(f"Each of the {count:,} groups has one picture: nothing can be said by group.")
     if len(rows) > max(GROUPS, count // 2):
         return paragraph(f"{len(rows):,} groups of {count:,} pictures: too few in each to say anything.")
     more = ""
@@ -87,7 +103,7 @@ def _group_rows(rows, count):
         rows = sorted(rows, key=lambda row: row["interval"][1])[:GROUPS]
     cells = [
         (
-            row["value"],
+            label(row["value"]),
             f"{row['count']:,}",
             percent(row["accuracy"]),
             strip(row["accuracy"], row["interval"]),

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Int, UInt8
 
+from jaxcls.measure.confusion import Confusion, from_json
 from jaxcls.report.evidence import Evidence
-from jaxcls.report.markup import Markup, Section, join, paragraph, percent, section, table, tag
+from jaxcls.report.markup import Markup, Section, join, label, paragraph, percent, section, table, tag
 
 COUNTED = 25  # classes up to which the cells hold their counts
 NAMED = 60  # and up to which rows and columns bear names
 CELL, LARGE, LETTERS = 26, 46, 18  # width of a cell, of one of few, letters of a name
 ORDERED = 1500  # classes up to which they are brought into the order of similarity
+DRAWN = 2000  # and up to which there is a picture at all
 PAIRS = 15
 LEVELS = 32  # colours of each kind in a bitmap
 SHARP = 350  # classes up to which a bitmap is enlarged without smoothing
@@ -25,36 +27,44 @@ WRONG = np.array([[246, 246, 246], [253, 190, 133], [241, 130, 40], [140, 45, 4]
 
 def confusion(evidence: Evidence) -> Section:
     """The section."""
-    counts = np.array(evidence.figures["confusion"])
-    n = len(counts)
+    n = len(evidence.classes)
+    cells = from_json(evidence.figures["confusion"], n)
+    if n > DRAWN:
+        about = paragraph(
+            f"A matrix of {n:,} classes could not be read, so it is not drawn (it is for up to {DRAWN:,}); "
+            f"eval/{evidence.split}-{evidence.step}.json has every cell that is not empty."
+        )
+        return section("confusion", "What is taken for what", about, pairs(evidence, cells))
+    counts = cells.dense()[:, :-1]
     order = similar(counts) if COUNTED < n <= ORDERED else np.arange(n)
     sorted_by = " Classes that are taken for each other stand together." if COUNTED < n <= ORDERED else ""
     about = paragraph(
         "Rows are the true classes, columns what the model answered. Blue cells are right, orange ones wrong; the "
         f"darker, the larger the share of the row.{sorted_by}"
     )
-    names = [evidence.classes[i] for i in order]
+    names = [evidence.shown[i] for i in order]
     counts = counts[np.ix_(order, order)]
     picture = drawn(counts, names) if n <= NAMED else bitmap(counts)
-    return section("confusion", "What is taken for what", about, picture, pairs(evidence))
+    return section("confusion", "What is taken for what", about, picture, pairs(evidence, cells))
 
 
-def pairs(evidence: Evidence) -> Markup:
+def pairs(evidence: Evidence, cells: Confusion) -> Markup:
     """The most frequent mistakes."""
-    counts = np.array(evidence.figures["confusion"])
-    support = counts.sum(axis=1)
-    wrong = counts.copy()
-    np.fill_diagonal(wrong, 0)
-    places = np.argsort(-wrong, axis=None, kind="stable")[:PAIRS]
+    support = np.bincount(cells.true, cells.number, minlength=cells.classes)
+    wrong = np.flatnonzero((cells.true != cells.predicted) & (cells.predicted >= 0))
+    if not len(wrong):
+        none_is = "" if len(cells.predicted) and cells.predicted.min() >= 0 else " among the rows that are finite"
+        return paragraph(f"There were no mistakes{none_is}.")
+    kept = wrong[np.argsort(-cells.number[wrong], kind="stable")][:PAIRS]
     rows = [
-        (evidence.classes[i], evidence.classes[j], int(wrong[i, j]), percent(wrong[i, j] / support[i]))
-        for i, j in zip(*np.unravel_index(places, wrong.shape), strict=True)
-        if wrong[i, j]
+        (evidence.name(i), evidence.name(j), f"{k:,}", percent(k / support[i]))
+        for i, j, k in (tuple(int(column[at]) for column in (cells.true, cells.predicted, cells.number)) for at in kept)
     ]
-    if not rows:
-        return paragraph("There were no mistakes.")
     head = ("True class", "Answer", "Pictures", "Of the class")
-    return join([tag("h3", "Most frequent mistakes"), table(head, rows, words=(0, 1))])
+    more = ""
+    if len(wrong) > PAIRS:
+        more = paragraph(f"{PAIRS} of {len(wrong):,} kinds of mistakes.", class_="dim")
+    return join([tag("h3", "Most frequent mistakes"), table(head, rows, words=(0, 1)), more])
 
 
 def similar(counts: Counts) -> Int[np.ndarray, " classes"]:
@@ -93,7 +103,7 @@ def drawn(counts: Counts, names: Sequence[str]) -> Markup:
     """Cells with names and, where they are few, with counts."""
     n = len(counts)
     size = min(LARGE, max(CELL, 300 // n)) if n <= COUNTED else 14
-    labels = [name if len(name) <= LETTERS else name[: LETTERS - 1] + "…" for name in names]
+    labels = [label(name, LETTERS) for name in names]
     short = max(map(len, labels)) <= 2 and n <= COUNTED  # no name has to be turned
     side = 20 if short else 12 + 6.6 * max(map(len, labels))
     painted, parts = colours(counts), []

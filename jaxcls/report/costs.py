@@ -21,7 +21,7 @@ def costs(evidence: Evidence) -> Section | None:
     ways = (
         ("Least expected cost", cheapest),
         ("Most probable class", likeliest),
-        (f"Always “{evidence.classes[always]}”", np.full(len(evidence.label), always)),
+        (f"Always “{evidence.shown[always]}”", np.full(len(evidence.label), always)),
     )
     rows = [(name, *_way(matrix, answer, evidence.label)) for name, answer in ways]
     changed = int((cheapest != likeliest).sum())
@@ -57,7 +57,7 @@ def _dearest(evidence, matrix, answer):
     spent = counts * matrix
     order = np.argsort(-spent, axis=None, kind="stable")[:PAIRS]
     rows = [
-        (evidence.classes[i], evidence.classes[j], f"{counts[i, j]:,}", f"{matrix[i, j]:,.6g}", f"{spent[i, j]:,.6g}")
+        (evidence.shown[i], evidence.shown[j], f"{counts[i, j]:,}", f"{matrix[i, j]:,.6g}", f"{spent[i, j]:,.6g}")
         for i, j in zip(*np.unravel_index(order, spent.shape), strict=True)
         if spent[i, j] > 0
     ]

@@ -15,6 +15,8 @@ from jaxcls.criteria import Figure
 from jaxcls.errors import UserError
 from jaxcls.logs.records import read_metrics
 from jaxcls.measure import calibration, decision, figures, stored
+from jaxcls.measure.softmax import Softmax
+from jaxcls.report.markup import label as shown_name
 from jaxcls.types import Figures, PathLike
 
 
@@ -81,26 +83,40 @@ class Evidence:
         return any(names & values.keys() for values in there)
 
     @functools.cached_property
-    def figures(self) -> Figures:
+    def measured_figures(self) -> Figures:
         """measure.figures.figures of the split; without logits what was recorded of it."""
         if not self.with_logits:
             return self.recorded
         return figures.figures(self.logits, self.label, self.classes)
 
     @functools.cached_property
-    def probability(self) -> Float[np.ndarray, "n classes"]:
-        """As the model states them."""
-        return calibration.probabilities(self.logits)
+    def figures(self) -> Figures:
+        """`measured_figures` as the page takes them: `per_class` is a dict a class, with the names that are shown."""
+        found = self.measured_figures
+        if not self.with_logits:
+            return found
+        rows = figures.by_row({**found["per_class"], "name": list(self.shown)})
+        return {**found, "per_class": rows, "nonfinite": found["not_finite"]}
 
     @functools.cached_property
+    def shown(self) -> tuple[str, ...]:
+        """The classes' names as a page can show them (markup.label)."""
+        return tuple(map(shown_name, self.classes))
+
+    @functools.cached_property
+    def probability(self) -> Softmax:
+        """As the model states them; NaN in rows that are not finite."""
+        return Softmax(self.logits)
+
+    @property
     def predicted(self) -> Int[np.ndarray, " n"]:
-        """The first class; -1 where a logit is NaN."""
-        return figures.predict(self.logits)
+        """The first class; -1 where a row is not finite."""
+        return self.probability.answer
 
-    @functools.cached_property
+    @property
     def confidence(self) -> Float[np.ndarray, " n"]:
-        """The probability of the first class; NaN where a logit is."""
-        return self.probability.max(axis=1)
+        """The probability of the first class; NaN where a row is not finite."""
+        return self.probability.confidence
 
     @functools.cached_property
     def temperature(self) -> float | None:
@@ -112,13 +128,26 @@ class Evidence:
         return calibration.fit_temperature(self.validation.logits, self.validation.label)
 
     @functools.cached_property
-    def calibrated(self) -> Float[np.ndarray, "n classes"] | None:
+    def calibrated(self) -> Softmax | None:
         """`probability` at that temperature."""
-        return None if self.temperature is None else calibration.probabilities(self.logits, self.temperature)
+        return None if self.temperature is None else Softmax(self.logits, self.temperature)
 
     @property
     def groups(self) -> list[Any] | None:
-        """The group of every evaluated row, where config.data.group_by says which pictures belong together."""
+        """The group of every evaluated row, where config.data.group_by says which pictures belong together.
+
+        None where no two pictures share one (`lone_groups`): then they tell nothing.
+        """
+        values = self._groups()
+        return None if values is None or figures.lone(values) else values
+
+    @property
+    def lone_groups(self) -> bool:
+        """Whether config.data.group_by gave every picture a group of its own."""
+        values = self._groups()
+        return values is not None and figures.lone(values)
+
+    def _groups(self):
         values = (self.rows or {}).get("columns", {}).get("group")
         if not self.config.get("data", {}).get("group_by") or values is None or len(values) <= int(self.index.max()):
             return None
@@ -126,7 +155,7 @@ class Evidence:
 
     def name(self, label: int) -> str:
         """A class's name; "no class" for -1."""
-        return self.classes[label] if label >= 0 else "no class (not a number)"
+        return self.shown[label] if label >= 0 else "no class (not a number)"
 
     def identifier(self, i: int) -> str:
         """What the picture of evaluated row i is called."""

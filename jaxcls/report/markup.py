@@ -1,11 +1,14 @@
 """HTML and SVG as strings that are escaped exactly once, and the tables and figures of the report made of them."""
 
+import math
+import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from markupsafe import Markup, escape
 
 PERCENT = "\N{NO-BREAK SPACE}%"
+LETTERS = 60  # of a name that is shown
 VOID = {"br", "col", "hr", "img", "meta"}
 
 
@@ -107,6 +110,21 @@ def capital(words: str) -> str:
     return words[:1].upper() + words[1:]
 
 
+def label(name: str, letters: int = LETTERS) -> str:
+    """A name that people gave, on one line: cut in its middle, white space and control characters a blank each.
+
+    One with letters that run from right to left (or marks that turn the direction) stands between isolates, so that
+    what follows keeps its place; the marks themselves go.
+    """
+    kinds = [(letter, unicodedata.category(letter)) for letter in name]
+    plain = " ".join("".join(" " if kind in ("Cc", "Zl", "Zp") else x for x, kind in kinds if kind != "Cf").split())
+    if len(plain) > letters:
+        end = letters // 3
+        plain = f"{plain[: letters - end - 1]}…{plain[-end:]}"
+    turned = any(unicodedata.bidirectional(letter) in ("R", "AL", "AN") for letter in plain)
+    return f"\N{FIRST STRONG ISOLATE}{plain}\N{POP DIRECTIONAL ISOLATE}" if turned else plain
+
+
 def percent(share: float | None, digits: int = 1) -> str:
     """A share as text, "-" where it is undefined. 99.96 % is not rounded to 100 %, nor 0.04 % to 0 %."""
     if share is None or share != share:
@@ -121,4 +139,6 @@ def percent(share: float | None, digits: int = 1) -> str:
 
 def number(value: float | None, digits: int = 3) -> str:
     """A number with so many decimals, "-" where it is undefined."""
+    if value is not None and value in (math.inf, -math.inf):
+        return "∞" if value > 0 else "−∞"
     return "–" if value is None or value != value else f"{value:.{digits}f}"

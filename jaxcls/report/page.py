@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from jaxcls import files
 from jaxcls.errors import UserError
 from jaxcls.measure import stored
-from jaxcls.report import record, scalars
+from jaxcls.report import notices, record, scalars
 from jaxcls.report.classes import classes, groups
 from jaxcls.report.confusion import confusion
 from jaxcls.report.costs import costs
@@ -57,7 +57,7 @@ def write_report(
     result = evidence.step is None or evidence.step == stored.final_step(workdir)
     path = Path(workdir) / ("report.html" if result else f"report-{evidence.step}.html")
     if evidence.with_logits:
-        figures = {"split": evidence.split, "step": evidence.step, **evidence.figures}
+        figures = {"split": evidence.split, "step": evidence.step, **evidence.measured_figures}
         _write(Path(workdir) / "eval" / f"{evidence.split}-{evidence.step}.json", json.dumps(figures) + "\n")
     _write(path, content)
     return path
@@ -78,7 +78,8 @@ def page(evidence: Evidence, pictures: "Pictures | None" = None, why_not: str = 
         record.config(evidence),
         record.environment(evidence),
     ]
-    head = [tag("p", "jaxcls · report of a run", class_="dim"), tag("h1", title(evidence)), verdict]
+    head = [tag("p", "jaxcls · report of a run", class_="dim"), tag("h1", title(evidence)), notices.notices(evidence)]
+    head.append(verdict)
     return _document(title(evidence), join(head), [part for part in sections if part is not None])
 
 
@@ -88,7 +89,7 @@ def _how_good(evidence: Evidence, pictures: "Pictures | None", why_not: str) -> 
         return scalars.nothing(), []
     if not evidence.with_logits:
         return scalars.overview(evidence), [scalars.measured(evidence)]
-    return overview(evidence), [
+    parts = [
         measured(evidence),
         confusion(evidence),
         classes(evidence),
@@ -99,6 +100,7 @@ def _how_good(evidence: Evidence, pictures: "Pictures | None", why_not: str) -> 
         trust(evidence),
         selective(evidence),
     ]
+    return overview(evidence), [notices.told(part, evidence) for part in parts]
 
 
 def _document(name, head, sections):

@@ -4,14 +4,16 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxcls.measure import curves, decision
+from jaxcls.measure.softmax import Probabilities
 from jaxcls.report.evidence import Evidence
-from jaxcls.report.markup import Section, join, number, paragraph, percent, section, table, tag
+from jaxcls.report.markup import Section, join, label, number, paragraph, percent, section, table, tag
 from jaxcls.report.svg import Plot
 
 EACH = 5  # classes up to which each has a curve of its own; above, the mean and the worst
 WORST = 3
 GRID = np.linspace(0, 1, 201)
 RECALLS = (0.9, 0.95, 0.99)
+MOST = 1000  # classes whose curves enter the mean
 BLOCK = 16  # classes whose scores are copied at once: columns of a large array are slow to read one by one
 
 
@@ -20,11 +22,22 @@ def ranking(evidence: Evidence) -> Section | None:
     if evidence.figures["roc_auc"] is None:
         return None
     shown = _shown(evidence)
-    means = mean_curves(evidence.probability, evidence.label) if len(evidence.classes) > EACH else (None, None)
+    means = (
+        mean_curves(evidence.probability, evidence.label, averaged(evidence))
+        if len(evidence.classes) > EACH
+        else (None, None)
+    )
     plots = tag("div", _roc(evidence, shown, means[0]), _precision(evidence, shown, means[1]), class_="plots")
     return section(
         "ranking", "Finding a class", paragraph(_about(evidence)), plots, _working_points(evidence, shown[0])
     )
+
+
+def averaged(evidence: Evidence) -> Int[np.ndarray, " some"]:
+    """The classes whose curves enter the mean: those with pictures, of many the ones that have most of them."""
+    support = np.array([row["support"] for row in evidence.figures["per_class"]])
+    order = np.argsort(-support, kind="stable")[:MOST]
+    return np.sort(order[support[order] > 0])
 
 
 def positive(evidence: Evidence) -> int:
@@ -49,8 +62,12 @@ def _about(evidence):
     )
     n = len(evidence.classes)
     if n == 2:
-        return f"{text} The class that is looked for is “{evidence.classes[positive(evidence)]}”."
-    return text if n <= EACH else f"{text} Shown are the mean and the {len(_shown(evidence))} worst classes."
+        return f"{text} The class that is looked for is “{evidence.shown[positive(evidence)]}”."
+    if n <= EACH:
+        return text
+    of = len(averaged(evidence))
+    cut = f" The mean is that of the {of:,} classes with the most pictures." if of == MOST else ""
+    return f"{text} Shown are the mean and the {len(_shown(evidence))} worst classes.{cut}"
 
 
 def _roc(evidence, shown, mean):
@@ -60,7 +77,7 @@ def _roc(evidence, shown, mean):
         plot.line(GRID, mean, "mean of the classes", 0)
     for style, c in enumerate(shown, start=len(plot.series) - 1):
         curve = curves.roc(evidence.probability[:, c], evidence.label == c)
-        plot.line(curve["fpr"], curve["tpr"], f"{short(evidence.classes[c])} ({number(curve['auc'])})", style)
+        plot.line(curve["fpr"], curve["tpr"], f"{short(evidence.shown[c])} ({number(curve['auc'])})", style)
     for style, (x, y, _) in enumerate(_points(evidence, shown)):
         plot.dots([x], [y], "" if style else _point_name(evidence), 1)
     plot.say(f"Area {number(evidence.figures['roc_auc'])}.")
@@ -73,7 +90,7 @@ def _precision(evidence, shown, mean):
         plot.line(GRID[1:], mean, "mean of the classes", 0)
     for style, c in enumerate(shown, start=len(plot.series)):
         curve = curves.precision_recall(evidence.probability[:, c], evidence.label == c)
-        name = f"{short(evidence.classes[c])} ({number(curve['average_precision'])})"
+        name = f"{short(evidence.shown[c])} ({number(curve['average_precision'])})"
         plot.line(curve["recall"], curve["precision"], name, style)
     for style, (_, x, y) in enumerate(_points(evidence, shown)):
         plot.dots([x], [y], "" if style else _point_name(evidence), 1)
@@ -127,7 +144,7 @@ def _working_points(evidence, c):
         return ""
     where = "on the validation split, and" if other is not None else "on these very pictures, so it is optimistic;"
     about = (
-        f"The highest threshold that finds so many of “{evidence.classes[c]}”, chosen {where} what it does here. "
+        f"The highest threshold that finds so many of “{evidence.shown[c]}”, chosen {where} what it does here. "
         f"“jaxcls calibrate {evidence.workdir}” stores one for prediction."
     )
     head = ("Recall wanted", "Threshold", "Found", "False alarms", "Precision")
@@ -151,20 +168,21 @@ def _with_interval(value, interval):
 
 def short(name: str, letters: int = 22) -> str:
     """A name for a legend."""
-    return name if len(name) <= letters else f"{name[: letters - 1]}…"
+    return label(name, letters)
 
 
 def mean_curves(
-    probability: Float[np.ndarray, "n classes"], label: Int[np.ndarray, " n"]
+    probability: Probabilities, label: Int[np.ndarray, " n"], classes: Int[np.ndarray, " some"] | None = None
 ) -> tuple[Float[np.ndarray, " grid"], Float[np.ndarray, " grid-1"]]:
-    """Means over the classes that have positives and negatives.
+    """Means over the classes that have positives and negatives, of all (None) or some classes. Rows of NaN rank last.
 
     Returns:
       (recall at the false alarm rates of GRID, best precision with at least the recalls of GRID[1:]). Where scores tie,
       a false alarm rate between two that can be had counts as the lower one.
     """
+    classes = np.arange(probability.shape[1]) if classes is None else classes
     recall, precision, number_of = np.zeros(len(GRID)), np.zeros(len(GRID) - 1), 0
-    for negatives, positives in _split(probability, label):
+    for negatives, positives in _split(probability, label, classes):
         n = len(negatives)
         allowed = np.minimum((GRID * n).astype(int), n - 1)
         above = len(positives) - np.searchsorted(positives, negatives[::-1][allowed], "right")
@@ -178,13 +196,13 @@ def mean_curves(
     return recall / max(1, number_of), precision / max(1, number_of)
 
 
-def _split(probability, label):
+def _split(probability, label, classes):
     """(scores of the negatives, of the positives), each rising, float32, of every class that has both."""
-    good = ~np.isnan(probability).any(axis=1)
-    probability, label = (probability, label) if good.all() else (probability[good], label[good])
-    for start in range(0, probability.shape[1], BLOCK):
-        scores = np.ascontiguousarray(probability[:, start : start + BLOCK].T.astype(np.float32))
-        for c, column in enumerate(scores, start):
+    for start in range(0, len(classes), BLOCK):
+        some = classes[start : start + BLOCK]
+        scores = np.ascontiguousarray(probability[:, some].T.astype(np.float32))
+        scores[np.isnan(scores)] = -1.0
+        for c, column in zip(some, scores, strict=True):
             mine = label == c
             if mine.any() and not mine.all():
                 yield np.sort(column[~mine]), np.sort(column[mine])

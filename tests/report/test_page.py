@@ -63,6 +63,11 @@ def never_predicted(logits, label):
     return logits, label
 
 
+def infinite(logits, label):
+    logits[::5, 0] = np.inf
+    return logits, label
+
+
 def not_a_number(logits, label):
     logits[::4, 0] = np.nan
     return logits, label
@@ -91,6 +96,8 @@ CASES = {
     "one class with pictures": {"change": one_class},
     "some NaN": {"change": not_a_number},
     "NaN alone": {"change": all_nan},
+    "some infinite": {"change": infinite},
+    "infinite, two classes": {"change": infinite, "classes": 2},
     "one picture": {"n": 1},
     "two classes, one picture": {"n": 1, "classes": 2},
     "validation alone": {"splits": ("validation",)},
