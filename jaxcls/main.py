@@ -31,9 +31,10 @@ def main(argv: Sequence[str]) -> None:
 
         loop.run(config, workdir, allow_changed=args.allow_changed_data)
     elif args.mode == "eval":
-        from jaxcls.training import evaluate
+        from jaxcls.training import evaluate, evaluate_run
 
-        evaluate.run(config, workdir, step=args.step)
+        if evaluate_run.elsewhere(config, workdir, step=args.step) is None:
+            evaluate.run(config, workdir, step=args.step, allow_changed=args.allow_changed_data)
     else:
         from jaxcls.cli.check import check
 

@@ -39,23 +39,24 @@ def run(args: argparse.Namespace) -> None:
     pictures, why_not = None, "they were not asked for"
     if not args.no_pictures and about.measured and about.step is not None:
         try:
-            pictures = open_pictures(workdir, about.step)
+            pictures = open_pictures(workdir, about.step, about.split)
         except UserError as error:
             why_not = " ".join(str(error).split())
             note(f"the pictures are left out: {why_not}")
     print(page.write_report(workdir, about.step, about.split or None, pictures=pictures, why_not=why_not, note=note))
 
 
-def open_pictures(workdir: Path, step: int) -> "Pictures":
+def open_pictures(workdir: Path, step: int, split: str) -> "Pictures":
     """The run's data and model, opened again by its config. Raises UserError where something is not there any more."""
     config = run_config.stored(workdir)
     devices.set_up()
     from jaxcls.report.pictures import Pictures
     from jaxcls.settings.reader import Reader, resolve
     from jaxcls.tasks import networks
-    from jaxcls.training import data
+    from jaxcls.training import data, same_run
 
-    opened = data.read(Reader(resolve(config)), trains=False)
+    opened = data.read(Reader(resolve(config)), trains=False, workdir=workdir)
+    same_run.check_opened(opened, workdir, step, [split])
     return Pictures(opened.sources, networks.from_run(workdir, step), opened.picture)
 
 

@@ -25,7 +25,7 @@ from jaxcls.settings.reader import Reader, choose, resolve
 from jaxcls.tasks import networks
 from jaxcls.tasks.base import Task
 from jaxcls.tasks.networks import Network
-from jaxcls.training import data, feeds
+from jaxcls.training import data, feeds, same_run
 from jaxcls.types import Batch, Figures, Note, PathLike, PyTree
 
 FILE = "robustness.json"
@@ -120,10 +120,12 @@ def run(config: ConfigDict, workdir: PathLike, options: Options, note: Note = pr
     if not strengths or not set(strengths) <= set(corrupt.STRENGTHS):
         raise UserError("--strengths are whole numbers from 1 to 5.")
     reader = Reader(resolve(config))
-    pictures = data.read(reader, trains=False)
+    pictures = data.read(reader, trains=False, workdir=workdir)
+    same_run.check_evaluation(same_run.to_json(reader.config), workdir, named=False)
     split = options.split or pictures.result_split or "test"
     if split not in pictures.sources:
         raise UserError(f"there is no {split} split to measure on; there is {', '.join(pictures.sources)}.")
+    same_run.check_opened(pictures, workdir, options.step, [split])
     source, parallel = pictures.sources[split], Parallel(reader.parallel.mode, reader.parallel.devices)
     network = networks.from_run(workdir, options.step)
     network = dataclasses.replace(network, views=tuple(reader.eval.tta), mean=reader.eval.tta_mean)

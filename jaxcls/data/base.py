@@ -152,42 +152,6 @@ def subset(source: Source, indices: np.ndarray) -> Source:
     return Subset(source, indices)
 
 
-def renumbered(source: Source, classes: Sequence[str], names: Sequence[str] | None = None) -> Source:
-    """The source with labels that count in `classes`, as it is where they do already; -1: of none of them.
-
-    `names`: what each class of the source is called there, by default its own name.
-    """
-    classes = tuple(map(str, classes))
-    if names is None and tuple(map(str, source.classes)) == classes:
-        return source
-    if isinstance(source, Subset):
-        return Subset(renumbered(source.source, classes, names), source.indices)
-    number = {name: i for i, name in enumerate(classes)}
-    table = np.array([number.get(str(name), -1) for name in names or source.classes], np.int32)
-    if isinstance(source, ArraySource):
-        return ArraySource(source.images, table[source.labels], classes, source.ids, more=source.more)
-    return Renumbered(source, classes, table)
-
-
-class Renumbered:
-    """A source with other numbers for its classes; `renumbered` makes it. Whatever else it has is the source's."""
-
-    def __init__(self, source: Source, classes: tuple[str, ...], table: np.ndarray):
-        self.inner, self.classes, self.table, self.labels = source, classes, table, table[source.labels]
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "inner":  # not there yet while it is unpickled
-            raise AttributeError(name)
-        return getattr(self.inner, name)
-
-    def __len__(self) -> int:
-        return len(self.inner)
-
-    def __getitem__(self, row: int) -> dict[str, Any]:
-        item = self.inner[row]
-        return {**item, "label": int(self.table[item["label"]])}
-
-
 def leaves(source: Any) -> dict[str, Leaf]:
     """What of an item of a source goes into a batch; image and label, if the source says nothing.
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from jaxcls.data import groups, metadata, splits
-from jaxcls.data.base import Source, renumbered, subset
+from jaxcls.data.base import Source, subset
+from jaxcls.data.views import renumbered
 from jaxcls.errors import UserError
 
 ALL = "all"  # the key of a set that has no splits of its own

@@ -63,14 +63,23 @@ class Change:
 
     def __str__(self) -> str:
         """What has changed, with examples; "" where nothing has."""
+        return "; ".join(filter(None, (self.of_splits(), self.others())))
+
+    @property
+    def differs(self) -> bool:
+        """Whether pictures of the splits are gone or changed."""
+        return any(self.lost.values()) or any(self.altered.values())
+
+    def of_splits(self) -> str:
+        """What is gone or changed, in words: "3 gone from test ('cat/9.jpg', ...)"."""
         groups = [(f"gone from {split}", ids) for split, ids in self.lost.items()]
         groups += [(f"changed in {split}", ids) for split, ids in self.altered.items()]
-        groups.append(("new", self.new))
         return "; ".join(f"{len(ids):,} {what} ({_some(ids)})" for what, ids in groups if ids)
 
     def others(self) -> str:
-        """The new ones in words: "10 new pictures ('cat/9.jpg', ...)"."""
-        return f"{len(self.new):,} new picture{'s' * (len(self.new) > 1)} ({_some(self.new)})"
+        """The new ones in words: "10 new pictures ('cat/9.jpg', ...)"; "" without any."""
+        plural = "s" * (len(self.new) > 1)
+        return f"{len(self.new):,} new picture{plural} ({_some(self.new)})" if self.new else ""
 
 
 def _some(ids):

@@ -12,7 +12,8 @@ from jaxcls.checkpoints.store import Checkpoints
 from jaxcls.errors import UserError
 from jaxcls.state import TrainState
 from jaxcls.tasks import tta
-from jaxcls.training import build, predictions
+from jaxcls.training import build, predictions, same_run, sharing
+from jaxcls.training.feed import collect
 from jaxcls.training.run import Run
 from jaxcls.types import Figures, Note, PathLike
 
@@ -20,53 +21,78 @@ from jaxcls.types import Figures, Note, PathLike
 class Measure:
     """Measures states of a run on one split: `measure(state)` -> (figures of the task, predictions as host arrays).
 
-    What it compiles it keeps, for the next state.
+    What it compiles it keeps, for the next state. Process 0 alone takes the predictions from the devices and computes
+    the figures, which all get; the others have no predictions. With a `folder` large ones lie on disk (feed.collect).
     """
 
-    def __init__(self, run: Run, split: str):
-        self.task = run.task
+    def __init__(self, run: Run, split: str, folder: PathLike | None = None):
+        self.task, self.folder = run.task, folder
         self.feed, self.others = run.eval_feed(split), {name: run.eval_feed(name) for name in run.task.needs}
 
     def __call__(self, state: TrainState) -> tuple[Figures, dict[str, np.ndarray]]:
         """See the class."""
-        outputs = self.feed(state)
-        return self.task.figures(outputs, {name: feed(state) for name, feed in self.others.items()}), outputs
+        outputs = self._predictions(self.feed, state)
+        others = {name: self._predictions(feed, state) for name, feed in self.others.items()}
+        return sharing.from_main(lambda: self.task.figures(outputs, others)), outputs
+
+    def _predictions(self, feed, state):
+        """Those of a feed on process 0, nothing on the others."""
+        if jax.process_index() == 0:
+            return collect(feed.batches(state), feed.n, self.folder)
+        for out in feed.batches(state):
+            jax.block_until_ready(out)  # else they would run ahead, with all their pictures on the devices
+        return {}
 
 
 def run(
-    config: Mapping[str, Any], workdir: PathLike, *, step: int | None = None, note: Note = print
+    config: Mapping[str, Any],
+    workdir: PathLike,
+    *,
+    step: int | None = None,
+    name: str = "",
+    allow_changed: bool = False,
+    note: Note = print,
 ) -> dict[str, Figures]:
-    """`jaxcls eval`: evaluates a checkpoint on all splits but train, prints and stores the figures, writes the report.
+    """`jaxcls eval`: evaluates a checkpoint on the run's splits but train, prints and stores the figures, writes the
+    report.
 
-    With another config.eval.tta than the run's own the predictions get a name of their own, and the report stays.
+    The splits are those that the run has stored. With another config.eval.tta than the run's own the predictions get a
+    name of their own, and the report stays; so with a name, and where pictures of a split are gone or changed.
 
     Args:
       config: the run's config.
       workdir: folder of the run.
       step: the checkpoint; None for the best one if there is a best, else the newest.
+      name: what the predictions are called beside the run's own; with one the pictures may be prepared in another way.
+      allow_changed: whether what is left of changed splits is evaluated, under the name "remaining".
       note: where lines go.
 
     Returns:
       dict split -> figures.
 
     Raises:
-      UserError: where there is no good checkpoint, or no split to evaluate on.
+      UserError: where there is no good checkpoint, no split to evaluate on, or the config or the pictures are not the
+        run's.
     """
-    run = build.build(config)
+    run = build.build(config, workdir=workdir)
     if run.data.result_split is None:
         raise UserError("there is neither a test nor a validation split to evaluate on.")
+    splits = [split for split in ("validation", "test") if split in run.data.sources]
+    same_run.check_evaluation(run.stored, workdir, named=bool(name))
+    changed = same_run.check_evaluated(run.data, splits, workdir, allow_changed, note)
+    prefix = name or ("remaining" if changed else "")
     state, number = restored(run, workdir, step, note)
     results: dict[str, Figures] = {}
     variant = _variant(workdir, run.task)
-    for split in ("validation", "test"):
-        if split in run.data.sources:
-            results[split], outputs = Measure(run, split)(state)
-            path = predictions.save(workdir, split, f"{number}{variant}", outputs, results[split])
-            predictions.save_rows(workdir, split, run.data)
-            first = "".join(f"{figure.name.replace('_', ' ')} " for figure in run.task.criteria[:1])
-            what = "logits" if "logits" in outputs else "predictions"
-            note(f"step {number}, {split}: {first}{run.task.describe(results[split])}; {what} in {path}")
-    if jax.process_index() == 0 and not variant:
+    for split in splits:
+        results[split], outputs = Measure(run, split)(state)
+        title = f"{prefix}_{split}" if prefix else split
+        path = predictions.save(workdir, title, f"{number}{variant}", outputs, results[split])
+        predictions.save_rows(workdir, title, run.data.sources[split], run.data.metadata, run.data.group_by)
+        first = "".join(f"{figure.name.replace('_', ' ')} " for figure in run.task.criteria[:1])
+        what = "logits" if "logits" in outputs else "predictions"
+        note(f"step {number}, {split}: {first}{run.task.describe(results[split])}; {what} in {path}")
+    if jax.process_index() == 0 and not variant and not prefix:
         from jaxcls.report import of_run
 
         warn = lambda text: note(f"warning: {text}")  # noqa: E731
@@ -80,14 +106,15 @@ def restored(run: Run, workdir: PathLike, step: int | None, note: Note) -> tuple
     """(replicated state, its step) of a run's checkpoint: of the step, or, for None, the best or the newest.
 
     Raises:
-      UserError: where there is no good checkpoint.
+      UserError: where there is no good checkpoint, or it was trained on other pictures.
     """
     checkpoints = Checkpoints(workdir, transient=run.task.transient, read_only=True)
     step = parallel.agree(checkpoints.best) if step is None else step
     checkpoint = checkpoints.restore(run.init_state(), note, step=step)
     if checkpoint is None:
         raise UserError(f"{workdir} holds no finished checkpoint; train first (jaxcls train).")
-    state, _ = checkpoint
+    state, meta = checkpoint
+    same_run.check_fingerprint(run.data, meta, workdir)
     return run.parallel.replicate(state), int(state.step)
 
 

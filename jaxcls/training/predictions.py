@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ import numpy as np
 
 from jaxcls import files
 from jaxcls.data import groups, metadata
+from jaxcls.data.base import Source
 from jaxcls.errors import UserError
-from jaxcls.training.data import Data
 from jaxcls.types import Figures, PathLike
 
 INTACT = f"{files.REMEDY}. Checkpoints are intact, and the same command goes on from the newest"
@@ -22,37 +23,48 @@ def save(
     workdir: PathLike, split: str, step: int | str, predictions: Mapping[str, Any], figures: Figures | None = None
 ) -> Path:
     """Writes `eval/<split>-<step>.npz` (logits or features, label, index), of which every figure can be computed again,
-    and beside it the task's figures as JSON.
+    and beside it the task's figures as JSON, in which a figure that is no finite number is null.
 
     `step` may bear the suffix of another test-time augmentation than the run's own (tta.suffix).
     """
     path = Path(workdir) / "eval" / f"{split}-{step}.npz"
     if jax.process_index() == 0:
         with files.replacing(path, INTACT) as temporary, open(temporary, "wb") as file:
-            np.savez(file, **predictions)
+            np.savez(file, **predictions)  # a few megabytes at a time, from a file as from memory
         if figures is not None:
-            files.write_json(path.with_suffix(".json"), {"split": split, "step": step, **figures}, INTACT)
+            finite = {name: _as_json(value) for name, value in figures.items()}
+            files.write_json(path.with_suffix(".json"), {"split": split, "step": step, **finite}, INTACT)
     return path
 
 
-def save_rows(workdir: PathLike, split: str, data: Data) -> Path:
-    """Writes `eval/<split>-rows.json`: what the rows of a split are called, and what else is known of them.
+def save_rows(workdir: PathLike, name: str, source: Source, table: str = "", group_by: str = "") -> Path:
+    """Writes `eval/<name>-rows.json`: what the rows of a split, or of other data, are called, and what else is known.
 
-    {"id": [str], "columns": {name: [value]}, "fingerprint": that of the split}; see `data.metadata`. With
+    {"id": [str], "columns": {name: [value]}, "fingerprint": that of the source}; see `data.metadata`. With
     config.data.group_by a column "group" says which pictures belong together. A file that was made of the same data
     stays as it is, unless the config names a table.
+
+    Args:
+      workdir: of the run.
+      name: of the split or the evaluation.
+      source: its pictures.
+      table, group_by: config.data.metadata and config.data.group_by.
     """
-    path, source = Path(workdir) / "eval" / f"{split}-rows.json", data.sources[split]
-    if jax.process_index() == 0 and (data.metadata or data.group_by or _fingerprint(path) != source.fingerprint):
+    path = Path(workdir) / "eval" / f"{name}-rows.json"
+    if jax.process_index() == 0 and (table or group_by or _fingerprint(path) != source.fingerprint):
         names, columns = metadata.rows(source)
-        columns |= metadata.table(names, data.metadata, metadata.root(source))
-        if data.group_by:
+        columns |= metadata.table(names, table, metadata.root(source))
+        if group_by:
             with contextlib.suppress(UserError):  # a split that came with the set need not have groups
-                columns[metadata.GROUP] = groups.names_of_ids(names, data.group_by, metadata.root(source))
+                columns[metadata.GROUP] = groups.names_of_ids(names, group_by, metadata.root(source))
         with files.replacing(path, INTACT) as temporary:
             content = {"id": names, "columns": columns, "fingerprint": source.fingerprint}
             temporary.write_text(json.dumps(content, default=str) + "\n")
     return path
+
+
+def _as_json(value):
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _fingerprint(path):

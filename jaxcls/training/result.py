@@ -36,7 +36,7 @@ def measure(
     with log.waiting(f"evaluating step {step} on {split}"):
         figures, outputs = Measure(run, split)(state)
     predictions.save(workdir, split, step, outputs, figures)
-    predictions.save_rows(workdir, split, run.data)
+    predictions.save_rows(workdir, split, run.data.sources[split], run.data.metadata, run.data.group_by)
     log.scalars(run.training.total_steps, figures, split=split)
     results = {split: {**figures, "step": step}}
     if interval := run.task.interval(figures):

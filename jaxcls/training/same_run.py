@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ FREE = (
     "log_every",
     "log_to",
 )
+MEASURED = ("data.", "model.", "seed", "precision")  # what an evaluation must share with its run
+PREPARED = tuple(f"data.{key}" for key in ("eval_transform", "normalize", "mean", "std")) + ("precision",)
 SHOWN = 5  # keys named in a message
 ALLOW = "--allow-changed-data"
 
@@ -94,13 +96,79 @@ def check_pictures(data: Data, workdir: PathLike, note: Note) -> None:
         return
     if data.members.allowed:
         note(f"the pictures of {data.name} have changed, which is allowed: {change}")
-    elif any(change.lost.values()) or any(change.altered.values()):
+    elif change.differs:
         raise UserError(
             f"the pictures of {data.name} are not those that the run in {workdir} began with: {change}. Put them back, "
             f"or go on with what is there now: {ALLOW}."
         )
     else:
         note(f"{change.others()} of {data.name} are in no split of this run; {ALLOW} deals them in")
+
+
+def check_evaluation(config: Mapping[str, Any], workdir: PathLike, *, named: bool) -> None:
+    """What is evaluated, and on which pictures, is as the run has it. Raises UserError where it is not.
+
+    Under a name of its own an evaluation may prepare the pictures in another way, or compute in another precision.
+    """
+    changed = {key: values for key, values in differences(config, workdir).items() if measured(key)}
+    if not named and changed and all(key in PREPARED for key in changed):
+        raise UserError(
+            f"the run in {workdir} prepares pictures in another way: {shown(changed)}. Give this evaluation a name of "
+            "its own, --name=NAME: it then stands beside the run's."
+        )
+    if others := {key: values for key, values in changed.items() if key not in PREPARED}:
+        raise UserError(
+            f"an evaluation is of the run's own model and splits, but {shown(others)}. Leave that out; to score the "
+            "run on other pictures use --data."
+        )
+
+
+def measured(key):
+    """Whether a key must be as in training; a set of another name holds the run's pictures, or is refused for that."""
+    return key.startswith(MEASURED) and key != "data.name"
+
+
+def check_evaluated(data: Data, splits: Sequence[str], workdir: PathLike, allow: bool, note: Note) -> bool:
+    """Whether pictures of these splits are gone or changed, which must be allowed. New pictures are told.
+
+    Raises:
+      UserError: where it is not.
+    """
+    change = data.members.change(splits) if data.members else None
+    if change is None:
+        return False
+    if change.new:
+        note(f"{change.others()} of {data.name} are in no split of this run and are not evaluated")
+    if not change.differs:
+        return False
+    if not allow:
+        raise UserError(
+            f"the pictures of {data.name} are not those that the run in {workdir} held out: {change.of_splits()}. Put "
+            f"them back; or score what is left, beside the run's own figures: {ALLOW}."
+        )
+    note(f"only what is left of the run's splits is evaluated: {change.of_splits()}")
+    return True
+
+
+def check_opened(data: Data, workdir: PathLike, step: int | None, splits: Sequence[str]) -> None:
+    """Pictures that are opened for a run's checkpoint are those of its splits.
+
+    Args:
+      data: as it is opened now.
+      workdir: of the run.
+      step: the checkpoint; None for the best one, else the newest.
+      splits: which are looked at.
+
+    Raises:
+      UserError: where pictures of them are gone or changed.
+    """
+    if data.members is not None and data.members.stored is not None:
+        change = data.members.change(splits)
+        if change is not None and change.differs:
+            raise UserError(f"the pictures of {data.name} are not those of the run: {change.of_splits()}")
+        return
+    folder = view.best_step(workdir) if step is None else view.find_step(workdir, step)
+    check_fingerprint(data, view.read_meta(folder), workdir)
 
 
 def check_fingerprint(data: Data, meta: Meta, what: PathLike) -> None:

@@ -30,6 +30,10 @@ def config_of(folder, table):
     return config
 
 
+def save_rows(workdir, split, data):
+    return predictions.save_rows(workdir, split, data.sources[split], data.metadata, data.group_by)
+
+
 def test_rows_of_any_source_have_names():
     whole = sources.Synthetic(5, (4, 4, 1), 2, 0)
     assert metadata.rows(whole) == ([f"synthetic_{i}" for i in range(5)], {})
@@ -62,7 +66,7 @@ def test_sub_folders_are_those_below_the_class(names, classes, folders):
 def test_the_columns_of_a_table_stand_beside_the_logits(folder, tmp_path):
     run = build.build(config_of(folder, "sites.csv"))  # relative to the folder of pictures
     for split in ("test", "validation"):
-        found = json.loads(predictions.save_rows(tmp_path / "run", split, run.data).read_text())
+        found = json.loads(save_rows(tmp_path / "run", split, run.data).read_text())
         for name, site, age in zip(found["id"], *(found["columns"][key] for key in ("site", "age")), strict=True):
             number = int(name[4])
             assert (site, age) == ("", "") if number == 9 else (("north", "south")[1 - number % 2], str(40 + number))
@@ -80,7 +84,7 @@ def test_what_belongs_together_stands_beside_the_logits_where_it_is_known(folder
     config = config_of(folder, "")
     config.data.group_by, config.data.validation = r"(\d)\.png", 0.3
     run = build.build(config)
-    files = {s: predictions.save_rows(tmp_path / "run", s, run.data) for s in ("validation", "test")}
+    files = {s: save_rows(tmp_path / "run", s, run.data) for s in ("validation", "test")}
     found = {split: json.loads(path.read_text()) for split, path in files.items()}
     assert "group" not in found["test"]["columns"]
     assert found["validation"]["columns"]["group"] == [name[-5] for name in found["validation"]["id"]]

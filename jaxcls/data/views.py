@@ -1,0 +1,82 @@
+"""Sources made of others: with labels that count in other classes, or one after the other."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxcls.data.base import ArraySource, Source, Subset, digest, leaves
+
+
+def renumbered(source: Source, classes: Sequence[str], names: Sequence[str] | None = None) -> Source:
+    """The source with labels that count in `classes`, as it is where they do already; -1: of none of them.
+
+    `names`: what each class of the source is called there, by default its own name.
+    """
+    classes = tuple(map(str, classes))
+    if names is None and tuple(map(str, source.classes)) == classes:
+        return source
+    if isinstance(source, Subset):
+        return Subset(renumbered(source.source, classes, names), source.indices)
+    number = {name: i for i, name in enumerate(classes)}
+    table = np.array([number.get(str(name), -1) for name in names or source.classes], np.int32)
+    if isinstance(source, ArraySource):
+        return ArraySource(source.images, table[source.labels], classes, source.ids, more=source.more)
+    return Renumbered(source, classes, table)
+
+
+class Renumbered:
+    """A source with other numbers for its classes; `renumbered` makes it. Whatever else it has is the source's."""
+
+    def __init__(self, source: Source, classes: tuple[str, ...], table: np.ndarray):
+        self.inner, self.classes, self.table, self.labels = source, classes, table, table[source.labels]
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "inner":  # not there yet while it is unpickled
+            raise AttributeError(name)
+        return getattr(self.inner, name)
+
+    def __len__(self) -> int:
+        return len(self.inner)
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        item = self.inner[row]
+        return {**item, "label": int(self.table[item["label"]])}
+
+
+def joined(sources: Sequence[Source]) -> Source:
+    """One source of the rows of several that have the same classes, one after the other."""
+    first = sources[0]
+    if len(sources) == 1:
+        return first
+    if all(isinstance(source, ArraySource) for source in sources):
+        arrays: Any = sources
+        more = {name: np.concatenate([each.more[name] for each in arrays]) for name in arrays[0].more}
+        images, labels = (np.concatenate([getattr(each, name) for each in arrays]) for name in ("images", "labels"))
+        return ArraySource(images, labels, first.classes, [id for each in arrays for id in each.ids], more=more)
+    return Joined(sources)
+
+
+class Joined:
+    """See `joined`. Of folders it has `root` and `ids`, as they have."""
+
+    def __init__(self, sources: Sequence[Source]):
+        self.sources, self.classes, self.leaves = list(sources), sources[0].classes, leaves(sources[0])
+        self.labels = np.concatenate([source.labels for source in sources])
+        self.ends_at = np.cumsum([len(source) for source in sources])
+        if all(hasattr(source, "ids") and hasattr(source, "root") for source in sources):
+            folders: Any = sources
+            self.root, self.ids = folders[0].root, tuple(id for source in folders for id in source.ids)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        part = int(np.searchsorted(self.ends_at, row, side="right"))
+        return self.sources[part][row - (int(self.ends_at[part - 1]) if part else 0)]
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Hash of the fingerprints of all."""
+        return digest(*(source.fingerprint.encode() for source in self.sources))

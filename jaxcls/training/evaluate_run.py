@@ -1,0 +1,111 @@
+"""A run's network on pictures that are not its own: `jaxcls eval RUN --data`."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jaxcls.data import stored_splits
+from jaxcls.errors import UserError
+from jaxcls.parallel import Parallel
+from jaxcls.settings.reader import Reader, resolve
+from jaxcls.tasks import networks
+from jaxcls.training import data, evaluate_other, same_run
+from jaxcls.types import Figures, Note, PathLike
+
+
+def elsewhere(
+    config: Mapping[str, Any], workdir: PathLike, *, step: int | None = None, name: str = "", note: Note = print
+) -> Figures | None:
+    """Scores the set that the config names in place of the run's own, as `other`; None where it is the run's own.
+
+    A folder in another place that holds the run's pictures, by name and content, is the run's own.
+    """
+    if "data.name" not in same_run.differences(same_run.to_json(resolve(config)), workdir) or _moved(config, workdir):
+        return None
+    return other(config, workdir, config["data"]["name"], step=step, name=name, note=note)
+
+
+def _moved(config, workdir):
+    """Whether the config's set holds all pictures that the run has stored."""
+    try:
+        members = data.open_members(Reader(resolve(config)), workdir)
+    except UserError:
+        return False
+    change = members.change()
+    return change is not None and not change.differs
+
+
+def other(
+    config: Mapping[str, Any],
+    workdir: PathLike,
+    name_of_data: str,
+    *,
+    step: int | None = None,
+    split: str = "",
+    name: str = "",
+    note: Note = print,
+) -> Figures:
+    """Scores all pictures of another set and stores the figures and logits beside the run's own, `eval/NAME-...`.
+
+    Classes are matched by name (data.class_names); pictures that the run has trained on, or was chosen by, are told, by
+    content (data.overlap), and there are figures without them, too.
+
+    Args:
+      config: the run's.
+      workdir: of the run.
+      name_of_data: as config.data.name.
+      step: the checkpoint; None for the best one if there is a best, else the newest.
+      split: one of the set's own; "" for all pictures.
+      name: of the evaluation; "" for one made of the set's.
+      note: where lines go.
+
+    Returns:
+      The figures (metrics.of_logits), with "overlap" and "classes".
+
+    Raises:
+      UserError: for a set, a checkpoint or a name that can't be used.
+    """
+    reader = Reader(resolve(config))
+    own = same_run.differences(same_run.to_json(reader.config), workdir)
+    if strange := {key: own[key] for key in own if same_run.measured(key)}:
+        raise UserError(f"pictures are scored as the run's own are, but {same_run.shown(strange)}; leave that out.")
+    title = evaluate_other.check_name(name) if name else evaluate_other.name_of(name_of_data)
+    network = networks.from_run(workdir, step)
+    network = dataclasses.replace(network, views=tuple(reader.eval.tta), mean=reader.eval.tta_mean)
+    picture = network.preprocessing.picture
+    channels = picture[-1] if picture else network.preprocessing.channels
+    folder = "" if name_of_data.startswith("folder/") else reader.data.dir
+    source, which = evaluate_other.find(name_of_data, data_dir=folder, split=split, channels=channels)
+    note(which)
+    stored = stored_splits.read(workdir)
+    if stored is None:
+        note("this run has stored no splits, so what it has trained on among these pictures can't be told")
+    scored = evaluate_other.score(
+        network,
+        source,
+        Parallel(reader.parallel.mode, reader.parallel.devices),
+        batch_size=reader.eval.batch_size or reader.batch_size,
+        stored=stored,
+        same_folder=_same(name_of_data, reader, workdir),
+        note=note,
+    )
+    path = evaluate_other.save(workdir, title, scored, network, _place(name_of_data))
+    for line in evaluate_other.describe(scored):
+        note(f"step {network.step}, {title}: {line}")
+    note(f"logits in {path}; the run's own figures stay as they are")
+    return {**scored.figures, **scored.about}
+
+
+def _same(name, reader, workdir):
+    """Whether a set is the one that the run has its pictures from."""
+    own = same_run.differences(same_run.to_json(reader.config), workdir).get("data.name", (reader.data.name, ""))[0]
+    if not (name.startswith("folder/") and str(own).startswith("folder/")):
+        return name == own
+    place = Path(reader.data.dir or ".").expanduser() / Path(own.removeprefix("folder/")).expanduser()
+    return place.resolve() == Path(_place(name))
+
+
+def _place(name):
+    """The name of a set by which it is known again: of a folder where it lies."""
+    return str(Path(name.removeprefix("folder/")).expanduser().resolve()) if name.startswith("folder/") else name
