@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import operator
 import os
 import re
 from collections.abc import Mapping
@@ -105,18 +106,17 @@ def read(folder: PathLike) -> Listing:
     found, suffixes = Listing(), kinds.suffixes()
     try:
         with os.scandir(os.fspath(folder)) as entries:
-            for entry in sorted(entries, key=lambda entry: entry.name):
-                suffix = suffix_of(entry.name)
+            for entry in sorted(entries, key=operator.attrgetter("name")):
                 if why := left_out_by_name(entry.name):
                     found.others.add(why, entry.name)
                 elif _is_dir(entry):
                     found.folders.append(entry.name)
                 elif not (entry.is_symlink() or entry.is_file()):
                     found.others.add(SPECIAL, entry.name)
-                elif suffix in suffixes:
+                elif os.path.splitext(entry.name)[1].lower() in suffixes:
                     found.pictures.append(entry.name)
                 else:
-                    found.others.add(suffix, entry.name)
+                    found.others.add(suffix_of(entry.name), entry.name)
     except OSError as error:
         raise UserError(f"{printable(folder)}: cannot be read ({error.strerror})") from error
     return found
