@@ -53,12 +53,14 @@ def scan(path: str | Path) -> dict[str, FolderSource]:
     if splits and len(splits) == len(folders):
         names = ", ".join(sorted(map(printable, splits)))
         raise UserError(f"{printable(root)} has {names} but no train folder; add one, with the same classes")
-    if inside := _splits_in_classes(root, look, folders):
+    if len(folders) > 1 and (inside := _splits_in_classes(root, look, folders)):
         return _classes_with_splits(root, look, inside)
     for name, split in splits.items():
         if look(name).folders and not look(name).pictures:
             others = listed([other for other in folders if other not in splits])
-            meant = "move what stands beside it away" if split == "train" else "call the training folder train"
+            meant = (
+                "call the others val and test or move them away" if split == "train" else "call that of training train"
+            )
             raise UserError(
                 f"{printable(root)}: {name!r} has the name of a split and folders inside, but beside it stands "
                 f"{others}; if it is a split, {meant}; if it is a class, rename it"
@@ -184,7 +186,9 @@ def _tree(root: Path, look: Look, base: str = "", classes: Sequence[str] | None 
             "move each into the folder of its class"
         )
     if not here.folders:
-        raise UserError(f"{place} has no sub-folders; put the pictures of each class into a sub-folder of its name")
+        there = folder_checks.there(root / base, here.others)
+        remedy = "put the pictures of each class into a sub-folder of its name" + (", or remove it" if base else "")
+        raise UserError(f"{place} has no sub-folders{there}; {remedy}")
     folders, prefix = sorted(here.folders, key=layout.natural), f"{base}/" if base else ""
     if classes is None and len(folders) == 1:
         raise UserError(

@@ -70,13 +70,16 @@ def without_pictures(root: Path, empty: Mapping[str, Others]) -> str:
     others = Others()
     for place, found in empty.items():
         others.update(found, f"{place}/")
-    left_out = sorted(others.reasons(root).items(), key=lambda item: -item[1][0])
-    there = "; ".join(f"{count:,} {printable(why)}" for why, (count, _) in left_out[:3])
-    there = f" (there: {there})" if there else ""
     return (
-        f"{', '.join(names[: layout.SHOWN])}{more}: class folder without pictures{there}; "
+        f"{', '.join(names[: layout.SHOWN])}{more}: class folder without pictures{there(root, others)}; "
         "add some (.jpg, .png, .webp, .bmp, .gif, .tif or .ppm) or remove it"
     )
+
+
+def there(root: Path, others: Others) -> str:
+    """What a folder without pictures has instead, in brackets; "" for nothing."""
+    left_out = sorted(others.reasons(root).items(), key=lambda item: -item[1][0])[:3]
+    return f" (there: {'; '.join(f'{count:,} {printable(why)}' for why, (count, _) in left_out)})" if left_out else ""
 
 
 def notes(look: Callable[[str], Listing], prefix: str, names: Sequence[str]) -> list[str]:

@@ -12,10 +12,12 @@ from jaxcls.data.layout import printable
 from jaxcls.errors import UserError
 from jaxcls.types import PathLike
 
-# What systems put beside pictures, in any case: NAS (Synology, QNAP), Windows, Linux, macOS's archives, Python.
+# What systems put beside pictures, in any case: NAS (Synology, QNAP, NetApp), Windows, Linux, macOS with its archives
+# and shares, Python. What begins with a dot is hidden anyway.
 SYSTEM = frozenset(
-    ["@eadir", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "$recycle.bin", "recycler"]
-    + ["system volume information", "lost+found", "__macosx", "__pycache__"]
+    ["@eadir", "@tmp", "@recycle", "@recently-snapshot", "@sharebin", "#recycle", "#snapshot", "~snapshot"]
+    + ["$recycle.bin", "recycler", "system volume information", "lost+found", "__macosx"]
+    + ["network trash folder", "temporary items", "__pycache__"]
 )
 HIDDEN, SYSTEMS = "hidden file(s) or folder(s)", "folder(s) of the system or of a NAS"
 LINKS, SPECIAL = "link(s) to folders, which may lead back up", "pipe(s), sockets or devices"

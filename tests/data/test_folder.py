@@ -38,7 +38,8 @@ def test_one_tree(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["@eaDir", "@EADIR", "#recycle", "$RECYCLE.BIN", "System Volume Information",
-                                  "lost+found", "__pycache__", ".ipynb_checkpoints", "@Recently-Snapshot"])  # fmt: skip
+                                  "lost+found", "__pycache__", ".ipynb_checkpoints", "@Recently-Snapshot", "@sharebin",
+                                  "~snapshot", "Network Trash Folder", "Temporary Items"])  # fmt: skip
 def test_what_systems_put_beside_pictures_is_neither_class_nor_picture(tmp_path, name):
     """At the top, in a split and in a class; and for predictions."""
     fill(tmp_path, "train/a/1.jpg", "train/b/2.jpg", "test/a/3.jpg", "test/b/4.jpg")

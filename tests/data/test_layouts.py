@@ -188,10 +188,13 @@ def test_classes_stay_classes_with_a_note_where_they_look_otherwise(tmp_path, na
 
 
 REFUSED = {
-    "train beside what is none": ([*tree("train"), "plane/x/1.jpg"], "'train' has the name of a split.*'plane'.*move"),
+    "train beside what is none": (
+        [*tree("train"), "plane/x/1.jpg"],
+        "'train' has the name of a split.*'plane'; .*call the others val and test",
+    ),
     "test, and a train of another name": (
         tree("test", "mytrain"),
-        "'test' .*'mytrain'.*call the training folder train",
+        "'test' .*'mytrain'.*call that of training train",
     ),
     "only test and val": (tree("Testing", "Valid"), "has Testing, Valid but no train folder"),
     "two for one split": (tree("train", "test", "Testing"), "two folders for test, 'Testing' and 'test'"),
@@ -217,6 +220,11 @@ REFUSED = {
     ),
     "a flat val": ([*tree("train"), "val/1.jpg"], r"val: 1 picture\(s\) lie outside"),
     "only HEIC": (["a/1.jpg", "b/2.heic"], r"b: class folder without pictures \(there: 1 .*\); add some"),
+    "splits in a wrapper": (
+        ["archive/train/a/1.jpg", "archive/test/a/2.jpg"],
+        "one sub-folder, 'archive'.*use folder/",
+    ),
+    "an empty test": ([*tree("train"), "test/.keep"], r"test has no sub-folders \(there: 1 hidden .*or remove it"),
     "a newline": (["a/1.jpg", "b\nc/2.txt"], r"b\?c: class folder without pictures"),
 }
 
