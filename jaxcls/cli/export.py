@@ -5,11 +5,11 @@
     jaxcls export published.th --out renamed.safetensors --model resnet20_cifar
 
 Names, layouts and order of axes are those of the library that the model's names are from (torchvision, else timm), so
-its model takes the file with `load_state_dict`; with `strict=False` where that library keeps tables in the state that
-follow from the sizes alone (Swin's relative_position_index): these are not written. Where the run keeps an average of
-the weights (EMA), that is written, unless --raw. A safetensors file also holds class names, normalisation and model in
-its metadata. RUN is a workdir or the folder of one step; with --model it is a file of weights, or hf-hub:ORG/NAME: they
-are read into that model and written under its own names.
+its model takes the file with `load_state_dict`, strictly; GoogLeNet and Inception as built with `aux_logits=False`
+unless there are auxiliary classifiers. (MNASNet takes a .pth alone.) Where the run keeps an average of the weights
+(EMA), that is written, unless --raw. A safetensors file also holds class names, model, fields and normalisation in its
+metadata, which are compared with the config where it is loaded here. RUN is a workdir or the folder of one step; with
+--model it is a file of weights, or hf-hub:ORG/NAME: they are read into that model and written under its own names.
 
 Exit status: 0; 2 where something is missing or cannot be read or written.
 """
@@ -23,6 +23,8 @@ from jaxcls.cli.arguments import add_run, positive
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from jaxcls.models.base import Classifier
 
 DTYPES = ("float32", "float16", "bfloat16")
 
@@ -48,21 +50,25 @@ def run(args: argparse.Namespace) -> None:
 
     if args.model:
         sizes = {"classes": args.classes, "size": args.size, "channels": args.channels}
-        state = conversion.read_published(args.run, args.model, fields=args.field, **sizes)
-        metadata, what = {"model": args.model}, f"{args.model} from {args.run}"
+        model, state, metadata = conversion.read_published(args.run, args.model, fields=args.field, **sizes)
+        what = f"{args.model} from {args.run}"
     else:
-        state, metadata, what = read_run(args.run, args.step, raw=args.raw)
+        model, state, metadata, what = read_run(args.run, args.step, raw=args.raw)
+    state = conversion.for_library(model, state)
     if args.dtype:
         state = conversion.cast(state, args.dtype)
-    weight_files.write(args.out, state, {"format": "pt", **metadata})
+    weight_files.write(args.out, state, {"format": "pt", **metadata}, model.versions)
     dtypes = ", ".join(sorted({str(value.dtype) for value in state.values()}))
     size = sum(value.nbytes for value in state.values()) / 2**20
     count = sum(value.size for value in state.values())
     print(f"{args.out}: {len(state)} tensors, {count:,} numbers, {size:.1f} MiB, {dtypes}; {what}")
 
 
-def read_run(run: str, step: int | None, *, raw: bool) -> tuple[dict[str, "np.ndarray"], dict[str, str], str]:
-    """(state dict, metadata, what it is) of a checkpoint. Raises UserError where it can't be read."""
+def read_run(
+    run: str, step: int | None, *, raw: bool
+) -> tuple["Classifier", dict[str, "np.ndarray"], dict[str, str], str]:
+    """(model, state dict, metadata, what it is) of a checkpoint. Raises UserError where it can't be read."""
+    from jaxcls.models import conversion
     from jaxcls.models.state_dict import to_state_dict
     from jaxcls.tasks import networks
 
@@ -75,5 +81,7 @@ def read_run(run: str, step: int | None, *, raw: bool) -> tuple[dict[str, "np.nd
         "weights": kind,
         "classes": json.dumps(network.classes),
         "normalize": json.dumps({"mean": mean, "std": std}),
+        "eval_transform": json.dumps(network.preprocessing.transforms),
+        "fields": conversion.fields_of(network.name, network.model),
     }
-    return to_state_dict(network.variables), metadata, f"{kind} weights of step {network.step}"
+    return network.model, to_state_dict(network.variables), metadata, f"{kind} weights of step {network.step}"

@@ -54,6 +54,7 @@ class Airbench(Classifier):
 
     widths: tuple[int, int, int] = (64, 256, 256)
     scale: float = 1 / 9
+    epsilon: ClassVar = 1e-12
     head: ClassVar = ("head",)
     whitened: ClassVar = "whiten"  # the convolution that config.model.whiten fills
 
@@ -63,7 +64,7 @@ class Airbench(Classifier):
             raise UserError(f"airbench halves pictures four times: 16x16 or larger, not {images.shape[1:3]}")
         conv = partial(layers.conv, kernel_init=identity_first, **self.dtypes)
         norm = partial(
-            layers.batch_norm(train=train, axis_name=self.axis_name, epsilon=1e-12, momentum=0.4, **self.dtypes),
+            layers.batch_norm(train=train, axis_name=self.axis_name, epsilon=self.epsilon, momentum=0.4, **self.dtypes),
             use_scale=False,
         )
         features = 2 * WINDOW**2 * images.shape[-1]

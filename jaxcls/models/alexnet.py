@@ -36,7 +36,7 @@ class AlexNet(Classifier, kw_only=True):
     def __call__(self, images: Array, *, train: bool = False) -> Outputs:
         layers.check_size(images, LEAST, "AlexNet")
 
-        def conv(x, i, features, size, stride=1, padding=None):
+        def conv(x, i, features, size, stride=1, padding="torch"):
             bias_init = layers.torch_uniform(size**2 * x.shape[-1])
             layer = layers.conv(
                 features,
@@ -104,7 +104,7 @@ class AlexNet2012(Classifier, kw_only=True):
         normal = nn.initializers.normal(0.01)
         zeros, ones = nn.initializers.zeros, nn.initializers.ones
 
-        def conv(x, i, size, stride=1, groups=1, padding=None, bias_init=ones):
+        def conv(x, i, size, stride=1, groups=1, padding="torch", bias_init=ones):
             layer = layers.conv(
                 self.channels[i - 1],
                 size,

@@ -1,9 +1,10 @@
 """What all models have in common: fields, the last layer, and what the reader of published weights wants to know."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypedDict
 
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax import Array
 
@@ -60,6 +61,26 @@ class Classifier(nn.Module, kw_only=True):
     def resized(self) -> dict[str, Callable]:
         """Pattern -> function(value, shape) -> value, for tables whose shape follows the picture's size; both in
         PyTorch's layout."""
+        return {}
+
+    @property
+    def epsilon(self) -> float:
+        """Of the norms, in the square root; a field where weights that fit the model want different ones."""
+        return 1e-5
+
+    @property
+    def padding(self) -> str:
+        """Of the convolutions, "torch" or "same" (`layers.conv`); a field as `epsilon` is."""
+        return "torch"
+
+    @property
+    def versions(self) -> dict[str, int]:
+        """Module -> the version without which its library refuses a state dict ("": the net itself)."""
+        return {}
+
+    def tables(self, names: Iterable[str]) -> dict[str, np.ndarray]:
+        """What the library keeps in the state dict that has these `names`, though it follows from sizes alone."""
+        del names
         return {}
 
     @property

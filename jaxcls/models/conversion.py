@@ -1,5 +1,7 @@
-"""Published weights under our models' names, and weights in another floating type, for export."""
+"""State dicts as the library of a model's names takes them, of published weights too, with what describes them."""
 
+import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,9 +11,14 @@ import numpy as np
 
 from jaxcls import models
 from jaxcls.errors import UserError
-from jaxcls.models import pretrained, weight_files
+from jaxcls.models import basis, pretrained, weight_files
+from jaxcls.models.base import Classifier
+from jaxcls.models.origin import Says
 from jaxcls.models.published import PUBLISHED, Published
 from jaxcls.models.state_dict import to_state_dict
+
+_UNTOLD = {"parent", "name", "num_classes", "dtype", "param_dtype", "axis_name", "remat", "dropout", "block_dropout",
+         "stochastic_depth", "momentum", "return_attention", "aux_logits"}  # fmt: skip
 
 
 def read_published(
@@ -22,8 +29,8 @@ def read_published(
     size: int | None = None,
     channels: int | None = None,
     fields: Sequence[str] = (),
-) -> dict[str, np.ndarray]:
-    """The state dict of a file, as a registered model names it.
+) -> tuple[Classifier, dict[str, np.ndarray], dict[str, str]]:
+    """(model, the state dict of a file as that names it, metadata: what the file says of itself).
 
     Args:
       source: a file of weights, or hf-hub:ORG/NAME.
@@ -32,7 +39,7 @@ def read_published(
       fields: of the model, as NAME=VALUE.
 
     Raises:
-      UserError: where the file can't be read, or lacks something.
+      UserError: where the file can't be read, lacks something, or says that it is another model's.
     """
     known = PUBLISHED.get(name, Published(""))
     parsed: dict[str, Any] = dict(map(models.parse_field, fields))
@@ -40,11 +47,45 @@ def read_published(
     side = size or known.size
     image = jax.ShapeDtypeStruct((1, side, side, channels or known.channels), np.float32)
     shapes = jax.eval_shape(lambda key, x: model.init(key, x, train=False), jax.random.key(0), image)
-    weights, report = pretrained.match(model, shapes, weight_files.read(source))
+    file = weight_files.read(source)
+    weights, report = pretrained.match(model, shapes, file, basis.Use(name, field="--field {}={}"))
     if report.kept:
         missing, reason = next(iter(report.kept.items()))
         raise UserError(f"{source} has no {missing} for {name} ({reason}); see --classes, --field")
-    return to_state_dict(weights)
+    return model, to_state_dict(weights), {"model": name, "fields": fields_of(name, model), **_said(file.says)}
+
+
+def fields_of(name: str, model: Classifier) -> str:
+    """As JSON: padding and epsilon of a model where it has a choice, and other fields that are not as usual.
+
+    Those that only training sees are left out, as are those that no JSON can hold.
+    """
+    usual, found = models.create(name), {}
+    for field in dataclasses.fields(model):
+        value = getattr(model, field.name)
+        told = field.name in ("padding", "epsilon") or value != getattr(usual, field.name, value)
+        if told and field.name not in _UNTOLD and _is_plain(value):
+            found[field.name] = value
+    return json.dumps(found)
+
+
+def _is_plain(value):
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (str, int, float))
+
+
+def _said(says: Says) -> dict[str, str]:
+    normalize = {"mean": says.mean, "std": says.std} if says.mean and says.std else {}
+    return {key: json.dumps(value) for key, value in {"normalize": normalize, "classes": says.classes}.items() if value}
+
+
+def for_library(model: Classifier, state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A state dict with the tables that the library keeps in it, so that it loads strictly.
+
+    PyTorch adds the counters of a BatchNorm by itself.
+    """
+    return {**state, **model.tables(state)}
 
 
 def cast(state: Mapping[str, np.ndarray], dtype: str) -> dict[str, np.ndarray]:

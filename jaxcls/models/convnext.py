@@ -51,6 +51,7 @@ class ConvNeXt(Classifier):
     widths: tuple[int, ...]
     stochastic_depth: float = 0.0
     layer_scale: float = 1e-6
+    epsilon: ClassVar = 1e-6
     head: ClassVar = ("classifier.2",)
     unused: ClassVar = (r"^classifier\.0\.",)
     renames: ClassVar = (
@@ -72,7 +73,7 @@ class ConvNeXt(Classifier):
         zeros = nn.initializers.zeros
         conv = partial(layers.conv, use_bias=True, kernel_init=_init, bias_init=zeros, **self.dtypes)
         dense = partial(layers.dense, kernel_init=_init, bias_init=zeros, **self.dtypes)
-        norm = layers.layer_norm(epsilon=1e-6, **self.dtypes)
+        norm = layers.layer_norm(epsilon=self.epsilon, **self.dtypes)
         block = self.rematerialised(ConvNeXtBlock)
         rates = iter(layers.rising(self.stochastic_depth, sum(self.depths)))
         x = norm(name="features.0.1")(conv(self.widths[0], 4, 4, padding=0, name="features.0.0")(images))
@@ -94,7 +95,7 @@ class ConvNeXt(Classifier):
             out[f"stage{i + 1}"] = x
         out["pre_logits"] = layers.global_mean(x)
         if self.num_classes:
-            last_norm = layers.layer_norm(epsilon=1e-6, dtype=jnp.float32, param_dtype=self.param_dtype)
+            last_norm = layers.layer_norm(epsilon=self.epsilon, dtype=jnp.float32, param_dtype=self.param_dtype)
             out["pre_logits"] = last_norm(name="classifier.0")(out["pre_logits"])
         return self.classify(out["pre_logits"], "classifier.2", train=train, kernel_init=_init, bias_init=zeros), out
 

@@ -1,8 +1,8 @@
 """EfficientNet: Tan and Le 2019 (arXiv 1905.11946), table 1, and EfficientNetV2, 2021 (arXiv 2104.00298), table 4.
 
 As torchvision builds them. timm's `efficientnet_b0` .. `b7` and `efficientnetv2_s`, `m`, `l` are the same nets, but
-with 1e-5 as BatchNorm's epsilon throughout: give `epsilon=1e-5` with its weights for B5 and larger and for V2. (Its
-`tf_efficientnet*` pad otherwise.)
+with 1e-5 as BatchNorm's epsilon throughout: give `epsilon=1e-5` with its weights for B5 and larger and for V2. Its
+`tf_efficientnet_b*` and `tf_efficientnetv2_*` want `epsilon=1e-3` and `padding="same"`.
 """
 
 import math
@@ -94,10 +94,12 @@ class EfficientNet(Classifier):
 
     Fields: `width_mult` multiplies all widths, rounded to multiples of 8, `depth_mult` the blocks of a row, rounded
     up; `first` and `last`, the widths of the first and the last convolution (`last` of 0: four times the last row's);
-    `epsilon` and `momentum` of BatchNorm; `stochastic_depth`: block i of n is dropped with i/n of that rate.
+    `epsilon` and `momentum` of BatchNorm; `padding`, "torch" or "same" (`layers.conv`); `stochastic_depth`: block i of
+    n is dropped with i/n of that rate.
 
     The attention squeezes to a quarter of the block's input, not of the expanded features. `out`: a stage begins where
-    the picture is halved, `stem` is what stage1 sees. Raises UserError for a multiplier that is not positive.
+    the picture is halved, `stem` is what stage1 sees. Raises UserError for a multiplier that is not positive or another
+    `padding`.
     """
 
     rows: tuple[Row, ...] = V1
@@ -107,6 +109,7 @@ class EfficientNet(Classifier):
     last: int = 0
     epsilon: float = 1e-5
     momentum: float = 0.9
+    padding: str = "torch"
     dropout: float = 0.2
     stochastic_depth: float = 0.2
     head: ClassVar = ("classifier.1",)
@@ -114,6 +117,8 @@ class EfficientNet(Classifier):
     def __post_init__(self):
         for field in ("width_mult", "depth_mult"):
             layers.check_positive(field, getattr(self, field))
+        layers.check_positive("epsilon", self.epsilon)
+        layers.check_choice("padding", self.padding, layers.PADDINGS)
         object.__setattr__(self, "rows", tuple(Row(*row) for row in self.rows))  # a config has plain tuples
         super().__post_init__()
 
@@ -138,7 +143,7 @@ class EfficientNet(Classifier):
 
     @nn.compact
     def __call__(self, images: Array, *, train: bool = False) -> Outputs:
-        conv = partial(layers.conv, **self.dtypes)
+        conv = partial(layers.conv, padding=self.padding, **self.dtypes)
         norm = layers.batch_norm(
             train=train, axis_name=self.axis_name, epsilon=self.epsilon, momentum=self.momentum, **self.dtypes
         )

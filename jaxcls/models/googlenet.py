@@ -84,6 +84,7 @@ class GoogLeNet(Classifier, kw_only=True):
     aux_dropout: float = 0.7
     stages: tuple = STAGES
     dropout: float = 0.2
+    epsilon: ClassVar = 1e-3
     head: ClassVar = ("fc", "aux1.fc2", "aux2.fc2")
     unused: ClassVar = (r"aux[12]\.",)
 
@@ -91,7 +92,7 @@ class GoogLeNet(Classifier, kw_only=True):
     def __call__(self, images: Array, *, train: bool = False) -> Outputs:
         layers.check_size(images, 15, "GoogLeNet")
         conv = partial(layers.conv, kernel_init=normal, **self.dtypes)
-        norm = layers.batch_norm(train=train, axis_name=self.axis_name, epsilon=1e-3, **self.dtypes)
+        norm = layers.batch_norm(train=train, axis_name=self.axis_name, epsilon=self.epsilon, **self.dtypes)
         unit = partial(layers.BasicConv, conv=conv, norm=norm)
         block = self.rematerialised(InceptionBlock)
         x = layers.max_pool(unit(64, 7, 2, name="conv1")(images), 3, 2, ceil=True)

@@ -136,6 +136,7 @@ class InceptionV3(Classifier, kw_only=True):
     aux_logits: bool = False
     stages: tuple = STAGES
     dropout: float = 0.5
+    epsilon: ClassVar = 1e-3
     head: ClassVar = ("fc", "AuxLogits.fc")
     unused: ClassVar = (r"AuxLogits\.",)
 
@@ -143,7 +144,7 @@ class InceptionV3(Classifier, kw_only=True):
     def __call__(self, images: Array, *, train: bool = False) -> Outputs:
         layers.check_size(images, 75, "Inception v3")
         conv = partial(layers.conv, kernel_init=normal(0.1), **self.dtypes)
-        norm = layers.batch_norm(train=train, axis_name=self.axis_name, epsilon=1e-3, **self.dtypes)
+        norm = layers.batch_norm(train=train, axis_name=self.axis_name, epsilon=self.epsilon, **self.dtypes)
         unit = partial(layers.BasicConv, conv=conv, norm=norm)
         mixed = self.rematerialised(Mixed)
         x = unit(32, 3, 2, padding=0, name="Conv2d_1a_3x3")(images)

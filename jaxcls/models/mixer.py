@@ -56,12 +56,13 @@ class Mixer(Classifier):
     depth: int
     block_dropout: float = 0.0
     stochastic_depth: float = 0.0
+    epsilon: ClassVar = 1e-6
     head: ClassVar = ("head",)
 
     @nn.compact
     def __call__(self, images: Array, *, train: bool = False) -> Outputs:
         x = self._embed(images)
-        norm = layers.layer_norm(**self.dtypes)
+        norm = layers.layer_norm(epsilon=self.epsilon, **self.dtypes)
         dense = partial(
             layers.dense,
             kernel_init=nn.initializers.xavier_uniform(),

@@ -46,21 +46,27 @@ class MNASNet(Classifier):
     """A 3x3 convolution, a depthwise separable one, inverted residuals by `rows`, a 1x1 convolution, mean, dense.
 
     Fields: `width_mult` multiplies all widths (not that of the last 1x1 convolution), rounded to multiples of 8;
-    `stochastic_depth`: rate of the last block, rising from 0 in the first. BatchNorm keeps 0.9997 of its old
-    statistics a step, as the paper's does.
+    `stochastic_depth`: rate of the last block, rising from 0 in the first; `epsilon` of BatchNorm and `padding`,
+    "torch" or "same" (`layers.conv`), as the weights want them. BatchNorm keeps 0.9997 of its old statistics a step, as
+    the paper's does.
 
     `out`: a stage begins where the picture is halved, `stem` is what stage1 sees. Raises UserError for a width that is
-    not positive.
+    not positive or another `padding`.
     """
 
     width_mult: float = 1.0
     rows: tuple = ROWS
     dropout: float = 0.2
     stochastic_depth: float = 0.0
+    epsilon: float = 1e-5
+    padding: str = "torch"
     head: ClassVar = ("classifier.1",)
+    versions: ClassVar = {"": 2}  # since when torchvision's first layers follow the width
 
     def __post_init__(self):
         layers.check_positive("width_mult", self.width_mult)
+        layers.check_positive("epsilon", self.epsilon)
+        layers.check_choice("padding", self.padding, layers.PADDINGS)
         super().__post_init__()
 
     def scaled(self, features: int) -> int:
@@ -84,8 +90,10 @@ class MNASNet(Classifier):
 
     @nn.compact
     def __call__(self, images: Array, *, train: bool = False) -> Outputs:
-        conv = partial(layers.conv, **self.dtypes)
-        norm = layers.batch_norm(train=train, axis_name=self.axis_name, momentum=0.9997, **self.dtypes)
+        conv = partial(layers.conv, padding=self.padding, **self.dtypes)
+        norm = layers.batch_norm(
+            train=train, axis_name=self.axis_name, epsilon=self.epsilon, momentum=0.9997, **self.dtypes
+        )
         block = partial(self.rematerialised(MnasBlock), conv=conv, norm=norm)
         rates = iter(layers.rising(self.stochastic_depth, sum(row[-1] for row in self.rows)))
         width = self.scaled(32)

@@ -50,10 +50,12 @@ class MobileNetV2(Classifier):
 
     Fields: `width_mult` multiplies all widths (that of the last 1x1 convolution only above 1), rounded to multiples of
     8; `stem="cifar"` leaves away the first two halvings, for pictures of 32x32 (as kuangliu's port does, whose
-    blocks have further convolutions); `stochastic_depth`: rate of the last block, rising from 0 in the first.
+    blocks have further convolutions); `stochastic_depth`: rate of the last block, rising from 0 in the first;
+    `epsilon` of BatchNorm and `padding`, "torch" or "same" (`layers.conv`), as the weights want them.
 
     `out`: a stage begins where the picture is halved, `stem` is what stage1 sees. With `stem="cifar"` the same blocks
-    make a stage, and stage1 keeps the size. Raises UserError for another `stem` or a width that is not positive.
+    make a stage, and stage1 keeps the size. Raises UserError for another `stem` or `padding`, or a
+    width that is not positive.
     """
 
     rows: tuple = ROWS
@@ -61,10 +63,14 @@ class MobileNetV2(Classifier):
     stem: str = "imagenet"
     dropout: float = 0.2
     stochastic_depth: float = 0.0
+    epsilon: float = 1e-5
+    padding: str = "torch"
     head: ClassVar = ("classifier.1",)
 
     def __post_init__(self):
         layers.check_choice("stem", self.stem, STEMS)
+        layers.check_positive("epsilon", self.epsilon)
+        layers.check_choice("padding", self.padding, layers.PADDINGS)
         layers.check_positive("width_mult", self.width_mult)
         super().__post_init__()
 
@@ -91,8 +97,8 @@ class MobileNetV2(Classifier):
 
     @nn.compact
     def __call__(self, images: Array, *, train: bool = False) -> Outputs:
-        conv = partial(layers.conv, **self.dtypes)
-        norm = layers.batch_norm(train=train, axis_name=self.axis_name, **self.dtypes)
+        conv = partial(layers.conv, padding=self.padding, **self.dtypes)
+        norm = layers.batch_norm(train=train, axis_name=self.axis_name, epsilon=self.epsilon, **self.dtypes)
         step = partial(layers.conv_norm, conv=conv, norm=norm)
         block = self.rematerialised(LinearBottleneck)
         blocks = self.blocks

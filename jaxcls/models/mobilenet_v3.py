@@ -1,7 +1,8 @@
 """MobileNetV3: Howard et al. 2019, "Searching for MobileNetV3" (arXiv 1905.02244), tables 1 and 2.
 
 As torchvision builds it. timm's `mobilenetv3_large_100` and `mobilenetv3_small_100` are the same nets but for
-BatchNorm's epsilon, 1e-5 there: give `epsilon=1e-5` with their weights. (Its `tf_mobilenetv3_*` pad otherwise.)
+BatchNorm's epsilon, 1e-5 there: give `epsilon=1e-5` with their weights. Its `tf_mobilenetv3_large_100` and
+`tf_mobilenetv3_small_100` want `padding="same"`.
 """
 
 from functools import partial
@@ -64,10 +65,11 @@ class MobileNetV3(Classifier, kw_only=True):
     """A 3x3 convolution, inverted residuals by `rows`, a 1x1 convolution, mean, a hidden dense layer, dense.
 
     Fields: `hidden`, the width of the hidden layer; `width_mult` multiplies all widths, rounded to multiples of 8;
-    `epsilon` and `momentum` of BatchNorm; `stochastic_depth`: rate of the last block, rising from 0 in the first.
+    `epsilon` and `momentum` of BatchNorm; `padding`, "torch" or "same" (`layers.conv`); `stochastic_depth`: rate of the
+    last block, rising from 0 in the first.
 
     `out`: a stage begins where the picture is halved, `stem` is what stage1 sees. With `num_classes=0` there is no
-    hidden layer either. Raises UserError for a width that is not positive.
+    hidden layer either. Raises UserError for a width that is not positive or another `padding`.
     """
 
     rows: tuple[Row, ...]
@@ -75,6 +77,7 @@ class MobileNetV3(Classifier, kw_only=True):
     width_mult: float = 1.0
     epsilon: float = 1e-3
     momentum: float = 0.99
+    padding: str = "torch"
     dropout: float = 0.2
     stochastic_depth: float = 0.0
     head: ClassVar = ("classifier.3",)
@@ -82,6 +85,8 @@ class MobileNetV3(Classifier, kw_only=True):
 
     def __post_init__(self):
         layers.check_positive("width_mult", self.width_mult)
+        layers.check_positive("epsilon", self.epsilon)
+        layers.check_choice("padding", self.padding, layers.PADDINGS)
         object.__setattr__(self, "rows", tuple(Row(*row) for row in self.rows))  # a config has plain tuples
         super().__post_init__()
 
@@ -103,7 +108,7 @@ class MobileNetV3(Classifier, kw_only=True):
 
     @nn.compact
     def __call__(self, images: Array, *, train: bool = False) -> Outputs:
-        conv = partial(layers.conv, **self.dtypes)
+        conv = partial(layers.conv, padding=self.padding, **self.dtypes)
         norm = layers.batch_norm(
             train=train, axis_name=self.axis_name, epsilon=self.epsilon, momentum=self.momentum, **self.dtypes
         )

@@ -12,12 +12,14 @@ import numpy as np
 from flax import traverse_util
 
 from jaxcls.errors import UserError
-from jaxcls.models import state_dict
+from jaxcls.models import basis, state_dict
 from jaxcls.models.base import Classifier
+from jaxcls.models.basis import Use
+from jaxcls.models.origin import Says
 from jaxcls.models.state_dict import Slot, from_state_dict, merge, to_state_dict
 from jaxcls.models.weight_files import WeightFile
 
-__all__ = ["Report", "from_state_dict", "load", "match", "merge", "to_state_dict"]
+__all__ = ["Report", "Use", "from_state_dict", "load", "match", "merge", "to_state_dict"]
 
 SHOWN = 4  # names of a group in a report's text
 
@@ -32,6 +34,9 @@ class Report:
       resized: of these, name -> {"from", "to", "how"}.
       kept: the model's tensors that stay as they were initialised -> why.
       skipped: the file's tensors that were left out -> why.
+      names: "the model's own", or "another library's" where rules translated them.
+      basis: what the weights rest on that no tensor shows, said or assumed (`basis.rows`).
+      notes: what else should be known of them.
     """
 
     file: str = ""
@@ -41,6 +46,9 @@ class Report:
     resized: dict[str, dict] = dataclasses.field(default_factory=dict)
     kept: dict[str, str] = dataclasses.field(default_factory=dict)
     skipped: dict[str, str] = dataclasses.field(default_factory=dict)
+    names: str = ""
+    basis: list[dict[str, str]] = dataclasses.field(default_factory=list)
+    notes: list[str] = dataclasses.field(default_factory=list)
 
     @property
     def source(self) -> dict[str, str]:
@@ -64,42 +72,65 @@ class Report:
         ]
         if changes:
             lines.append(f"  resized: {state_dict.abbreviated(changes, SHOWN)}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *basis.as_text(self.basis), *(f"  note: {note}" for note in self.notes)])
 
 
-def load(model: Classifier, variables: dict, file: WeightFile | dict) -> tuple[dict, Report]:
+def load(model: Classifier, variables: dict, file: WeightFile | dict, use: Use = Use()) -> tuple[dict, Report]:  # noqa: B008
     """`variables` with the weights of a file where it has any, and what became of each tensor.
 
     Args:
       model: whose class attributes say what may differ (`models.base.Classifier`).
       variables: the model's, initialised.
       file: what `weight_files.read` returned, or a bare state dict.
+      use: what the weights are put to, with which what the file says of itself is compared.
 
     Raises:
       UserError: where something differs that no rule explains.
     """
-    weights, report = match(model, variables, file)
+    weights, report = match(model, variables, file, use)
     return merge(variables, weights), report
 
 
-def match(model: Classifier, variables: dict, file: WeightFile | dict) -> tuple[dict, Report]:
+def match(model: Classifier, variables: dict, file: WeightFile | dict, use: Use = Use()) -> tuple[dict, Report]:  # noqa: B008
     """As `load`, with only the loaded leaves, as NumPy arrays; `variables` may be abstract (`jax.eval_shape`)."""
     if isinstance(file, WeightFile):
         report = Report(file.name, file.sha256, file.container)
-        tensors = file.tensors
+        tensors, says = file.tensors, file.says
     else:
-        report, tensors = Report(), file
+        report, tensors, says = Report(), file, Says()
     try:
-        return _Matching(model, state_dict.slots(variables), tensors, report).run(), report
+        basis.check(model, says, use)
+        matching = _Matching(model, state_dict.slots(variables), tensors, report, _other_names(says, use))
+        weights = matching.run()
+        report.names = "another library's" if matching.translated else "the model's own"
+        report.basis = basis.rows(model, _norm(variables), says, use)
+        report.notes = [says.note] * bool(says.note) + basis.warnings(model, matching.translated, says, use)
+        return weights, report
     except UserError as error:
         raise UserError(f"weights {report.file}: {error}" if report.file else str(error)) from error
+
+
+def _norm(variables):
+    """Which norm the model has."""
+    if variables.get("batch_stats"):
+        return "BatchNorm"
+    scaled = any(path[-1] == "scale" for path in traverse_util.flatten_dict(variables.get("params", {})))
+    return "LayerNorm" if scaled else ""
+
+
+def _other_names(says, use):
+    """Why the last layer stays as initialised although it fits: its classes are known to be others; "" else."""
+    if not says.classes or not use.classes or len(says.classes) != len(use.classes) or says.classes == use.classes:
+        return ""
+    ours = "in another order" if {*says.classes} == {*use.classes} else "others"
+    return f"the file's classes are {ours}: {state_dict.abbreviated(says.classes, SHOWN)}"
 
 
 class _Matching:
     """One attempt to fit the tensors of a file into the slots of a model."""
 
-    def __init__(self, model, slots: dict[str, Slot], tensors: dict, report: Report):
-        self.model, self.slots, self.report = model, slots, report
+    def __init__(self, model, slots: dict[str, Slot], tensors: dict, report: Report, other_names: str):
+        self.model, self.slots, self.report, self.other_names = model, slots, report, other_names
         self.names = _names(model, tensors, slots)
         self.values = {name: np.asarray(tensors[key]) for key, name in self.names.items()}
         self.weights: dict[tuple[str, ...], np.ndarray] = {}
@@ -178,6 +209,8 @@ class _Matching:
         if any(state_dict.without_ones(theirs[1:]) != state_dict.without_ones(ours[1:]) for theirs, ours in shapes):
             return ""
         counts = {(*theirs[:1], *ours[:1]) for theirs, ours in shapes if theirs[:1] != ours[:1]}
+        if not counts and shapes:
+            return self.other_names
         if len(counts) != 1 or len(count := counts.pop()) != 2:
             return ""
         return f"the file has {count[0]:,} classes, the model {count[1]:,}"
@@ -197,6 +230,11 @@ class _Matching:
         elif any(re.search(pattern, self._inner(name)) for pattern in self.model.unused):
             self.report.skipped[key] = "not used by the model"
         return key in self.report.skipped
+
+    @property
+    def translated(self):
+        """Whether rules made the model's names of the file's."""
+        return any(not key.endswith(self._inner(name)) for key, name in self.names.items() if name in self.slots)
 
     @property
     def prefix(self):

@@ -5,17 +5,19 @@ the stages squares of 2x2 places are merged. Version 2 normalises what a branch 
 compares queries and keys by their cosine, and computes the position bias with a small network from the distances.
 """
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax import Array
 
 from jaxcls.errors import UserError
 from jaxcls.models import layers
 from jaxcls.models.base import Classifier, Outputs
-from jaxcls.models.layers.window import WindowAttention, resize_table
+from jaxcls.models.layers.window import WindowAttention, log_offsets, position_index, resize_table
 from jaxcls.models.registry import register
 
 # The reference truncates at +-2, a hundred deviations out: a plain normal distribution.
@@ -74,6 +76,7 @@ class Swin(Classifier):
     version: int = 1
     trained_window: int | None = None
     stochastic_depth: float = 0.0
+    epsilon: ClassVar = 1e-5
     head: ClassVar = ("head",)
     unused: ClassVar = (r"\.(relative_position_index|relative_coords_table|attn_mask)$",)
     renames: ClassVar = (
@@ -87,6 +90,19 @@ class Swin(Classifier):
     )
     resized: ClassVar = {r"\.relative_position_bias_table$": resize_table}
 
+    def tables(self, names: Iterable[str]) -> dict[str, np.ndarray]:
+        """torchvision's buffers: which pairs of places share a bias, and for version 2 how far apart they are."""
+        window, trained = self.window_size, self.trained_window or self.window_size
+        found: dict[str, np.ndarray] = {}
+        for name in names:
+            block, dot, leaf = name.rpartition("attn.")
+            if leaf in ("relative_position_bias_table", "logit_scale"):
+                found[f"{block}{dot}relative_position_index"] = position_index(window).reshape(-1)
+            if leaf == "logit_scale":
+                offsets = log_offsets(window, trained).reshape(1, 2 * window - 1, 2 * window - 1, 2)
+                found[f"{block}{dot}relative_coords_table"] = offsets
+        return found
+
     def __post_init__(self):
         if min(self.window_size, self.trained_window or self.window_size) < 2:
             raise UserError("window_size and trained_window of a Swin transformer must be 2 or more")
@@ -97,7 +113,7 @@ class Swin(Classifier):
         layers.check_size(images, 4, "Swin")
         inits: dict[str, Any] = {"kernel_init": _init, "bias_init": nn.initializers.zeros}
         dense = partial(layers.dense, **inits, **self.dtypes)
-        norm = layers.layer_norm(epsilon=1e-5, **self.dtypes)
+        norm = layers.layer_norm(epsilon=self.epsilon, **self.dtypes)
         block = self.rematerialised(SwinBlock)
         rates = iter(layers.rising(self.stochastic_depth, sum(self.depths)))
         embed = layers.conv(

@@ -5,7 +5,7 @@ import math
 import mmap
 import struct
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -89,20 +89,23 @@ def _view(tensor, raw):
     return array
 
 
-def write(file: BinaryIO, tensors: dict[str, np.ndarray]) -> None:
+def write(file: BinaryIO, tensors: dict[str, np.ndarray], versions: Mapping[str, int]) -> None:
     """Writes a state dict in the zip format, for `torch.load(..., weights_only=True)`.
+
+    `versions`, of modules, become the dict's attribute `_metadata`, as `Module.state_dict` makes it. PyTorch adds the
+    counters of a BatchNorm only where that has no version, so those that nobody asks for are better left out.
 
     Raises UserError for a type that PyTorch has no storage for.
     """
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr("archive/data.pkl", _pickled(tensors))
+        archive.writestr("archive/data.pkl", _pickled(tensors, versions))
         archive.writestr("archive/byteorder", "little")
         for i, array in enumerate(tensors.values()):
             archive.writestr(f"archive/data/{i}", np.ascontiguousarray(array).tobytes())
         archive.writestr("archive/version", "3\n")
 
 
-def _pickled(tensors):
+def _pickled(tensors, versions):
     """The pickle (protocol 2) of an OrderedDict from names to tensors, the i-th on the storage "i"."""
     dtypes = {np.dtype(dtype): name for name, dtype in STORAGES.items()}
     empty = _global("collections", "OrderedDict") + b")R"
@@ -115,7 +118,13 @@ def _pickled(tensors):
         strides = [math.prod(array.shape[axis + 1 :]) for axis in range(array.ndim)]
         parts += [_text(name), _global("torch._utils", "_rebuild_tensor_v2"), b"(", storage, _number(0)]
         parts += [_numbers(array.shape), _numbers(strides), b"\x89", empty, b"tR"]
-    return b"".join([*parts, b"u."])
+    parts.append(b"u")
+    if versions:  # a dict of the object's attributes, put into place by BUILD
+        parts += [b"}", _text("_metadata"), empty, b"("]
+        for module, version in versions.items():
+            parts += [_text(module), b"}", _text("version"), _number(version), b"s"]
+        parts.append(b"usb")
+    return b"".join([*parts, b"."])
 
 
 def _global(module, name):

@@ -38,16 +38,16 @@ _DTYPES = {
 _REBUILD = "torch._utils._rebuild_"
 _TENSORS = {_REBUILD + what for what in ("tensor", "tensor_v2", "tensor_v3")}
 _PARAMETERS = {_REBUILD + what for what in ("parameter", "parameter_with_state")}
+_NAMESPACE = "argparse.Namespace"  # a script's settings
 # What training scripts like to save beside the weights; it becomes None.
 _IGNORED = {
-    "argparse.Namespace",
     "torch.device",
     "numpy.dtype",
     "_codecs.encode",
     "numpy.core.multiarray.scalar",
     "numpy._core.multiarray.scalar",
 }
-_KNOWN = {"collections.OrderedDict", "torch.Size", *_DTYPES, *_TENSORS, *_PARAMETERS, *_IGNORED}
+_KNOWN = {"collections.OrderedDict", "torch.Size", _NAMESPACE, *_DTYPES, *_TENSORS, *_PARAMETERS, *_IGNORED}
 
 _PUSHED = {
     "BININT",
@@ -92,6 +92,10 @@ class Tensor(NamedTuple):
     offset: int
     size: tuple[int, ...]
     stride: tuple[int, ...]
+
+
+class Namespace(dict[str, Any]):
+    """The attributes of an argparse.Namespace."""
 
 
 class _Global(str):
@@ -174,7 +178,9 @@ class Machine:
         self.stack.append(_known(f"{module}.{name}"))
 
     def _build(self):
-        self.stack.pop()  # attributes: those of a state dict are the versions of its modules
+        attributes = self.stack.pop()  # those of a state dict are the versions of its modules
+        if isinstance(self.stack[-1], Namespace) and isinstance(attributes, dict):
+            self.stack[-1].update(attributes)
 
     def _reduce(self):
         arguments, function = self.stack.pop(), self.stack.pop()
@@ -235,6 +241,8 @@ def _result(function, arguments):
     """What the named callable would return."""
     if function in _IGNORED:
         return None
+    if function == _NAMESPACE:
+        return Namespace()
     if function == "collections.OrderedDict":
         ordered: dict = {}
         _update(ordered, [x for pair in (arguments or ((),))[0] for x in pair])  # Python 2 gave it pairs

@@ -11,7 +11,7 @@ Two libraries publish such nets under different names of parameters: `vit_b_16` 
 import re
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -103,6 +103,7 @@ class ViT(Classifier):
     block_dropout: float = 0.0
     stochastic_depth: float = 0.0
     return_attention: bool = False
+    epsilon: ClassVar = 1e-6
 
     def __post_init__(self):
         layers.check_choice("spelling", self.spelling, SPELLINGS)
@@ -152,7 +153,7 @@ class ViT(Classifier):
             out[f"stage{stage + 1}"] = x
         if self.return_attention:
             out["attention"] = attention
-        out["stage4"] = x = layers.layer_norm(**self.dtypes)(name=self.names.norm)(x)
+        out["stage4"] = x = layers.layer_norm(epsilon=self.epsilon, **self.dtypes)(name=self.names.norm)(x)
         return self._classify(x, out, train)
 
     def _layers(self) -> dict[str, partial]:
@@ -160,7 +161,7 @@ class ViT(Classifier):
         names = self.names
         dense = {"qkv": packed_dense if names.packed else layers.dense, "proj": layers.dense, "mlp": layers.dense}
         inits = {"qkv": names.qkv_init, "proj": names.proj_init, "mlp": names.mlp_init}
-        constructors: dict[str, partial] = {"norm": layers.layer_norm(**self.dtypes)}
+        constructors: dict[str, partial] = {"norm": layers.layer_norm(epsilon=self.epsilon, **self.dtypes)}
         for part, (kernel, bias) in inits.items():
             constructors[part] = partial(dense[part], kernel_init=kernel, bias_init=bias, **self.dtypes)
         return constructors

@@ -9,8 +9,11 @@ import hashlib
 import json
 import math
 import mmap
+import os
 import re
 import struct
+import types
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +22,7 @@ import numpy as np
 
 from jaxcls import files
 from jaxcls.errors import UserError, did_you_mean
-from jaxcls.models import hub, torch_files
+from jaxcls.models import hub, origin, torch_files
 from jaxcls.models.torch_pickle import Tensor
 
 # Where training scripts keep the state dict, in order of preference: the averaged weights are the published ones.
@@ -59,12 +62,14 @@ class WeightFile(NamedTuple):
       path: where it lies.
       tensors: name -> array, read-only.
       container: the key of the file under which the state dict was found; "" where the file is one.
+      says: what the file, or the config.json beside it, says of itself.
     """
 
     name: str
     path: Path
     tensors: dict[str, np.ndarray]
     container: str = ""
+    says: origin.Says = origin.Says()
 
     @property
     def sha256(self) -> str:
@@ -74,12 +79,17 @@ class WeightFile(NamedTuple):
 
 
 def read(name: str | Path) -> WeightFile:
-    """The tensors of a file, or of one on the Hugging Face hub (`hf-hub:ORG/NAME[@revision]`).
+    """The tensors of a file, of a folder as on the Hugging Face hub, or of one there (`hf-hub:ORG/NAME[@revision]`).
 
     Raises:
       UserError: one line, for a file that is missing, damaged or something else, or wants to execute code.
     """
-    path = hub.fetch(str(name)) if str(name).startswith(hub.PREFIX) else Path(name).expanduser()
+    config: Path | str | None
+    if str(name).startswith(hub.PREFIX):
+        path, config = hub.fetch(str(name))
+    else:
+        path = _within(Path(name).expanduser())
+        config = path.with_name(origin.CONFIG) if path.name in hub.FILES else None  # any other file has its own name
     with _reading(path):
         if not path.is_file():
             raise UserError(_missing(path))
@@ -90,24 +100,52 @@ def read(name: str | Path) -> WeightFile:
                 content, array = torch_files.read(file)
                 tensors, container = _state_dict(content)
                 tensors = {key: array(tensor) for key, tensor in tensors.items()}
+                says = origin.of_checkpoint(content, tensors)
             elif begins[8:9] == b"{":
-                tensors, container = _read_safetensors(file), ""
+                (tensors, metadata), container = _read_safetensors(file), ""
+                says = origin.of_metadata(metadata)
             else:
                 raise UserError(_stranger(begins))
         if bad := [key for key in tensors if not key.isprintable()]:
             raise ValueError(f"a tensor is called {bad[0]!a}")
         if not tensors:
             raise UserError("holds no tensors")
-    return WeightFile(str(name), path, tensors, container)
+        if isinstance(config, str):
+            says = says._replace(note=config)
+        elif config is not None and config.is_file():
+            beside = origin.of_config(config)
+            says = beside if beside.where else says._replace(note=beside.note)
+    return WeightFile(str(name), path, tensors, container, says)
 
 
-def write(path: str | Path, tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
+def _within(path):
+    """The weights of a folder that is laid out as on the hub; any other path as it is."""
+    return next((path / file for file in hub.FILES if os.path.isfile(path / file)), path)  # False for odd names, too
+
+
+def write(
+    path: str | Path,
+    tensors: dict[str, np.ndarray],
+    metadata: dict[str, str],
+    versions: Mapping[str, int] = types.MappingProxyType({}),
+) -> None:
     """Writes a state dict: as safetensors, or in PyTorch's zip format (without the metadata) for .pth and .pt.
+
+    Args:
+      path: of the file.
+      tensors: name -> array.
+      metadata: of safetensors.
+      versions: module -> version of its state, for those modules of a library that insist on one ("": the net itself).
 
     Raises:
       UserError: for another suffix, a type that the format does not know, or a file that cannot be written.
     """
     path = Path(path)
+    if versions and path.suffix == ".safetensors":
+        raise UserError(
+            f"{path}: its library loads such a state only with a version, for which safetensors has no place; "
+            "let the name end in .pth"
+        )
     if path.suffix not in SUFFIXES:
         raise UserError(f"{path} must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
     with files.replacing(path, remedy="choose another place") as temporary:
@@ -115,7 +153,7 @@ def write(path: str | Path, tensors: dict[str, np.ndarray], metadata: dict[str, 
             _write_safetensors(temporary, tensors, metadata)
         else:
             with open(temporary, "wb") as file:
-                torch_files.write(file, tensors)
+                torch_files.write(file, tensors, versions)
 
 
 @contextlib.contextmanager
@@ -135,7 +173,7 @@ def _reading(path):
 
 def _missing(path):
     if path.is_dir():
-        return "is a folder; give a file"
+        return f"is a folder without {' or '.join(hub.FILES)}; give a file (of a run, what jaxcls export writes)"
     hint = did_you_mean(path.name, (p.name for p in path.parent.glob("*") if p.is_file()))
     if not hint and path.suffix not in (*SUFFIXES, ".th", ".bin") and re.fullmatch(r"[\w-]+/[\w.@-]+", str(path)):
         hint = f"; for the Hugging Face hub write {hub.PREFIX}{path}"
@@ -166,13 +204,13 @@ def _state_dict(content):
 
 
 def _read_safetensors(file):
-    """Name -> array. The format: 8 bytes with the length of a JSON header, the header, the numbers without gaps."""
+    """(name -> array, the metadata). 8 bytes with the length of a JSON header, the header, the numbers without gaps."""
     mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     (length,) = struct.unpack_from("<Q", mapped)
     if length > min(_LONGEST_HEADER, len(mapped) - 8):
         raise ValueError("its header is longer than the file")
     header = _parse(mapped[8 : 8 + length])
-    header.pop("__metadata__", None)
+    metadata = header.pop("__metadata__", None)
     data, tensors, end = memoryview(mapped)[8 + length :], {}, 0
     for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
         dtype, shape, (start, stop) = np.dtype(_DTYPES[entry["dtype"]]), entry["shape"], entry["data_offsets"]
@@ -184,7 +222,7 @@ def _read_safetensors(file):
         end = stop
     if end != len(data):
         raise ValueError("there is more in it than its header says")
-    return tensors
+    return tensors, metadata
 
 
 def _parse(text):

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from jaxcls import files
 from jaxcls.checkpoints.view import flatten_config
 from jaxcls.defaults import RENAMED, default_config
+from jaxcls.models.state_dict import abbreviated
 from jaxcls.report.curves import RATE, SMOOTH_FROM, find_series, panels, smooth
 from jaxcls.report.evidence import Evidence
-from jaxcls.report.markup import Section, capital, facts, folded, join, paragraph, section, table, tag
+from jaxcls.report.markup import Markup, Section, capital, facts, folded, join, paragraph, section, table, tag
 from jaxcls.report.svg import Plot
 
 STYLE = {"train": 0, "validation": 1, "test": 2}
@@ -128,7 +130,7 @@ def _value(value):
 
 
 def environment(evidence: Evidence) -> Section:
-    """Versions, data and files."""
+    """Versions, data, files, and the weights that the run began with."""
     data, versions = evidence.meta.data, evidence.meta.versions
     machine = ("platform", "device", "cores")
     packages = ", ".join(f"{name} {value}" for name, value in versions.items() if name not in machine)
@@ -136,11 +138,40 @@ def environment(evidence: Evidence) -> Section:
         ("Data", data.get("name")),
         ("Fingerprint of the training pictures", data.get("fingerprint")),
         (f"Fingerprint of the {evidence.split} pictures", (evidence.rows or {}).get("fingerprint")),
-        ("Started from weights", evidence.meta.pretrained),
         ("Versions", packages),
         *_files(evidence),
     ]
-    return section("environment", "Data, environment, files", facts((name, value) for name, value in rows if value))
+    known = facts((name, value) for name, value in rows if value)
+    return section("environment", "Data, environment, files", known, _weights(evidence))
+
+
+def _weights(evidence) -> Markup:
+    """Which published weights the run began with, what became of their tensors, and what they rest on."""
+    source = evidence.meta.pretrained
+    if not source:
+        return Markup("")
+    source = source if isinstance(source, dict) else {"file": source}
+    told = files.read_json(Path(evidence.workdir) / "pretrained.json")
+    told = told if isinstance(told, dict) and told.get("sha256") == source.get("sha256") else {}
+    rows: list[tuple[str, Any]] = [
+        ("File", tag("code", source.get("file"))),
+        ("SHA-256", tag("code", source.get("sha256", "–"))),
+    ]
+    if loaded := told.get("loaded"):
+        rows.append(("Tensors loaded", f"{len(loaded):,} of {len(loaded) + len(told.get('kept', ())):,}"))
+    for title, key in (("As initialised", "kept"), ("Left out of the file", "skipped")):
+        group = told.get(key) or {}
+        for reason in dict.fromkeys(group.values()):
+            rows.append((title, f"{abbreviated(name for name in group if group[name] == reason)} ({reason})"))
+    if changed := told.get("resized"):
+        rows.append(("Resized", abbreviated(changed)))
+    rows += [("Note", note) for note in told.get("notes", ())]
+    basis = [
+        (row["what"], row["value"], row["by"] or "assumed, for nothing says it", tag("code", row["setting"]))
+        for row in told.get("basis", ())
+    ]
+    rests = table(("What they rest on", "Here", "Said by", "Setting"), basis, words=(0, 1, 2, 3)) if basis else ""
+    return join([tag("h3", "Started from weights"), facts(rows), rests])
 
 
 def _files(evidence) -> Iterator[tuple[str, Any]]:

@@ -10,9 +10,11 @@ import numpy as np
 from jaxcls import models, optim
 from jaxcls.errors import UserError
 from jaxcls.models import stages
+from jaxcls.models.basis import Use
 from jaxcls.parallel import Parallel
 from jaxcls.training.data import Data
 
+REQUIRED = "required"  # as config.model.pretrained: a recipe that is none without weights
 PRECISIONS = ("float32", "bfloat16", "float16")
 
 
@@ -53,6 +55,12 @@ class Model:
         return stages.parts(self.module, self._batch)
 
     @property
+    def use(self) -> Use:
+        """What weights are put to, to be compared with what their source says."""
+        mean, std = self.data.normalize
+        return Use(self.name, mean, std, self.data.evaluation.transforms, tuple(map(str, self.data.classes)))
+
+    @property
     def _batch(self):
         return jax.ShapeDtypeStruct((2, *self.data.picture), np.float32)
 
@@ -64,6 +72,11 @@ def read(config: Any, data: Data, parallel: Parallel) -> Model:
       UserError: for a model that can't be, or settings of it that do not go together.
     """
     section = config.model
+    if section.pretrained == REQUIRED:
+        raise UserError(
+            "this config starts from published weights and none are named; add --config.model.pretrained=FILE "
+            "(safetensors, .pth, or hf-hub:ORG/NAME), or use --config=folder to train from scratch."
+        )
     if config.precision not in PRECISIONS:
         raise UserError(f"config.precision is {config.precision!r}; it can be {', '.join(PRECISIONS)}.")
     spec = {"name": section.name, "num_classes": len(data.classes), "neck": section.neck}

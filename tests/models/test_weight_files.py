@@ -174,7 +174,7 @@ def test_a_path_that_leads_nowhere(tmp_path, monkeypatch):
     (tmp_path / "resnet.pth").write_bytes(b"x")
     assert "there is no such file; did you mean 'resnet.pth'?" in refusal(tmp_path / "resnet.pht")
     assert "there is no such file" in refusal(tmp_path / "no" / "x.pth")
-    assert "is a folder; give a file" in refusal(tmp_path)
+    assert "is a folder without model.safetensors or pytorch_model.bin; give a file" in refusal(tmp_path)
     assert "can't be read: File name too long" in refusal(tmp_path / ("x" * 300))
     monkeypatch.chdir(tmp_path)
     assert "for the Hugging Face hub write hf-hub:timm/resnet50.a1_in1k" in refusal("timm/resnet50.a1_in1k")
@@ -394,7 +394,8 @@ def test_weights_of_the_hub(tmp_path, monkeypatch, files):
 def test_without_a_network_the_second_file_is_looked_for_at_once(tmp_path, monkeypatch):
     fake = FakeHub(tmp_path, {"pytorch_model.bin": "zip.pth"}, offline=True)
     monkeypatch.setitem(sys.modules, "huggingface_hub", fake)
-    assert hub.fetch("hf-hub:timm/resnet50.a1_in1k") == tmp_path / "zip.pth"
+    path, config = hub.fetch("hf-hub:timm/resnet50.a1_in1k")
+    assert path == tmp_path / "zip.pth" and config.startswith("its config.json can't be had (404 Client Error")
     fake.files = {}
     with pytest.raises(UserError, match="can't be downloaded: An error happened while trying to locate the file"):
         hub.fetch("hf-hub:timm/resnet50.a1_in1k")

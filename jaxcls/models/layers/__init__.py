@@ -3,7 +3,7 @@
 from jaxcls.models.layers.attention import SqueezeExcite, attention, check_attention
 from jaxcls.models.layers.basic_conv import BasicConv
 from jaxcls.models.layers.check import check_choice, check_positive, check_size
-from jaxcls.models.layers.conv import conv
+from jaxcls.models.layers.conv import PADDINGS, conv
 from jaxcls.models.layers.conv_norm import conv_norm
 from jaxcls.models.layers.dense import dense, flatten, logits_layer
 from jaxcls.models.layers.drop import dropout, rising, stochastic_depth
@@ -15,6 +15,7 @@ from jaxcls.models.layers.position import loaded_table, table_for
 from jaxcls.models.layers.transformer import attend, embed_patches, mlp
 
 __all__ = [
+    "PADDINGS",
     "BasicConv",
     "InvertedResidual",
     "SqueezeExcite",

@@ -12,7 +12,7 @@ class BasicConv(nn.Module):
     features: int
     kernel_size: int | tuple[int, int]
     stride: int = 1
-    padding: int | None = None
+    padding: int | str = "torch"
     conv: Any = None
     norm: Any = None
 

@@ -8,6 +8,8 @@ from flax import linen as nn
 from jaxcls.models.layers.convolve import convolve
 from jaxcls.models.layers.init import kaiming_normal
 
+PADDINGS = ("torch", "same")
+
 
 def conv(
     features: int,
@@ -15,7 +17,7 @@ def conv(
     stride: int = 1,
     *,
     groups: int = 1,
-    padding: int | tuple[int, int] | None = None,
+    padding: int | tuple[int, int] | str = "torch",
     use_bias: bool = False,
     kernel_init: Any = kaiming_normal,
     bias_init: Any = nn.initializers.zeros,
@@ -25,17 +27,17 @@ def conv(
 ) -> nn.Conv:
     """A convolution of `[b, h, w, c]`, with the same padding on opposite sides: half the kernel unless given.
 
-    One number stands for height and width. (Flax's SAME pads the far side more where the stride is 2, PyTorch does
-    not.)
+    One number stands for height and width. `padding="same"` is TensorFlow's (and Flax's): where a stride above 1 needs
+    an odd number of rows, the far side gets one more, and which rows are needed depends on the picture's size.
     """
     size = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
-    pad = tuple(k // 2 for k in size) if padding is None else padding
+    pad = tuple(k // 2 for k in size) if padding == "torch" else padding
     pad = (pad, pad) if isinstance(pad, int) else pad
     return nn.Conv(
         features,
         size,
         strides=(stride, stride),
-        padding=tuple((p, p) for p in pad),
+        padding="SAME" if isinstance(pad, str) else tuple((p, p) for p in pad),
         feature_group_count=groups,
         use_bias=use_bias,
         kernel_init=kernel_init,

@@ -64,7 +64,7 @@ def convolve(
 ) -> Array:
     """`lax.conv_general_dilated` of `[b, h, w, c]` and `[h, w, c / groups, features]`, for `nn.Conv`.
 
-    Other layouts, paddings by name and dilated convolutions go to XLA as they are.
+    Other layouts and dilated convolutions go to XLA as they are.
     """
     native = functools.partial(
         lax.conv_general_dilated,
@@ -76,8 +76,11 @@ def convolve(
         precision=precision,
     )
     dilated = any(d != 1 for d in (*(lhs_dilation or ()), *(rhs_dilation or ())))
-    if not reshapes() or dilated or x.ndim != 4 or isinstance(padding, str):
+    if not reshapes() or dilated or x.ndim != 4:
         return native(x, kernel, feature_group_count=feature_group_count)
+    if isinstance(padding, str):
+        padding = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
+        native = functools.partial(native, padding=padding)
     strides, padding = tuple(strides), tuple((before, after) for before, after in padding)
     if feature_group_count == x.shape[-1] == kernel.shape[-1] > 1:
         return _depthwise(x, kernel, strides, padding)

@@ -1,0 +1,164 @@
+"""What a source of weights says of itself: timm's `config.json`, metadata of safetensors, settings in a checkpoint.
+
+A file's tensors show neither padding nor BatchNorm's epsilon, nor how pictures were normalised.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxcls.errors import UserError
+from jaxcls.models import architectures
+
+CONFIG = "config.json"
+_HARMLESS = {"drop_rate", "drop_path_rate", "img_size", "in_chans", "num_classes", "pretrained",
+             "dynamic_img_size", "strict_img_size", "scriptable", "exportable", "features_only"}  # fmt: skip
+_ARGUMENTS = {"bn_eps": "epsilon", "channel_multiplier": "width_mult", "window_size": "window_size"}
+
+
+class Says(NamedTuple):
+    """Empty where nothing is said.
+
+    Attributes:
+      where: what said it, for messages.
+      architecture: as it is called there; `models`: ours that have its tensors, () where it is none of them.
+      fields: of our model, as the weights want them: what no tensor shows.
+      foreign: what else is said of the net, of which we have nothing.
+      mean, std: of the normalisation, on the scale of [0, 1].
+      pictures: size, crop and filter, in words.
+      classes: their names, in the order of the logits.
+      note: what was found and could not be used.
+    """
+
+    where: str = ""
+    architecture: str = ""
+    models: tuple[str, ...] = ()
+    fields: Mapping[str, Any] = {}
+    foreign: Mapping[str, Any] = {}
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    pictures: str = ""
+    classes: tuple[str, ...] = ()
+    note: str = ""
+
+
+def of_config(path: Path) -> Says:
+    """What the `config.json` beside weights says, in timm's form (of its hub, or of `timm.models.push_to_hf_hub`).
+
+    Raises:
+      UserError: one line, for a file that is damaged, or says that the weights are of the library transformers.
+    """
+    try:
+        config = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"its {CONFIG} can't be read ({' '.join(str(error).split())[:80]}); get it again") from error
+    if not isinstance(config, dict):
+        raise UserError(f"its {CONFIG} is no JSON object; get it again")
+    name = config.get("architecture")
+    if not isinstance(name, str):
+        if theirs := config.get("architectures") or config.get("model_type"):
+            theirs = ", ".join(map(str, theirs)) if isinstance(theirs, list) else theirs
+            raise UserError(
+                f"its {CONFIG} is of the library transformers ({theirs}), whose tensors have other names; "
+                "take the weights of the same net from timm or torchvision"
+            )
+        return Says(note=f"its {CONFIG} names no architecture and was not used")
+    inner = config.get("pretrained_cfg")
+    picture = {**config, **(inner if isinstance(inner, dict) else {})}
+    arguments = config.get("model_args")
+    return _timm(f"its {CONFIG}", name, picture, arguments if isinstance(arguments, dict) else {})
+
+
+def of_metadata(metadata: Any) -> Says:
+    """What the metadata of a safetensors file says, where `jaxcls export` wrote it; else nothing."""
+    metadata = metadata if isinstance(metadata, dict) else {}
+    told = {key: _parsed(metadata.get(key)) for key in ("fields", "normalize", "classes", "eval_transform")}
+    model, normalize = metadata.get("model"), told["normalize"]
+    if not isinstance(model, str) or not isinstance(normalize, dict):
+        return Says()
+    where, classes, transforms = "its metadata", told["classes"], told["eval_transform"]
+    return Says(
+        where=where,
+        architecture=model,
+        models=(model,),
+        fields=told["fields"] if isinstance(told["fields"], dict) else {},
+        mean=_numbers(where, "mean", normalize.get("mean")),
+        std=_numbers(where, "std", normalize.get("std")),
+        pictures=", ".join(map(str, transforms)) if isinstance(transforms, list) else "",
+        classes=tuple(map(str, classes)) if isinstance(classes, list) else (),
+    )
+
+
+def of_checkpoint(content: Any, names: Iterable[str]) -> Says:
+    """What a training script saved beside the state dict of these `names`: `args` (timm's and others) and `arch`."""
+    if not isinstance(content, dict):
+        return Says()
+    args, arch = content.get("args"), content.get("arch")
+    args = {key: value for key, value in args.items() if value is not None} if isinstance(args, dict) else {}
+    name = next((x for x in (args.get("model"), args.get("arch"), arch) if isinstance(x, str) and x), "")
+    if not name:
+        return Says()
+    where = "its settings"
+    by_timm = any(key.endswith(("conv_stem.weight", "patch_embed.proj.weight")) for key in names)
+    known = architectures.find(name)
+    if known is None:  # any script may have written it; timm's arch is the name of a class, as in "efficientnet"
+        return Says(note=f"{where} name {name!r}, which is no model here, and were not used")
+    if not by_timm and not isinstance(args.get("bn_eps"), float):
+        known = known._replace(fields={})  # torchvision's nets of timm's names have another epsilon
+    arguments = {key: args[key] for key in _ARGUMENTS.keys() & args.keys()}
+    kwargs = args.get("model_kwargs")
+    return _timm(where, name, args, {**arguments, **(kwargs if isinstance(kwargs, dict) else {})}, known)
+
+
+def _timm(where, name, picture, arguments, known=None):
+    """Says, of an architecture, timm's settings of pictures and the arguments of its constructor."""
+    known = known or architectures.find(name)
+    fields, foreign = dict(known.fields) if known else {}, {}
+    for key, value in arguments.items():
+        if key == "pad_type":
+            fields["padding"] = value or "torch"
+        elif key in _ARGUMENTS:
+            fields[_ARGUMENTS[key]] = value
+        elif key not in _HARMLESS:
+            foreign[key] = value
+    labels = picture.get("label_names")
+    return Says(
+        where=where,
+        architecture=name,
+        models=known.models if known else (),
+        fields=fields,
+        foreign=foreign,
+        mean=_numbers(where, "mean", picture.get("mean")),
+        std=_numbers(where, "std", picture.get("std")),
+        pictures=_pictures(picture),
+        classes=tuple(map(str, labels)) if isinstance(labels, list) else (),
+    )
+
+
+def _pictures(picture):
+    size = picture.get("input_size")
+    size = size[-1] if isinstance(size, (list, tuple)) and size else picture.get("img_size")
+    parts = [f"{size} pixels"] if isinstance(size, int) else []
+    if isinstance(crop := picture.get("crop_pct"), (int, float)):
+        parts.append(f"of {crop:g} of the short side")
+    if isinstance(kind := picture.get("interpolation"), str) and kind:
+        parts.append(kind)
+    return ", ".join(parts)
+
+
+def _numbers(where, what, values):
+    """() where there is nothing."""
+    if values is None or values == []:
+        return ()
+    values = values if isinstance(values, (list, tuple)) else (values,)
+    if not all(type(x) in (int, float) for x in values) or (what == "std" and min(values) <= 0):
+        raise UserError(f"{where} has {what} {values!r}, which are no numbers of a normalisation")
+    return tuple(map(float, values))
+
+
+def _parsed(text):
+    try:
+        return json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError):
+        return None

@@ -1,0 +1,87 @@
+"""Does every family's export load in its library, with `strict=True`? For a machine that has torch, torchvision, timm.
+
+    python scripts/bench/export_strict.py write FOLDER     # with jaxcls: one state dict for each model below
+    python scripts/bench/export_strict.py load FOLDER      # with PyTorch: each into its library's model
+
+Both formats are written, through what `jaxcls export` calls; the weights are drawn. `load` also compares the logits of
+one picture with ours, which shows that each tensor is where it belongs. Exit status of `load`: 1 where one is refused
+or differs.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+TORCHVISION = """alexnet vgg11 vgg11_bn resnet18 resnext50_32x4d wide_resnet50_2 densenet121 googlenet inception_v3
+squeezenet1_1 mobilenet_v2 mobilenet_v3_small mobilenet_v3_large shufflenet_v2_x0_5 mnasnet0_5 mnasnet1_0
+efficientnet_b0 efficientnet_b5 efficientnet_v2_s regnet_x_400mf regnet_y_400mf vit_b_32 swin_t swin_v2_t
+convnext_tiny"""
+TIMM = """resnet18d seresnet18 seresnext50_32x4d resnetv2_50 vit_tiny_patch16_224 deit_tiny_patch16_224
+deit_tiny_distilled_patch16_224 mixer_s32_224"""
+SIZES = {"inception_v3": 299, "swin_v2_t": 256}
+CLOSE = 2e-4  # of the logits' size: float32 through two implementations
+
+
+def write(folder: Path) -> None:
+    """Writes NAME.pth, NAME.safetensors and NAME.npz (picture and logits) for every name."""
+    import jax
+    import numpy as np
+
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
+    from draws import draw
+
+    from jaxcls import models
+    from jaxcls.errors import UserError
+    from jaxcls.models import conversion, weight_files
+    from jaxcls.models.state_dict import to_state_dict
+
+    for name in f"{TORCHVISION} {TIMM}".split():
+        model, size = models.create(name), SIZES.get(name, 224)
+        image = np.random.default_rng(0).normal(size=(1, size, size, 3)).astype(np.float32)
+        variables = draw(jax.eval_shape(model.init, jax.random.key(0), image))
+        state = conversion.for_library(model, to_state_dict(variables))
+        logits, _ = jax.jit(model.apply)(variables, image)
+        np.savez(folder / f"{name}.npz", image=image, logits=np.asarray(logits))
+        for suffix in (".pth", ".safetensors"):
+            try:
+                weight_files.write(folder / f"{name}{suffix}", state, {"format": "pt"}, model.versions)
+            except UserError as error:
+                print(f"{name}{suffix} is not written: {error}")
+
+
+def load(folder: Path) -> int:
+    """Prints whether each file loads and how far the logits are apart. Returns how many are refused or differ."""
+    import numpy as np
+    import timm
+    import torch
+    import torchvision
+    from safetensors.torch import load_file
+
+    print(json.dumps({module.__name__: module.__version__ for module in (torch, torchvision, timm)}))
+    bad = 0
+    for path in sorted([*folder.glob("*.pth"), *folder.glob("*.safetensors")]):
+        state = torch.load(path, weights_only=True) if path.suffix == ".pth" else load_file(path)
+        name, more = path.stem, {}
+        if name in ("googlenet", "inception_v3"):
+            more = {"aux_logits": False, "init_weights": False, "transform_input": False}
+        create = torchvision.models.get_model if name in TORCHVISION.split() else timm.create_model
+        model = create(name, **more).eval()
+        try:
+            model.load_state_dict(state, strict=True)
+        except (RuntimeError, ValueError) as error:
+            bad += 1
+            print(f"{path.name}: REFUSED {' '.join(str(error).split())[:200]}")
+            continue
+        with np.load(path.with_suffix(".npz")) as stored, torch.no_grad():
+            expected = stored["logits"]
+            got = model(torch.from_numpy(stored["image"]).permute(0, 3, 1, 2)).numpy()
+        apart = float(np.linalg.norm(got - expected) / np.linalg.norm(expected))
+        bad += apart > CLOSE
+        print(f"{path.name}: strict, {len(state)} tensors; logits {apart:.1e} apart{'' if apart <= CLOSE else ' BAD'}")
+    return bad
+
+
+if __name__ == "__main__":
+    what, place = sys.argv[1:]
+    Path(place).mkdir(parents=True, exist_ok=True)
+    sys.exit(min(load(Path(place)), 1) if what == "load" else write(Path(place)))
