@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from jaxcls.augment.base import Operation, of_pictures, to_uint8
 from jaxcls.augment.boxes import TRIES, Pair, check_size, crop_box, resized
+from jaxcls.data import bounds
 from jaxcls.errors import UserError
 
 
@@ -61,7 +62,10 @@ def resize(height: int, width: int | None = None) -> Operation:
     check_size(height), width is None or check_size(width)
 
     def operation(_, image):
-        shape = (image.shape[0], *resized(image.shape[1:3], height, width), image.shape[3])
+        target = resized(image.shape[1:3], height, width)
+        if width is None and target != image.shape[1:3]:
+            bounds.check_resized(*image.shape[1:3], target, "resize")
+        shape = (image.shape[0], *target, image.shape[3])
         return to_uint8(jax.image.resize(image.astype(jnp.float32), shape, "linear", antialias=True))
 
     return of_pictures(operation)

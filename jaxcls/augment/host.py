@@ -1,10 +1,13 @@
 """Crops and resizes on the host, for pictures that come encoded.
 
 All work on uint8 [h, w, c], through Pillow (antialiased); one is faster by OpenCV where that is chosen by name. JPEG is
-decoded no larger than the first operation needs.
+decoded no larger than the first operation needs, and of a thin picture that would grow beyond bounds.MAX_RESIZED no
+more is resized than a following crop keeps.
 """
 
+import copy
 import functools
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from jaxcls.augment.boxes import TRIES, Pair, check_size, crop_box, resized
+from jaxcls.data import bounds
 from jaxcls.errors import UserError
 
 ONE_SIZE = ("random_resized_crop", "center_crop")
@@ -30,7 +34,7 @@ class HostTransform:
     """
 
     def __init__(self, operations: Sequence[Callable[..., np.ndarray]], channels: int):
-        self.operations, self.channels = operations, channels
+        self.operations, self.channels = _joined(operations), channels
 
     def __call__(self, image: bytes | np.ndarray, name: str, random: np.random.Generator | None) -> np.ndarray:
         """image: bytes or uint8 [h, w, c]; name: for messages; random: numpy Generator, or None in evaluation."""
@@ -41,6 +45,8 @@ class HostTransform:
                 self._refuse(image, name)
             picture, operations = image, self.operations
         for operation in operations:
+            if isinstance(operation, Resize):
+                operation.check(picture.shape[:2], name)
             picture = operation(picture, random)
         return picture
 
@@ -57,6 +63,8 @@ class HostTransform:
                 self._refuse(image, name)
             pictures, operations = [image] * len(randoms), self.operations
         for operation in operations:
+            if isinstance(operation, Resize):
+                operation.check(pictures[0].shape[:2], name)
             pictures = [operation(picture, random) for picture, random in zip(pictures, randoms, strict=True)]
         return np.stack(pictures)
 
@@ -75,6 +83,8 @@ class HostTransform:
             return [decode.decode(encoded, **options)] * len(randoms), self.operations
         first, *rest = self.operations
         shape = decode.upright_size(encoded, name=name)
+        if isinstance(first, Resize):
+            first.check(shape, name)
         plans = [first.plan(shape, random) for random in randoms]
         height, width = map(max, zip(*(first.needs(shape, plan) for plan in plans), strict=True))
         image = decode.decode(encoded, scale_for=(height, width), fast=first.resample == FAST, **options)
@@ -103,9 +113,7 @@ class RandomResizedCrop:
         self.size, self.resample = check_size(size), resample
         (least, most), (narrow, wide) = scale, ratio
         self.scale, self.ratio = (least, most), (narrow, wide)
-        self.resize = (
-            _opencv if resample == FAST and _cv2() else functools.partial(_pillow, filter=_filter(resample, FAST))
-        )
+        self.resize = _opencv if resample == FAST and _cv2() else _pillow(resample, FAST)
 
     def plan(self, shape: tuple[int, int], random: np.random.Generator | None) -> tuple[int, int, int, int]:
         """The box for a picture of this (height, width): (top, left, height, width)."""
@@ -126,7 +134,7 @@ class RandomResizedCrop:
         """The box of the picture, which was decoded at 1 / shrink of the size that the box counts in."""
         top, left, h, w = box
         bottom, right = ((start + n) / shrink for start, n in ((top, h), (left, w)))
-        return self.resize(image, (top / shrink, left / shrink, bottom, right), (self.size, self.size))
+        return self.resize(image, (self.size, self.size), box=(top / shrink, left / shrink, bottom, right))
 
     def __call__(self, image: np.ndarray, random: np.random.Generator | None) -> np.ndarray:
         return self.cut(image, self.plan(image.shape[:2], random))
@@ -139,10 +147,17 @@ class Resize:
     """
 
     entry = "resize"
+    crop: int | None = None  # size of the CenterCrop that follows
 
     def __init__(self, height: int, width: int | None = None, resample: str = "bilinear"):
         self.height, self.width = check_size(height), None if width is None else check_size(width)
-        self.resample, self.filter = resample, _filter(resample)
+        self.resample, self.resize = resample, _pillow(resample)
+
+    def check(self, shape: tuple[int, int], name: str) -> None:
+        """Raises UserError where a picture of this (height, width) gets too many pixels and no crop follows."""
+        target = self.plan(shape, None)
+        if self.width is None and self.crop is None and target != shape:
+            bounds.check_resized(*shape, target, name)
 
     def plan(self, shape: tuple[int, int], _: Any) -> tuple[int, int]:
         """(height, width) of the result."""
@@ -153,9 +168,14 @@ class Resize:
         return shape if self.resample == "nearest" else (RESERVE * target[0], RESERVE * target[1])
 
     def cut(self, image: np.ndarray, target: tuple[int, int], _shrink: int = 1) -> np.ndarray:
-        """The picture in its new size."""
-        h, w = image.shape[:2]
-        return image if target == (h, w) else _pillow(image, (0, 0, h, w), target, self.filter)
+        """The picture in its new size, or, where that is too large, what a central crop keeps of it."""
+        if target == image.shape[:2]:
+            return image
+        if self.crop is None or target[0] * target[1] <= bounds.MAX_RESIZED:
+            return self.resize(image, target)
+        top, left = (max(0, round((n - self.crop) / 2)) for n in target)
+        kept = (top, left, min(target[0], self.crop), min(target[1], self.crop))
+        return self.resize(image, target, kept=kept)
 
     def __call__(self, image: np.ndarray, _: Any) -> np.ndarray:
         return self.cut(image, self.plan(image.shape[:2], None))
@@ -204,30 +224,32 @@ def first_box(uniform: np.ndarray, height: int, width: int, scale: Pair, ratio: 
     return tuple(crop_box(uniform, height, width, scale=scale, ratio=ratio).tolist())
 
 
-def _pillow(image, box, size, filter):
-    """The box (top, left, bottom, right) resized to (height, width); nothing outside of it is seen.
-
-    Where the box cuts pixels, as it does in a JPEG decoded at a smaller scale, all of these are seen.
-    """
-    from PIL import Image
-
-    top, left, bottom, right = box
-    first, before = math.floor(top), math.floor(left)
-    part = image[first : math.ceil(bottom), before : math.ceil(right)]
-    picture = Image.fromarray(part[..., 0] if image.shape[2] == 1 else part)
-    inner = (left - before, top - first, right - before, bottom - first)
-    return _with_axis(np.asarray(picture.resize(size[::-1], filter, box=inner)))
+def _joined(operations):
+    """The operations, where each Resize knows the CenterCrop that follows it."""
+    operations = list(operations)
+    for i, (one, following) in enumerate(itertools.pairwise(operations)):
+        if isinstance(one, Resize) and isinstance(following, CenterCrop):
+            operations[i] = copy.copy(one)
+            operations[i].crop = following.size
+    return operations
 
 
-def _opencv(image, box, size):
-    """As _pillow, but faster and to whole pixels: halved while enough pixels are left, then bilinear.
+def _pillow(name, *others):
+    """data.resample.resized with the filter of this name; raises ValueError where there is none."""
+    from jaxcls.data import resample
+
+    return functools.partial(resample.resized, filter=resample.filter_named(name, *others))
+
+
+def _opencv(image, size, box):
+    """As data.resample, but faster and to whole pixels: halved while enough pixels are left, then bilinear.
 
     OpenCV's INTER_AREA is quick for halves only: by a factor of 2.05 it takes ten times as long as bilinear, which up
     to the 2.7 that may be left (boxes are no squares) misses few pixels.
     """
     cv2 = _cv2()
     top, left, bottom, right = (round(edge) for edge in box)
-    part = image[top:bottom, left:right]
+    part = image[top : max(bottom, top + 1), left : max(right, left + 1)]
     while part.shape[0] >= 2 * size[0] and part.shape[1] >= 2 * size[1]:
         h, w = part.shape[0] // 2, part.shape[1] // 2
         part = _with_axis(cv2.resize(part[: 2 * h, : 2 * w], (w, h), interpolation=cv2.INTER_AREA))
@@ -248,17 +270,3 @@ def _cv2():
         raise UserError(f"resample='fast' needs OpenCV: {remedy}; 'bilinear' does not.") from error
     cv2.setNumThreads(0)
     return cv2
-
-
-def _filter(name, *others):
-    """Pillow's filter of this name. Raises ValueError with the names, and other possible ones, if there is none."""
-    from PIL import Image
-
-    filters = {
-        "nearest": Image.Resampling.NEAREST,
-        "bilinear": Image.Resampling.BILINEAR,
-        "bicubic": Image.Resampling.BICUBIC,
-    }
-    if name not in filters:
-        raise ValueError(f"resample can be {', '.join([*filters, *others])}, not {name!r}")
-    return filters[name]

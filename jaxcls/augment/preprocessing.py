@@ -113,7 +113,6 @@ def _squeezed(image, size):
     """The picture at exactly (height, width), through Pillow's antialiased bilinear filter; as it is where it fits."""
     if image.shape[:2] == tuple(size):
         return image
-    from PIL import Image
+    from jaxcls.data import resample
 
-    picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
-    return np.asarray(picture.resize(size[::-1], Image.Resampling.BILINEAR)).reshape(*size, image.shape[2])
+    return resample.resized(image, tuple(size), resample.FILTERS["bilinear"])

@@ -41,7 +41,7 @@ def pictures(source: Source, what: str) -> None:
     Raises:
       UserError: naming the first bad ones.
     """
-    bad = unreadable.check(source)
+    bad = unreadable.check(source).problems
     if bad:
         shown = "; ".join(f"{name}: {problem}" for name, problem in bad[:SHOWN])
         more = f"; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""

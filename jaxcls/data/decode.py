@@ -1,58 +1,27 @@
 """Encoded bytes to pictures.
 
 JPEG goes through simplejpeg (libjpeg-turbo), which gives the same pixels as Pillow in about 60 % of the time;
-everything else, and JPEG that simplejpeg does not know (CMYK, rare subsampling), goes through Pillow. The content
-decides, not the file's name.
+everything else, and JPEG that simplejpeg does not know (CMYK, rare subsampling), goes through Pillow (`formats`). The
+content decides, not the file's name. What a picture may cost stands in `bounds`.
 """
-
-import io
-from collections.abc import Callable
 
 import numpy as np
 import simplejpeg
-from PIL import (
-    BmpImagePlugin,
-    GifImagePlugin,
-    Image,
-    JpegImagePlugin,
-    PngImagePlugin,
-    PpmImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)
 
+from jaxcls.data import bounds, containers, formats
+from jaxcls.data.bounds import MAX_PIXELS
+from jaxcls.data.formats import grey
 from jaxcls.errors import UserError
 
-MAX_PIXELS = 178_956_970  # where Pillow itself refuses, twice 1/4 GiB of RGB: a bomb or a mistake
-PNG = b"\x89PNG\r\n\x1a\n"
-# By hand instead of Image.open: the size can be judged before Pillow's process-wide limit raises without naming it,
-# and no other format (EPS starts Ghostscript) is ever tried on a stranger's bytes.
-_READERS = (
-    (b"\xff\xd8", JpegImagePlugin.JpegImageFile),
-    (PNG, PngImagePlugin.PngImageFile),
-    (b"GIF8", GifImagePlugin.GifImageFile),
-    (b"RIFF", WebPImagePlugin.WebPImageFile),
-    (b"BM", BmpImagePlugin.BmpImageFile),
-    (b"II", TiffImagePlugin.TiffImageFile),
-    (b"MM", TiffImagePlugin.TiffImageFile),
-    *((b"P" + digit, PpmImagePlugin.PpmImageFile) for digit in (b"1", b"2", b"3", b"4", b"5", b"6")),
-)
 # How much smaller than it is stored a JPEG may be decoded. libjpeg-turbo has fast code (SIMD) for these alone: 12
 # megapixels take 24 ms in full, 14, 11 and 9 ms at 1/2, 1/4 and 1/8, but 19 ms at 3/8 and 36 at 5/8.
 _SHRINKS = (8, 4, 2)
 # libjpeg's warnings after which pixels are missing or wrong. Others (stray bytes before a marker, an odd JFIF version)
 # are harmless and frequent in pictures from the web.
 _LOSSES = ("remature end", "Huffman", "instead of RST")
-# How the EXIF orientations 2..8 are undone, as in PIL.ImageOps.exif_transpose.
-_UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
-    2: lambda x: x[:, ::-1],
-    3: lambda x: x[::-1, ::-1],
-    4: lambda x: x[::-1],
-    5: lambda x: x.swapaxes(0, 1),
-    6: lambda x: x[::-1].swapaxes(0, 1),
-    7: lambda x: x[::-1, ::-1].swapaxes(0, 1),
-    8: lambda x: x[:, ::-1].swapaxes(0, 1),
-}
+# Bytes a pixel of the coefficients that are kept of a progressive JPEG, by chroma subsampling.
+_COEFFICIENTS = {"444": 6, "422": 4, "440": 4, "Gray": 2}
+_COUNTED = 2**24  # pixels of a truncated JPEG, at most, that is decoded once more to say where it ends
 
 
 def decode(
@@ -92,41 +61,16 @@ def decode(
         image = _decode_jpeg(encoded, channels, scale_for, fast, max_pixels, name)
         if image is not None:
             return image
+    opened = formats.open_(encoded, name)
     try:
-        return _by_pillow(encoded, channels, max_pixels, name)
+        formats.check(opened, len(encoded), max_pixels, name)
+        return formats.pixels(opened, channels)
     except UserError:
-        plain = _without_text(encoded)
-        if len(plain) == len(encoded):
-            raise
-        return _by_pillow(plain, channels, max_pixels, name)
-
-
-def _by_pillow(encoded, channels, max_pixels, name):
-    picture = _open(encoded, name)
-    check_size(picture.height, picture.width, max_pixels, name)
-    try:
-        image = _to_array(picture, channels)
-        return _turn(image, _orientation(picture))
+        raise
     except Exception as error:  # Pillow's readers raise nearly any kind for bytes that make no sense
         if is_jpeg(encoded) and "truncated" in str(error):
             raise _truncated(encoded, name) from error
-        raise UserError(
-            f"{name or 'picture'}: damaged {picture.format} file ({error}); replace or remove it"
-        ) from error
-
-
-def _without_text(encoded: bytes) -> bytes:
-    """A PNG without texts and colour profile, which Pillow refuses above 1 MiB and no pixel depends on; others as they
-    are."""
-    if not encoded.startswith(PNG):
-        return encoded
-    kept, at = [PNG], len(PNG)
-    while at + 8 <= len(encoded):
-        length, kind = int.from_bytes(encoded[at : at + 4]), encoded[at + 4 : at + 8]
-        if kind not in (b"tEXt", b"zTXt", b"iTXt", b"iCCP"):
-            kept.append(encoded[at : at + 12 + length])
-        at += 12 + length
-    return b"".join(kept)
+        raise formats.damaged(opened, error, name) from error
 
 
 def size(encoded: bytes, *, name: str = "") -> tuple[int, int]:
@@ -140,7 +84,7 @@ def size(encoded: bytes, *, name: str = "") -> tuple[int, int]:
             return simplejpeg.decode_jpeg_header(encoded)[:2]
         except ValueError:
             pass  # a kind that only Pillow knows, or damage that Pillow describes
-    picture = _open(encoded, name)
+    picture = formats.open_(encoded, name).picture
     return picture.height, picture.width
 
 
@@ -156,8 +100,12 @@ def upright_size(encoded: bytes, *, name: str = "") -> tuple[int, int]:
       UserError: as in `size`.
     """
     height, width = size(encoded, name=name)
-    turned = _may_be_turned(encoded) and _orientation(_open(encoded, name)) > 4
-    return (width, height) if turned else (height, width)
+    if is_jpeg(encoded):
+        found = containers.jpeg(encoded)
+        orientation = containers.orientation(found.exif, found.xmp)
+    else:
+        orientation = formats.open_(encoded, name).orientation
+    return (width, height) if orientation > 4 else (height, width)
 
 
 def shrunk(shape: tuple[int, int], shrink: int) -> tuple[int, int]:
@@ -184,14 +132,16 @@ def _decode_jpeg(
 ) -> np.ndarray | None:
     """The fast way; None for what Pillow has to decide."""
     try:
-        height, width, colours, _ = simplejpeg.decode_jpeg_header(encoded)
+        height, width, colours, subsampling = simplejpeg.decode_jpeg_header(encoded)
     except ValueError:
         return None
-    check_size(height, width, max_pixels, name)
+    bounds.check_size(height, width, max_pixels, name)
     if colours in ("CMYK", "YCCK"):
         return None
-    grey = channels == 1 and colours == "Gray"
-    orientation = _orientation(_open(encoded, name)) if _may_be_turned(encoded) else 1
+    found = containers.jpeg(encoded)
+    orientation = containers.orientation(found.exif, found.xmp) if found.exif or found.xmp else 1
+    is_grey = channels == 1 and colours == "Gray"
+    _check(encoded, (height, width), found, orientation, _COEFFICIENTS.get(subsampling, 3), name)
     scaled = (height, width)
     if scale_for is not None:
         wanted = scale_for if isinstance(scale_for, tuple) else (scale_for, scale_for)
@@ -199,7 +149,7 @@ def _decode_jpeg(
     try:  # strict: libjpeg's default for missing data is a warning and grey pixels
         image = simplejpeg.decode_jpeg(
             encoded,
-            "GRAY" if grey else "RGB",
+            "GRAY" if is_grey else "RGB",
             min_height=scaled[0],
             min_width=scaled[1],
             fastdct=fast,
@@ -212,93 +162,28 @@ def _decode_jpeg(
         if any(loss in str(error) for loss in _LOSSES):
             raise UserError(f"{name or 'picture'}: damaged JPEG file ({error}); replace or remove it") from error
         return None
-    if channels == 1 and not grey:
+    if channels == 1 and not is_grey:
         # Not libjpeg's Y: it differs from the luma of the (clipped) RGB by up to 24 levels on ordinary photographs.
-        image = np.asarray(Image.fromarray(image).convert("L"))[..., None]
-    return _turn(image, orientation)
+        image = grey(image)
+    return np.ascontiguousarray(formats.UPRIGHT[orientation](image)) if orientation > 1 else image
 
 
-def _may_be_turned(encoded: bytes) -> bool:
-    """Whether a look for the orientation, which takes a tenth of a millisecond, is worth it: is there EXIF or XMP?
-
-    Goes from segment to segment up to the scan, since a search through all bytes takes longer than the look.
-    """
-    at = 2
-    while encoded[at : at + 1] == b"\xff" and len(encoded) > at + 3:
-        marker = encoded[at + 1]
-        if marker == 0xE1:  # APP1
-            return True
-        if marker == 0xDA:  # start of scan
-            return False
-        at += 1 if marker == 0xFF else 2 + int.from_bytes(encoded[at + 2 : at + 4])  # 0xFF: a fill byte
-    return True  # no order in the segments: Pillow shall look
-
-
-def _open(encoded: bytes, name: str) -> Image.Image:
-    """A Pillow image of which only the header is read."""
-    if not encoded:
-        raise UserError(f"{name or 'picture'}: empty file; replace or remove it")
-    reader = next((reader for magic, reader in _READERS if encoded.startswith(magic)), None)
-    if reader is None:
-        raise UserError(
-            f"{name or 'picture'}: not a picture (it starts with {bytes(encoded[:8])!r}; JPEG, PNG, WebP, BMP, GIF, "
-            "TIFF and PPM are read); convert or remove it"
-        )
-    try:
-        return reader(io.BytesIO(encoded))
-    except Exception as error:  # as in decode
-        plain = _without_text(encoded)
-        if len(plain) < len(encoded):
-            return _open(plain, name)
-        raise UserError(
-            f"{name or 'picture'}: not a picture, or truncated or damaged in its header "
-            f"({str(error) or type(error).__name__}); replace or remove it"
-        ) from error
-
-
-def check_size(height: int, width: int, max_pixels: int, name: str) -> None:
-    """Raises UserError for a picture of more than `max_pixels` pixels."""
-    if height * width > max_pixels:
-        raise UserError(
-            f"{name or 'picture'}: {width} x {height} = {width * height:,} pixels, more than {max_pixels:,}; "
-            "resize it or move it away"
-        )
-
-
-def _to_array(picture: Image.Image, channels: int) -> np.ndarray:
-    if picture.mode.startswith("I"):  # 16-bit grey, which Pillow also gives as 32-bit integers
-        values = np.asarray(picture).astype(np.int64)
-        if values.min() < 0 or values.max() > 65535:
-            raise ValueError("32-bit grey has no fixed white; convert it to 8 or 16 bit")
-        picture = Image.fromarray(((values + 128) // 257).astype(np.uint8))
-    elif picture.mode == "F":
-        raise ValueError("floating-point pixels have no fixed white; convert it to 8 or 16 bit")
-    elif picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    image = np.array(picture.convert("L" if channels == 1 else "RGB"))
-    return image[..., None] if channels == 1 else image
-
-
-def _orientation(picture: Image.Image) -> int:
-    """1 to 8; 1 for what EXIF does not know, which leaves a picture as it is."""
-    try:
-        value = picture.getexif().get(0x0112, 1)
-        return value if value in _UPRIGHT else 1
-    except Exception:  # broken metadata is no reason to refuse the pixels
-        return 1
-
-
-def _turn(image: np.ndarray, orientation: int) -> np.ndarray:
-    return np.ascontiguousarray(_UPRIGHT[orientation](image)) if orientation in _UPRIGHT else image
+def _check(encoded, shape, found, orientation, coefficients, name):
+    """Raises UserError for a JPEG that takes too much, judged in full, whatever the scale and the channels."""
+    each = 3 + (3 if orientation > 1 else 0)
+    if found.buffered:
+        each += coefficients
+        bounds.check_scans(encoded.count(b"\xff\xda", found.start), *shape, len(encoded), name)
+    bounds.check_memory(*shape, each, len(encoded), name)
 
 
 def _truncated(encoded: bytes, name: str) -> UserError:
     """The error for a JPEG whose data ends early. libjpeg fills what is missing with 128, so rows can be counted."""
     where = "its data ends early"
     try:
-        image = simplejpeg.decode_jpeg(encoded, strict=False)
-        if "progressive" not in _open(encoded, name).info:
+        height, width = size(encoded, name=name)
+        if height * width <= _COUNTED and not containers.jpeg(encoded).buffered:
+            image = simplejpeg.decode_jpeg(encoded, strict=False)
             rows = int(np.flatnonzero((image != 128).any(axis=(1, 2)))[-1:].sum()) + 1 if (image != 128).any() else 0
             where = f"its data ends after {rows} of {len(image)} rows"
     except (ValueError, UserError):

@@ -1,80 +1,126 @@
 """The search for pictures that cannot be read."""
 
 import os
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxcls.data import decode
+from jaxcls.data import decode, ends, formats
 from jaxcls.data.base import Source, Subset
-from jaxcls.errors import UserError, of_picture
+from jaxcls.errors import of_picture
+
+CHUNK = 64  # pictures of a task
+SAMPLE = 48  # pictures that are decoded to estimate how long all take
+
+
+class Checked(NamedTuple):
+    """What a check found.
+
+    Attributes:
+      problems: (id, problem) of each bad picture, in the order of the rows.
+      decoded: pictures that were decoded in full.
+      looked_at: of which only the first and last bytes were looked at, since all would have taken too long.
+      notes: lines about what can be read but is probably not as it is meant.
+    """
+
+    problems: list[tuple[str, str]]
+    decoded: int
+    looked_at: int
+    notes: list[str]
+
+
+class _Look(NamedTuple):
+    problem: tuple[str, str] | None = None
+    decoded: bool = False
+    most: int | None = None  # the highest level of a picture of 16 bits, of 255
 
 
 def check(
     source: Source,
     rows: Iterable[int] | None = None,
     *,
-    full: bool = False,
+    full: bool | None = None,
+    seconds: float = 10,
     max_pixels: int = decode.MAX_PIXELS,
     progress: Callable[[int, int], None] | None = None,
-) -> list[tuple[str, str]]:
-    """Finds the unreadable pictures of a source of encoded pictures.
+) -> Checked:
+    """Finds the unreadable pictures of a source of encoded pictures, with the function by which training reads them.
 
-    The quick way reads 64 KiB of each picture, judges kind and size by the header, and decodes only what looks
-    unfinished (a JPEG or PNG without its end mark): truncated files are found without decoding the others.
+    The quick way reads 64 KiB of each picture, judges kind, size and length by the header, and decodes only what looks
+    unfinished: most truncated files are found without decoding the others, damage inside is not.
 
     Args:
       source: as from `sources.load`; one whose pictures are in memory already has no problems.
       rows: which rows, all by default.
-      full: decode every picture.
+      full: True decodes every picture, False goes the quick way, None decodes all if that takes less than `seconds`,
+        judged by a sample.
+      seconds: for None.
       max_pixels: as in `decode.decode`.
       progress: called as progress(done, total) now and then.
-
-    Returns:
-      (id, problem) of each bad picture, in the order of the rows.
     """
     if hasattr(source, "images"):
-        return []
-    rows = range(len(source)) if rows is None else [int(row) for row in rows]
-    problems = []
-    chunks = [rows[start : start + 64] for start in range(0, len(rows), 64)]
-    done = 0
+        return Checked([], 0, 0, [])
+    rows = list(range(len(source))) if rows is None else [int(row) for row in rows]
+    looks: dict[int, _Look] = {}
     # Threads wait for the disk at the same time; libjpeg and zlib let go of the interpreter's lock.
-    with ThreadPoolExecutor(min(16, 4 * (os.cpu_count() or 1))) as pool:
-        results = pool.map(lambda chunk: [_problem(source, row, full, max_pixels) for row in chunk], chunks)
-        for chunk, bad in zip(chunks, results, strict=True):
-            problems += [problem for problem in bad if problem]
-            done += len(chunk)
-            if progress:
-                progress(done, len(rows))
-    return problems
+    threads = min(16, 4 * (os.cpu_count() or 1))
+    with ThreadPoolExecutor(threads) as pool:
+
+        def look(wanted: Sequence[int], full: bool, size: int) -> None:
+            chunks = [wanted[start : start + size] for start in range(0, len(wanted), size)]
+            results = pool.map(lambda chunk: [_look(source, row, full, max_pixels) for row in chunk], chunks)
+            for chunk, result in zip(chunks, results, strict=True):
+                looks.update(zip(chunk, result, strict=True))
+                if progress:
+                    progress(len(looks), len(rows))
+
+        if full is None:
+            began, sample = time.monotonic(), [rows[i * len(rows) // SAMPLE] for i in range(SAMPLE)] if rows else []
+            sample = list(dict.fromkeys(sample))
+            while sample and time.monotonic() - began < seconds / 5:
+                look(sample[:threads], True, 1)
+                sample = sample[threads:]
+            full = (time.monotonic() - began) * len(rows) <= seconds * max(1, len(looks))
+        look([row for row in rows if row not in looks], full, CHUNK)
+    found = [looks[row] for row in rows]
+    decoded = sum(x.decoded for x in found)
+    return Checked([x.problem for x in found if x.problem], decoded, len(rows) - decoded, _notes(found))
 
 
-def _problem(source: Any, row: int, full: bool, max_pixels: int) -> tuple[str, str] | None:
+def _look(source: Any, row: int, full: bool, max_pixels: int) -> _Look:
     while isinstance(source, Subset):
         source, row = source.source, int(source.indices[row])
     name = source.ids[row] if hasattr(source, "ids") else f"row {row}"
     try:
         if not full and hasattr(source, "ends"):
+            length = os.path.getsize(os.path.join(source.root, source.ids[row]))
             head, tail = source.ends(row)
-            if _looks_whole(head, tail, max_pixels):
-                return None
+            if ends.look_whole(head, tail, length, max_pixels):
+                return _Look()
         item = source[row]
         name, encoded = item["id"], item["image"]
-        if not isinstance(encoded, np.ndarray) and (full or not _looks_whole(encoded, encoded[-2048:], max_pixels)):
-            decode.decode(encoded, max_pixels=max_pixels, name=name)
+        if isinstance(encoded, np.ndarray):
+            return _Look()
+        if not full and ends.look_whole(encoded[:65536], encoded[-2048:], len(encoded), max_pixels):
+            return _Look()
+        image = decode.decode(encoded, max_pixels=max_pixels, name=name)
+        return _Look(decoded=True, most=int(image.max()) if formats.bits(encoded) > 8 else None)
     except Exception as error:  # of one picture, and no other
-        return name, str(of_picture(error, name)).removeprefix(f"{name}: ")
-    return None
+        return _Look((name, str(of_picture(error, name)).removeprefix(f"{name}: ")), True)
 
 
-def _looks_whole(head: bytes, tail: bytes, max_pixels: int) -> bool:
-    """Whether a picture's first and last bytes leave no doubt about it; if they do, it has to be decoded."""
-    try:
-        decode.check_size(*decode.size(head), max_pixels, "")
-    except UserError:
-        return False
-    end = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"IEND"}.get(head[:2], b"")
-    return end in tail
+def _notes(looks: Sequence[_Look]) -> list[str]:
+    """A line where pictures of 16 bits hold 10, 12 or 14: none can say so, and the scale must be one for all."""
+    levels = np.array([x.most for x in looks if x.most is not None])
+    # The highest level of n bits becomes round((2^n - 1) / 257) of 255
+    counts = {bits: int((levels <= round((2**bits - 1) / 257)).sum()) for bits in (10, 12, 14)}
+    bits = next((bits for bits, count in counts.items() if count and 2 * count >= len(levels)), 12)
+    if not counts[bits]:
+        return []
+    return [
+        f"{counts[bits]:,} of {len(levels):,} pictures of 16 bits use at most {bits} bits of them: they look nearly "
+        f"black; if they come from a camera or scanner of {bits} bits, multiply the values of all by {2 ** (16 - bits)}"
+    ]

@@ -262,9 +262,15 @@ def test_rubbish_gives_a_user_error(rubbish, magic):
         assert image.dtype == np.uint8 and image.ndim == 3
 
 
-def test_text_is_not_a_picture():
-    with pytest.raises(UserError, match=r"cats/notes.jpg: not a picture \(it starts with b'hello wo'"):
-        decode.decode(b"hello world", name="cats/notes.jpg")
+def test_what_is_no_picture_is_named_by_its_first_bytes():
+    for encoded, message in (
+        (b"hello world", "cats/x.jpg: not a picture that is read here, but text; move it away"),
+        (b"<!DOCTYPE html><html>404</html>", "cats/x.jpg: not a picture that is read here, but HTML; it is a web page"),
+        (b"\x01\x02\x03 not known", r"cats/x.jpg: not a picture \(it starts with b'.x01.x02.x03 not "),
+        (b"", "cats/x.jpg: empty file; replace"),
+    ):
+        with pytest.raises(UserError, match=message):
+            decode.decode(encoded, name="cats/x.jpg")
 
 
 def png_of_size(width: int, height: int) -> bytes:

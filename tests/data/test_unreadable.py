@@ -27,17 +27,17 @@ def test_check_finds_what_is_broken(tmp_path):
         (tmp_path / name).write_bytes(encoded)
     source = folder.scan(tmp_path)["all"]
     seen = []
-    problems = unreadable.check(source, progress=lambda done, total: seen.append((done, total)))
+    problems = unreadable.check(source, progress=lambda done, total: seen.append((done, total))).problems
     assert [name for name, _ in problems] == sorted(bad)
     assert seen[-1] == (len(source), len(source))
     text = dict(problems)
     assert text["a/empty.jpg"].startswith("empty file") and text["b/text.jpg"].startswith("not a picture")
     assert text["a/cut.jpg"].startswith("truncated JPEG") and text["b/huge.jpg"].startswith("30000 x 30000")
-    assert unreadable.check(source, full=True) == problems
+    assert unreadable.check(source, full=True).problems == problems
     part = subset(source, np.arange(len(source))[::-1])
-    assert sorted(unreadable.check(part)) == problems
+    assert sorted(unreadable.check(part).problems) == problems
     rows = [row for row in range(len(source)) if source.ids[row] in ("a/cut.jpg", "a/large.jpg")]
-    assert [name for name, _ in unreadable.check(source, rows)] == ["a/cut.jpg"]
+    assert [name for name, _ in unreadable.check(source, rows, full=False).problems] == ["a/cut.jpg"]
 
 
 def test_full_check_finds_damage_in_the_middle(tmp_path):
@@ -47,8 +47,8 @@ def test_full_check_finds_damage_in_the_middle(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "x.jpg").write_bytes(data)
     source = folder.scan(tmp_path)["all"]
-    assert unreadable.check(source) == []
-    assert [name for name, _ in unreadable.check(source, full=True)] == ["b/x.jpg"]
+    assert unreadable.check(source, full=False) == ([], 0, 2, [])
+    assert [name for name, _ in unreadable.check(source).problems] == ["b/x.jpg"]
 
 
 def test_a_file_that_vanished_is_a_problem(tmp_path):
@@ -57,9 +57,9 @@ def test_a_file_that_vanished_is_a_problem(tmp_path):
         (tmp_path / name / "x.png").write_bytes(encode(noise(), "PNG"))
     source = folder.scan(tmp_path)["all"]
     (tmp_path / "b" / "x.png").unlink()
-    ((name, problem),) = unreadable.check(source)
+    ((name, problem),) = unreadable.check(source).problems
     assert name == "b/x.png" and "cannot be read (No such file" in problem
 
 
 def test_pictures_in_memory_have_no_problems():
-    assert unreadable.check(sources.load("synthetic/8x8x3x2")["train"]) == []
+    assert unreadable.check(sources.load("synthetic/8x8x3x2")["train"]).problems == []

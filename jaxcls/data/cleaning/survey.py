@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from jaxcls.data import decode, folder, metadata, sources, tfds_source
+from jaxcls.data import decode, folder, metadata, resample, sources, tfds_source
 from jaxcls.errors import UserError
 
 GREY = 32  # side of the small grey copies
@@ -153,9 +153,8 @@ def _look(result: Survey, collection: Collection, i: int, side: int) -> np.ndarr
     image = pixels(stored, collection.ids[i])
     result.sides[i] = image.shape[:2]
     result.pixels[i] = _digest(repr(image.shape).encode(), image)
-    picture = Image.fromarray(image)
-    result.greys[i] = np.asarray(picture.convert("L").resize((GREY, GREY), Image.Resampling.BOX))
-    return np.asarray(picture.resize((side, side), Image.Resampling.BILINEAR))
+    result.greys[i] = resample.resized(decode.grey(image), (GREY, GREY), Image.Resampling.BOX)[..., 0]
+    return resample.resized(image, (side, side), resample.FILTERS["bilinear"])
 
 
 def _digest(*parts: Any) -> np.ndarray:
