@@ -13,7 +13,7 @@ from jaxcls.errors import UserError
 from jaxcls.state import TrainState
 from jaxcls.tasks import tta
 from jaxcls.training import build, predictions, same_run, sharing
-from jaxcls.training.feed import collect
+from jaxcls.training.collecting import collect
 from jaxcls.training.run import Run
 from jaxcls.types import Figures, Note, PathLike
 
@@ -22,7 +22,7 @@ class Measure:
     """Measures states of a run on one split: `measure(state)` -> (figures of the task, predictions as host arrays).
 
     What it compiles it keeps, for the next state. Process 0 alone takes the predictions from the devices and computes
-    the figures, which all get; the others have no predictions. With a `folder` large ones lie on disk (feed.collect).
+    the figures, which all get; the others have no predictions. With a `folder` large ones lie on disk (`collect`).
     """
 
     def __init__(self, run: Run, split: str, folder: PathLike | None = None):

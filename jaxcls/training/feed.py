@@ -3,20 +3,21 @@
 A training feed is called `feed(state, step, stop) -> (state, metrics, n)`: it does n >= 1 steps, no further than
 `stop`, and returns metrics name -> (sum, count), each a scalar or [length] with n valid entries, without waiting for
 the devices. `feed.with_step(step)` feeds the same batches to another step function; its state needs a `step`, too.
-An evaluation feed is called `feed(state)` and returns the predictions of every example, once, as host arrays.
+An evaluation feed is called `feed(state)` and returns the predictions of every example, once, as host arrays on every
+process. `feed.batches(state)` has them a batch at a time, on the devices (`collecting.collect`).
 """
 
 import collections
 import copy
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, Protocol
 
-import jax
 import numpy as np
 
 from jaxcls.data import pipeline
 from jaxcls.data.sampling import Sampler
 from jaxcls.parallel import Parallel
+from jaxcls.training.collecting import collect
 from jaxcls.training.step import EvalStep, Metrics, TrainStep, make_multi_step
 from jaxcls.types import Batch, PyTree
 
@@ -34,7 +35,16 @@ class TrainFeed(Protocol):
         """Stops whatever reads."""
 
 
-EvalFeed = Callable[[PyTree], dict[str, np.ndarray]]
+class EvalFeed(Protocol):
+    """See the module's docstring. `n`: the number of examples."""
+
+    n: int
+
+    def __call__(self, state: PyTree) -> dict[str, np.ndarray]:
+        """The predictions of every example as host arrays, on every process."""
+
+    def batches(self, state: PyTree) -> Iterator[dict[str, Any]]:
+        """What the compiled step returns for each batch, in their order; every process has to go through them."""
 
 
 class MemoryTrainFeed:
@@ -191,13 +201,17 @@ class MemoryEvalFeed:
 
     def __call__(self, state: PyTree) -> dict[str, np.ndarray]:
         """See the module's docstring."""
+        return collect(self.batches(state), self.n)
+
+    def batches(self, state: PyTree) -> Iterator[dict[str, Any]]:
+        """See the module's docstring."""
 
         def rows(s):
             row = pipeline.eval_rows(s, n=self.n, batch_size=self.batch_size)
             return {k: v[self.parallel.local_rows(len(v))] for k, v in row.items()}
 
         batches = (self.parallel.split(rows(s)) for s in range(-(-self.n // self.batch_size)))
-        return collect((self.compiled(state, self.data, batch) for batch in batches), self.n)
+        return (self.compiled(state, self.data, batch) for batch in batches)
 
 
 class StreamEvalFeed:
@@ -209,8 +223,12 @@ class StreamEvalFeed:
 
     def __call__(self, state: PyTree) -> dict[str, np.ndarray]:
         """See the module's docstring."""
+        return collect(self.batches(state), self.n)
+
+    def batches(self, state: PyTree) -> Iterator[dict[str, Any]]:
+        """See the module's docstring."""
         batches = prefetch(self.stream.batches(0, -(-self.n // self.batch_size)), self.parallel.split)
-        return collect((self.compiled(state, batch) for batch in batches), self.n)
+        return (self.compiled(state, batch) for batch in batches)
 
 
 def prefetch(
@@ -227,19 +245,3 @@ def prefetch(
             yield queue.popleft()
     finally:
         batches.close()
-
-
-def collect(outputs: Iterable[dict[str, Any]], n: int) -> dict[str, np.ndarray]:
-    """Outputs of evaluation batches as host arrays without the padding, one row an example.
-
-    Raises RuntimeError if that is not each of the n examples exactly once.
-    """
-    parts = []
-    for out in outputs:
-        out = {k: np.asarray(v) for k, v in jax.device_get(out).items()}
-        real = out.pop("mask") > 0
-        parts.append({k: v[real] for k, v in out.items()})
-    result = {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
-    if not np.array_equal(result["index"], np.arange(n)):
-        raise RuntimeError("evaluation did not see every example exactly once")
-    return result

@@ -13,7 +13,9 @@ from jaxcls.data import pipeline
 from jaxcls.data.base import ArraySource
 from jaxcls.parallel import Parallel
 from jaxcls.tasks.base import Task
-from jaxcls.training.feed import MemoryEvalFeed, MemoryTrainFeed, StreamEvalFeed, StreamTrainFeed, collect, prefetch
+from jaxcls.training import collecting
+from jaxcls.training.collecting import collect
+from jaxcls.training.feed import MemoryEvalFeed, MemoryTrainFeed, StreamEvalFeed, StreamTrainFeed, prefetch
 from jaxcls.training.step import make_eval_step
 
 N, BATCH, SEED = 21, 8, 5
@@ -147,6 +149,34 @@ def test_an_example_seen_twice_or_never_is_refused():
             collect([{**out, "index": np.array(wrong)}], 3)
     with pytest.raises(RuntimeError, match="exactly once"):
         collect([out], 4)
+    with pytest.raises(RuntimeError, match="exactly once"):
+        collect([out, out], 3)
+    with pytest.raises(RuntimeError, match="exactly once"):
+        collect([], 1)
+
+
+def batches_of(logits, size):
+    """As a compiled step returns them, the last one padded."""
+    for start in range(0, len(logits), size):
+        rows = np.arange(start, start + size)
+        real = rows < len(logits)
+        index = np.where(real, rows, 0)
+        yield {"logits": logits[index], "label": index % 3, "index": index, "mask": real.astype(np.float32)}
+
+
+@pytest.mark.parametrize("size", [1, 4, 7, 21, 30])
+def test_large_predictions_are_collected_in_a_file_that_leaves_nothing(tmp_path, monkeypatch, size):
+    logits = np.random.default_rng(0).normal(size=(21, 5)).astype(np.float32)
+    plain = collect(batches_of(logits, size), 21)
+    monkeypatch.setattr(collecting, "ON_DISK_FROM", 300)
+    stored = collect(batches_of(logits, size), 21, tmp_path / "eval")
+    assert isinstance(stored["logits"], np.memmap) and not isinstance(stored["index"], np.memmap)
+    assert not list((tmp_path / "eval").iterdir())
+    for name in ("logits", "label", "index"):
+        np.testing.assert_array_equal(stored[name], plain[name])
+    np.testing.assert_array_equal(plain["logits"], logits)
+    np.savez(tmp_path / "there.npz", **stored)
+    np.testing.assert_array_equal(np.load(tmp_path / "there.npz")["logits"], logits)
 
 
 def test_prefetching_keeps_the_order_and_closes_what_it_reads():
