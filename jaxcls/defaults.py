@@ -111,6 +111,7 @@ def default_config() -> ConfigDict:
     data.mean = ()  # in place of normalize: one value, or one a channel, on the scale of [0, 1]
     data.std = ()
     data.device_memory = 2**30  # bytes up to which a set of pictures in memory is kept on the device; 0: always stream
+    data.bad_pictures = "stop"  # at a picture that can't be read; or skip it
     data.workers = -1  # reading processes; 0: threads of this process, -1: chosen by a measurement
     data.pack = 0  # pixels of the short side at which picture files are kept decoded, for many epochs; 0: not at all
     data.pack_dir = ""  # where; "" is jaxcls/packed in the user's cache

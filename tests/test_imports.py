@@ -25,7 +25,7 @@ MAY = {
     "defaults": "",
     "settings": "call_strings defaults",
     "logs": "",
-    "data": "call_strings",
+    "data": "call_strings files",
     "augment": "call_strings data",  # decode, for pictures that come encoded
     "models": "call_strings files parallel pytree",
     "optim": "models pytree",

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxcls import files, metrics, models
+from jaxcls import files, metrics
 from jaxcls.augment.preprocessing import Preprocessing
 from jaxcls.checkpoints import view
 from jaxcls.classical import classifier
@@ -20,13 +20,12 @@ from jaxcls.data import checks
 from jaxcls.defaults import default_config
 from jaxcls.errors import UserError
 from jaxcls.logs.logger import Logger
-from jaxcls.models import pretrained, weight_files
 from jaxcls.models.published import PUBLISHED, Published
 from jaxcls.parallel import Parallel
 from jaxcls.settings.reader import Reader, resolve
 from jaxcls.tasks import base, networks
 from jaxcls.tasks.base import Task
-from jaxcls.training import data, feeds, same_run
+from jaxcls.training import data, feeds, published_weights, same_run
 from jaxcls.types import Batch, Figures, PathLike, PyTree
 
 METHODS = ("linear", "knn")
@@ -82,19 +81,9 @@ def config_of_run(path: PathLike) -> ConfigDict:
     return config
 
 
-def config_of_weights(name: str, data: str, size: int = 0) -> ConfigDict:
-    """The config for published weights of the model `name`: pictures of files as they are published for, or `size`."""
-    config = default_config()
-    config.model.name, config.data.name = name, data
-    if data.startswith("folder/") or size:
-        size = size or PUBLISHED.get(name, Published("")).size
-        config.data.eval_transform = (f"resize({size * 8 // 7})", f"center_crop({size})")
-    if data.startswith("folder/"):
-        config.data.normalize = "imagenet"
-    return config
-
-
-def run(config: Any, network: Opener, options: Options, workdir: PathLike) -> dict[str, Figures]:
+def run(
+    config: Any, network: Opener, options: Options, workdir: PathLike, *, own: PathLike | None = None
+) -> dict[str, Figures]:
     """Features of every split, once; a classifier on those of train, judged on the others.
 
     Writes into the workdir: `config.json`, `results.json` and `eval/<split>-0.npz` as a training run does,
@@ -102,10 +91,11 @@ def run(config: Any, network: Opener, options: Options, workdir: PathLike) -> di
     they are of the same weights, pictures and transforms.
 
     Args:
-      config: of `config_of_run` or `config_of_weights`; its data, model and precision count.
+      config: of `config_of_run` or `published_weights.config_of`; its data, model and precision count.
       network: `of_run` or `of_weights`.
       options: how features are judged.
       workdir: of the files.
+      own: workdir of the run whose pictures these are, for its stored splits; None for other pictures.
 
     Returns:
       split -> figures, of the test split where there is one, else of validation.
@@ -119,7 +109,9 @@ def run(config: Any, network: Opener, options: Options, workdir: PathLike) -> di
         raise UserError("--smote has an effect on --method linear alone; remove it.")
     config.eval.batch_size = config.eval.batch_size or 64
     print(f"opening {config.data.name} ...", flush=True)
-    pictures = data.read(Reader(resolve(config)), trains=False)
+    pictures = data.read(Reader(resolve(config)), trains=False, workdir=own)
+    if own is not None:
+        same_run.check_evaluated(pictures, list(pictures.sources), own, False, print)
     if len(pictures.sources) == 1:
         raise UserError("there is neither a test nor a validation split to evaluate on.")
     checks.labels(pictures.sources)
@@ -201,17 +193,10 @@ def of_weights(path: PathLike) -> Opener:
     """The network of a file of weights, for `run`."""
 
     def network(config, pictures):
-        name = config.model.name
-        classes = PUBLISHED.get(name, Published("")).classes
-        model = models.create(name, num_classes=classes, dtype=config.precision, **config.model.fields.to_dict())
-        file, image = weight_files.read(path), jax.ShapeDtypeStruct((2, *pictures.picture), np.float32)
-        shapes = jax.eval_shape(lambda key, x: model.init(key, x, train=False), jax.random.key(0), image)
-        weights, report = pretrained.match(model, shapes, file)
-        if fresh := [key for key in report.kept if not key.startswith(tuple(f"{layer}." for layer in model.head))]:
-            raise UserError(f"{path} lacks {', '.join(sorted(fresh)[:3])}; features need all layers but the last.")
-        zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)  # of a last layer that is unused
-        source = {"model": name, "sha256": file.sha256}
-        variables = pretrained.merge(zeros, weights)
-        return networks.Network(f"{name} from {path}", name, model, variables, (), pictures.evaluation, source=source)
+        count = PUBLISHED.get(config.model.name, Published("")).classes
+        reader, shape = Reader(resolve(config)), pictures.picture
+        return published_weights.network(str(path), reader, pictures.evaluation, shape, (), count=count, headless=True)[
+            0
+        ]
 
     return network

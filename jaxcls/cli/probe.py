@@ -58,11 +58,12 @@ def run(args: argparse.Namespace) -> None:
     devices.set_up()
     from jaxcls.classical import probe
     from jaxcls.settings import config_file
+    from jaxcls.training import published_weights
 
     if path.is_dir():
         config, network = probe.config_of_run(path), probe.of_run(path)
     else:
-        config, network = probe.config_of_weights(args.model, args.data, args.size), probe.of_weights(args.network)
+        config, network = published_weights.config_of(args.model, args.data, args.size), probe.of_weights(args.network)
     if idle := [key for key, _ in args.settings if not key.startswith(("data.", "model.fields"))]:
         raise UserError(f"--config.{idle[0]} has no effect here; only config.data counts.")
     given = {"data.name": args.data, "seed": args.seed}
@@ -76,4 +77,6 @@ def run(args: argparse.Namespace) -> None:
         k=args.k,
         temperature=args.temperature,
     )
-    probe.run(config, network, options, args.workdir or f"runs/probe-{path.stem}-{args.method}")
+    other = args.data or args.seed is not None or any(key.startswith("data.") for key, _ in args.settings)
+    own = path if path.is_dir() and not other else None  # else the network is probed on pictures it may have learnt
+    probe.run(config, network, options, args.workdir or f"runs/probe-{path.stem}-{args.method}", own=own)

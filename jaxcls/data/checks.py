@@ -1,12 +1,14 @@
 """What must hold of labels and pictures before anything is made of them."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from jaxcls.data import unreadable
 from jaxcls.data.base import Source
 from jaxcls.errors import UserError
+from jaxcls.types import Note
 
 SHOWN = 5  # unreadable pictures, or classes, named in a message
 
@@ -35,15 +37,31 @@ def labels(sources: Mapping[str, Source]) -> None:
         raise UserError(f"no training examples of {', '.join(empty[:SHOWN])}{more}; add pictures, or remove the class.")
 
 
-def pictures(source: Source, what: str) -> None:
-    """Every picture of a folder has a readable header and is not cut off.
+def pictures(source: Source, what: str, note: Note, *, skip: bool = False, **how: Any) -> None:
+    """Every picture of a folder can be read, as far as there is time to look.
+
+    Args:
+      source: from `sources.load`.
+      what: how messages call it.
+      note: where lines go: how many were only looked at, what is probably not as it is meant, what will be skipped.
+      skip: whether bad pictures are skipped.
+      how: `seconds`, `full`, `progress` of unreadable.check.
 
     Raises:
-      UserError: naming the first bad ones.
+      UserError: naming the first bad ones; with `skip` only where all are.
     """
-    bad = unreadable.check(source).problems
-    if bad:
+    found = unreadable.check(source, **how)
+    if found.looked_at:
+        note(
+            f"{found.looked_at:,} of {len(source):,} pictures in {what} were looked at by their first and last bytes, "
+            "not decoded; jaxcls check --full decodes all"
+        )
+    for line in found.notes:
+        note(f"note: {what}: {line}")
+    if bad := found.problems:
         shown = "; ".join(f"{name}: {problem}" for name, problem in bad[:SHOWN])
         more = f"; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
         count = "1 picture" if len(bad) == 1 else f"{len(bad)} pictures"
-        raise UserError(f"{count} in {what} can't be used: {shown}{more}")
+        if not skip or len(bad) == len(source):
+            raise UserError(f"{count} in {what} can't be used: {shown}{more}")
+        note(f"{count} in {what} will be skipped: {shown}{more}")

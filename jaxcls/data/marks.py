@@ -32,13 +32,13 @@ def marks(source: Source, rows: Sequence[int] | None = None) -> list[str]:
     Returns:
       One string a row; "" for a file that can't be read.
     """
-    rows = np.arange(len(source)) if rows is None else np.asarray(rows, np.int64)
-    if isinstance(source, Subset):
-        source, rows = source.source, source.indices[rows]
+    chosen = np.arange(len(source)) if rows is None else np.asarray(rows, np.int64)
     base: Any = source
+    if isinstance(base, Subset):
+        base, chosen = base.source, base.indices[chosen]
     if isinstance(base, ArraySource):
-        return [_digest(repr(base.images[row].shape).encode(), base.images[row].tobytes()) for row in rows]
-    paths = [os.path.join(base.root, base.ids[row]) for row in rows]
+        return [_digest(repr(base.images[row].shape).encode(), base.images[row].tobytes()) for row in chosen]
+    paths = [os.path.join(base.root, base.ids[row]) for row in chosen]
     with ThreadPoolExecutor(16) as pool:  # the disk is waited for, not the processor
         return list(pool.map(of_file, paths, chunksize=64))
 

@@ -1,5 +1,6 @@
 """What is known of pictures beyond their label: their names, folders, and columns of a table, for figures by group."""
 
+import contextlib
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -39,9 +40,16 @@ def ids(source: Source) -> list[str]:
 def _columns(source: Source) -> dict[str, list[Any]]:
     """Name -> values of what the rows hold beyond leaves and id; rows are read only if the first holds more."""
     known = {*leaves(source), "id"}
-    columns: dict[str, list[Any]] = {key: [] for key in source[0] if key not in known}
+    first: Mapping[str, Any] = {}
+    for row in range(len(source)):
+        with contextlib.suppress(UserError):  # of a picture that can't be read nothing is known
+            first = source[row]
+            break
+    columns: dict[str, list[Any]] = {key: [] for key in first if key not in known}
     for row in range(len(source) if columns else 0):
-        item = source[row]
+        item: Mapping[str, Any] = {}
+        with contextlib.suppress(UserError):
+            item = source[row]
         for key, values in columns.items():
             value = item.get(key)
             values.append(value.item() if isinstance(value, np.generic) else value)

@@ -86,6 +86,8 @@ class PackedSource:
 
     def __getitem__(self, row: int) -> dict[str, Any]:
         h, w = self._shapes[row].tolist()
+        if not h:
+            raise UserError(f"{self.ids[row]}: it could not be read when {self.path} was packed; replace or remove it")
         start, channels = int(self._offsets[row]), self.header["channels"]
         image = self._pixels[start : start + h * w * channels].reshape(h, w, channels)
         return {"image": image, "label": int(self.labels[row]), "id": self.ids[row]}

@@ -18,7 +18,7 @@ from jaxcls.data.base import LEAVES, Source, Subset, leaves
 from jaxcls.data.packed import CHUNK, HEADER, MAGIC, VERSION, PackedSource, hashed, voucher
 from jaxcls.data.pipeline import Transform, default_threads
 from jaxcls.data.readers import keep_freed_memory
-from jaxcls.errors import UserError
+from jaxcls.errors import UserError, of_picture
 from jaxcls.types import Note, PathLike
 
 EVERY = 5.0  # seconds between two lines of progress
@@ -32,6 +32,7 @@ def pack(
     size: int,
     *,
     channels: int = 3,
+    skip: bool = False,
     threads: int | None = None,
     note: Note = print,
 ) -> PackedSource:
@@ -46,6 +47,7 @@ def pack(
       transform: (encoded or array image, name, None) -> uint8 [h, w, channels], small: `augment.host.smaller`.
       size: pixels of the short side.
       channels: 1 or 3.
+      skip: whether a picture that can't be read is left out; its row then raises UserError.
       threads: that decode, by default as many as cores.
       note: where lines go: that it begins, how far it is, where the file lies.
 
@@ -68,7 +70,7 @@ def pack(
                 if alone:  # nobody else is at it, so what lies there was left by a build that was killed
                     for left in folder.glob(f"{path.stem}.*.part"):
                         left.unlink()
-                _build(source, path, transform, size, channels=channels, threads=threads, note=note)
+                _build(source, path, transform, size, channels=channels, skip=skip, threads=threads, note=note)
         return PackedSource(path)
     except OSError as error:
         raise UserError(
@@ -121,11 +123,11 @@ def _locked(path):
             yield True
 
 
-def _build(source, path, transform, size, *, channels, threads=None, note=print):
+def _build(source, path, transform, size, *, channels, skip=False, threads=None, note=print):
     """Writes a packed file under another name and gives it its own at the end.
 
     Args:
-      source, transform, size, channels, threads, note: as for `pack`.
+      source, transform, size, channels, skip, threads, note: as for `pack`.
       path: of the file.
 
     Raises:
@@ -134,7 +136,7 @@ def _build(source, path, transform, size, *, channels, threads=None, note=print)
     """
     keep_freed_memory()
     threads = threads or default_threads()
-    read = functools.partial(_read, source, transform, channels)
+    read = functools.partial(_read, source, transform, channels, skip)
     _check_room(source, read, path.parent)
     part = path.with_name(f"{path.stem}.{uuid.uuid4().hex}.part")
     note(f"packing {len(source):,} pictures with {size} pixels on the short side into {path}")
@@ -175,12 +177,20 @@ def _build(source, path, transform, size, *, channels, threads=None, note=print)
     note(f"packed: {path.stat().st_size / 2**20:,.0f} MiB")
 
 
-def _read(source, transform, channels, row):
-    item = source[row]
-    image = np.ascontiguousarray(transform(item["image"], item["id"], None))
+def _read(source, transform, channels, skip, row):
+    """(picture, label, id) of a row; with `skip` a picture of no pixels for one that can't be read."""
+    name = source.ids[row] if hasattr(source, "ids") else f"row {row}"
+    try:
+        item = source[row]
+        name = item["id"]
+        image = np.ascontiguousarray(transform(item["image"], name, None))
+    except Exception as error:
+        if not skip:
+            raise of_picture(error, name) from error
+        return np.zeros((0, 0, channels), np.uint8), int(source.labels[row]), name
     if image.shape[2] != channels:
-        raise UserError(f"{item['id']} has {image.shape[2]} channels, not {channels}; set config.data.channels")
-    return image, int(item["label"]), item["id"]
+        raise UserError(f"{name} has {image.shape[2]} channels, not {channels}; set config.data.channels")
+    return image, int(item["label"]), name
 
 
 def _in_order(pool, function, n, ahead):
@@ -205,7 +215,7 @@ def _write_pixels(file, pictures):
         shapes.append(image.shape[:2])
         labels.append(label)
         ids.append(name)
-        data = memoryview(image).cast("B")
+        data = memoryview(image.reshape(-1))
         file.write(data)
         while len(data):
             state.update(data[:room])

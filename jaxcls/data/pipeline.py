@@ -14,6 +14,7 @@ import numpy as np
 
 from jaxcls.data import readers
 from jaxcls.data.base import Leaf, Source, check_metadata, fitted, leaves, stacked
+from jaxcls.data.skipping import stand_ins
 from jaxcls.errors import UserError, of_picture
 from jaxcls.types import Batch
 
@@ -73,7 +74,9 @@ def lookup(data: Batch, row: Batch) -> Batch:
     return {**{name: array[row["index"]] for name, array in data.items()}, **row}
 
 
-def shapes(source: Any, transform: Transform, *, in_memory: bool, training: bool, views: int = 0) -> dict[str, Leaf]:
+def shapes(
+    source: Any, transform: Transform, *, in_memory: bool, training: bool, views: int = 0, skip: bool = False
+) -> dict[str, Leaf]:
     """What of one example reaches the device: name -> (shape, dtype), without the numbers of its row.
 
     Args:
@@ -82,15 +85,23 @@ def shapes(source: Any, transform: Transform, *, in_memory: bool, training: bool
       in_memory: whether it is kept in device memory.
       training: whether the transform is random.
       views: of the Stream. From memory none come: the device makes them all.
+      skip: whether pictures that can't be read are passed over.
 
     Raises:
       UserError: where a Stream would refuse the first item.
     """
     if in_memory:
         return {name: Leaf(array.shape[1:], array.dtype) for name, array in source.arrays.items()}
-    found, item = leaves(source), source[0]
+    found = leaves(source)
+    for row in range(len(source)):
+        try:
+            item = source[row]
+            image = transform(item["image"], item["id"], generator(0) if training else None)
+            break
+        except UserError:
+            if not skip or row + 1 == len(source):
+                raise
     check_metadata(item, item.keys() - found.keys())
-    image = transform(item["image"], item["id"], generator(0) if training else None)
     for name, leaf in found.items():
         if name != "image":
             fitted(item.get(name), item["id"], name, leaf)
@@ -109,6 +120,8 @@ class Stream:
       share: slice of each batch that this process provides.
       workers: processes; 0 for threads.
       threads: reading threads (of each process).
+      skipped: None: a picture that can't be read ends the stream. Else it is called with a line about each, and the
+        draw goes to the next picture of the same class that can be read (`Stream.example`); in evaluation it is masked.
       views: k >= 1 for `views` uint8 [n, k, h, w, c], each drawn by itself, view v >= 1 from `generator(seed, epoch,
         draw, v)`; `image` is the first. The transform must be an augment.host.HostTransform, the rows have draws.
     """
@@ -124,10 +137,12 @@ class Stream:
         workers: int = 0,
         threads: int | None = None,
         views: int = 0,
+        skipped: Callable[[str], None] | None = None,
     ):
         self.source, self.rows, self.seed, self.share = source, rows, seed, share
         self.transform: Any = transform  # with `views` where these are wanted
         self.workers, self.threads, self.views = workers, threads or default_threads(), views
+        self.skips, self.skipped = skipped is not None, skipped
         self.leaves = {name: leaf for name, leaf in leaves(source).items() if name != "image"}
         self._most = len(self.leaves) + 2  # entries of an item beside metadata: the leaves, its picture and id
         self._pick = operator.itemgetter("id", *self.leaves)
@@ -135,13 +150,17 @@ class Stream:
     def __call__(self, step: int) -> Batch:
         """The batch of a step as host arrays: image uint8 [n, h, w, c], the other leaves [n, ...], and the rows.
 
+        Where pictures were skipped there is "skipped", lines about them, and `index` names those that were taken.
+
         Raises:
           UserError: for pictures of different sizes, a leaf that is not as declared, an array that is not declared.
         """
         rows = self.share_of(step)
         n, images, others = len(rows["index"]), None, []
+        taken = rows["index"].copy()
+        bad: list[str] | None = [] if self.skips else None
         for i in range(n):
-            image, other = self.example(i, rows)
+            image, other, taken[i] = self.example(i, rows, bad)
             others.append(other)
             if images is None:
                 images = np.empty((n, *image.shape), np.uint8)
@@ -155,22 +174,52 @@ class Stream:
             images[i] = image
         ids, *columns = zip(*others, strict=True)
         leaves = zip(self.leaves.items(), columns, strict=True)
-        batch = {name: stacked(values, ids, name, leaf) for (name, leaf), values in leaves}
+        batch: Batch = {name: stacked(values, ids, name, leaf) for (name, leaf), values in leaves}
+        if bad:
+            batch["skipped"] = bad
+            again = taken != rows["index"]
+            rows = {**rows, "mask": rows["mask"] * ~again} if "mask" in rows else {**rows, "index": taken}
         if not self.views:
             return {"image": images, **batch, **rows}
         assert images is not None
         return {"image": np.ascontiguousarray(images[:, 0]), "views": images, **batch, **rows}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For reading processes, which tell of skipped pictures through the batch."""
+        return {**vars(self), "skipped": None}
+
     def share_of(self, step: int) -> Rows:
         """The rows of a step that this process provides."""
         return {k: v[self.share] for k, v in self.rows(step).items()}
 
-    def example(self, i: int, rows: Rows) -> tuple[np.ndarray, tuple[Any, ...]]:
-        """Row i of `share_of(step)`: its picture [h, w, c], or views [k, h, w, c], and (id, leaves ...) of its item.
+    def example(self, i: int, rows: Rows, bad: list[str] | None = None) -> tuple[np.ndarray, tuple[Any, ...], int]:
+        """Row i of `share_of(step)`: its picture [h, w, c], or views [k, h, w, c], (id, leaves ...) of its item, and
+        the row of the source that was taken.
+
+        With a list `bad` that is the first that can be read: the row itself, else the next ones of its class, in the
+        source's order and from the end on from its start. So it depends on the pictures alone, and a run that is
+        resumed draws the same ones. A line about each that can't be read is appended.
+
+        Raises:
+          UserError: for a picture that can't be read; with `bad`, where none of its class can.
+        """
+        row = int(rows["index"][i])
+        if bad is None:
+            return *self._read(row, i, rows), row
+        for candidate in stand_ins(self.source.labels, row):
+            try:
+                return *self._read(candidate, i, rows), candidate
+            except UserError as error:
+                bad.append(str(error))
+        name = self.source.classes[int(self.source.labels[row])]
+        raise UserError(f"no picture of class {name!r} can be read; the last one: {bad[-1]}")
+
+    def _read(self, row: int, i: int, rows: Rows) -> tuple[np.ndarray, tuple[Any, ...]]:
+        """The picture, or views, of a row of the source as row i of a batch, and (id, leaves ...) of its item.
 
         The item itself goes, so that its picture's memory, which is in the cache, is that of the next one.
         """
-        item = self.source[int(rows["index"][i])]
+        item = self.source[row]
         if len(item) > self._most:
             check_metadata(item, item.keys() - {"id", "image", *self.leaves})
         try:
@@ -207,6 +256,9 @@ class Stream:
             for item in iterator:
                 if isinstance(item, UserError):
                     raise item
+                for line in item.pop("skipped", ()):
+                    assert self.skipped is not None
+                    self.skipped(line)
                 yield item
         finally:
             if hasattr(iterator, "close"):  # otherwise Grain's threads print tracebacks at exit

@@ -109,6 +109,6 @@ def of_stream(stream: Stream, pictures: int) -> Workers:
 
     def read(i):
         step, row = divmod(i, size)
-        stream.example(row, stream.share_of(step) if step else first)
+        stream.example(row, stream.share_of(step) if step else first, [] if stream.skips else None)
 
     return choose(read, pictures)

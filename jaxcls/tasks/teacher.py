@@ -238,7 +238,9 @@ class Teacher:
         if parallel.agree(lambda: int(stored is not None)):
             return stored["logits"]
         with log.waiting("computing the teacher's logits"):
-            logits = self._predict(train)["logits"]
+            found = self._predict(train)
+            logits = np.zeros((len(train), found["logits"].shape[1]), np.float32)
+            logits[found["index"]] = found["logits"]  # skipped pictures have none, and are never drawn
         if jax.process_index() == 0:
             files.write_arrays(path, key, logits=logits)
         return logits

@@ -12,7 +12,7 @@ from jaxcls import augment
 from jaxcls.augment.base import Context, Operation
 from jaxcls.augment.host import HostTransform
 from jaxcls.augment.preprocessing import Preprocessing
-from jaxcls.data import balance, dealing, metadata, packing, pipeline, sources, stored_splits
+from jaxcls.data import balance, dealing, metadata, packing, pipeline, skipping, sources, stored_splits
 from jaxcls.data.base import ArraySource, Leaf, Source
 from jaxcls.errors import Problems, UserError
 from jaxcls.settings.reader import choose
@@ -88,6 +88,7 @@ class Data:
       workers: reading processes; 0: threads, -1: chosen by a measurement.
       metadata, group_by: what else is known of pictures (data.metadata, data.groups).
       members: Members; None where nobody asks.
+      skipped: what is told of pictures that can't be read, where they are skipped (config.data.bad_pictures).
     """
 
     name: str
@@ -101,6 +102,7 @@ class Data:
     metadata: str = ""
     group_by: str = ""
     members: Members | None = None
+    skipped: skipping.Skipped | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -127,7 +129,8 @@ class Data:
         source, how = self.sources[split], self.augmentation if training else None
         transform, views = (how.host, how.host_views) if how else (self.evaluation.host, 0)
         in_memory = self.in_memory(source)
-        return pipeline.shapes(source, transform, in_memory=in_memory, training=how is not None, views=views)
+        skip = self.skipped is not None
+        return pipeline.shapes(source, transform, in_memory=in_memory, training=how is not None, views=views, skip=skip)
 
     @functools.cached_property
     def batch_shape(self) -> tuple[int, ...]:
@@ -191,7 +194,14 @@ def read(
         metadata=config.data.metadata,
         group_by=config.data.group_by,
         members=members,
+        skipped=skipped(config),
     )
+
+
+def skipped(config: Any) -> skipping.Skipped | None:
+    """What notes pictures that can't be read and are skipped; None where such a picture ends the run."""
+    how = choose("config.data.bad_pictures", config.data.bad_pictures, ("stop", "skip"))
+    return skipping.Skipped(lambda line: print(line, flush=True)) if how == "skip" else None
 
 
 def open_members(config: Any, workdir: PathLike | None = None, allow_changed: bool = False) -> Members:
@@ -223,7 +233,8 @@ def open_sources(config: Any, members: Members | None = None) -> dict[str, Sourc
     if data.pack:
         folder, channels = data.pack_dir or packing.default_folder(), data.channels or 3
         shrink = augment.smaller(data.pack, channels=channels)
-        splits = packing.pack_all(splits, folder, shrink, data.pack, channels=channels, note=say)
+        skip = data.bad_pictures == "skip"
+        splits = packing.pack_all(splits, folder, shrink, data.pack, channels=channels, skip=skip, note=say)
     return splits
 
 

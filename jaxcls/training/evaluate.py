@@ -38,7 +38,7 @@ class Measure:
     def _predictions(self, feed, state):
         """Those of a feed on process 0, nothing on the others."""
         if jax.process_index() == 0:
-            return collect(feed.batches(state), feed.n, self.folder)
+            return collect(feed.batches(state), feed.n, self.folder, gaps=feed.gaps)
         for out in feed.batches(state):
             jax.block_until_ready(out)  # else they would run ahead, with all their pictures on the devices
         return {}

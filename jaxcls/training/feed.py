@@ -36,9 +36,10 @@ class TrainFeed(Protocol):
 
 
 class EvalFeed(Protocol):
-    """See the module's docstring. `n`: the number of examples."""
+    """See the module's docstring. `n`: the number of examples; `gaps`: whether some of them may be skipped."""
 
     n: int
+    gaps: bool
 
     def __call__(self, state: PyTree) -> dict[str, np.ndarray]:
         """The predictions of every example as host arrays, on every process."""
@@ -194,7 +195,7 @@ class MemoryEvalFeed:
     """Evaluation from a set in device memory."""
 
     def __init__(self, step: EvalStep, source: Any, parallel: Parallel, *, batch_size: int):
-        self.parallel, self.n, self.batch_size = parallel, len(source), batch_size
+        self.parallel, self.n, self.batch_size, self.gaps = parallel, len(source), batch_size, False
         self.data = parallel.replicate(source.arrays)
         fn = lambda state, data, row: step(state, pipeline.lookup(data, row))  # noqa: E731
         self.compiled = parallel.compile(fn, (None, None, 0))
@@ -219,11 +220,12 @@ class StreamEvalFeed:
 
     def __init__(self, step: EvalStep, stream: pipeline.Stream, parallel: Parallel, *, n: int, batch_size: int):
         self.stream, self.parallel, self.n, self.batch_size = stream, parallel, n, batch_size
+        self.gaps = stream.skips
         self.compiled = parallel.compile(step, (None, 0))
 
     def __call__(self, state: PyTree) -> dict[str, np.ndarray]:
         """See the module's docstring."""
-        return collect(self.batches(state), self.n)
+        return collect(self.batches(state), self.n, gaps=self.gaps)
 
     def batches(self, state: PyTree) -> Iterator[dict[str, Any]]:
         """See the module's docstring."""

@@ -52,6 +52,7 @@ def _train(data: Data, training: Training, parallel: Parallel, step: TrainStep) 
         share=parallel.local_rows(training.batch_size),
         workers=max(0, data.workers),
         views=data.augmentation.host_views,
+        skipped=data.skipped,
     )
     return StreamTrainFeed(step, _staffed(stream, data.workers, training.total_steps, training.batch_size), parallel)
 
@@ -64,7 +65,13 @@ def evaluation(data: Data, parallel: Parallel, source: Source, task: Task) -> Ev
     rows = functools.partial(pipeline.eval_rows, n=len(source), batch_size=batch_size)
     share = parallel.local_rows(batch_size)
     stream = pipeline.Stream(
-        source, data.evaluation.host, rows, seed=data.seed, share=share, workers=max(0, data.workers)
+        source,
+        data.evaluation.host,
+        rows,
+        seed=data.seed,
+        share=share,
+        workers=max(0, data.workers),
+        skipped=data.skipped,
     )
     stream = _staffed(stream, data.workers, -(-len(source) // batch_size), batch_size)
     return StreamEvalFeed(step, stream, parallel, n=len(source), batch_size=batch_size)

@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxcls import logs, pytree
 from jaxcls.checkpoints import view
-from jaxcls.data import checks
+from jaxcls.data import checks, overview
 from jaxcls.data.base import Leaf
 from jaxcls.data.packed import PackedSource
 from jaxcls.errors import Problems, UserError
@@ -23,18 +23,23 @@ from jaxcls.training import same_run
 from jaxcls.training.data import Data
 from jaxcls.types import Note, PathLike
 
+Progress = Callable[[int, int], None]
+THOROUGH = 10  # seconds of `jaxcls check` for each split
+
 if TYPE_CHECKING:
     from jaxcls.training.run import Run
 
 
-def check(run: "Run", workdir: PathLike, note: Note, full: bool = False) -> None:
+def check(run: "Run", workdir: PathLike, note: Note, *, seconds: float = 1.0, progress: Progress | None = None) -> None:
     """Checks workdir, data, model and disk of a built run. Writes nothing.
 
     Args:
       run: from `build.build`.
       workdir: folder of the run, which need not exist.
       note: where lines about what was found go.
-      full: whether all of a packed file is compared with its hashes (data/packed.py); else three parts of it were.
+      seconds: for decoding the pictures of a split; where all take longer, only their headers and ends are looked at.
+        From 10 on all of a packed file is compared with its hashes (data/packed.py); else three parts of it were.
+      progress: called as progress(done, total) while pictures are looked at.
 
     Raises:
       UserError: with a line for each thing that cannot work.
@@ -45,7 +50,7 @@ def check(run: "Run", workdir: PathLike, note: Note, full: bool = False) -> None
     with problems.noted():
         logs.check_writers(run.training.log_to)
     with problems.noted():
-        check_data(run.data, full)
+        check_data(run.data, note, seconds=seconds, progress=progress)
     with problems.noted():
         same_run.check_pictures(run.data, workdir, note)
     problems.refuse()
@@ -56,7 +61,7 @@ def check(run: "Run", workdir: PathLike, note: Note, full: bool = False) -> None
         raise UserError(f"config.precise_bn has no effect: {run.model.name} has no BatchNorm; remove it.")
     report = check_weights(run, workdir)
     check_disk(shapes.replace(extra=_saved(shapes.extra, run.task.transient)), run.training.keep, workdir)
-    for line in [*describe(run, shapes), *([] if report is None else [str(report)]), *about]:
+    for line in [*describe(run, shapes), *about_data(run.data), *([] if report is None else [str(report)]), *about]:
         note(line)
     if run.answer.problem:
         note(f"prediction and export will not be possible: {run.answer.problem}")
@@ -64,6 +69,12 @@ def check(run: "Run", workdir: PathLike, note: Note, full: bool = False) -> None
         split = "validation" in run.data.sources
         why = "the task has no figure to choose by" if split else "there is no validation split"
         note(f"{why}: no best checkpoint is chosen, the last state is the result")
+
+
+def about_data(data: Data) -> list[str]:
+    """Lines about the pictures: counts of classes, sizes, what was left out (`data.overview`)."""
+    shape = None if data.evaluation.picture else data.leaves("train", training=True)["image"].shape
+    return overview.lines(data.members.found if data.members else data.sources, min(shape[:2]) if shape else None)
 
 
 def describe(run: "Run", shapes: TrainState) -> list[str]:
@@ -78,8 +89,8 @@ def describe(run: "Run", shapes: TrainState) -> list[str]:
     ]
 
 
-def check_data(data: Data, full: bool = False) -> None:
-    """Labels and pictures of all splits can be used; `full` as of `check`. Raises UserError."""
+def check_data(data: Data, note: Note, *, seconds: float, progress: Progress | None = None) -> None:
+    """Labels and pictures of all splits can be used; arguments as of `check`. Raises UserError."""
     problems, checked = Problems(), set()
     with problems.noted():
         checks.labels(data.sources)
@@ -87,8 +98,9 @@ def check_data(data: Data, full: bool = False) -> None:
         base = getattr(source, "source", source)  # of a Subset
         with problems.noted():
             if not isinstance(base, PackedSource):
-                checks.pictures(source, f"{split} of {data.name}")
-            elif full and base not in checked:
+                how = {"seconds": seconds, "progress": progress}
+                checks.pictures(source, f"{split} of {data.name}", note, skip=data.skipped is not None, **how)
+            elif seconds >= THOROUGH and base not in checked:
                 checked.add(base)
                 base.check()
     problems.refuse()

@@ -57,6 +57,11 @@ def summarise(run: Run, workdir: PathLike, results: dict[str, Figures], state: T
         first = "".join(f" {figure.name.replace('_', ' ')}" for figure in run.task.criteria[:1])
         rows.append((f"{split}{first}", run.task.describe(figures) + chosen))
         rows.append(("of step", f"{figures['step']} of {run.training.total_steps}"))
+    if skipped := run.data.skipped and run.data.skipped.lines:
+        path = Path(workdir) / "skipped.txt"
+        with files.replacing(path, predictions.INTACT) as temporary:
+            temporary.write_text("".join(f"{line}\n" for line in skipped), errors="surrogateescape")
+        rows.append(("skipped", f"{len(skipped):,} pictures that can't be read: {path}"))
     rows.append(("checkpoints", f"{workdir}/checkpoints"))
     rows.append(("figures", f"{workdir}/results.json, {workdir}/metrics.jsonl, {workdir}/eval/"))
     try:

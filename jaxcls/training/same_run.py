@@ -1,5 +1,6 @@
 """Whether what is asked for is the run that a workdir holds: its config, and its pictures."""
 
+import dataclasses
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from ml_collections import ConfigDict
 
 from jaxcls.checkpoints import view
 from jaxcls.checkpoints.meta import Meta
+from jaxcls.data import metadata, unreadable
 from jaxcls.defaults import current_key, default_config
 from jaxcls.errors import UserError
 from jaxcls.training.data import Data
@@ -20,6 +22,7 @@ FREE = (
     "parallel.",
     "checkpoint.",
     "data.dir",
+    "data.bad_pictures",
     "data.workers",
     "data.pack_dir",
     "data.device_memory",
@@ -94,6 +97,12 @@ def check_pictures(data: Data, workdir: PathLike, note: Note) -> None:
     change = data.members.change() if data.members else None
     if data.members is None or change is None or not str(change):
         return
+    if data.skipped is not None:  # those that went bad on the way are skipped as if they had been from the start on
+        bad = {split: _unreadable(data.members.found[split], ids) for split, ids in change.altered.items() if ids}
+        altered = {split: tuple(x for x in ids if x not in bad.get(split, ())) for split, ids in change.altered.items()}
+        change = dataclasses.replace(change, altered=altered)
+        if not str(change):
+            return
     if data.members.allowed:
         note(f"the pictures of {data.name} have changed, which is allowed: {change}")
     elif change.differs:
@@ -103,6 +112,13 @@ def check_pictures(data: Data, workdir: PathLike, note: Note) -> None:
         )
     else:
         note(f"{change.others()} of {data.name} are in no split of this run; {ALLOW} deals them in")
+
+
+def _unreadable(source, ids):
+    """Those of some pictures of a source that can't be read."""
+    wanted = set(ids)
+    rows = [row for row, name in enumerate(metadata.ids(source)) if name in wanted]
+    return {name for name, _ in unreadable.check(source, rows, full=True).problems}
 
 
 def check_evaluation(config: Mapping[str, Any], workdir: PathLike, *, named: bool) -> None:

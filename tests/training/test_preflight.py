@@ -83,7 +83,7 @@ class Ages(Supervised):
 
 def of_source(monkeypatch, source, **changes):
     """A config whose data are the rows of a source, all of them in every split."""
-    monkeypatch.setattr(sources, "load", lambda name, **_: {"train": source, "test": source})
+    monkeypatch.setattr(sources, "find", lambda name, **_: {"train": source, "test": source})
     return small_config(**{"data.workers": 0, "batch_size": 4, "eval.batch_size": 4, "parallel.devices": 1, **changes})
 
 

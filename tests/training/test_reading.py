@@ -66,7 +66,7 @@ def test_a_full_check_reads_all_of_a_packed_file(config, tmp_path, monkeypatch):
     config.data.pack = 36
     run = build.build(config)
     notes = []
-    preflight.check(run, tmp_path / "run", notes.append, full=True)
+    preflight.check(run, tmp_path / "run", notes.append, seconds=10)
     path = run.data.sources["train"].source.path
     data = bytearray(Path(path).read_bytes())
     data[packed.HEADER + 4096 + 5] ^= 1  # the second chunk, at which opening does not look
@@ -74,7 +74,7 @@ def test_a_full_check_reads_all_of_a_packed_file(config, tmp_path, monkeypatch):
     run = build.build(config)
     preflight.check(run, tmp_path / "run", notes.append)
     with pytest.raises(UserError, match="pixels 4,096 to 8,192 have changed; delete the file"):
-        preflight.check(run, tmp_path / "run", notes.append, full=True)
+        preflight.check(run, tmp_path / "run", notes.append, seconds=10)
 
 
 def test_packing_a_set_in_memory_is_refused():

@@ -1,0 +1,35 @@
+"""Pictures that can't be read and are skipped: what stands in for them, and who is told."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from jaxtyping import Int
+
+SHOWN = 5  # skipped pictures that are told at once
+
+
+def stand_ins(labels: Int[np.ndarray, " n"], row: int) -> Iterator[int]:
+    """The row and, in the order in which they stand in for it, the others of its class: those behind it, then those
+    before it, from the first on."""
+    yield row
+    same = np.flatnonzero(labels == labels[row])
+    place = int(np.searchsorted(same, row))
+    yield from (int(other) for other in np.roll(same, -place)[1:])
+
+
+class Skipped:
+    """Notes pictures that are skipped: `skipped(line)`. `lines` has each once; the first few are shown at once."""
+
+    def __init__(self, note: Callable[[str], None] = print):
+        self.note = note
+        self.lines: dict[str, None] = {}
+
+    def __call__(self, line: str) -> None:
+        """See the class."""
+        if line in self.lines:
+            return
+        self.lines[line] = None
+        if len(self.lines) <= SHOWN:
+            self.note(f"skipped: {line}")
+        elif len(self.lines) == SHOWN + 1:
+            self.note("skipped: more pictures, which are listed at the end")
