@@ -34,8 +34,13 @@ OUTSIDE = "picture(s) outside of the class folders"
 Look = Callable[[str], Listing]  # from the path of a folder, relative to the root, to what it holds
 
 
-def scan(path: str | Path) -> dict[str, FolderSource]:
+def scan(path: str | Path, *, trains: bool = True) -> dict[str, FolderSource]:
     """Finds the pictures of a folder: {"train": ..., "validation": ..., "test": ...}, or {"all": ...} for one tree.
+
+    Args:
+      path: the folder.
+      trains: whether a model is trained on it. To score one, one class is enough, class folders may be empty, and there
+        need be no train folder.
 
     Raises:
       UserError: missing folder, no classes or fewer than two, a class without pictures, pictures outside of class
@@ -51,6 +56,8 @@ def scan(path: str | Path) -> dict[str, FolderSource]:
     if "train" in splits.values() and (len(splits) > 1 or len(folders) == 1):
         return _split_folders(root, look, splits)
     if splits and len(splits) == len(folders):
+        if not trains:
+            return _scored(root, look, splits)
         names = ", ".join(sorted(map(printable, splits)))
         raise UserError(f"{printable(root)} has {names} but no train folder; add one, with the same classes")
     if len(folders) > 1 and (inside := _splits_in_classes(root, look, folders)):
@@ -65,7 +72,17 @@ def scan(path: str | Path) -> dict[str, FolderSource]:
                 f"{printable(root)}: {name!r} has the name of a split and folders inside, but beside it stands "
                 f"{others}; if it is a split, {meant}; if it is a class, rename it"
             )
-    return {"all": _tree(root, look)}
+    return {"all": _tree(root, look, trains=trains)}
+
+
+def _scored(root: Path, look: Look, splits: Mapping[str, str]) -> dict[str, FolderSource]:
+    """The sources of split folders without train, of names -> splits; the classes are those of the first one."""
+    found: dict[str, FolderSource] = {}
+    for split in [split for split in ORDER if split in splits.values()]:
+        name = folder_checks.only(root, split, [name for name in splits if splits[name] == split])
+        classes = next(iter(found.values())).classes if found else None
+        found[split] = _tree(root, look, _unwrapped(look, name, split), classes, trains=False)
+    return found
 
 
 def _split_folders(root: Path, look: Look, splits: Mapping[str, str]) -> dict[str, FolderSource]:
@@ -177,7 +194,9 @@ def _classes_with_splits(root: Path, look: Look, inside: Mapping[str, Mapping[st
     return found
 
 
-def _tree(root: Path, look: Look, base: str = "", classes: Sequence[str] | None = None) -> FolderSource:
+def _tree(
+    root: Path, look: Look, base: str = "", classes: Sequence[str] | None = None, trains: bool = True
+) -> FolderSource:
     """The class folders in root/base, which must be `classes` if given; ids are relative to root."""
     here, place = look(base), printable(root / base)
     if here.pictures:
@@ -190,7 +209,7 @@ def _tree(root: Path, look: Look, base: str = "", classes: Sequence[str] | None 
         remedy = "put the pictures of each class into a sub-folder of its name" + (", or remove it" if base else "")
         raise UserError(f"{place} has no sub-folders{there}; {remedy}")
     folders, prefix = sorted(here.folders, key=layout.natural), f"{base}/" if base else ""
-    if classes is None and len(folders) == 1:
+    if classes is None and len(folders) == 1 and trains:
         raise UserError(
             f"{place} has one sub-folder, {folders[0]!r}, but two classes are the least; if the class folders are "
             f"inside it, use folder/{printable(root / base / folders[0])}"
@@ -200,7 +219,8 @@ def _tree(root: Path, look: Look, base: str = "", classes: Sequence[str] | None 
     folder_checks.classes(root, prefix, folders)
     others = Others()
     others.update(here.others, prefix)
-    source = _source(root, look, [prefix + name for name in folders], folders, others, may_be_empty=classes is not None)
+    places, may_be_empty = [prefix + name for name in folders], classes is not None or not trains
+    source = _source(root, look, places, folders, others, may_be_empty)
     if classes is None:
         source.notes = (*layout.notes(folders), *folder_checks.notes(look, prefix, folders))
     return source

@@ -80,7 +80,12 @@ def load(
 
 
 def find(
-    name: str, *, data_dir: str | Path | None = None, seed: int = 0, channels: int | None = None
+    name: str,
+    *,
+    data_dir: str | Path | None = None,
+    seed: int = 0,
+    channels: int | None = None,
+    trains: bool = True,
 ) -> dict[str, Source]:
     """A set as it is: {"all": source} where it has no splits of its own, else {"train": source, ...}.
 
@@ -95,6 +100,7 @@ def find(
       data_dir: where tensorflow-datasets keeps its sets, or where relative folders start.
       seed: of synthetic pictures.
       channels: 1 or 3, of pictures that are decoded into memory; None leaves them as they are.
+      trains: whether a model is trained on it (folder.scan).
 
     Raises:
       UserError: unknown name, missing or unusable data; with the remedy.
@@ -106,7 +112,7 @@ def find(
         n, size, depth, classes = map(int, match.groups()) if rest else (512, 32, 3, 10)
         bases = _synthetic(n, size, depth, classes, seed)
     elif kind == "folder" and rest:
-        bases = dict(folder.scan(Path(data_dir or ".").expanduser() / Path(rest).expanduser()))
+        bases = dict(folder.scan(Path(data_dir or ".").expanduser() / Path(rest).expanduser(), trains=trains))
     elif kind == "tfds" and rest:
         bases = tfds_source.load(rest, data_dir)
     else:

@@ -68,7 +68,7 @@ def find(name: str, *, data_dir: str = "", split: str = "", channels: int = 0) -
     Raises:
       UserError: for a set that can't be opened, or has no such split.
     """
-    bases = sources.find(name, data_dir=data_dir or None, channels=channels or None)
+    bases = sources.find(name, data_dir=data_dir or None, channels=channels or None, trains=False)
     if split and split not in bases:
         there = f"it has {', '.join(bases)}" if len(bases) > 1 else "it has no splits of its own"
         raise UserError(f"--split={split}: {name} has no such split; {there}.")

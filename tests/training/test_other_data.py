@@ -8,20 +8,32 @@ import jax
 import numpy as np
 import pytest
 from fixtures import toys
+from flax import linen as nn
 from PIL import Image
 
 from jaxcls.cli.command import main
 from jaxcls.data import dealing, sources, stored_splits
 from jaxcls.defaults import default_config
 from jaxcls.errors import UserError
+from jaxcls.models.base import Classifier
 from jaxcls.training import build, loop, same_run
 
 CLASSES = ("cat", "dog", "owl")
 
 
+class Linear(Classifier):
+    """A model with no more than a last layer."""
+
+    head = ("fc",)
+
+    @nn.compact
+    def __call__(self, images, *, train):
+        return nn.Dense(self.num_classes, name="fc")(images.reshape(images.shape[0], -1)), {}
+
+
 @pytest.fixture(scope="module", autouse=True)
 def linear():
-    with toys.registered(toy_linear=toys.Linear):
+    with toys.registered(toy_linear=Linear):
         yield
 
 
@@ -152,8 +164,13 @@ def test_another_folder_is_scored_whole_and_beside(run, tmp_path, capsys):
     before = contents(workdir)
     assert main(["eval", str(workdir), "--data", str(tmp_path / "new")]) == 0
     out = capsys.readouterr().out
-    for line in ("12 pictures, all of it", "'Owl' as 'owl'", "1 class(es) that the model does not know, left out: 'yak'",
-                 "no pictures here: 'dog'", "4 pictures of other classes are not scored"):  # fmt: skip
+    for line in (
+        "12 pictures, all of it",
+        "'Owl' as 'owl'",
+        "1 class(es) that the model does not know, left out: 'yak'",
+        "no pictures here: 'dog'",
+        "4 pictures of other classes are not scored",
+    ):
         assert line in out, line
     assert contents(workdir) == before
     figures = json.loads((workdir / "eval" / "new-20.json").read_text())
@@ -340,3 +357,67 @@ def test_checks_of_evaluations_are_pure(run):
     built = build.build(config_of(folder), workdir=workdir)
     assert not same_run.check_evaluated(built.data, ["validation", "test"], workdir, False, print)
     assert built.data.members.change().of_splits() == ""
+
+
+@pytest.mark.parametrize(
+    "places, count, classes",
+    [
+        (["test/cat", "test/dog", "test/owl"], 6, 3),  # no train folder
+        (["cat"], 2, 1),  # one class
+        (["val/cat", "val/dog", "test/cat", "test/dog"], 8, 2),
+        (["seg_test/seg_test/cat", "seg_test/seg_test/dog"], 4, 2),
+        (["cat/deep/er", "dog"], 4, 2),
+    ],
+)
+def test_any_labelled_folder_can_be_scored(run, tmp_path, places, count, classes):
+    workdir, _ = run
+    for place in places:
+        draw(tmp_path / "new" / place / "..", [place.rpartition("/")[2]], count=2, seed=11)
+    (tmp_path / "new" / places[-1]).with_name("empty").mkdir()
+    assert main(["eval", str(workdir), "--data", str(tmp_path / "new")]) == (0 if "val/cat" not in places else 2)
+    if "val/cat" in places:  # its splits have other classes, which is told
+        (tmp_path / "new" / "test" / "empty").rmdir()
+        assert main(["eval", str(workdir), "--data", str(tmp_path / "new")]) == 0
+    figures = json.loads((workdir / "eval" / "new-20.json").read_text())
+    assert figures["count"] == count and len(figures["classes"]["missing"]) == 3 - classes
+
+
+def test_one_split_of_a_folder_can_be_scored(run, tmp_path, capsys):
+    workdir, _ = run
+    for split, count in (("train", 3), ("test", 2)):
+        draw(tmp_path / "new" / split, count=count, seed=12)
+    assert main(["eval", str(workdir), "--data", str(tmp_path / "new"), "--split", "test"]) == 0
+    assert json.loads((workdir / "eval" / "new-20.json").read_text())["count"] == 6
+    assert main(["eval", str(workdir), "--data", str(tmp_path / "new"), "--split", "validation"]) == 2
+    assert "it has train, test" in capsys.readouterr().err
+
+
+def test_weights_without_a_run_are_scored(run, tmp_path, capsys):
+    """The weights of the run, exported, score what the run scores."""
+    workdir, folder = run
+    from jaxcls.checkpoints import view
+
+    assert main(["eval", str(workdir), "--data", str(folder)]) == 0
+    own = json.loads((workdir / "eval" / "pictures-20.json").read_text())
+    params = view.read_arrays(view.find_step(workdir))
+    from safetensors.numpy import save_file
+
+    kernel, bias = (
+        next(a for n, a in params.items() if n.startswith("params") and n.endswith(x)) for x in ("kernel", "bias")
+    )
+    save_file({"fc.weight": np.ascontiguousarray(kernel.T), "fc.bias": bias}, tmp_path / "w.safetensors")
+    command = ["eval", "--model", "toy_linear", "--weights", str(tmp_path / "w.safetensors"), "--data", str(folder)]
+    settings = [
+        "--config.data.eval_transform=('resize(8, 8)',)",
+        "--config.data.normalize=symmetric",
+        "--config.data.channels=1",
+    ]
+    assert main([*command, *settings, "--out", str(tmp_path / "out")]) == 0
+    found = json.loads((tmp_path / "out" / "eval" / "pictures-0.json").read_text())
+    assert found["correct"] == own["correct"] and found["loss"] == pytest.approx(own["loss"], rel=1e-5)
+    assert "--classes=FILE names them otherwise" in capsys.readouterr().out
+    (tmp_path / "names").write_text("owl\ndog\ncat\n")
+    assert main([*command, *settings, "--classes", str(tmp_path / "names"), "--out", str(tmp_path / "turned")]) == 0
+    turned = json.loads((tmp_path / "turned" / "eval" / "pictures-0.json").read_text())
+    assert turned["accuracy"] < 0.5 < found["accuracy"]
+    assert main(command[:-2]) == 2 and "--data is missing" in capsys.readouterr().err
