@@ -151,7 +151,9 @@ def _draw_panel(axes, panel: Panel, series: Mapping[str, np.ndarray]) -> None:
                 y = smooth(y, len(y) // 50)
         elif len(y) == 1:
             style.setdefault("marker", "o")
-        axes.plot(x, y, label=f"{split} (last {y[np.isfinite(y)][-1]:.3g})", **style)
+        gaps = int((~np.isfinite(points[:, 1])).sum())
+        more = f", {gaps} of {len(points)} not finite" if gaps else ""
+        axes.plot(x, y, label=f"{split} (last {y[np.isfinite(y)][-1]:.3g}{more})", **style)
         drawn.append(y[np.isfinite(y)])
     axes.set_ylim(*_range(np.concatenate(drawn), panel.limits))
     axes.set_xlim(left=0)
@@ -169,7 +171,9 @@ def _draw_panel(axes, panel: Panel, series: Mapping[str, np.ndarray]) -> None:
 def _range(values: np.ndarray, limits: tuple[float, float]) -> tuple[float, float]:
     """The smooth curves with some room, so that one spike of the raw curve does not flatten everything."""
     low, high = values.min(), values.max()
-    room = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
+    room = 0.08 * (high - low)
+    if room <= 1e-9 * abs(high):  # equal but for rounding
+        room = 0.1 * abs(high) or 1.0
     return max(low - room, limits[0]), min(high + room, limits[1] + 0.01 * room)
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int, UInt8
 from jaxcls.errors import UserError
 from jaxcls.models import explain
 from jaxcls.report.evidence import Evidence
-from jaxcls.report.markup import Markup, Section, join, paragraph, percent, section, tag
+from jaxcls.report.markup import Markup, Section, join, label, paragraph, percent, section, tag
 
 if TYPE_CHECKING:
     from jaxcls.report.pictures import Pictures
@@ -76,8 +76,8 @@ def _about(evidence, pictures, looks, why_not):
     if mistakes:
         named = "1 picture was" if mistakes == 1 else f"{mistakes:,} pictures were"
         text = (
-            f"{named} named wrongly. A confident mistake may be a wrong label: look at the picture before blaming the "
-            "model."
+            f"{named} named wrongly{_not_finite(evidence)}. A confident mistake may be a wrong label: look at the "
+            "picture before blaming the model."
         )
     if pictures is None:
         return f"{text} The pictures themselves are not shown{f': {why_not}' if why_not else ''}."
@@ -88,6 +88,12 @@ def _about(evidence, pictures, looks, why_not):
             "One beside the object means that the model may have learnt something else than you want."
         )
     return text
+
+
+def _not_finite(evidence):
+    """How many of the mistakes are no answers at all."""
+    rows = int((evidence.predicted < 0).sum())
+    return f", {rows:,} of them because their logits are not finite" if rows else ""
 
 
 def _card(evidence, i, look):
@@ -101,13 +107,15 @@ def _card(evidence, i, look):
     elif len(probability) > 1:
         second = int(np.argsort(-probability, kind="stable")[1])
         lines.append(tag("div", f"next: “{evidence.name(second)}” ({percent(float(probability[second]))})"))
-    lines.append(tag("div", evidence.identifier(i), class_="dim"))
+    lines.append(tag("div", label(evidence.identifier(i), 120), class_="dim"))
     views = ""
     if look is not None:
         alt = f"Picture of {evidence.name(truth)}, answered {evidence.name(answer)}"
         views = [image(look.picture, alt)]
         if look.heat is not None:
             views.append(image(laid_over(look.picture, look.heat), f"Where the model looked: {alt}", smooth=True))
+        if look.why_not:
+            lines.append(tag("div", look.why_not, class_="dim"))
         views = tag("div", *views, class_="views")
     return join([views, *lines])
 

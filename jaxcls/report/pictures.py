@@ -9,12 +9,15 @@ from jaxtyping import Float, Int, UInt8
 
 from jaxcls.models import explain, summary
 
+FLAT = 1e-6  # a heat map whose values differ by less shows nothing
+
 
 class Look(NamedTuple):
-    """A picture, grey or in colour, and its heat map in 0..1."""
+    """A picture, grey or in colour, and its heat map in 0..1, or why there is none to show."""
 
     picture: UInt8[np.ndarray, "h w c"]
     heat: Float[np.ndarray, "h w"] | None
+    why_not: str = ""
 
 
 class Pictures:
@@ -53,8 +56,39 @@ class Pictures:
         pictures = self.network.preprocessing.levels(images)
         if self.method is None:
             return [Look(picture, None) for picture in pictures]
-        heat = explain.heatmaps(self.network.model, self.network.variables, images, np.asarray(classes, np.int32))
-        return [Look(*pair) for pair in zip(pictures, np.asarray(heat), strict=True)]
+        classes = np.asarray(classes, np.int32)
+        heat = np.asarray(explain.heatmaps(self.network.model, self.network.variables, images, classes))
+        why_not = self._empty(heat, images, classes)
+        return [
+            Look(picture, None if why else each, why)
+            for picture, each, why in zip(pictures, heat, why_not, strict=True)
+        ]
+
+    def _empty(self, heat, images, classes):
+        """What is wrong with each heat map that shows nothing; "" for one that shows something."""
+        good = np.isfinite(heat).all(axis=(1, 2))
+        flat = good & (np.ptp(np.where(good[:, None, None], heat, 0), axis=(1, 2)) < FLAT)
+        out = ["" if fine else "No heat map: it holds values that are not finite." for fine in good]
+        if self.method == explain.ROLLOUT:
+            alike = "The heat map is empty: all places get the same attention."
+            return [alike if empty else why for empty, why in zip(flat, out, strict=True)]
+        rows = np.flatnonzero(flat)
+        scores = self._scores(images[rows], classes[rows]) if len(rows) else []
+        for i, (low, high) in zip(rows, scores, strict=True):
+            say = "no place speaks for this answer" if high <= 0 else "all places speak alike"
+            out[i] = f"The heat map is empty: {say} (scores before the ReLU: {low:.3g} to {high:.3g})."
+        return out
+
+    def _scores(self, images, classes):
+        """(lowest, highest) of what Grad-CAM cuts off at 0, for each picture."""
+
+        @jax.jit
+        def scores(variables, images, classes):
+            values, gradient = explain.map_and_gradient(self.network.model, variables, images, classes)
+            return (gradient.mean(axis=(1, 2), keepdims=True) * values).sum(axis=-1)
+
+        found = np.asarray(scores(self.network.variables, images, classes))
+        return list(zip(found.min(axis=(1, 2)).tolist(), found.max(axis=(1, 2)).tolist(), strict=True))
 
     def costs(self) -> dict[str, Any]:
         """Multiply-adds of a picture, the parameters' bytes and the picture's shape (models.summary)."""

@@ -3,6 +3,7 @@
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxcls.errors import UserError
 from jaxcls.measure import curves, decision
 from jaxcls.measure.softmax import Probabilities
 from jaxcls.report.evidence import Evidence
@@ -154,7 +155,10 @@ def _working_points(evidence, c):
 def _working_point(evidence, c, scores, mine, recall):
     if not mine.any():
         return None
-    threshold = decision.choose(scores, mine, "recall", recall, evidence.classes[c])
+    try:
+        threshold = decision.choose(scores, mine, "recall", recall, evidence.classes[c])
+    except UserError:  # so many pictures of the class have no score
+        return percent(recall, 0), "not reached", "–", "–", "–"
     called, truth = evidence.probability[:, c] >= threshold, evidence.label == c
     hits, alarms = int((called & truth).sum()), int((called & ~truth).sum())
     precision = hits / (hits + alarms) if hits + alarms else None

@@ -67,6 +67,7 @@ def measured(evidence: Evidence) -> Section:
 def numbers(evidence: Evidence) -> dict[str, float]:
     """The figures that are numbers, nested ones as "macro.f1"; nothing else can be put into a line of a table."""
     flat: dict[str, Any] = flatten_config(evidence.figures)
+    flat = {name: math.nan if x is None else x for name, x in flat.items()}  # so JSON has what is not finite
     return {name: x for name, x in flat.items() if isinstance(x, int | float) and not isinstance(x, bool)}
 
 

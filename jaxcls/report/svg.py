@@ -15,6 +15,7 @@ from jaxcls.report.markup import Markup, join, tag
 WIDTH, HEIGHT = 420, 300  # in units that are pixels on a phone: text of 12 units can be read there
 LEFT, RIGHT, BOTTOM = 54, 24, 44
 LETTER = 6.4  # mean width of a letter of the legend
+X_LETTERS, Y_LETTERS = 12, 7  # of the longest label of an axis that has room
 STYLES = 5  # series that style.py tells apart by colour and dashes
 
 
@@ -55,7 +56,7 @@ class Plot:
         height: int = HEIGHT,
     ):
         self.title, self.labels, self.percent, self.height = title, (x_label, y_label), percent, height
-        self.ranges = tuple((float(low), float(high) if high > low else low + 1.0) for low, high in (x_range, y_range))
+        self.ranges = tuple(_opened(float(low), float(high)) for low, high in (x_range, y_range))
         self.series: list[Series] = []
         self.bars: list[tuple[float, float, float, str]] = []
         self.spans: list[tuple[float, float, float, int]] = []
@@ -110,19 +111,26 @@ class Plot:
         return bottom - (np.asarray(value) - low) / (high - low) * (bottom - self.top)
 
     def _grid(self):
-        parts, bottom = [], self.height - BOTTOM
-        for value, label in ticks(*self.ranges[0], percent="x" in self.percent):
+        parts, bottom, names = [], self.height - BOTTOM, list(self.labels)
+        wide = (WIDTH - LEFT - RIGHT) / LETTER  # letters along the lower edge
+        marks, offset = short_ticks(*self.ranges[0], percent="x" in self.percent, letters=X_LETTERS)
+        names[0] += f" ({offset})" if offset else ""
+        while len(marks) > 2 and sum(len(label) + 1 for _, label in marks) > wide:
+            marks = marks[::2]
+        for value, label in marks:
             x = f"{self._x(value):.1f}"
             parts.append(tag("line", x1=x, x2=x, y1=f"{self.top:.1f}", y2=bottom, class_="grid"))
             parts.append(tag("text", label, x=x, y=bottom + 16, class_="middle"))
-        for value, label in ticks(*self.ranges[1], percent="y" in self.percent):
+        marks, offset = short_ticks(*self.ranges[1], percent="y" in self.percent, letters=Y_LETTERS)
+        names[1] += f" ({offset})" if offset else ""
+        for value, label in marks:
             y = f"{self._y(value):.1f}"
             parts.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="grid"))
             parts.append(tag("text", label, x=LEFT - 6, y=f"{self._y(value) + 4:.1f}", class_="end"))
         middle = (self.top + bottom) / 2
-        parts.append(tag("text", self.labels[0], x=(LEFT + WIDTH - RIGHT) / 2, y=self.height - 8, class_="middle"))
+        parts.append(tag("text", names[0], x=(LEFT + WIDTH - RIGHT) / 2, y=self.height - 8, class_="middle"))
         turned = f"rotate(-90 12 {middle:.1f})"
-        parts.append(tag("text", self.labels[1], x=12, y=f"{middle:.1f}", transform=turned, class_="middle"))
+        parts.append(tag("text", names[1], x=12, y=f"{middle:.1f}", transform=turned, class_="middle"))
         return join(parts)
 
     def _draw(self, series):
@@ -181,6 +189,32 @@ def ticks(low: float, high: float, number: int = 5, *, percent: bool = False) ->
     if percent:
         return [(float(v), f"{100 * v:.{max(0, -math.floor(math.log10(step * 100) + 1e-9))}f} %") for v in values]
     return [(float(v), f"{0.0 if abs(v) < step / 1e6 else v:.10g}") for v in values]
+
+
+def short_ticks(
+    low: float, high: float, *, percent: bool = False, letters: int = Y_LETTERS
+) -> tuple[list[tuple[float, str]], str]:
+    """(`ticks`, ""), or, where their texts would be too long, those of the distances from the first, and from what.
+
+    A range from 0.693147 to 0.693149 is labelled 0, 5e-07, 1e-06, .. ("+ 0.693147").
+    """
+    marks = ticks(low, high, percent=percent)
+    if max(len(text) for _, text in marks) <= letters:
+        return marks, ""
+    first, text = marks[0]
+    if percent or max(abs(low), abs(high)) <= 10 * (high - low):  # nothing in common: fewer digits
+        if percent:
+            return [(value, f"{100 * (value - first):.3g}") for value, _ in marks], f"+ {text}, in points"
+        return [(value, f"{value:.3g}") for value, _ in marks], ""
+    return [(value, f"{value - first:.3g}") for value, _ in marks], f"+ {text}"
+
+
+def _opened(low, high):
+    """A range that is wide enough for its ticks to differ."""
+    least = 1e-9 * max(abs(low), abs(high), 1e-300)
+    if high - low >= least and high > low:
+        return low, high
+    return (low, low + 1.0) if high <= low and abs(low) < 1e9 else (low - least, low + least)
 
 
 def path(x: Values, y: Values) -> str:

@@ -104,6 +104,9 @@ CASES = {
     "no validation": {"splits": ("test",)},
     "no evaluation": {"splits": ()},
     "markup in names": {"names": ["<script>alert(1)</script>", 'a"b', "c&d"]},
+    "long names": {"names": ["a" * 300, "b\n" * 150, "\u05d7\u202e" * 150]},
+    "a constant model": {"change": lambda x, y: (x * 0, y)},
+    "one class": {"classes": 1},
     "names that are no Unicode": {"names": ["caf\udce9", "b", "c"]},
 }
 
@@ -170,6 +173,69 @@ def test_the_page_of_a_thousand_pictures_and_classes_stays_small(tmp_path):
 def test_what_to_be_careful_about_is_said(tmp_path, options, sentence):
     make_run(tmp_path / "run", **options)
     assert sentence in write(tmp_path / "run").text
+
+
+def test_rows_that_are_not_finite_are_told_in_every_section(tmp_path):
+    make_run(tmp_path / "run", change=infinite, classes=2)
+    page = write(tmp_path / "run").text
+    assert "12 of 60 rows of logits are not finite (NaN or infinite): counted as wrong, of no class." in page
+    for what in ("so they stand in no cell", "they count as not found", "they rank last", "they state no probability",
+                 "they are never answered", "12 of them because their logits are not finite"):  # fmt: skip
+        assert what in page, what
+    found = json.loads((tmp_path / "run" / "eval" / "test-20.json").read_text())
+    assert found["not_finite"] == 12 and found["loss"] is None
+    assert sum(found["confusion"]["number"]) == found["count"] == 60
+
+
+def lines_to(workdir, step):
+    path = workdir / "metrics.jsonl"
+    kept = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= step]
+    path.write_text("".join(line + "\n" for line in kept))
+
+
+def test_a_run_that_was_killed_says_how_far_it_came(tmp_path):
+    make_run(tmp_path / "run")
+    assert "unfinished" not in write(tmp_path / "run").text
+    lines_to(tmp_path / "run", 14)
+    head = write(tmp_path / "run").text
+    assert "This run is unfinished: its records end at step 14 of 20." in head
+    assert head.index("unfinished") < head.index("it named")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    (tmp_path / "run" / "config.json").write_text(json.dumps({**config, "duration": "4.5 epochs"}))  # of 5 steps
+    assert "at step 14 of 23." in write(tmp_path / "run").text
+    (tmp_path / "run" / "config.json").write_text(json.dumps({**config, "duration": 14}))
+    (tmp_path / "run" / "results.json").unlink()
+    assert "all 14 steps are done, the final evaluation is not" in write(tmp_path / "run").text
+
+
+def test_a_killed_run_without_an_evaluation_says_so_too(tmp_path):
+    make_run(tmp_path / "run", splits=())
+    lines_to(tmp_path / "run", 8)
+    assert "its records end at step 8 of 20" in write(tmp_path / "run").text
+
+
+def test_groups_of_one_picture_are_no_groups(tmp_path):
+    make_run(tmp_path / "run", n=60)
+    rows = {"id": [str(i) for i in range(60)], "columns": {"group": [f"scan {i}" for i in range(60)]}}
+    (tmp_path / "run" / "eval" / "test-rows.json").write_text(json.dumps(rows))
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    config["data"]["group_by"] = r"(scan \d+)"
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    page = write(tmp_path / "run").text
+    assert "Each of the 60 groups by config.data.group_by has one picture" in page
+    assert "The pattern is probably not the one that was meant" in page
+    assert "By groups, the interval" not in page and "nothing can be said by group" in page
+
+
+def test_the_page_of_very_many_classes_says_what_it_leaves_out(tmp_path):
+    make_run(tmp_path / "run", n=300, classes=2500)
+    path = write_report(tmp_path / "run")
+    assert path.stat().st_size < 2e6
+    assert (tmp_path / "run" / "eval" / "test-20.json").stat().st_size < 1e6
+    text = Page(path.read_text()).text
+    for what in ("A matrix of 2,500 classes could not be read", "Of 2,500 classes this page has the 300 weakest.",
+                 "2,200 have no pictures here"):  # fmt: skip
+        assert what in text, what
 
 
 def test_a_good_run_has_no_warnings(tmp_path):

@@ -12,9 +12,9 @@ from sklearn import metrics as sk
 from jaxcls.report import evidence
 from jaxcls.report.confusion import PAIRS, colours, confusion, similar
 from jaxcls.report.gallery import UNSURE, WORST, choose
-from jaxcls.report.markup import Markup, percent, tag, text
+from jaxcls.report.markup import LETTERS, Markup, label, number, percent, tag, text
 from jaxcls.report.ranking import GRID, mean_curves
-from jaxcls.report.svg import Plot, path, thin, ticks
+from jaxcls.report.svg import Plot, path, short_ticks, thin, ticks
 
 
 def test_text_is_escaped_once():
@@ -40,6 +40,47 @@ def test_ticks_are_round_and_inside(low, width):
     room = 1e-5 * width
     assert all(low - room <= value <= low + width + room for value in values)
     assert np.allclose(np.diff(values), np.diff(values)[0], rtol=1e-3)
+
+
+@given(st.floats(-1e9, 1e9), st.floats(-9, 9), st.booleans())
+def test_labels_of_an_axis_differ_and_are_short(low, digits, percent):
+    """Of 0.6931471 to 0.6931489, say, whose full digits ran into each other."""
+    plot = Plot("p", "x", "y", (low, low + 10**digits), (low, low + 10**digits))
+    marks, offset = short_ticks(*plot.ranges[0], percent=percent)
+    labels = [name for _, name in marks]
+    assert len(set(labels)) == len(labels) >= 2
+    assert max(map(len, labels)) <= 10
+    start = float(offset.removeprefix("+ ").partition(" %")[0]) if offset else 0.0
+    for value, name in marks:
+        shown = (float(name.removesuffix(" %")) + start) / (100 if percent else 1)
+        assert shown == pytest.approx(value, abs=0.02 * abs(marks[1][0] - marks[0][0]) + 1e-8 * abs(value))
+
+
+def test_a_plot_of_equal_values_has_ticks():
+    for value in (0.0, 5.0, 1e12, -1e-20, 1e300):
+        plot = Plot("p", "x", "y", (0, 1), (value, value))
+        plot.line([0, 1], [value, value])
+        assert "nan" not in plot.render() and "inf" not in plot.render()
+
+
+@given(st.text(max_size=400))
+def test_a_name_is_one_short_line_whatever_it_is_made_of(name):
+    shown = label(name)
+    assert len(shown) <= LETTERS + 2
+    assert not any(letter in shown for letter in "\n\r\t\x0b\x0c\x1c\x85\u2028\u2029\u202e\u200f\x00")
+    assert shown.count("\u2068") == shown.count("\u2069")
+    assert label(label(name).strip("\u2068\u2069")) == shown
+
+
+def test_names_that_are_cut_keep_both_ends_and_their_direction():
+    assert label("a" * 300 + "z") == "a" * 39 + "…" + "a" * 19 + "z"
+    assert label("line\nbreak\t here") == "line break here"
+    assert label("\u202eevil") == "evil"
+    assert label("\u05d7\u05ea\u05d5\u05dc") == "\u2068\u05d7\u05ea\u05d5\u05dc\u2069"
+
+
+def test_what_is_infinite_is_written_so():
+    assert [number(x) for x in (math.inf, -math.inf, math.nan, None, 0.5)] == ["∞", "−∞", "–", "–", "0.500"]
 
 
 @given(st.integers(0, 10**6), st.integers(430, 900), st.floats(0, 1))

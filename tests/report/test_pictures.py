@@ -1,5 +1,6 @@
 """Pictures and heat maps of a run's rows, the rows' names, and the command that writes the report again."""
 
+import dataclasses
 import json
 import shutil
 
@@ -13,6 +14,7 @@ from jaxcls.checkpoints.store import Checkpoints
 from jaxcls.cli.command import main
 from jaxcls.defaults import default_config
 from jaxcls.errors import UserError
+from jaxcls.models import explain
 from jaxcls.report import evidence, gallery, of_run
 from jaxcls.report.page import write_report
 from jaxcls.report.pictures import Pictures
@@ -68,7 +70,8 @@ def test_pictures_are_those_that_the_model_saw(finished):
     for look, row in zip(looks, (3, 6), strict=True):
         name = run.data.sources["test"][row]["id"]
         np.testing.assert_array_equal(look.picture[..., 0], np.asarray(Image.open(folder / name)))
-        assert look.heat.shape == (28, 28) and look.heat.min() >= 0 and look.heat.max() <= 1
+        if not look.why_not:
+            assert look.heat.shape == (28, 28) and look.heat.min() >= 0 and look.heat.max() <= 1
     labels = np.asarray(run.data.sources["test"].labels)
     assert seen.fits("test", labels, np.arange(8))
     assert not seen.fits("test", 1 - labels, np.arange(8))
@@ -156,6 +159,49 @@ def test_a_heat_map_covers_its_own_place(side, channels):
     assert np.abs(laid[:quarter, :quarter] - 90).sum(-1).min() > 60
     shown = gallery.image(picture, "what")
     assert ("image/png" in shown) == (side <= 64) and 'alt="what"' in shown
+
+
+def unmoved(network):
+    """The network with a last layer of zeros: its score does not depend on the picture."""
+    params = dict(network.variables["params"])
+    head = list(params)[-1]
+    params[head] = jax.tree.map(np.zeros_like, params[head])
+    return dataclasses.replace(network, variables={**network.variables, "params": params})
+
+
+@pytest.mark.parametrize("weight, ends", [(0.0, "0 to 0"), (-0.5, "-2 to -0.5")])
+def test_an_empty_heat_map_says_so_and_what_was_cut_off(finished, monkeypatch, weight, ends):
+    workdir, folder = finished
+    run, network = build.build(config_of(folder)), unmoved(networks.from_run(workdir, 2))
+
+    def parts(model, variables, images, classes):
+        values = jax.numpy.stack([jax.numpy.array([[1.0, 2.0], [3.0, 4.0]])] * len(images))[..., None]
+        return values, jax.numpy.full_like(values, weight)
+
+    monkeypatch.setattr(explain, "map_and_gradient", parts)
+    pictures = Pictures(run.data.sources, network, run.data.picture)
+    monkeypatch.setattr(explain, "heatmaps", lambda model, variables, images, classes: np.zeros(images.shape[:3]))
+    (look,) = pictures.look("test", [0], np.array([1]))
+    assert look.heat is None
+    assert look.why_not == f"The heat map is empty: no place speaks for this answer (scores before the ReLU: {ends})."
+    page = write_report(workdir, pictures=pictures).read_text()
+    assert "The heat map is empty" in page and "Where the model looked" not in page
+
+
+def test_a_score_that_no_picture_changes_has_an_empty_heat_map(finished):
+    workdir, folder = finished
+    run, network = build.build(config_of(folder)), unmoved(networks.from_run(workdir, 2))
+    (look,) = Pictures(run.data.sources, network, run.data.picture).look("test", [0], np.array([1]))
+    assert look.heat is None and "(scores before the ReLU: 0 to 0)" in look.why_not
+
+
+def test_a_heat_map_that_is_no_number_is_not_drawn(finished):
+    workdir, folder = finished
+    run, network = build.build(config_of(folder)), networks.from_run(workdir, 2)
+    spoilt = jax.tree.map(lambda x: np.full_like(x, np.nan), network.variables)
+    pictures = Pictures(run.data.sources, dataclasses.replace(network, variables=spoilt), run.data.picture)
+    (look,) = pictures.look("test", [0], np.array([1]))
+    assert look.heat is None and "not finite" in look.why_not
 
 
 def test_the_weights_of_a_state_are_those_of_its_checkpoint(finished):
