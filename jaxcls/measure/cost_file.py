@@ -7,7 +7,6 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxcls.errors import UserError
-from jaxcls.measure import decision
 from jaxcls.types import PathLike
 
 
@@ -34,9 +33,26 @@ def read(path: PathLike, classes: Sequence[str]) -> Float[np.ndarray, "classes c
             raise UserError(f"--costs: {path} needs {len(classes)} numbers in every line")
         rows = [[lines[true][columns.index(answer)] for answer in classes] for true in classes]
     try:
-        return decision.check_costs(np.array([[float(cell) for cell in row] for row in rows]), classes)
+        return check(np.array([[float(cell) for cell in row] for row in rows]), classes)
     except ValueError as error:
         n = len(classes)
         raise UserError(
             f"--costs: {path} has to hold a number for each pair of classes, {n} lines of {n} ({error})"
         ) from error
+
+
+def check(costs: Float[np.ndarray, "classes classes"], classes: Sequence[str]) -> Float[np.ndarray, "classes classes"]:
+    """Costs as float64. Raises UserError where the shape or a number is not possible."""
+    matrix = np.asarray(costs, np.float64)
+    if matrix.shape != (len(classes),) * 2:
+        shape, n = " x ".join(map(str, matrix.shape)), len(classes)
+        raise UserError(f"the costs are {shape} numbers; {n} classes need {n} x {n}: a row for each true class")
+    if not np.isfinite(matrix).all():
+        raise UserError("the costs hold something that is no finite number")
+    if (matrix < np.diagonal(matrix)[:, None]).any():
+        row, column = np.argwhere(matrix < np.diagonal(matrix)[:, None])[0]
+        raise UserError(
+            f"costs: calling {classes[row]!r} {classes[column]!r} costs less than calling it rightly; "
+            "rows are true classes, columns answers"
+        )
+    return matrix

@@ -5,9 +5,17 @@
     {"step": 500, "split": "validation", "count": 400, "classes": ["good", "crack"], "temperature": 1.31,
      "nll": {"before": 0.21, "after": 0.19}, "ece": {"before": 0.06, "after": 0.02}, "fingerprint": "<SHA-256>",
      "thresholds": [{"class": "crack", "index": 1, "kind": "recall", "wanted": 0.99, "threshold": 0.034}],
-     "costs": null}
+     "costs": null,
+     "abstention": {"risk": 0.02, "sureness": 0.95, "threshold": 0.87, "bound": 0.018, "answered": 310, "mistakes": 1,
+                    "count": 400},
+     "sets": {"coverage": 0.95, "threshold": 0.11, "count": 400},
+     "outliers": {"accepted": 0.95, "energy": {"threshold": -3.2},
+                  "distance": {"threshold": 0.71, "k": 5, "count": 5000, "validation": 400, "sha256": "<SHA-256>",
+                               "test": {"count": 400, "accepted": 380}}}}
 
-Prediction and serving read it, and so does the report. `thresholds` and `costs` exclude each other.
+Prediction and serving read it, and so does the report. `thresholds` and `costs` exclude each other. The last three are
+null where they were not asked for, and lack in files of before; `distance` may lack, and needs `<step>.npz` beside the
+file (measure.outliers).
 """
 
 import math
@@ -20,7 +28,8 @@ from jaxtyping import Bool, Float, Int
 
 from jaxcls import files
 from jaxcls.errors import UserError, did_you_mean
-from jaxcls.measure import calibration, curves, outcome, stored
+from jaxcls.measure import abstain, calibration, conformal, cost_file, curves, doubt, outcome, outliers, stored
+from jaxcls.measure.softmax import Softmax
 from jaxcls.types import PathLike
 
 KINDS = ("recall", "precision")
@@ -40,6 +49,9 @@ def fit(
     *,
     wanted: Sequence[tuple[str, str, float]] = (),
     costs: Float[np.ndarray, "classes classes"] | None = None,
+    risk: float | None = None,
+    coverage: float | None = None,
+    accepted: float | None = None,
 ) -> Decision:
     """Fits the temperature, and chooses a threshold for each wish.
 
@@ -47,38 +59,56 @@ def fit(
       logits, label: of validation; classes: names.
       wanted: (kind, class, value): "recall" or "precision" of that class against the rest, at least value in (0, 1].
       costs: what it costs to call the row's class the column's. Not together with `wanted`.
+      risk: share of wrong answers at most, the other pictures being left to a person (measure.abstain).
+      coverage: of sets of classes (measure.conformal).
+      accepted: share of pictures that are no outliers by their energy (measure.outliers).
 
     Returns:
       The decision, without "step", "split" and "fingerprint".
 
     Raises:
       UserError: for a class that is not there or has no picture, a value that is not reached (with the best that is),
-        or costs that do not fit.
+        costs that do not fit, or a risk or coverage that so few pictures can't promise.
     """
     if wanted and costs is not None:
         raise UserError("thresholds and costs both decide: give --recall and --precision, or --costs, not both")
     classes = [str(name) for name in classes]
     temperature = calibration.fit_temperature(logits, label)
-    before, after = (calibration.probabilities(logits, t) for t in (1.0, temperature))
-    thresholds: list[dict[str, Any]] = []
-    for kind, name, value in wanted:
-        index = _index(classes, name)
-        if any(entry["index"] == index for entry in thresholds):
-            raise UserError(f"class {name!r} has two thresholds: give one")
-        threshold = choose(after[:, index], np.asarray(label) == index, kind, value, name)
-        thresholds.append({"class": name, "index": index, "kind": kind, "wanted": value, "threshold": threshold})
-    return {
+    before, after = (Softmax(logits, t) for t in (1.0, temperature))
+    losses = [calibration.nll(logits, label, t) for t in (1.0, temperature)]
+    decided: Decision = {
         "count": len(label),
         "classes": classes,
         "temperature": temperature,
-        "nll": {"before": _nll(before, label), "after": _nll(after, label)},
+        "nll": dict(zip(("before", "after"), map(_finite, losses), strict=True)),
         "ece": {
             "before": curves.reliability(before, label)["error"],
             "after": curves.reliability(after, label)["error"],
         },
-        "thresholds": thresholds,
-        "costs": None if costs is None else check_costs(costs, classes).tolist(),
+        "thresholds": _thresholds(wanted, classes, after, label),
+        "costs": None if costs is None else cost_file.check(costs, classes).tolist(),
+        "abstention": None,
+        "sets": None if coverage is None else conformal.choose(after, label, coverage),
+        "outliers": None,
     }
+    if risk is not None:
+        answer = decide(decided, np.asarray(after))
+        decided["abstention"] = abstain.choose(doubt.of_answer(after, answer), answer == np.asarray(label), risk)
+    if accepted is not None:
+        limit = outliers.limit(outliers.energy(logits), accepted)
+        decided["outliers"] = {"accepted": accepted, "energy": {"threshold": limit}}
+    return decided
+
+
+def _thresholds(wanted, classes, probability, label):
+    out: list[dict[str, Any]] = []
+    for kind, name, value in wanted:
+        index = _index(classes, name)
+        if any(entry["index"] == index for entry in out):
+            raise UserError(f"class {name!r} has two thresholds: give one")
+        threshold = choose(probability[:, index], np.asarray(label) == index, kind, value, name)
+        out.append({"class": name, "index": index, "kind": kind, "wanted": value, "threshold": threshold})
+    return out
 
 
 def choose(
@@ -201,34 +231,27 @@ def read(workdir: PathLike, step: int) -> Decision | None:
     if decision is None:
         return None
     try:
-        classes, temperature = decision["classes"], decision["temperature"]
-        good = isinstance(classes, list) and math.isfinite(temperature) and temperature > 0
-        good &= all(0 <= t["index"] < len(classes) and t["threshold"] >= 0 for t in decision["thresholds"])
-        good &= not decision["costs"] or np.asarray(decision["costs"], np.float64).shape == (len(classes),) * 2
-    except (KeyError, TypeError, ValueError):
+        good = _sound(decision)
+    except (KeyError, TypeError, ValueError, AttributeError):
         good = False
     if not good:
-        raise UserError(f"{file} is damaged; delete it, or make it anew with `jaxcls calibrate {workdir}`")
+        raise UserError(f"{file} is damaged; delete it, or make it anew with `jaxcls calibrate {workdir} --apply`")
     return decision
 
 
-def check_costs(
-    costs: Float[np.ndarray, "classes classes"], classes: Sequence[str]
-) -> Float[np.ndarray, "classes classes"]:
-    """Costs as float64. Raises UserError where the shape or a number is not possible."""
-    matrix = np.asarray(costs, np.float64)
-    if matrix.shape != (len(classes),) * 2:
-        shape, n = " x ".join(map(str, matrix.shape)), len(classes)
-        raise UserError(f"the costs are {shape} numbers; {n} classes need {n} x {n}: a row for each true class")
-    if not np.isfinite(matrix).all():
-        raise UserError("the costs hold something that is no finite number")
-    if (matrix < np.diagonal(matrix)[:, None]).any():
-        row, column = np.argwhere(matrix < np.diagonal(matrix)[:, None])[0]
-        raise UserError(
-            f"costs: calling {classes[row]!r} {classes[column]!r} costs less than calling it rightly; "
-            "rows are true classes, columns answers"
-        )
-    return matrix
+def _sound(decision):
+    """Whether what is stored can be used; raises half a dozen types where not."""
+    classes, temperature = decision["classes"], decision["temperature"]
+    good = isinstance(classes, list) and math.isfinite(temperature) and temperature > 0
+    good &= all(0 <= t["index"] < len(classes) and t["threshold"] >= 0 for t in decision["thresholds"])
+    good &= not decision["costs"] or np.asarray(decision["costs"], np.float64).shape == (len(classes),) * 2
+    for key in ("abstention", "sets"):
+        good &= not decision.get(key) or 0 <= decision[key]["threshold"] <= 1
+    if strange := decision.get("outliers"):
+        good &= math.isfinite(strange["energy"]["threshold"]) and 0 < strange["accepted"] <= 1
+        if far := strange.get("distance"):
+            good &= math.isfinite(far["threshold"]) and far["k"] >= 1 and isinstance(far["sha256"], str)
+    return good
 
 
 def _index(classes, name):
@@ -238,8 +261,6 @@ def _index(classes, name):
     return classes.index(name)
 
 
-def _nll(probability, label):
-    """Mean negative log-likelihood; None where it is not finite."""
-    with np.errstate(divide="ignore"):
-        value = -float(np.log(probability[np.arange(len(label)), np.asarray(label)]).mean())
+def _finite(value):
+    """As JSON has it: None where it is not finite."""
     return value if math.isfinite(value) else None

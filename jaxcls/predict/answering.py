@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxcls.data.pipeline import default_threads
+from jaxcls.measure import doubt
 from jaxcls.predict.output import Heatmaps, open_output
 from jaxcls.predict.predictor import Predictor
 from jaxcls.predict.progress import Interruption, Progress
@@ -52,7 +53,12 @@ def run(run: PathLike, step: int | None, pictures: Sequence[str], options: Optio
     """
     predictor = Predictor.load(run, step, sizes=(1, min(8, options.batch), options.batch))
     heatmaps = Heatmaps(options.heatmaps, predictor, interruption) if options.heatmaps else None
-    fields = {"classes": predictor.classes, "top": min(options.top, len(predictor.classes)), "heatmap": bool(heatmaps)}
+    fields = {
+        "classes": predictor.classes,
+        "top": min(options.top, len(predictor.classes)),
+        "heatmap": bool(heatmaps),
+        "beside": doubt.names(predictor.decision),
+    }
     with open_output(options.form, options.out, interruption, **fields) as output:
         progress = Progress(quiet=output.terminal)
         progress.note(title(predictor))
@@ -79,7 +85,8 @@ def title(predictor: Predictor) -> str:
     """A line about the model."""
     weights = ", averaged weights" if predictor.averaged else ""
     decision = predictor.decision
-    calibrated = f"; calibrated (temperature {decision['temperature']:.3g})" if decision else ""
+    changed = decision is not None and decision["temperature"] != 1
+    calibrated = f"; calibrated (temperature {decision['temperature']:.3g})" if decision and changed else ""
     kind = "costs" if decision and decision["costs"] else "thresholds"
     decides = f"; the class is what the stored {kind} decide" if predictor.decides else ""
     return f"{predictor.name}, step {predictor.step}{weights}: {len(predictor.classes)} classes{calibrated}{decides}"
@@ -93,7 +100,7 @@ def answer(
     answers: list[dict[str, Any]] = []
     if good:
         places, names, images = zip(*good, strict=True)
-        answers = predictor.answers(predictor.logits(np.stack(images)), top)
+        answers = predictor(np.stack(images), top)
         if heatmaps:
             heatmaps.draw(np.stack(images), answers, names, places)
     rows = iter(answers)

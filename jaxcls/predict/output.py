@@ -23,7 +23,7 @@ from jaxcls.predict.reading import printable
 SIDE = 224  # pixels at least of the pictures that heat maps are laid over
 
 
-Row = Mapping[str, Any]  # path with class, probability, top and perhaps heatmap; or path with error
+Row = Mapping[str, Any]  # path with class, probability, top and perhaps heatmap and measure.doubt's; or path with error
 
 
 class Form(Protocol):
@@ -37,23 +37,31 @@ class Form(Protocol):
 
 
 class Table:
-    """Rows for people: class, probability, picture, other classes. What is wrong with a picture is told on stderr."""
+    """Rows for people: class, probability, picture, doubts, other classes. What is wrong is told on stderr."""
 
-    def __init__(self, classes: Sequence[str], top: int, heatmap: bool):
+    def __init__(self, classes: Sequence[str], top: int, heatmap: bool, beside: Sequence[str] = ()):
         del heatmap  # the folder was given by hand: where they lie is known
+        self.doubts = bool(beside)
         self.width = min(max(map(len, (*classes, "class"))), 28)
         self.top = top
 
     def header(self) -> str:
         other = "  other classes" if self.top > 1 else ""
-        return f"{'class':<{self.width}}  probability  {'picture':<40}{other}".rstrip() + "\n"
+        doubts = f"  {'in doubt':<24}" if self.doubts else ""
+        return f"{'class':<{self.width}}  probability  {'picture':<40}{doubts}{other}".rstrip() + "\n"
 
     def text(self, row: Row) -> str:
         path = printable(row["path"])
         if "error" in row:
             return f"{'-':<{self.width}}  {'-':>11}  {path:<40}  could not be read\n"
         others = ", ".join(f"{t['class']} {t['probability']:.1%}" for t in row["top"] if t["class"] != row["class"])
-        return f"{row['class']:<{self.width}}  {row['probability']:>11.1%}  {path:<40}  {others}".rstrip() + "\n"
+        doubts = f"  {self._doubts(row):<24}" if self.doubts else ""
+        start = f"{row['class']:<{self.width}}  {row['probability']:>11.1%}  {path:<40}"
+        return f"{start}{doubts}  {others}".rstrip() + "\n"
+
+    def _doubts(self, row):
+        words = [name for name in ("abstained", "outlier") if row.get(name)]
+        return ", ".join(words + ([f"one of {', '.join(row['set'])}"] if len(row.get("set", ())) > 1 else []))
 
 
 class JsonLines:
@@ -75,24 +83,32 @@ class JsonLines:
 
 
 class Csv:
-    """One row a picture: path, class, probability, class_1, probability_1, .., heatmap where there are any, error."""
+    """One row a picture: path, class, probability, class_1, probability_1, .., then what is stored of abstained, set,
+    energy, distance, outlier (`beside`), heatmap where there are any, error. Yes and no are `true` and `false`, the
+    classes of a set have `|` between them."""
 
-    def __init__(self, classes: Sequence[str], top: int, heatmap: bool):
+    def __init__(self, classes: Sequence[str], top: int, heatmap: bool, beside: Sequence[str] = ()):
         del classes
         ranks = [f"{what}_{i}" for i in range(1, top + 1) for what in ("class", "probability")]
-        self.columns = ["path", "class", "probability", *ranks, *["heatmap"][: int(heatmap)], "error"]
+        self.columns = ["path", "class", "probability", *ranks, *beside, *["heatmap"][: int(heatmap)], "error"]
 
     def header(self) -> str:
         return self._line(self.columns)
 
     def text(self, row: Row) -> str:
         flat = {**row, **{f"{k}_{i}": v for i, first in enumerate(row.get("top", ()), 1) for k, v in first.items()}}
-        return self._line([flat.get(column, "") for column in self.columns])
+        return self._line([_cell(flat.get(column, "")) for column in self.columns])
 
     def _line(self, values):
         out = io.StringIO()
         csv.writer(out, lineterminator="\n").writerow(values)
         return out.getvalue()
+
+
+def _cell(value):
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "|".join(value) if isinstance(value, list) else value
 
 
 FORMATS = {"table": Table, "jsonl": JsonLines, "csv": Csv}
@@ -129,7 +145,7 @@ def open_output(kind: str, path: Path | None, interruption: Interruption, **fiel
       kind: the format.
       path: of the file, which is replaced.
       interruption: what waits while a batch is written.
-      fields: classes (names), top (how many are listed), heatmap (whether there are any).
+      fields: classes (names), top (how many are listed), heatmap (whether there are any), beside (measure.doubt.names).
 
     Raises:
       UserError: where the file can't be written.

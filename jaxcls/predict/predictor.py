@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt8
 
 from jaxcls.errors import UserError
 from jaxcls.measure import decision as decisions
+from jaxcls.measure import doubt, outliers
 from jaxcls.models import explain
 from jaxcls.tasks import networks
 from jaxcls.tasks.networks import Network
@@ -22,7 +23,8 @@ SIZES = (1, 8, 32)  # of batches that are compiled; what lies between is padded
 class Predictor:
     """Predicts as the evaluation of the run does: the same decoding, transforms, averaged weights and views (tta).
 
-    Make one by `Predictor.load`. `prepare` may be called from several threads.
+    Make one by `Predictor.load`. Called with prepared pictures it answers. `prepare` may be called from several
+    threads.
 
     Attributes:
       network: what the run has produced (tasks.networks.Network), its variables on the device.
@@ -122,23 +124,38 @@ class Predictor:
         """float64, calibrated where a calibration is stored."""
         return decisions.probabilities(self.decision, logits)
 
-    def answers(self, logits: Float[np.ndarray, "n classes"], top: int = 5) -> list[dict[str, Any]]:
+    def __call__(self, images: UInt8[np.ndarray, "n H W C"], top: int = 5) -> list[dict[str, Any]]:
+        """What to say about prepared pictures, as `answers` has it, distances included where they are stored."""
+        bank, logits = self.network.bank, self.logits(images)
+        return self.answers(logits, top, None if bank is None else outliers.distance(bank, self.features(images)))
+
+    def answers(
+        self, logits: Float[np.ndarray, "n classes"], top: int = 5, distance: Float[np.ndarray, " n"] | None = None
+    ) -> list[dict[str, Any]]:
         """What to say about each picture: a list of dicts that JSON takes.
 
         `class` and `probability` are of the answer: the most probable class, or what stored thresholds or costs decide.
-        `top` is the list of the most probable classes with their probabilities, highest first. Where the model's output
-        is not finite there is only `error`.
+        `top` is the list of the most probable classes with their probabilities, highest first. Where `jaxcls calibrate`
+        has stored them there are `abstained`, `set`, `energy`, `distance` and `outlier` (measure.doubt.columns). Where
+        the model's output is not finite there is only `error`.
+
+        Args:
+          logits: of pictures.
+          top: how many classes are listed.
+          distance: of their features to those of training; without it an outlier is told by energy alone.
         """
         probability = self.probabilities(logits)
         chosen = decisions.decide(self.decision, probability)
+        more = doubt.columns(self.decision, logits, probability, chosen, self.classes, distance)
         order = np.argsort(-probability, axis=1, kind="stable")[:, :top]
         rows: list[dict[str, Any]] = []
-        for p, answer, best in zip(probability, chosen, order, strict=True):
+        for i, (p, answer, best) in enumerate(zip(probability, chosen, order, strict=True)):
             if not np.isfinite(p).all():
                 rows.append({"error": "the model's answer to this picture is not finite"})
                 continue
             first = [{"class": self.classes[i], "probability": float(p[i])} for i in best]
-            rows.append({"class": self.classes[answer], "probability": float(p[answer]), "top": first})
+            beside = {name: column[i] for name, column in more.items()}
+            rows.append({"class": self.classes[answer], "probability": float(p[answer]), "top": first, **beside})
         return rows
 
     @property
@@ -183,6 +200,10 @@ class Predictor:
             yield f"trained on {self.network.data}: {place} and should look like its own"
         if self.decision is None and self.network.key == "logits":
             yield "probabilities are not calibrated; `jaxcls calibrate` does that, and chooses thresholds"
+        if self.decision and self.decision["temperature"] == 1:
+            count = self.decision.get("count")
+            on = f"{count:,} pictures of validation" if count else "validation"
+            yield f"probabilities are as the model states them: {on} did not show that others are better"
 
 
 def _padded(rows, size):

@@ -8,6 +8,7 @@ import numpy as np
 from jaxcls.checkpoints.view import flatten_config
 from jaxcls.measure import figures, stored
 from jaxcls.measure.curves import first
+from jaxcls.report.answered import answered, deciding
 from jaxcls.report.evidence import Evidence
 from jaxcls.report.markup import (
     Markup,
@@ -22,6 +23,7 @@ from jaxcls.report.markup import (
     tag,
     unordered,
 )
+from jaxcls.report.ranking import answers
 from jaxcls.types import Figures
 
 FEW, FEW_OF_CLASS = 100, 10  # pictures below which a figure is called rough
@@ -60,15 +62,15 @@ def title(evidence: Evidence) -> str:
 
 
 def overview(evidence: Evidence) -> Markup:
-    """Verdict, tiles and cautions."""
-    warnings = cautions(evidence)
+    """Verdict, tiles and cautions, of what `jaxcls predict` answers."""
+    f = answered(evidence)
+    warnings = cautions(evidence, f)
     box = tag("div", tag("strong", "Before you rely on it"), unordered(warnings), class_="cautions")
-    return join([paragraph(verdict(evidence), class_="verdict"), tiles(evidence), box if warnings else ""])
+    return join([paragraph(verdict(evidence, f), class_="verdict"), tiles(evidence, f), box if warnings else ""])
 
 
-def verdict(evidence: Evidence) -> str:
-    """How good the model is, in words that need no training."""
-    f = evidence.figures
+def verdict(evidence: Evidence, f: Figures) -> str:
+    """How good the model is, in words that need no training; `f`: of `answered`."""
     low, high = f["interval"]
     unseen = " that played no part in training" if evidence.split == "test" else ""
     right = "all" if f["correct"] == f["count"] else f"{f['correct']:,} ({percent(f['accuracy'])})"
@@ -76,11 +78,17 @@ def verdict(evidence: Evidence) -> str:
         f"Of {f['count']:,} {evidence.split} pictures{unseen} it named {right} correctly; on further pictures of the "
         f"same kind expect {percent(low)} to {percent(high)} (95\N{NO-BREAK SPACE}% interval)."
     ]
+    if decides := deciding(evidence):
+        largest = evidence.figures
+        sentences.append(
+            f"These are the answers of the stored {decides}, which “jaxcls predict” gives; the class with the largest "
+            f"logit is right in {largest['correct']:,} ({percent(largest['accuracy'])})."
+        )
     common = max(f["per_class"], key=lambda row: row["support"])
     sentences.append(
         f"Always answering “{common['name']}” would be right in {percent(common['support'] / f['count'])}."
     )
-    weak = weakest(evidence)
+    weak = weakest(f)
     if weak and weak["recall"] < f["accuracy"]:
         low, high = weak["recall_interval"]
         hits = round(weak["recall"] * weak["support"])
@@ -91,17 +99,20 @@ def verdict(evidence: Evidence) -> str:
     return " ".join(sentences)
 
 
-def weakest(evidence: Evidence) -> Figures | None:
+def weakest(f: Figures) -> Figures | None:
     """The class with the lowest recall (the most pictures of equals); None without classes that have pictures."""
-    there = [row for row in evidence.figures["per_class"] if row["support"]]
+    there = [row for row in f["per_class"] if row["support"]]
     return min(there, key=lambda row: (row["recall"], -row["support"]), default=None)
 
 
-def tiles(evidence: Evidence) -> Markup:
-    """The figures that most ask for, large."""
-    f = evidence.figures
+def tiles(evidence: Evidence, f: Figures) -> Markup:
+    """The figures that most ask for, large; `f`: of `answered`."""
     low, high = f["interval"]
-    rows = [("Accuracy", percent(f["accuracy"]), f"95\N{NO-BREAK SPACE}% interval {percent(low)} to {percent(high)}")]
+    decides = deciding(evidence)
+    interval = f"95\N{NO-BREAK SPACE}% interval {percent(low)} to {percent(high)}"
+    rows = [("Accuracy of the answers" if decides else "Accuracy", percent(f["accuracy"]), interval)]
+    if decides:
+        rows.append(("Accuracy, largest logit", percent(evidence.figures["accuracy"]), f"without the stored {decides}"))
     if "top5" in f:
         rows.append(("Top-5", percent(f["top5"]), "right class among the first five"))
     rows.append(("Balanced accuracy", percent(f["balanced_accuracy"]), "rare classes count as much"))
@@ -112,9 +123,8 @@ def tiles(evidence: Evidence) -> Markup:
     return tag("div", *boxes, class_="tiles")
 
 
-def cautions(evidence: Evidence) -> list[str]:
-    """What stands between the figures and a belief in them, a sentence each."""
-    f = evidence.figures
+def cautions(evidence: Evidence, f: Figures) -> list[str]:
+    """What stands between the figures and a belief in them, a sentence each; `f`: of `answered`."""
     sentences = []
     if evidence.split == "validation":
         sentences.append(
@@ -137,9 +147,10 @@ def cautions(evidence: Evidence) -> list[str]:
     sentences += _about_confidence(evidence)
     lines = (line for line in evidence.lines if line.get("split", "train") == "train")
     training = [line["accuracy"] for line in lines if "accuracy" in line]
-    if training and training[-1] - f["accuracy"] > 2 * MARGIN:
+    here = evidence.figures["accuracy"]  # of the largest logit, as that of training
+    if training and training[-1] - here > 2 * MARGIN:
         sentences.append(
-            f"It names {percent(training[-1])} of the training pictures correctly, but {percent(f['accuracy'])} here: "
+            f"It names {percent(training[-1])} of the training pictures correctly, but {percent(here)} here: "
             "it has learnt some by heart. More pictures or stronger augmentation would help."
         )
     return sentences
@@ -147,7 +158,8 @@ def cautions(evidence: Evidence) -> list[str]:
 
 def _about_groups(evidence) -> Iterator[str]:
     groups = evidence.groups
-    interval = None if groups is None else figures.clustered_interval(evidence.predicted == evidence.label, groups)
+    answer = answers(evidence) if deciding(evidence) else evidence.predicted
+    interval = None if groups is None else figures.clustered_interval(answer == evidence.label, groups)
     if interval:
         yield (
             f"These pictures are of {len(set(groups)):,} groups (config.data.group_by), and pictures of one group are "
@@ -175,7 +187,7 @@ def _about_confidence(evidence) -> Iterator[str]:
         return
     confidence, right = first(evidence.probability, evidence.label)
     apart = float(confidence.mean() - right.mean())
-    mended = evidence.temperature is not None
+    mended = evidence.temperature not in (None, 1.0)
     remedy = "see Probabilities for what calibration makes of it" if mended else "calibrate it before using them"
     if abs(apart) > MARGIN / 2:
         yield (
@@ -213,6 +225,11 @@ def measured(evidence: Evidence) -> Section:
             interval = intervals.get(key.replace(".", "_"))
             ends = f"{written(interval[0])} to {written(interval[1])}" if interval else ""
             rows.append((name, written(flat[key]), ends, meaning))
+    if decides := deciding(evidence):
+        best = answered(evidence)
+        ends = " to ".join(percent(end, digits=2) for end in best["interval"])
+        meaning = f"the same of the answers that the stored {decides} decide; all others are of the largest logit"
+        rows.insert(0, ("Accuracy of the answers", percent(best["accuracy"], digits=2), ends, meaning))
     figures = table(("Figure", "Value", "95\N{NO-BREAK SPACE}% interval", "Meaning"), rows, words=(0, 3))
     return section("measured", "What was measured", unordered(about), folded("All figures", figures))
 

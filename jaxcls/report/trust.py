@@ -2,10 +2,11 @@
 
 import numpy as np
 
-from jaxcls.measure import calibration, curves
-from jaxcls.measure.figures import brier
+from jaxcls.measure import calibration, curves, decision, doubt, figures
+from jaxcls.report.answered import deciding
 from jaxcls.report.evidence import Evidence
 from jaxcls.report.markup import Section, join, number, paragraph, percent, section, table, tag
+from jaxcls.report.ranking import answers
 from jaxcls.report.svg import Plot
 
 COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.5)
@@ -16,9 +17,12 @@ LEAST = 5  # pictures in a bin for a point to be shown
 def trust(evidence: Evidence) -> Section:
     """Reliability before and after temperature scaling."""
     before = curves.reliability(evidence.probability, evidence.label, BINS)
-    after = None if evidence.calibrated is None else curves.reliability(evidence.calibrated, evidence.label, BINS)
+    changed = evidence.calibrated if evidence.temperature != 1 else None
+    after = None if changed is None else curves.reliability(changed, evidence.label, BINS)
     plots = tag("div", _reliability(before, after), _histogram(evidence, before), class_="plots")
-    return section("probabilities", "Probabilities", paragraph(_about(evidence)), plots, _table(evidence))
+    return section(
+        "probabilities", "Probabilities", paragraph(_about(evidence)), plots, _table(evidence), _doubts(evidence)
+    )
 
 
 def _about(evidence):
@@ -29,12 +33,20 @@ def _about(evidence):
     )
     if evidence.temperature is None:
         return f"{text} There are no validation predictions of this step to calibrate on."
+    count = (evidence.decision or {}).get("count") or (
+        0 if evidence.validation is None else len(evidence.validation.label)
+    )
+    if evidence.temperature == 1:
+        return (
+            f"{text} They are left as they are: the {count:,} pictures of the validation split do not show that "
+            "dividing the logits by a temperature would make them better."
+        )
     on = "validation split"
     if evidence.split == "validation":
         on += ", which are these very pictures, so that “calibrated” is optimistic"
     return (
         f"{text} Dividing the logits by the temperature {evidence.temperature:.3g} calibrates them; it was fitted on "
-        f"the {on}. It changes no answer, only what is stated about it."
+        f"{count:,} pictures of the {on}. It changes no class's rank, only what is stated."
     )
 
 
@@ -66,7 +78,7 @@ def _histogram(evidence, before):
 
 def _table(evidence):
     columns = [("As stated", evidence.probability, 1.0)]
-    if evidence.calibrated is not None:
+    if evidence.calibrated is not None and evidence.temperature != 1:
         columns.append(("Calibrated", evidence.calibrated, evidence.temperature))
     rows = [
         ("Calibration error", *(percent(_error(p, evidence.label, False), 2) for _, p, _ in columns)),
@@ -75,7 +87,7 @@ def _table(evidence):
             "Negative log-likelihood",
             *(number(calibration.nll(evidence.logits, evidence.label, t), 4) for *_, t in columns),
         ),
-        ("Brier score", *(number(brier(p, evidence.label), 4) for _, p, _ in columns)),
+        ("Brier score", *(number(figures.brier(p, evidence.label), 4) for _, p, _ in columns)),
     ]
     return table(("", *(name for name, *_ in columns)), rows)
 
@@ -85,9 +97,8 @@ def _error(probability, label, adaptive):
 
 
 def selective(evidence: Evidence) -> Section | None:
-    """Accuracy on the pictures it is surest of; None where no answer is a number."""
-    probability = evidence.probability if evidence.calibrated is None else evidence.calibrated
-    curve = curves.selective(probability, evidence.label)
+    """Accuracy on the pictures whose answers it is surest of; None where no answer is a number."""
+    curve = _curve(evidence)
     if not len(curve["coverage"]):
         return None
     low = min(0.98, float(curve["accuracy"][curve["coverage"] > 0.02].min(initial=1)))
@@ -105,6 +116,54 @@ def selective(evidence: Evidence) -> Section | None:
     )
     both = join([tag("figure", plot.render()), table(head, rows, words=())])
     return section("selective", "Leaving the rest to a person", about, tag("div", both, class_="plots"))
+
+
+def _curve(evidence):
+    """`curves.selective` of what is answered: the first class, or what stored thresholds or costs decide."""
+    if not deciding(evidence):
+        return curves.selective(
+            evidence.probability if evidence.calibrated is None else evidence.calibrated, evidence.label
+        )
+    answer = answers(evidence)
+    stated = doubt.of_answer(decision.probabilities(evidence.decision, evidence.logits), answer)
+    # one column of answers' probabilities: its first class is always 0, and right where the label is 0
+    return curves.selective(stated[:, None], np.where(answer == evidence.label, 0, 1))
+
+
+def _doubts(evidence):
+    """What is left to a person, sets of classes and outliers, on these pictures; "" where none of it is stored."""
+    decided = evidence.decision
+    if not doubt.names(decided):
+        return ""
+    probability = decision.probabilities(decided, evidence.logits)
+    answer = decision.decide(decided, probability)
+    found = doubt.measure(decided, evidence.logits, probability, answer, evidence.label)
+    n, rows = found["count"], []
+    if chosen := decided.get("abstention"):
+        wanted = f"at most {percent(chosen['risk'])} of them wrong, from {percent(chosen['threshold'])} on"
+        rows.append(("Answered", *_counted(found["answered"], n), wanted))
+        rows.append(("Wrong among the answered", *_counted(found["wrong"], found["answered"]), ""))
+    if chosen := decided.get("sets"):
+        wanted = f"at least {percent(chosen['coverage'])}; {found['size']:.2f} classes a set on average"
+        rows.append(("Right class within the set", *_counted(found["covered"], n), wanted))
+    if chosen := decided.get("outliers"):
+        wanted = f"{percent(chosen['accepted'])} of validation"
+        rows.append(("No outlier, by energy", *_counted(found["accepted"], n), wanted))
+        if far := (chosen.get("distance") or {}).get("test") if evidence.split == "test" else None:
+            rows.append(("No outlier, by distance", *_counted(far["accepted"], far["count"]), wanted))
+    about = (
+        "What “jaxcls calibrate” has stored about answers in doubt, chosen on validation, on these pictures: which are "
+        "left to a person, sets of classes, and which pictures are like none of training."
+    )
+    head = ("", "Pictures", "Share", "95\N{NO-BREAK SPACE}% interval", "Wanted")
+    return join([tag("h3", "In doubt"), paragraph(about), table(head, rows, words=(0, 4))])
+
+
+def _counted(part, whole):
+    if not whole:
+        return f"{part:,} of {whole:,}", "–", ""
+    ends = (percent(end) for end in figures.wilson_interval(part, whole))
+    return f"{part:,} of {whole:,}", percent(part / whole), " to ".join(ends)
 
 
 def _at(curve, share):

@@ -18,7 +18,7 @@ from jaxcls.augment.preprocessing import Preprocessing
 from jaxcls.checkpoints import view
 from jaxcls.checkpoints.meta import Answer, Meta
 from jaxcls.errors import UserError
-from jaxcls.measure import decision
+from jaxcls.measure import decision, outliers
 from jaxcls.tasks import base, tta
 from jaxcls.types import PathLike, PyTree
 
@@ -38,6 +38,7 @@ class Network:
       output: what an answer means: "softmax" or "sigmoid" (of logits), or "features".
       views, mean: test-time augmentation (tasks.tta).
       calibration: what calibration/<step>.json says (measure.decision), or None.
+      bank: the training features that it measures distances to (measure.outliers), or None.
       averaged: whether the weights are averages.
       step: of the checkpoint; -1 where there is none. `data`: the name of what it was trained on.
       source: what its outputs depend on, as JSON: names and a SHA-256.
@@ -53,6 +54,7 @@ class Network:
     views: tuple[str, ...] = ()
     mean: str = "logits"
     calibration: decision.Decision | None = None
+    bank: outliers.Bank | None = None
     averaged: bool = False
     step: int = -1
     data: str = ""
@@ -118,6 +120,7 @@ def from_run(
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UserError(f"{what or folder} does not say what model it is of ({error}); choose another step") from error
     variables, averaged = view.read_variables(folder, raw=raw)
+    calibration, bank = _calibration(folder, meta.classes)
     if meta.answer is None:
         _check_version_1(f"{what or path}: {folder}", model, variables, preprocessing)
     return Network(
@@ -130,7 +133,8 @@ def from_run(
         output=answer.output,
         views=answer.views,
         mean=answer.mean,
-        calibration=_calibration(folder, meta.classes),
+        calibration=calibration,
+        bank=bank,
         averaged=averaged,
         step=int(folder.name) if folder.name.isdigit() else meta.step,
         data=meta.data.get("name", ""),
@@ -194,15 +198,15 @@ def _check_version_1(what, model, variables, preprocessing):
 
 
 def _calibration(folder, classes):
-    """What is stored about calibration and thresholds for a step, or None."""
+    """What is stored about calibration and thresholds for a step, and the features of its distances; or None."""
     if folder.parent.name != "checkpoints" or not folder.name.isdigit():
-        return None
+        return None, None
     workdir, step = folder.parents[1], int(folder.name)
     stored = decision.read(workdir, step)
     if stored and [str(name) for name in stored["classes"]] != list(classes):
         path = decision.path(workdir, step)
-        raise UserError(f"{path} is of other classes; make it anew with `jaxcls calibrate {workdir}`")
-    return stored
+        raise UserError(f"{path} is of other classes; make it anew with `jaxcls calibrate {workdir} --apply`")
+    return stored, outliers.read(workdir, step, stored)
 
 
 def check_classes(what: str, theirs: Sequence[str], ours: Sequence[str]) -> None:
