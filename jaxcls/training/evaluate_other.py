@@ -88,6 +88,7 @@ def score(
     batch_size: int,
     stored: stored_splits.Stored | None = None,
     same_folder: bool = False,
+    skipped: Note | None = None,
     note: Note = print,
 ) -> Scored:
     """Figures of a network on a source, whose classes are matched by name.
@@ -99,6 +100,7 @@ def score(
       batch_size: of all of them together.
       stored: the splits of the network's run, which the pictures are held against; None: they can't be.
       same_folder: whether ids of the source are ids of the run.
+      skipped: told of pictures that can't be read, which are then left out; None: the first one is an error.
       note: where lines go.
 
     Raises:
@@ -117,10 +119,11 @@ def score(
     lines += seen.lines() if seen else []
     for line in lines:
         note(line)
-    outputs = _predicted(network, source, parallel, batch_size)
+    outputs = _predicted(network, source, parallel, batch_size, skipped)
     figures = metrics.of_logits(outputs["logits"], outputs["label"])
-    if seen is not None and 0 < seen.unseen.sum() < len(source):
-        figures["unseen"] = metrics.of_logits(outputs["logits"][seen.unseen], outputs["label"][seen.unseen])
+    unseen = np.ones(0, bool) if seen is None else seen.unseen[outputs["index"]]
+    if 0 < unseen.sum() < len(unseen):
+        figures["unseen"] = metrics.of_logits(outputs["logits"][unseen], outputs["label"][unseen])
     about = {
         "overlap": overlap.summary(seen),
         "classes": {"surplus": list(matched.surplus), "missing": list(matched.missing), "not_scored": left_out},
@@ -128,7 +131,7 @@ def score(
     return Scored(figures, outputs, source, about)
 
 
-def _predicted(network, source, parallel, batch_size):
+def _predicted(network, source, parallel, batch_size, skipped):
     """Logits, label and index of every row."""
     step = make_eval_step(Answers(network), axis_name=parallel.axis_name)
     n, share = len(source), parallel.local_rows(batch_size)
@@ -136,7 +139,7 @@ def _predicted(network, source, parallel, batch_size):
     def rows(number):
         return pipeline.eval_rows(number, n=n, batch_size=batch_size)
 
-    stream = pipeline.Stream(source, Prepared(network.preprocessing), rows, share=share)
+    stream = pipeline.Stream(source, Prepared(network.preprocessing), rows, share=share, skipped=skipped)
     feed = StreamEvalFeed(step, stream, parallel, n=n, batch_size=batch_size)
     return feed(parallel.replicate(network.variables))
 

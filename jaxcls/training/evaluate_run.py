@@ -88,6 +88,7 @@ def other(
         batch_size=reader.eval.batch_size or reader.batch_size,
         stored=stored,
         same_folder=_same(name_of_data, reader, workdir),
+        skipped=data.skipped(reader),
         note=note,
     )
     path = evaluate_other.save(workdir, title, scored, network, _place(name_of_data))

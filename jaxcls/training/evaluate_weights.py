@@ -16,7 +16,7 @@ from jaxcls.parallel import Parallel
 from jaxcls.settings import config_file
 from jaxcls.settings.reader import Reader, resolve
 from jaxcls.training import evaluate_other, published_weights
-from jaxcls.training.data import normalization
+from jaxcls.training.data import normalization, skipped
 from jaxcls.types import Figures, Note, PathLike
 
 
@@ -68,7 +68,7 @@ def run(
     note(str(report))
     parallel = Parallel(reader.parallel.mode, reader.parallel.devices)
     batch_size = reader.eval.batch_size or reader.batch_size
-    scored = evaluate_other.score(network, source, parallel, batch_size=batch_size, note=note)
+    scored = evaluate_other.score(network, source, parallel, batch_size=batch_size, skipped=skipped(reader), note=note)
     for line in evaluate_other.describe(scored):
         note(f"{network.title}: {line}")
     if out is not None:

@@ -421,3 +421,17 @@ def test_weights_without_a_run_are_scored(run, tmp_path, capsys):
     turned = json.loads((tmp_path / "turned" / "eval" / "pictures-0.json").read_text())
     assert turned["accuracy"] < 0.5 < found["accuracy"]
     assert main(command[:-2]) == 2 and "--data is missing" in capsys.readouterr().err
+
+
+def test_pictures_that_cannot_be_read_end_a_scoring_or_are_left_out(run, tmp_path, capsys):
+    workdir, folder = run
+    draw(tmp_path / "new", count=3, seed=13)
+    (tmp_path / "new" / "dog" / "13_1.png").write_bytes(b"no picture")
+    shutil.copy(folder / splits_of(workdir)["train"][0], tmp_path / "new" / "owl" / "known.png")
+    command = ["eval", str(workdir), "--data", str(tmp_path / "new")]
+    assert main(command) == 2
+    assert "dog/13_1.png: not a picture" in capsys.readouterr().err
+    assert main([*command, "--config.data.bad_pictures=skip"]) == 0
+    figures = json.loads((workdir / "eval" / "new-20.json").read_text())
+    assert (figures["count"], figures["unseen"]["count"]) == (9, 8)
+    assert "skipped: dog/13_1.png" in capsys.readouterr().out
