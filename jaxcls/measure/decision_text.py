@@ -183,9 +183,10 @@ def _far(chosen):
     far = chosen.get("distance")
     if not far:
         return
+    nearest = "nearest" if far["k"] == 1 else f"{far['k']}-th nearest"
     yield (
         f"outliers by distance are pictures above {far['threshold']:.4g}, the distance of their features to the "
-        f"{far['k']}. nearest of {far['count']:,} training pictures; set by {far['validation']:,} of {decision.SPLIT}"
+        f"{nearest} of {far['count']:,} training pictures; set by {far['validation']:,} of {decision.SPLIT}"
     )
     if "test" in far:
         yield f"{'test':<12}accepted {_counted(far['test']['accepted'], far['test']['count'])}"

@@ -78,8 +78,9 @@ def cross_fitted(
 def changes(before: Rows, after: Rows, seed: int = 0) -> list[Change]:
     """Accuracy, NLL, ECE (15 bins) and Brier score of the same pictures before and after.
 
-    Intervals: Wilson's (1927) of an accuracy; else basic bootstrap (Davison and Hinkley 1997, section 5.2) over redraws of the pictures, each redraw taken
-    for both. Percentiles would not do for ECE, which is larger in redraws than in the pictures themselves.
+    Intervals: Wilson's (1927) of an accuracy, else the basic bootstrap (Davison and Hinkley 1997, section 5.2) over
+    redraws of the pictures, each redraw taken for both. Percentiles would not do for ECE, which is larger in redraws
+    than in the pictures themselves.
     """
     n = len(before.loss)
     columns = np.concatenate([_columns(before), _columns(after)], axis=1)

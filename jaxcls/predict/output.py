@@ -61,7 +61,9 @@ class Table:
 
     def _doubts(self, row):
         words = [name for name in ("abstained", "outlier") if row.get(name)]
-        return ", ".join(words + ([f"one of {', '.join(row['set'])}"] if len(row.get("set", ())) > 1 else []))
+        names = row.get("set", ())
+        one_of = f"one of {' '.join(names) if len(names) <= 3 else f'{len(names)} classes'}"
+        return ", ".join(words + ([one_of] if len(names) > 1 else []))
 
 
 class JsonLines:

@@ -27,7 +27,7 @@ def test_the_bound_is_where_so_few_mistakes_have_the_chance_delta(n, share, delt
 @settings(max_examples=60)
 @given(st.integers(2, 120), st.integers(0, 2**32), st.floats(0.02, 0.6))
 def test_the_threshold_answers_a_part_whose_bound_is_below_the_risk(n, seed, risk):
-    """Against all parts there are: what is taken has a sound bound, what is refused has none on the way of the search."""
+    """What is taken has a sound bound; where it is refused, the surest half has none."""
     rng = np.random.default_rng(seed)
     confidence = rng.integers(1, 30, n) / 30
     right = rng.random(n) < confidence
@@ -53,7 +53,10 @@ def test_what_is_promised_holds_on_other_pictures():
     broken = 0
     for _ in range(300):
         confidence = rng.beta(6, 1.2, 300)
-        chosen = abstain.choose(confidence, rng.random(300) < confidence, 0.15)
+        try:
+            chosen = abstain.choose(confidence, rng.random(300) < confidence, 0.15)
+        except UserError:
+            continue  # promises nothing
         broken += (1 - fresh[fresh >= chosen["threshold"]]).mean() > 0.15
     assert broken <= binom.ppf(0.999, 300, 0.05)
 

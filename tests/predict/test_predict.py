@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,12 +17,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import jaxcls
 from jaxcls.checkpoints.store import Checkpoints
 from jaxcls.cli.command import main
 from jaxcls.defaults import default_config
 from jaxcls.errors import UserError
+from jaxcls.measure import decision, outliers
 from jaxcls.predict import reading
 from jaxcls.predict.predictor import Predictor
+from jaxcls.report import page
 from jaxcls.settings.config_file import load
 from jaxcls.training import build, evaluate, loop, predictions
 
@@ -151,12 +155,12 @@ def test_a_stored_calibration_and_its_thresholds_are_used(run, capsys, tmp_path)
     expected = softmax(run[3]["logits"], 2.5)
     rarest = int(expected.max(axis=0).argmin())
     limit = float(np.sort(expected[:, rarest])[len(expected) // 2])
-    decision = {
+    stored = {
         "classes": list(CLASSES), "temperature": 2.5, "costs": None,
         "thresholds": [{"class": CLASSES[rarest], "index": rarest, "kind": "recall", "wanted": 1, "threshold": limit}],
     }  # fmt: skip
     (workdir / "calibration").mkdir()
-    (workdir / "calibration/0.json").write_text(json.dumps(decision))
+    (workdir / "calibration/0.json").write_text(json.dumps(stored))
     rows, err = json_rows(capsys, workdir, *files(run))
     others = np.where(np.arange(3) == rarest, -1, expected).argmax(axis=1)
     answers = np.where(expected[:, rarest] >= limit - 1e-9, rarest, others)
@@ -165,10 +169,103 @@ def test_a_stored_calibration_and_its_thresholds_are_used(run, capsys, tmp_path)
     assert len(set(answers)) > 1
     assert np.allclose([row["top"][0]["probability"] for row in rows], expected.max(axis=1), atol=1e-6)
     assert "temperature 2.5" in err and "thresholds decide" in err
-    decision["classes"] = ["a", "b", "c"]
-    (workdir / "calibration/0.json").write_text(json.dumps(decision))
+    stored["classes"] = ["a", "b", "c"]
+    (workdir / "calibration/0.json").write_text(json.dumps(stored))
     assert main(["predict", str(workdir), str(files(run)[0])]) == 2
     assert "of other classes" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def doubting(run, tmp_path_factory):
+    """A copy of the run with abstention, sets and both kinds of outliers, and what is stored."""
+    workdir = tmp_path_factory.mktemp("doubt") / "run"
+    shutil.copytree(run[1], workdir)
+    logits, label = run[3]["logits"], run[3]["label"]
+    decided = decision.fit(logits, label, CLASSES, coverage=0.6, accepted=0.5)
+    decided["abstention"] = {"risk": 0.1, "sureness": 0.95, "threshold": float(np.median(softmax(logits).max(1)))}
+    predictor = Predictor.load(run[1], sizes=(4,))
+    images = np.stack([predictor.prepare(path.read_bytes(), path.name) for path in files(run)])
+    bank = outliers.bank(predictor.features(images[:2]))
+    outliers.save(workdir, 0, bank)
+    decided["outliers"]["distance"] = {"threshold": 1e-3, "k": 1, "count": 2, "sha256": outliers.digest(bank)}
+    return workdir, decision.save(workdir, 0, decided)
+
+
+def test_what_is_in_doubt_is_told_for_every_picture(run, doubting, capsys, tmp_path):
+    workdir, decided = doubting
+    rows, _ = json_rows(capsys, workdir, *files(run))
+    p, logits = softmax(run[3]["logits"]), run[3]["logits"].astype(np.float64)
+    sure = np.abs(p.max(1) - decided["abstention"]["threshold"]) > 1e-6
+    expected = p.max(1) < decided["abstention"]["threshold"]
+    assert [row["abstained"] for row, ok in zip(rows, sure, strict=True) if ok] == expected[sure].tolist()
+    assert any(expected[sure]) and [row["class"] for row in rows] == [CLASSES[k] for k in p.argmax(1)]
+    for row, chances in zip(rows, p, strict=True):
+        inside = {name for name, q in zip(CLASSES, chances, strict=True) if q >= decided["sets"]["threshold"] + 1e-6}
+        assert inside <= set(row["set"]) and row["set"][0] == row["class"]
+    assert np.allclose([row["energy"] for row in rows], -np.log(np.exp(logits).sum(1)), atol=1e-5)
+    assert [row["outlier"] for row in rows] == [row["distance"] > 1e-3 for row in rows]
+    assert max(row["distance"] for row in rows[:2]) < 1e-3 < max(row["distance"] for row in rows)
+    out = tmp_path / "answers.csv"
+    assert main(["predict", str(workdir), *map(str, files(run)), "--out", str(out), "--top", "1"]) == 0
+    lines = list(csv.DictReader(out.open(newline="")))
+    assert list(lines[0]) == ["path", "class", "probability", "class_1", "probability_1", "abstained", "set", "energy",
+                              "distance", "outlier", "error"]  # fmt: skip
+    for line, row in zip(lines, rows, strict=True):
+        assert line["abstained"] == str(row["abstained"]).lower() and line["set"].split("|") == row["set"]
+    capsys.readouterr()
+    assert main(["predict", str(workdir), *map(str, files(run))]) == 0
+    header, *table = capsys.readouterr().out.splitlines()
+    assert "in doubt" in header and all(("abstained" in t) == r["abstained"] for t, r in zip(table, rows, strict=True))
+
+
+def test_a_predictor_that_is_called_says_what_is_in_doubt(run, doubting):
+    workdir, _ = doubting
+    predictor = jaxcls.load(workdir)
+    images = np.stack([predictor.prepare(path.read_bytes(), path.name) for path in files(run)[:3]])
+    assert list(predictor(images, top=1)[0]) == [
+        "class", "probability", "top", "abstained", "set", "energy", "distance", "outlier"]  # fmt: skip
+    assert "distance" not in predictor.answers(predictor.logits(images))[0]
+    outliers.path(workdir, 0).rename(workdir / "aside")
+    with pytest.raises(UserError, match="0.npz is missing, damaged or of another calibration"):
+        jaxcls.load(workdir)
+    (workdir / "aside").rename(outliers.path(workdir, 0))
+
+
+def test_the_headline_of_the_report_is_of_what_is_predicted(run, capsys, tmp_path):
+    """With a threshold that changes answers: the page's accuracy is that of `jaxcls predict` on the same pictures."""
+    workdir = tmp_path / "run"
+    shutil.copytree(run[1], workdir)
+    logits, label = run[3]["logits"], run[3]["label"]
+    p = softmax(logits)
+    rarest = int(p.max(axis=0).argmin())
+    entry = {"class": CLASSES[rarest], "index": rarest, "kind": "recall", "wanted": 1,
+             "threshold": float(np.sort(p[:, rarest])[1:3].mean())}  # fmt: skip
+    decision.save(workdir, 0, {**decision.fit(logits, label, CLASSES), "thresholds": [entry], "temperature": 1.0})
+    rows, _ = json_rows(capsys, workdir, *files(run))
+    right = sum(row["class"] == CLASSES[y] for row, y in zip(rows, label, strict=True))
+    largest = int((logits.argmax(axis=1) == label).sum())
+    assert right != largest
+    text = re.sub(r"\s+", " ", re.sub("<[^>]+>", " ", page.write_report(workdir).read_text()))
+    assert re.search(rf"Of 6 test pictures[^.]* it named {right} \(", text)
+    assert f"the class with the largest logit is right in {largest} (" in text
+    assert re.search(rf"Accuracy of the answers {100 * right / 6:.1f}", text)
+    assert re.search(rf"Accuracy, largest logit {100 * largest / 6:.1f}", text)
+
+
+def test_without_a_calibration_the_heads_are_what_they_were(run, capsys, tmp_path):
+    out = tmp_path / "answers.csv"
+    assert main(["predict", str(run[1]), str(files(run)[0]), "--out", str(out), "--top", "1"]) == 0
+    assert out.read_text().splitlines()[0] == "path,class,probability,class_1,probability_1,error"
+    rows, err = json_rows(capsys, run[1], files(run)[0])
+    assert list(rows[0]) == ["path", "class", "probability", "top"]
+
+
+def test_a_temperature_of_one_is_not_called_calibrated(run, capsys, tmp_path):
+    shutil.copytree(run[1], tmp_path / "run")
+    logits, label = run[3]["logits"], run[3]["label"]
+    decision.save(tmp_path / "run", 0, {**decision.fit(logits, label, CLASSES), "temperature": 1.0})
+    _, err = json_rows(capsys, tmp_path / "run", files(run)[0])
+    assert "calibrated (" not in err and "probabilities are as the model states them: 6 pictures" in err
 
 
 def test_a_set_in_memory_takes_files_of_its_pictures_and_says_what_becomes_of_others(tmp_path):
