@@ -4,9 +4,11 @@ By hand instead of Image.open: what a picture costs is judged by the header, bef
 without naming it, and no other format (EPS starts Ghostscript) is ever tried on a stranger's bytes.
 """
 
+import ctypes
 import functools
 import importlib
 import io
+import logging
 import re
 import warnings
 from collections.abc import Callable
@@ -21,6 +23,7 @@ from jaxcls.errors import UserError, of_picture
 # A corrupt tag or a palette with transparency is no news for a terminal. At the import, since `catch_warnings` changes
 # the filters of all threads at once.
 warnings.filterwarnings("ignore", module=r"PIL\b")
+logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)
 
 _READERS = {  # module, class
     "JPEG": ("PIL.JpegImagePlugin", "JpegImageFile"),
@@ -37,7 +40,7 @@ BLOCK = 2**20  # pixels that are converted at a time
 # Bytes a pixel of Pillow's images, 4 for other modes, and what decoders need beside them and the result. Measured:
 # tests/data/test_bombs.py.
 _EACH = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
-_BESIDE = {"WebP": 10.0, "AVIF": 14.0, "HEIC": 18.0}
+_BESIDE = {"WebP": 10.0, "AVIF": 14.0, "HEIC": 12.0}
 _TEN_BITS, _FOURTEEN_BITS = 2**10 - 1, 2**14 - 1
 
 # How the EXIF orientations 2..8 are undone, as in PIL.ImageOps.exif_transpose.
@@ -119,7 +122,22 @@ def _tags_fit(kind: str, encoded: bytes) -> bool:
 @functools.cache
 def _reader(kind: str) -> Any:
     module, name = _READERS[kind]
+    if kind == "TIFF":
+        _silence_libtiff()
     return getattr(importlib.import_module(module), name)
+
+
+def _silence_libtiff() -> None:
+    """Has libtiff write no lines of its own to the terminal, where Linux says which libtiff Pillow has loaded."""
+    try:
+        with open("/proc/self/maps") as file:
+            loaded = {line.split()[-1] for line in file if "libtiff" in line}
+        for path in loaded:
+            library = ctypes.CDLL(path)
+            library.TIFFSetErrorHandler(None)
+            library.TIFFSetWarningHandler(None)
+    except (OSError, AttributeError):
+        pass
 
 
 def check(opened: Opened, length: int, max_pixels: int, name: str) -> None:

@@ -34,7 +34,7 @@ def resized(
     """A part of a picture resized by Pillow, antialiased; nothing outside of the part is seen.
 
     Where the box cuts pixels, as it does in a JPEG decoded at a smaller scale, all of these are seen. In blocks the
-    result may be a level off, since these end between pixels.
+    result may be a level off: Pillow rounds between its two passes, whose order depends on the sizes.
 
     Args:
       image: uint8 [h, w, c].

@@ -3,6 +3,7 @@
 import io
 import pickle
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from PIL import Image
 from jaxcls import augment
 from jaxcls.augment import host
 from jaxcls.augment.boxes import TRIES, crop_box
-from jaxcls.data import decode
+from jaxcls.data import bounds, decode, resample
 from jaxcls.errors import UserError
 
 REFERENCE = np.load(Path(__file__).parents[1] / "fixtures" / "images.npz")
@@ -184,3 +185,77 @@ def test_fast_resampling_names_the_package_it_needs(monkeypatch):
         augment.host_transform([augment.parse("random_resized_crop(8, resample='quick')")], channels=3)
     with pytest.raises(UserError, match="nearest, bilinear, bicubic, not 'fast'"):
         augment.host_transform([augment.parse("resize(8, resample='fast')")], channels=3)
+
+
+THIN = ((1, 30_000), (2, 12_000), (60_000, 1), (3, 9_001))
+
+
+def both(shape, monkeypatch, operations, seed=0):
+    """The operations on a random picture, whole and with a bound that lets no more than the crop be made."""
+    image = np.random.default_rng(seed).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    whole = host.HostTransform(operations, 3)(image, "x", None)
+    monkeypatch.setattr(bounds, "MAX_RESIZED", 1)
+    return whole.astype(int), host.HostTransform(operations, 3)(image, "x", None)
+
+
+@pytest.mark.parametrize("name", ["bilinear", "bicubic", "nearest"])
+@pytest.mark.parametrize("shape", [(1, 3000), (2, 1001), (2500, 3), (40, 333), (37, 41), (90, 700)])
+@pytest.mark.parametrize("short, size", [(32, 28), (20, 24), (33, 33)])
+def test_of_a_thin_picture_the_box_that_the_crop_keeps_is_that_of_the_whole(shape, short, size, name, monkeypatch):
+    operations = [host.Resize(short, resample=name), host.CenterCrop(size)]
+    whole, box = both(shape, monkeypatch, operations)
+    assert box.shape == (size, size, 3)
+    if name == "nearest":  # pixels on the border of two: a neighbour
+        assert (whole != box).mean() < 0.01
+    else:
+        assert np.abs(whole - box).max() <= 1
+
+
+def test_a_thin_picture_takes_the_memory_of_its_crop():
+    operations = [host.Resize(256), host.CenterCrop(224)]
+    for shape in THIN:
+        tracemalloc.start()
+        out = host.HostTransform(operations, 3)(np.full((*shape, 3), 7, np.uint8), "x", None)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert out.shape == (224, 224, 3) and np.all(out == 7) and peak < 4 * 2**20
+
+
+def test_without_a_crop_a_line_names_both_sizes():
+    for image in (np.zeros((1, 300_000, 3), np.uint8), jpeg(np.zeros((1, 60_000, 3), np.uint8))):
+        with pytest.raises(
+            UserError, match=r"x.png: (300000|60000) x 1 pixels would be resized to \d+ x 256, more than"
+        ):
+            host.HostTransform([host.Resize(256)], 3)(image, "x.png", None)
+    assert host.HostTransform([host.Resize(64, 64)], 3)(np.zeros((1, 300_000, 3), np.uint8), "x", None).shape[0] == 64
+    with pytest.raises(UserError, match="300000 x 1 pixels would be resized to"):
+        augment.device_transform([augment.parse("resize(256)")], random=False)(
+            None, {"image": np.zeros((1, 1, 300_000, 3), np.uint8)}
+        )
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 100_000), st.booleans(), st.integers(1, 70), st.sampled_from(["bilinear", "fast"]))
+def test_pictures_of_one_row_or_column_of_any_length(n, column, size, name):
+    if name == "fast":
+        pytest.importorskip("cv2")
+    image = np.full((n, 1, 3) if column else (1, n, 3), 9, np.uint8)
+    evaluated = host.HostTransform([host.Resize(size), host.CenterCrop(size)], 3)(image, "x", None)
+    assert evaluated.shape == (size, size, 3) and np.all(evaluated == 9)
+    cropped = host.RandomResizedCrop(size, resample=name)(image, np.random.default_rng(n))
+    assert cropped.shape == (size, size, 3) and np.all(cropped == 9)
+    packed = host.smaller(size, 3)(image, "x", None)
+    assert packed.shape == image.shape
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 40), st.integers(1, 40), st.integers(30, 700))
+def test_a_resize_in_blocks_is_that_of_the_whole(height, width, to_height, to_width, block):
+    """To the rounding between Pillow's two passes, of which it chooses the order by the sizes."""
+    image = np.random.default_rng(block).integers(64, 192, (height, width, 1), dtype=np.uint8)
+    for name in ("bilinear", "bicubic"):
+        whole = resample.resized(image, (to_height, to_width), resample.FILTERS[name]).astype(int)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(resample, "BLOCK", block)
+            blocks = resample.resized(image, (to_height, to_width), resample.FILTERS[name])
+        assert np.abs(whole - blocks).max() <= 2
