@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
         what = f"{args.model} from {args.run}"
     else:
         model, state, metadata, what = read_run(args.run, args.step, raw=args.raw)
-    state = conversion.for_library(model, state)
+    state = model.for_library(state)
     if args.dtype:
         state = conversion.cast(state, args.dtype)
     weight_files.write(args.out, state, {"format": "pt", **metadata}, model.versions)

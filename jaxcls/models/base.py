@@ -1,6 +1,6 @@
 """What all models have in common: fields, the last layer, and what the reader of published weights wants to know."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from typing import Any, TypedDict
 
 import jax.numpy as jnp
@@ -78,10 +78,10 @@ class Classifier(nn.Module, kw_only=True):
         """Module -> the version without which its library refuses a state dict ("": the net itself)."""
         return {}
 
-    def tables(self, names: Iterable[str]) -> dict[str, np.ndarray]:
-        """What the library keeps in the state dict that has these `names`, though it follows from sizes alone."""
-        del names
-        return {}
+    def for_library(self, state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """A state dict as the library of the names takes it strictly: with the tables that it keeps there, though they
+        follow from sizes alone. (PyTorch adds the counters of a BatchNorm by itself.)"""
+        return dict(state)
 
     @property
     def dtypes(self) -> Dtypes:

@@ -36,6 +36,9 @@ class Use(NamedTuple):
     field: str = "--config.model.fields.{}={}"
 
 
+UNKNOWN = Use()
+
+
 def check(model: Any, says: Says, use: Use) -> None:
     """What a source says of its weights is what they are put to.
 
@@ -59,9 +62,7 @@ def check(model: Any, says: Says, use: Use) -> None:
         changes.append((f"mean {_text(says.mean)} and std {_text(says.std)}", _normalize(says)))
     if changes:
         said, settings = zip(*changes, strict=True)
-        raise UserError(
-            f"{says.where} says {' and '.join(said)}, which is not what is set; add {' '.join(settings)}"
-        )
+        raise UserError(f"{says.where} says {' and '.join(said)}, which is not what is set; add {' '.join(settings)}")
 
 
 def rows(model: Any, norm: str, says: Says, use: Use) -> list[dict[str, str]]:

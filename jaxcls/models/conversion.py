@@ -80,14 +80,6 @@ def _said(says: Says) -> dict[str, str]:
     return {key: json.dumps(value) for key, value in {"normalize": normalize, "classes": says.classes}.items() if value}
 
 
-def for_library(model: Classifier, state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """A state dict with the tables that the library keeps in it, so that it loads strictly.
-
-    PyTorch adds the counters of a BatchNorm by itself.
-    """
-    return {**state, **model.tables(state)}
-
-
 def cast(state: Mapping[str, np.ndarray], dtype: str) -> dict[str, np.ndarray]:
     """All floating-point values in another type.
 

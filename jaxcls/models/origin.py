@@ -4,6 +4,7 @@ A file's tensors show neither padding nor BatchNorm's epsilon, nor how pictures 
 """
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -151,10 +152,10 @@ def _numbers(where, what, values):
     """() where there is nothing."""
     if values is None or values == []:
         return ()
-    values = values if isinstance(values, (list, tuple)) else (values,)
-    if not all(type(x) in (int, float) for x in values) or (what == "std" and min(values) <= 0):
-        raise UserError(f"{where} has {what} {values!r}, which are no numbers of a normalisation")
-    return tuple(map(float, values))
+    listed = values if isinstance(values, (list, tuple)) else (values,)
+    if not all(type(x) in (int, float) and math.isfinite(x) for x in listed) or (what == "std" and min(listed) <= 0):
+        raise UserError(f"{where} has {what} {values!r}, which is none of a normalisation")
+    return tuple(map(float, listed))
 
 
 def _parsed(text):

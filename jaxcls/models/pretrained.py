@@ -3,9 +3,7 @@
 What differs is explained by a rule and reported, or refused: no tensor is left out silently.
 """
 
-import dataclasses
 import re
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,67 +13,15 @@ from jaxcls.errors import UserError
 from jaxcls.models import basis, state_dict
 from jaxcls.models.base import Classifier
 from jaxcls.models.basis import Use
+from jaxcls.models.load_report import SHOWN, TRANSLATED, Report
 from jaxcls.models.origin import Says
 from jaxcls.models.state_dict import Slot, from_state_dict, merge, to_state_dict
 from jaxcls.models.weight_files import WeightFile
 
 __all__ = ["Report", "Use", "from_state_dict", "load", "match", "merge", "to_state_dict"]
 
-SHOWN = 4  # names of a group in a report's text
 
-
-@dataclasses.dataclass
-class Report:
-    """What became of every tensor. `str` of it is a few lines.
-
-    Attributes:
-      file, sha256, container: whence the weights came; container is the key the file keeps them under, "" for none.
-      loaded: the model's tensors that have the file's values, the resized ones included.
-      resized: of these, name -> {"from", "to", "how"}.
-      kept: the model's tensors that stay as they were initialised -> why.
-      skipped: the file's tensors that were left out -> why.
-      names: "the model's own", or "another library's" where rules translated them.
-      basis: what the weights rest on that no tensor shows, said or assumed (`basis.rows`).
-      notes: what else should be known of them.
-    """
-
-    file: str = ""
-    sha256: str = ""
-    container: str = ""
-    loaded: list[str] = dataclasses.field(default_factory=list)
-    resized: dict[str, dict] = dataclasses.field(default_factory=dict)
-    kept: dict[str, str] = dataclasses.field(default_factory=dict)
-    skipped: dict[str, str] = dataclasses.field(default_factory=dict)
-    names: str = ""
-    basis: list[dict[str, str]] = dataclasses.field(default_factory=list)
-    notes: list[str] = dataclasses.field(default_factory=list)
-
-    @property
-    def source(self) -> dict[str, str]:
-        """Name and SHA-256 of the file."""
-        return {"file": self.file, "sha256": self.sha256}
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return dataclasses.asdict(self)
-
-    def __str__(self):
-        under, count = f" (its {self.container!r})" if self.container else "", len(self.loaded)
-        lines = [f"weights {self.file}{under}: {count} of {count + len(self.kept)} tensors loaded"]
-        for title, group in (("as initialised", self.kept), ("left out of the file", self.skipped)):
-            for reason in dict.fromkeys(group.values()):
-                names = state_dict.abbreviated([name for name in group if group[name] == reason], SHOWN)
-                lines.append(f"  {title}: {names} ({reason})")
-        changes = [
-            f"{name} {state_dict.text(x['from'])} to {state_dict.text(x['to'])} ({x['how']})"
-            for name, x in self.resized.items()
-        ]
-        if changes:
-            lines.append(f"  resized: {state_dict.abbreviated(changes, SHOWN)}")
-        return "\n".join([*lines, *basis.as_text(self.basis), *(f"  note: {note}" for note in self.notes)])
-
-
-def load(model: Classifier, variables: dict, file: WeightFile | dict, use: Use = Use()) -> tuple[dict, Report]:  # noqa: B008
+def load(model: Classifier, variables: dict, file: WeightFile | dict, use: Use = basis.UNKNOWN) -> tuple[dict, Report]:
     """`variables` with the weights of a file where it has any, and what became of each tensor.
 
     Args:
@@ -91,7 +37,7 @@ def load(model: Classifier, variables: dict, file: WeightFile | dict, use: Use =
     return merge(variables, weights), report
 
 
-def match(model: Classifier, variables: dict, file: WeightFile | dict, use: Use = Use()) -> tuple[dict, Report]:  # noqa: B008
+def match(model: Classifier, variables: dict, file: WeightFile | dict, use: Use = basis.UNKNOWN) -> tuple[dict, Report]:
     """As `load`, with only the loaded leaves, as NumPy arrays; `variables` may be abstract (`jax.eval_shape`)."""
     if isinstance(file, WeightFile):
         report = Report(file.name, file.sha256, file.container)
@@ -102,7 +48,7 @@ def match(model: Classifier, variables: dict, file: WeightFile | dict, use: Use 
         basis.check(model, says, use)
         matching = _Matching(model, state_dict.slots(variables), tensors, report, _other_names(says, use))
         weights = matching.run()
-        report.names = "another library's" if matching.translated else "the model's own"
+        report.names = TRANSLATED if matching.translated else "the model's own"
         report.basis = basis.rows(model, _norm(variables), says, use)
         report.notes = [says.note] * bool(says.note) + basis.warnings(model, matching.translated, says, use)
         return weights, report

@@ -12,10 +12,12 @@ which differ in names and in what stands at both ends:
 Bottlenecks stride in their 3x3 convolution (in the paper: the first 1x1).
 """
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax import Array
 
@@ -122,6 +124,13 @@ class ResNetV2(Classifier):
     @property
     def head(self) -> tuple[str, ...]:
         return (SPELLINGS[self.spelling]["head"],)
+
+    def for_library(self, state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """timm's last layer is a 1x1 convolution."""
+        head = f"{self.head[0]}.weight"
+        if self.spelling != "timm" or head not in state:
+            return dict(state)
+        return {**state, head: state[head][:, :, None, None]}
 
     @nn.compact
     def __call__(self, images: Array, *, train: bool = False) -> Outputs:

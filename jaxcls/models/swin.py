@@ -5,7 +5,7 @@ the stages squares of 2x2 places are merged. Version 2 normalises what a branch 
 compares queries and keys by their cosine, and computes the position bias with a small network from the distances.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar
 
@@ -90,11 +90,11 @@ class Swin(Classifier):
     )
     resized: ClassVar = {r"\.relative_position_bias_table$": resize_table}
 
-    def tables(self, names: Iterable[str]) -> dict[str, np.ndarray]:
-        """torchvision's buffers: which pairs of places share a bias, and for version 2 how far apart they are."""
+    def for_library(self, state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """With torchvision's buffers: which pairs of places share a bias, and for version 2 how far apart they are."""
         window, trained = self.window_size, self.trained_window or self.window_size
-        found: dict[str, np.ndarray] = {}
-        for name in names:
+        found = dict(state)
+        for name in state:
             block, dot, leaf = name.rpartition("attn.")
             if leaf in ("relative_position_bias_table", "logit_scale"):
                 found[f"{block}{dot}relative_position_index"] = position_index(window).reshape(-1)

@@ -159,6 +159,8 @@ def _weights(evidence) -> Markup:
     ]
     if loaded := told.get("loaded"):
         rows.append(("Tensors loaded", f"{len(loaded):,} of {len(loaded) + len(told.get('kept', ())):,}"))
+    if names := told.get("names"):
+        rows.append(("Names of its tensors", names))
     for title, key in (("As initialised", "kept"), ("Left out of the file", "skipped")):
         group = told.get(key) or {}
         for reason in dict.fromkeys(group.values()):

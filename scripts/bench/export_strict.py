@@ -32,14 +32,17 @@ def write(folder: Path) -> None:
 
     from jaxcls import models
     from jaxcls.errors import UserError
-    from jaxcls.models import conversion, weight_files
+    from jaxcls.models import weight_files
     from jaxcls.models.state_dict import to_state_dict
 
     for name in f"{TORCHVISION} {TIMM}".split():
         model, size = models.create(name), SIZES.get(name, 224)
         image = np.random.default_rng(0).normal(size=(1, size, size, 3)).astype(np.float32)
-        variables = draw(jax.eval_shape(model.init, jax.random.key(0), image))
-        state = conversion.for_library(model, to_state_dict(variables))
+        variables = jax.tree_util.tree_map_with_path(
+            lambda path, leaf: leaf / 4 if "in_proj" in path[-1].key else leaf,  # or the softmax is a step
+            draw(jax.eval_shape(model.init, jax.random.key(0), image)),
+        )
+        state = model.for_library(to_state_dict(variables))
         logits, _ = jax.jit(model.apply)(variables, image)
         np.savez(folder / f"{name}.npz", image=image, logits=np.asarray(logits))
         for suffix in (".pth", ".safetensors"):

@@ -11,7 +11,7 @@ from jaxcls import main, models
 from jaxcls.checkpoints import view
 from jaxcls.defaults import default_config
 from jaxcls.errors import UserError
-from jaxcls.models import weight_files
+from jaxcls.models import pretrained, weight_files
 from jaxcls.models.fpn import FPN
 from jaxcls.models.pretrained import to_state_dict
 from jaxcls.training import build, loop, preflight
@@ -136,6 +136,34 @@ def test_a_missing_file_is_one_line_on_the_command_line(tmp_path, capsys):
         ])  # fmt: skip
     assert ended.value.code == 2
     assert capsys.readouterr().err == f"error: weights {tmp_path}/no.pth: there is no such file\n"
+
+
+def test_a_config_that_wants_weights_does_not_start_without(tmp_path, capsys):
+    arguments = ["--config=configs/finetune.py", "--config.data.name=synthetic/64x64x3x4", f"--workdir={tmp_path}/run"]
+    for mode in ("check", "train"):
+        with pytest.raises(SystemExit) as ended:
+            main.cli([*arguments, f"--mode={mode}"])
+        error = capsys.readouterr().err
+        assert ended.value.code == 2 and error.count("\n") == 1 and not (tmp_path / "run").exists()
+        assert "none are named; add --config.model.pretrained=FILE" in error and "--config=folder" in error
+    with pytest.raises(UserError, match="starts from published weights and none are named"):
+        build.build(make_config("required"))  # any config can say it
+
+
+def test_what_weights_say_is_compared_with_the_config(weights):
+    path, state = weights
+    told = {"model": "simple_cnn_16_32", "normalize": json.dumps({"mean": [0.5], "std": [0.5]})}
+    weight_files.write(path, state, told)
+    run = build.build(make_config(path))
+    shapes = run.task.answering(run.state_shapes, averaged=False)
+    with pytest.raises(UserError, match="says mean 0.5 and std 0.5, .* add --config.data.normalize=symmetric"):
+        pretrained.match(run.task.model, shapes, weight_files.read(path), run.model.use)
+    config = make_config(path)
+    config.data.normalize = "symmetric"
+    use = build.build(config).model.use
+    assert use.name == "simple_cnn_16_32" and use.mean == (0.5,) and len(use.classes) == 4
+    _, report = pretrained.match(run.task.model, shapes, weight_files.read(path), use)
+    assert "as its metadata says: architecture simple_cnn_16_32; mean 0.5; std 0.5" in str(report)
 
 
 def test_a_neck_is_built_and_the_weights_are_its_backbones(tmp_path):
