@@ -105,7 +105,7 @@ def drawn(counts: Counts, names: Sequence[str]) -> Markup:
     size = min(LARGE, max(CELL, 300 // n)) if n <= COUNTED else 14
     labels = [label(name, LETTERS) for name in names]
     short = max(map(len, labels)) <= 2 and n <= COUNTED  # no name has to be turned
-    side = 20 if short else 12 + 6.6 * max(map(len, labels))
+    side = 20 if short else 14 + 7.2 * max(map(len, labels))
     painted, parts = colours(counts), []
     for i in range(n):
         parts += _labels(labels[i], side, side + (i + 0.5) * size, short)

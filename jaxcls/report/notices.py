@@ -68,7 +68,7 @@ def not_finite(evidence: Evidence) -> str:
     are = "row of logits is" if rows == 1 else "rows of logits are"
     return (
         f"{rows:,} of {evidence.figures['count']:,} {are} not finite (NaN or infinite): counted as wrong, of no class. "
-        "All figures are of all rows, but for calibration errors, which are of the others."
+        "The loss is infinite. All figures are of all rows, but for calibration errors, which are of the others."
     )
 
 

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from jaxcls.report.markup import Markup, join, tag
 
 WIDTH, HEIGHT = 420, 300  # in units that are pixels on a phone: text of 12 units can be read there
-LEFT, RIGHT, BOTTOM = 54, 24, 44
+LEFT, RIGHT, BOTTOM = 62, 24, 44
 LETTER = 6.4  # mean width of a letter of the legend
 X_LETTERS, Y_LETTERS = 12, 7  # of the longest label of an axis that has room
 STYLES = 5  # series that style.py tells apart by colour and dashes

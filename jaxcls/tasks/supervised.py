@@ -101,7 +101,7 @@ class Supervised(Task):
         return metrics.of_logits(predictions["logits"], predictions["label"])
 
     def describe(self, figures: Figures) -> str:
-        """Accuracy with its 95 % Wilson interval, and the number of examples counted."""
+        """Accuracy with its 95 % Wilson interval, the number of examples, and of those that are not finite."""
         return metrics.describe(figures)
 
     def interval(self, figures: Figures) -> tuple[float, float] | None:

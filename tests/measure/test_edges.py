@@ -6,12 +6,13 @@ import math
 import ml_dtypes
 import numpy as np
 import pytest
+import workdirs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from splits import by_hand, is_finite, names, splits
 
 from jaxcls import metrics
-from jaxcls.measure import calibration, confusion, curves, figures, softmax
+from jaxcls.measure import calibration, comparison, comparison_text, confusion, curves, figures, runs, softmax
 from jaxcls.metrics import of_logits
 
 
@@ -143,3 +144,21 @@ def test_a_large_split_takes_no_second_matrix():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 0.5 * logits.nbytes
+
+
+def test_a_comparison_tells_rows_that_are_not_finite(tmp_path):
+    logits, label = workdirs.draw(40, 3, ahead=9)
+    spoilt = logits.copy()
+    spoilt[np.arange(5), label[:5]] = np.inf  # counted as right
+    for name, values, rate in (("a", logits, 1), ("b", spoilt, 2)):
+        config = {"data": {"name": "digits"}, "seed": 0, "batch_size": rate}
+        workdirs.write(tmp_path / name, {"test": (values, label)}, config=config, best=None)
+    report = comparison.report(runs.load([tmp_path / "a", tmp_path / "b"]))
+    assert [row["not_finite"] for row in report["runs"]] == [0, 5]
+    assert report["runs"][1]["correct"] == report["runs"][0]["correct"] - 5 and report["runs"][1]["loss"] is None
+    assert report["pairs"][0]["only_a"] == 5
+    assert "Of b, 5 of 40 rows of logits are not finite" in comparison_text.markdown(report)
+
+
+def test_a_slow_run_is_not_one_of_no_pictures():
+    assert [comparison_text._rate(x) for x in (None, 0.042, 3.14159, 1234.56)] == ["", "0.042", "3.14", "1234.6"]
