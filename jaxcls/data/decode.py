@@ -5,6 +5,8 @@ everything else, and JPEG that simplejpeg does not know (CMYK, rare subsampling)
 content decides, not the file's name. What a picture may cost stands in `bounds`.
 """
 
+import re
+
 import numpy as np
 import simplejpeg
 
@@ -19,6 +21,8 @@ _SHRINKS = (8, 4, 2)
 # libjpeg's warnings after which pixels are missing or wrong. Others (stray bytes before a marker, an odd JFIF version)
 # are harmless and frequent in pictures from the web.
 _LOSSES = ("remature end", "Huffman", "instead of RST")
+_UNUSED = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
+_HOLE = 1 / 64  # of a file: data that belongs to no pixel is padding below, what a hole has put out of step above
 # Bytes a pixel of the coefficients that are kept of a progressive JPEG, by chroma subsampling.
 _COEFFICIENTS = {"444": 6, "422": 4, "440": 4, "Gray": 2}
 _COUNTED = 2**24  # pixels of a truncated JPEG, at most, that is decoded once more to say where it ends
@@ -159,7 +163,9 @@ def _decode_jpeg(
     except ValueError as error:
         if "remature end" in str(error):
             raise _truncated(encoded, name) from error
-        if any(loss in str(error) for loss in _LOSSES):
+        unused = _UNUSED.search(str(error))
+        hole = unused and int(unused[1]) > max(1024, _HOLE * len(encoded))
+        if hole or any(loss in str(error) for loss in _LOSSES):
             raise UserError(f"{name or 'picture'}: damaged JPEG file ({error}); replace or remove it") from error
         return None
     if channels == 1 and not is_grey:
