@@ -25,7 +25,7 @@ class Use(NamedTuple):
       mean, std: of the normalisation of pictures; () where it is unknown.
       transforms: what evaluation does to a picture before.
       classes: names, in the order of the logits.
-      field: how a field of the model is set.
+      field, model, data: how a field of the model is set, the model itself, and normalize, mean or std of pictures.
     """
 
     name: str = ""
@@ -34,6 +34,8 @@ class Use(NamedTuple):
     transforms: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
     field: str = "--config.model.fields.{}={}"
+    model: str = "--config.model.name={}"
+    data: str = "--config.data.{}={}"
 
 
 UNKNOWN = Use()
@@ -59,10 +61,11 @@ def check(model: Any, says: Says, use: Use) -> None:
     if impossible:
         raise UserError(f"{says.where} says {', '.join(impossible)}, which {use.name or 'this model'} can't do")
     if _differ(says.mean, use.mean) or _differ(says.std, use.std):
-        changes.append((f"mean {_text(says.mean)} and std {_text(says.std)}", _normalize(says)))
+        said = [f"{what} {_text(x)}" for what, x in (("mean", says.mean), ("std", says.std)) if x]
+        changes.append((" and ".join(said), _normalize(says, use)))
     if changes:
-        said, settings = zip(*changes, strict=True)
-        raise UserError(f"{says.where} says {' and '.join(said)}, which is not what is set; add {' '.join(settings)}")
+        words, settings = zip(*changes, strict=True)
+        raise UserError(f"{says.where} says {' and '.join(words)}, which is not what is set; add {' '.join(settings)}")
 
 
 def rows(model: Any, norm: str, says: Says, use: Use) -> list[dict[str, str]]:
@@ -118,7 +121,7 @@ def _other_architecture(says, use):
         return f"{says.where} says that it is a {says.architecture}, which is none of the models here, not {use.name}"
     fields = says.fields.items() if says.where != "its metadata" else ()
     settings = " ".join(use.field.format(field, value) for field, value in fields)
-    model = " or ".join(f"--config.model.name={name}" for name in says.models)
+    model = " or ".join(use.model.format(name) for name in says.models)
     return f"{says.where} says that it is a {says.architecture}, not {use.name}; use {model} {settings}".rstrip()
 
 
@@ -129,12 +132,12 @@ def _differ(theirs, ours):
     return not np.allclose(theirs, ours, rtol=0, atol=CLOSE)
 
 
-def _normalize(says):
+def _normalize(says, use):
     for (mean, std), name in NAMED.items():
         if not _differ(says.mean, mean) and not _differ(says.std, std):
-            return f"--config.data.normalize={name}"
-    values = (f"--config.data.{what}='({_text(x)},)'" for what, x in (("mean", says.mean), ("std", says.std)) if x)
-    return " ".join(values)
+            return use.data.format("normalize", name)
+    mean, std = np.broadcast_arrays(says.mean or use.mean, says.std or use.std)  # both are to be set, alike in length
+    return " ".join(use.data.format(what, f"'({_text(tuple(x))},)'") for what, x in (("mean", mean), ("std", std)))
 
 
 def _text(values):

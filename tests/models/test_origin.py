@@ -81,6 +81,14 @@ def test_a_config_that_says_otherwise_is_refused_with_the_settings_for_it(tmp_pa
         basis.check(models.create("mobilenet_v3_small", padding="same"), odd, UNIT)
 
 
+def test_a_mean_alone_and_how_a_teacher_is_set():
+    teacher = Use(
+        "resnet18", (0.0,), (1.0,), field="--config.distill.fields='(\"{}={}\",)'", data="--config.distill.{}={}"
+    )
+    with pytest.raises(UserError, match=r"says mean 0.1, 0.2, 0.3, .* add --config.distill.mean='\(0.1, 0"):
+        basis.check(models.create("resnet18"), Says("x", "resnet18", ("resnet18",), mean=(0.1, 0.2, 0.3)), teacher)
+
+
 def test_another_architecture_names_both_and_the_setting(tmp_path):
     with pytest.raises(UserError) as error:
         basis.check(models.create("resnet18"), says(tmp_path, TF), Use("resnet18"))
