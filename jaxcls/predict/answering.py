@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxcls.data import listing
 from jaxcls.data.pipeline import default_threads
 from jaxcls.measure import doubt
 from jaxcls.predict.output import Heatmaps, open_output
@@ -68,7 +69,9 @@ def run(run: PathLike, step: int | None, pictures: Sequence[str], options: Optio
             progress.count(lambda: sum(1 for _ in paths(pictures)))
         interruption.closing = lambda: progress.close(output.name, interrupted=True)
         threads = options.threads or default_threads()
-        prepared = ahead(lambda entry: read(predictor.prepare, *entry), paths(pictures), threads, 2 * options.batch)
+        left_out = listing.Others()
+        entries = paths(pictures, left_out)
+        prepared = ahead(lambda entry: read(predictor.prepare, *entry), entries, threads, 2 * options.batch)
         with contextlib.closing(prepared):
             for number, batch in batches(prepared, options.batch):
                 rows = answer(predictor, number, batch, options.top, heatmaps)
@@ -77,6 +80,8 @@ def run(run: PathLike, step: int | None, pictures: Sequence[str], options: Optio
                 for row in failed:
                     progress.note(f"skipped {printable(row['path'])}: {row['error']}")
                 progress.add(len(rows), len(failed))
+        for line in listing.told(left_out.reasons("")):
+            progress.note(line)
         progress.close(output.name)
     return 0 if progress.done > progress.failed else 1
 

@@ -142,6 +142,7 @@ def test_each_cell_works_or_says_what_to_do(world, command, layout, tmp_path, ca
             assert {(line[0], line[2]) for line in lines} >= {(s, c) for s in ("train", "test") for c in ("cat", "dog")}
             assert all(line[2] in line[4] for line in lines)
     if command == "predict":
+        assert ("1 HEIC" in error) == (layout == "left out")
         rows = [json.loads(line) for line in (tmp_path / f"{layout}.jsonl").read_text().splitlines()]
         assert len(rows) == sum(path.endswith((".png", ".jpg", ".tif")) for path in before)
     if command != "clean":
