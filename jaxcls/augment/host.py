@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxcls.augment import opencv
 from jaxcls.augment.boxes import TRIES, Pair, check_size, crop_box, resized
 from jaxcls.data import bounds
 from jaxcls.errors import UserError
@@ -113,7 +114,7 @@ class RandomResizedCrop:
         self.size, self.resample = check_size(size), resample
         (least, most), (narrow, wide) = scale, ratio
         self.scale, self.ratio = (least, most), (narrow, wide)
-        self.resize = _opencv if resample == FAST and _cv2() else _pillow(resample, FAST)
+        self.resize = opencv.resized if resample == FAST and opencv.loaded() else _pillow(resample, FAST)
 
     def plan(self, shape: tuple[int, int], random: np.random.Generator | None) -> tuple[int, int, int, int]:
         """The box for a picture of this (height, width): (top, left, height, width)."""
@@ -239,34 +240,3 @@ def _pillow(name, *others):
     from jaxcls.data import resample
 
     return functools.partial(resample.resized, filter=resample.filter_named(name, *others))
-
-
-def _opencv(image, size, box):
-    """As data.resample, but faster and to whole pixels: halved while enough pixels are left, then bilinear.
-
-    OpenCV's INTER_AREA is quick for halves only: by a factor of 2.05 it takes ten times as long as bilinear, which up
-    to the 2.7 that may be left (boxes are no squares) misses few pixels.
-    """
-    cv2 = _cv2()
-    top, left, bottom, right = (round(edge) for edge in box)
-    part = image[top : max(bottom, top + 1), left : max(right, left + 1)]
-    while part.shape[0] >= 2 * size[0] and part.shape[1] >= 2 * size[1]:
-        h, w = part.shape[0] // 2, part.shape[1] // 2
-        part = _with_axis(cv2.resize(part[: 2 * h, : 2 * w], (w, h), interpolation=cv2.INTER_AREA))
-    return _with_axis(cv2.resize(part, size[::-1], interpolation=cv2.INTER_LINEAR))
-
-
-def _with_axis(image):
-    return image[..., None] if image.ndim == 2 else image
-
-
-@functools.cache
-def _cv2():
-    """OpenCV, without threads of its own: pictures are read in threads already."""
-    try:
-        import cv2
-    except ImportError as error:
-        remedy = "pip install opencv-python-headless"
-        raise UserError(f"resample='fast' needs OpenCV: {remedy}; 'bilinear' does not.") from error
-    cv2.setNumThreads(0)
-    return cv2

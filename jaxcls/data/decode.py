@@ -12,7 +12,7 @@ import simplejpeg
 
 from jaxcls.data import bounds, containers, formats
 from jaxcls.data.bounds import MAX_PIXELS
-from jaxcls.data.formats import grey
+from jaxcls.data.samples import grey
 from jaxcls.errors import UserError
 
 # How much smaller than it is stored a JPEG may be decoded. libjpeg-turbo has fast code (SIMD) for these alone: 12

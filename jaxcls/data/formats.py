@@ -15,9 +15,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
-from jaxcls.data import bounds, containers, kinds
+from jaxcls.data import bounds, containers, kinds, samples
+from jaxcls.data.samples import conversion, grey, scaled_ppm, tags
 from jaxcls.errors import UserError, of_picture
 
 # A corrupt tag or a palette with transparency is no news for a terminal. At the import, since `catch_warnings` changes
@@ -36,12 +36,10 @@ _READERS = {  # module, class
     "AVIF": ("PIL.AvifImagePlugin", "AvifImageFile"),
     "HEIC": ("pillow_heif", "HeifImageFile"),
 }
-BLOCK = 2**20  # pixels that are converted at a time
 # Bytes a pixel of Pillow's images, 4 for other modes, and what decoders need beside them and the result. Measured:
 # tests/data/test_bombs.py.
 _EACH = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
 _BESIDE = {"WebP": 10.0, "AVIF": 14.0, "HEIC": 12.0}
-_TEN_BITS, _FOURTEEN_BITS = 2**10 - 1, 2**14 - 1
 
 # How the EXIF orientations 2..8 are undone, as in PIL.ImageOps.exif_transpose.
 UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
@@ -147,9 +145,9 @@ def check(opened: Opened, length: int, max_pixels: int, name: str) -> None:
     each, more = _EACH.get(picture.mode, 4) + _BESIDE.get(opened.kind, 0.0) + 3, 0
     if opened.kind == "TIFF":
         more = _tiff_buffers(picture)
-        if picture.size != picture._tile_size or _tags(picture, containers.ORIENTATION, 1)[0] != 1:
+        if picture.size != picture._tile_size or tags(picture, containers.ORIENTATION, 1)[0] != 1:
             each += _EACH.get(picture.mode, 4)  # Pillow turns it
-        if _tags(picture, 259, 1)[0] in (6, 7):
+        if tags(picture, 259, 1)[0] in (6, 7):
             bounds.check_scans(opened.encoded.count(b"\xff\xda"), height, width, length, name)
     elif opened.kind == "BMP" and picture.tile and picture.tile[0][0] == "bmp_rle":
         each, more = each + 2, 255 * width  # one code may skip as many rows
@@ -168,18 +166,13 @@ def _tiff_buffers(picture: Any) -> int:
       ValueError: for a file that has fewer strips than its size asks for.
     """
     width, height = picture._tile_size
-    samples, bits = _tags(picture, 277, 1)[0], max(_tags(picture, 258, 1))
-    tile = _tags(picture, 322, 0)[0], _tags(picture, 323, 0)[0]
-    rows = min(_tags(picture, 278, height)[0], height)
-    if not tile[0] and -(-height // max(1, rows)) > len(_tags(picture, 273, 0)):
+    samples, bits = tags(picture, 277, 1)[0], max(tags(picture, 258, 1))
+    tile = tags(picture, 322, 0)[0], tags(picture, 323, 0)[0]
+    rows = min(tags(picture, 278, height)[0], height)
+    if not tile[0] and -(-height // max(1, rows)) > len(tags(picture, 273, 0)):
         raise ValueError("strips of its data are missing")
     across, down = tile if all(tile) else (width, rows)
     return int(across * down * max(4, samples * bits // 8))
-
-
-def _tags(picture: Any, tag: int, default: int) -> tuple[int, ...]:
-    value = picture.tag_v2.get(tag, default)
-    return value if isinstance(value, tuple) and value else (value,)
 
 
 def pixels(opened: Opened, channels: int) -> np.ndarray:
@@ -188,13 +181,13 @@ def pixels(opened: Opened, channels: int) -> np.ndarray:
     shape = (width, height) if opened.orientation > 4 else (height, width)
     out = np.empty((*shape, channels), np.uint8)
     stored = _STORED[opened.orientation](out) if opened.orientation > 1 else out
-    if (table := _ppm(opened)) is not None:
+    if (table := scaled_ppm(opened.kind, picture, opened.encoded)) is not None:
         stored[:] = grey(table) if channels < table.shape[2] else table
         return out
     picture.load()
-    convert = _conversion(opened, channels)
-    across = min(width, BLOCK)
-    down = max(1, BLOCK // across)
+    convert = conversion(opened.kind, picture, channels)
+    across = min(width, samples.BLOCK)
+    down = max(1, samples.BLOCK // across)
     for top in range(0, height, down):
         for left in range(0, width, across):
             right, bottom = min(width, left + across), min(height, top + down)
@@ -204,76 +197,12 @@ def pixels(opened: Opened, channels: int) -> np.ndarray:
     return out
 
 
-def _conversion(opened: Opened, channels: int) -> Callable[[Image.Image], np.ndarray]:
-    """From a part of a picture to its pixels [h, w] or [h, w, channels]."""
-    mode, to = opened.picture.mode, "L" if channels == 1 else "RGB"
-    if mode == "F":
-        raise ValueError("floating-point pixels have no fixed white; convert it to 8 or 16 bit")
-    if mode.startswith("I"):  # 16-bit grey, which Pillow also gives as 32-bit integers
-        white = _white(opened)
-        return lambda part: np.repeat(_scaled(np.asarray(part), white)[..., None], channels, axis=-1)
-    if opened.picture.has_transparency_data:
-        return lambda part: np.asarray(_on_white(part.convert("RGBA")).convert(to))
-    return lambda part: np.asarray(part if part.mode == to else part.convert(to))
-
-
-def _on_white(picture: Image.Image) -> Image.Image:
-    return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-
-
-def _white(opened: Opened) -> int:
-    """The sample value that is white, of 16-bit grey.
-
-    Of a TIFF by its bits, or by MaxSampleValue where that is 2^n - 1: elsewhere that is the picture's own maximum, by
-    which it must not be shown (TIFF 6.0, section 8).
-    """
-    if opened.kind != "TIFF":
-        return 65535
-    bits, most = max(_tags(opened.picture, 258, 16)), max(_tags(opened.picture, 281, 0))
-    if isinstance(most, int) and _TEN_BITS <= most <= _FOURTEEN_BITS and most & (most + 1) == 0:
-        return most
-    return 2**bits - 1 if 8 < bits < 16 else 65535
-
-
-def _scaled(values: np.ndarray, white: int) -> np.ndarray:
-    if values.dtype != np.uint16:
-        if values.size and (values.min() < 0 or values.max() > 65535):
-            raise ValueError("32-bit grey has no fixed white; convert it to 8 or 16 bit")
-        values = values.astype(np.uint16)
-    scaled = (values.astype(np.uint32) * 255 + white // 2) // white
-    return np.minimum(scaled, 255, out=scaled).astype(np.uint8)
-
-
-def _ppm(opened: Opened) -> np.ndarray | None:
-    """uint8 [h, w, 1 or 3] of a binary PPM or PGM with another maximum than 255, which Pillow scales in Python, a
-    microsecond a value; None for other pictures."""
-    if opened.kind != "PPM" or not opened.picture.tile or opened.picture.tile[0][0] != "ppm":
-        return None
-    (_, _, offset, (_, most)), (width, height) = opened.picture.tile[0], opened.picture.size
-    each = 3 if opened.picture.mode == "RGB" else 1
-    dtype = np.dtype(">u2" if most > 255 else "u1")
-    if offset + width * height * each * dtype.itemsize > len(opened.encoded):
-        raise ValueError("its data ends early")
-    values = np.frombuffer(opened.encoded, dtype, width * height * each, offset).reshape(height, width, each)
-    table = np.rint(np.arange(2 ** (8 * dtype.itemsize)) / most * 255).clip(0, 255).astype(np.uint8)
-    return table[values]
-
-
-def grey(image: np.ndarray) -> np.ndarray:
-    """uint8 [h, w, 1] of uint8 [h, w, 3], Pillow's luma."""
-    out = np.empty((*image.shape[:2], 1), np.uint8)
-    step = max(1, BLOCK // max(1, image.shape[1]))
-    for top in range(0, len(image), step):
-        out[top : top + step, :, 0] = np.asarray(Image.fromarray(image[top : top + step]).convert("L"))
-    return out
-
-
 def bits(encoded: bytes) -> int:
     """Bits of a sample, of the kinds whose 16 bits become 8 here by one rule: PNG and TIFF; 8 for others."""
     kind = kinds.of(encoded[:512])
     if kind == "PNG":
         return encoded[24]
-    return max(_tags(open_(encoded, "").picture, 258, 1)) if kind == "TIFF" else 8
+    return max(tags(open_(encoded, "").picture, 258, 1)) if kind == "TIFF" else 8
 
 
 def damaged(opened: Opened, error: Exception, name: str) -> UserError:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from jaxcls import augment
-from jaxcls.augment import host
+from jaxcls.augment import host, opencv
 from jaxcls.augment.boxes import TRIES, crop_box
 from jaxcls.data import bounds, decode, resample
 from jaxcls.errors import UserError
@@ -177,10 +177,10 @@ def test_fast_resampling_is_near_pillows_and_antialiased(shared):
 
 def test_fast_resampling_names_the_package_it_needs(monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
-    host._cv2.cache_clear()
+    opencv.loaded.cache_clear()
     with pytest.raises(UserError, match="pip install opencv-python-headless"):
         augment.host_transform([augment.parse("random_resized_crop(8, resample='fast')")], channels=3)
-    host._cv2.cache_clear()
+    opencv.loaded.cache_clear()
     with pytest.raises(UserError, match="nearest, bilinear, bicubic, fast, not 'quick'"):
         augment.host_transform([augment.parse("random_resized_crop(8, resample='quick')")], channels=3)
     with pytest.raises(UserError, match="nearest, bilinear, bicubic, not 'fast'"):

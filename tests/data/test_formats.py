@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pictures import encode, noise, smooth
 from PIL import Image, ImageOps
 
-from jaxcls.data import bounds, containers, decode, formats, kinds
+from jaxcls.data import bounds, containers, decode, formats, kinds, samples
 from jaxcls.errors import UserError
 
 AVIF = pytest.mark.skipif("AVIF" not in kinds.readable(), reason="this Pillow reads no AVIF")
@@ -198,7 +198,7 @@ def test_blocks_give_what_the_whole_gives(monkeypatch):
     ]
     for channels in (1, 3):
         whole = [decode.decode(encoded, channels=channels) for encoded in made]
-        monkeypatch.setattr(formats, "BLOCK", 50)  # less than a row
+        monkeypatch.setattr(samples, "BLOCK", 50)  # less than a row
         for encoded, image in zip(made, whole, strict=True):
             np.testing.assert_array_equal(decode.decode(encoded, channels=channels), image)
-        monkeypatch.setattr(formats, "BLOCK", 2**20)
+        monkeypatch.setattr(samples, "BLOCK", 2**20)
