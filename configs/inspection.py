@@ -1,7 +1,7 @@
 """Industrial inspection: rare defects on grey pictures, by a small multi-scale ResNeXt (1,052,150 parameters).
 
     jaxcls train --config=inspection --data=PATH --workdir=runs/inspection
-    jaxcls calibrate runs/inspection --recall crack=0.95
+    jaxcls calibrate runs/inspection --recall crack=0.95 --apply
 
 A ResNeXt of eight blocks (Xie et al. 2016) with a feature pyramid between stages and classifier (Lin et al. 2017), so
 that small scratches and large stains are both seen, at 128 pixels, from scratch, for two CPU cores. The picture is

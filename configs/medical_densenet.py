@@ -2,7 +2,7 @@
 
     jaxcls train --config=medical_densenet --data=PATH --workdir=runs/medical \
         --config.model.pretrained=densenet121.safetensors --config.data.group_by='(IP_[0-9]+)'
-    jaxcls calibrate runs/medical --recall melanoma=0.95
+    jaxcls calibrate runs/medical --recall melanoma=0.95 --apply
 
 For skin lesions (ISIC), X-rays, retinas: any folder with a sub-folder for each finding. DenseNet-121 (Huang et al.
 2017) with squeeze and excitation in every layer; `--config.model.fields.attention=cbam` has CBAM. Classes are drawn
