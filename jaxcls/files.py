@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -43,9 +44,21 @@ def free_name(path: Path) -> Path:
 
 
 def write_json(path: str | Path, value: Any, remedy: str = REMEDY, **options: Any) -> None:
-    """Writes a JSON file atomically; `options` are those of json.dumps. Raises UserError where it can't be written."""
+    """Writes a JSON file atomically; `options` are those of json.dumps. Numbers that are not finite, which JSON lacks,
+    become null. Raises UserError where it can't be written."""
     with replacing(path, remedy) as temporary:
-        temporary.write_text(json.dumps(value, indent=1, **options) + "\n")
+        temporary.write_text(json.dumps(_finite(value), indent=1, **options) + "\n")
+
+
+def _finite(value):
+    """A value with None for floats that are not finite, within dicts and lists, too."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return value
 
 
 def read_json(path: str | Path, *, strict: bool = False) -> Any:

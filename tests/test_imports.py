@@ -33,12 +33,12 @@ MAY = {
     "measure": "checkpoints defaults files logs metrics",
     "tasks": "augment call_strings checkpoints criteria data files losses measure metrics models parallel pytree "
     "settings state",
-    "report": "checkpoints criteria defaults files logs measure models",
+    "report": "checkpoints criteria defaults files logs measure metrics models",
     "training": "augment checkpoints criteria data defaults files logs losses metrics models optim parallel pytree "
     "report settings state tasks",
     "predict": "data measure models tasks",
     "classical": "augment checkpoints data defaults files logs metrics models parallel settings tasks training",
-    "corrupt": "augment data files parallel settings tasks training",
+    "corrupt": "augment data files metrics parallel settings tasks training",
     "ablate": "defaults files models settings training",
 }
 TOP = {"api", "cli", "main", "__main__", "__init__"}  # may use everything, and nothing below them uses them

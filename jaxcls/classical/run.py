@@ -173,7 +173,7 @@ def open_checked(config: Any, options: Options) -> dict[str, Source]:
         checks.labels(sources)
     for split, source in sources.items():
         with problems.noted():
-            checks.pictures(source, f"{split} of {config.data.name}")
+            checks.pictures(source, f"{split} of {config.data.name}", print, seconds=1)
     with problems.noted():
         if len(sources) == 1:
             raise UserError("there is neither a test nor a validation split to evaluate on.")

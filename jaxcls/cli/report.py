@@ -2,6 +2,7 @@
 
     jaxcls report runs/digits
     jaxcls report runs/digits --step 500 --split validation
+    jaxcls report runs/digits --split NAME       # of an evaluation on other pictures (jaxcls eval --data)
     jaxcls report runs/digits --no-pictures      # from the stored logits alone: neither data nor model
 
 Training and jaxcls eval write it at their end; this is for reports of older runs, of other steps, after jaxcls
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what the verb takes."""
     add_run(parser, "that of the run's result")
-    parser.add_argument("--split", choices=["test", "validation"], help="default: test where it was evaluated")
+    text = "test, validation, or the name of an evaluation on other pictures; default: test where it was evaluated"
+    parser.add_argument("--split", metavar="SPLIT", help=text)
     parser.add_argument("--no-pictures", action="store_true", help="leave out pictures, heat maps and multiply-adds")
 
 
@@ -39,6 +41,8 @@ def run(args: argparse.Namespace) -> None:
     pictures, why_not = None, "they were not asked for"
     if not args.no_pictures and about.measured and about.step is not None:
         try:
+            if about.about:
+                raise UserError("these are other pictures than the run's own")
             pictures = open_pictures(workdir, about.step, about.split)
         except UserError as error:
             why_not = " ".join(str(error).split())

@@ -15,7 +15,7 @@ import numpy as np
 from jax import Array
 from ml_collections import ConfigDict
 
-from jaxcls import corrupt, files
+from jaxcls import corrupt, files, metrics
 from jaxcls.augment.base import fold, to_uint8
 from jaxcls.corrupt import errors
 from jaxcls.data.base import subset
@@ -77,7 +77,7 @@ class Corrupted(Task):
 
         def right(pair):
             logits = self.network.answer(state, self.corrupt(image, batch["index"], *pair))
-            return jnp.argmax(logits, axis=-1) == batch["label"]
+            return metrics.correct(logits, batch["label"]) > 0
 
         return {"right": jax.lax.map(right, jnp.asarray(self.pairs)).T}
 

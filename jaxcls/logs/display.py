@@ -21,6 +21,11 @@ def format_value(name: str, value: Any, shares: Collection[str] = SHARES) -> str
     return f"{text} {value:.4g}"
 
 
+def rate(value: float) -> str:
+    """So many a second, as people read it: whole numbers from ten on, else three digits."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.3g}"
+
+
 def time_left(seconds: float, steps_done: int, steps_left: int) -> str:
     """What the steps that are left will take at the pace of those done, "1:02:03 left"; "" where nothing is known."""
     if steps_left <= 0 or steps_done <= 0:  # done, or no pace known yet

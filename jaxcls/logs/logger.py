@@ -7,7 +7,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from jaxcls.logs.display import SHARES, bar, format_value, spinner, time_left
+from jaxcls.logs.display import SHARES, bar, format_value, rate, spinner, time_left
 from jaxcls.logs.records import Records, read_metrics
 
 __all__ = ["Logger", "format_value", "read_metrics"]
@@ -138,7 +138,7 @@ class Logger:
         position = f"epoch {step / self._per_epoch:.1f}/{self._total / self._per_epoch:.4g}"
         shown = [format_value(name, value, self._shares) for name, value in values.items()]
         if pictures_per_second or not interactive:
-            shown.append(f"{pictures_per_second:,.0f} pictures/s")
+            shown.append(f"{rate(pictures_per_second)} pictures/s")
         self._line = "  ".join([f"step {step}/{self._total}", position, *shown, *([left] if left else [])])
         if interactive:
             self._draw(bar(position, step, self._total, left, "  ".join(shown)))

@@ -17,6 +17,7 @@ from jaxcls.checkpoints import view
 from jaxcls.errors import UserError
 from jaxcls.types import Figures, PathLike
 
+SPLITS = ("validation", "test")  # of a run; other names are those of evaluations on other pictures
 NEEDED = {"logits", "label", "index"}  # the arrays that every figure of a classifier can be computed from
 
 

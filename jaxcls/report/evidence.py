@@ -29,6 +29,7 @@ class Evidence:
       split, step: of the evaluation; "" and None where nothing was evaluated.
       logits, label, index: the stored predictions (measure.stored); empty without logits.
       recorded: the figures that the evaluation left, where it left no logits to compute them from.
+      about: what an evaluation on other pictures tells of them: "data", "overlap", "classes", "unseen".
       classes: names.
       meta: the JSON item of the step's checkpoint, or of another step's where that is gone; NOTHING without any.
       config: the run's config as nested dicts.
@@ -45,6 +46,7 @@ class Evidence:
     label: Int[np.ndarray, " n"] = dataclasses.field(default_factory=lambda: np.zeros(0, np.int32))
     index: Int[np.ndarray, " n"] = dataclasses.field(default_factory=lambda: np.zeros(0, np.int32))
     recorded: Figures = dataclasses.field(default_factory=dict)
+    about: dict[str, Any] = dataclasses.field(default_factory=dict)
     classes: tuple[str, ...] = ()
     meta: Meta = NOTHING
     config: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -187,6 +189,9 @@ def read(workdir: PathLike, split: str | None = None, step: int | None = None) -
         return evidence
     evidence.split, evidence.step = split, step
     evidence.rows = files.read_json(workdir / "eval" / f"{split}-rows.json", strict=True)
+    if split not in stored.SPLITS:
+        recorded = stored.read_figures(workdir, split, step)
+        evidence.about = {key: recorded[key] for key in ("data", "overlap", "classes", "unseen") if key in recorded}
     if stored.has_logits(workdir, split, step):
         _read_logits(evidence)
     else:

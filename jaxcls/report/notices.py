@@ -2,9 +2,11 @@
 
 import re
 
+from jaxcls.metrics import describe
 from jaxcls.report.evidence import Evidence
 from jaxcls.report.markup import Markup, Section, join, paragraph, tag
 
+SPLITS = ("train", "validation", "test")
 # What becomes of rows that are not finite, by section.
 LEFT_OUT = {
     "confusion": "they were given no class, so they stand in no cell",
@@ -19,7 +21,8 @@ LEFT_OUT = {
 
 def notices(evidence: Evidence) -> Markup:
     """The notices, to stand above the verdict; nothing where there are none."""
-    lines = [line for line in (unfinished(evidence), not_finite(evidence), groups(evidence)) if line]
+    found = (unfinished(evidence), other_pictures(evidence), not_finite(evidence), groups(evidence))
+    lines = [line for line in found if line]
     return tag("div", *map(paragraph, lines), class_="cautions notices", role="note") if lines else Markup("")
 
 
@@ -58,6 +61,25 @@ def total_steps(evidence: Evidence) -> int | None:
             return None
         value *= round(lengths[-1])
     return int(value + 0.5)
+
+
+def other_pictures(evidence: Evidence) -> str:
+    """That these are not the run's own pictures, where they come from and what the run has seen of them; "" else."""
+    if not evidence.about:
+        return ""
+    overlap, classes = evidence.about.get("overlap", {}), evidence.about.get("classes", {})
+    text = f"These are not the run's own test pictures: {evidence.about.get('data', 'other data')}."
+    if not overlap.get("known"):
+        text += " Whether the run has trained on some of them is not known."
+    elif seen := [f"{overlap[split]:,} are in its {split} split" for split in SPLITS if overlap.get(split)]:
+        text += f" Of {evidence.figures['count']:,}, by content, {', '.join(seen)}."
+        if unseen := evidence.about.get("unseen"):
+            text += f" Without what trained or chose it: {describe(unseen)}."
+    else:
+        text += " By content none of them is in the run's splits."
+    if classes.get("not_scored"):
+        text += f" {classes['not_scored']:,} pictures of classes that the model does not know were not scored."
+    return text
 
 
 def not_finite(evidence: Evidence) -> str:

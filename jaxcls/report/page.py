@@ -39,8 +39,9 @@ def write_report(
 ) -> Path:
     """Writes `report.html` into a workdir, from the files there, and returns its path.
 
-    Of a step that is not the run's result it is `report-<step>.html`. Beside it `eval/<split>-<step>.json` gets the
-    figures (measure.figures), for other programs; without logits it stays as the evaluation left it.
+    Of a step that is not the run's result it is `report-<step>.html`; the name of an evaluation on other pictures
+    stands before the step. Beside it `eval/<split>-<step>.json` gets the figures (measure.figures), for other programs;
+    without logits it stays as the evaluation left it.
 
     Args:
       workdir: of the run.
@@ -55,10 +56,13 @@ def write_report(
     evidence = read(workdir, split, step)
     content = page(evidence, pictures, why_not, note)
     result = evidence.step is None or evidence.step == stored.final_step(workdir)
-    path = Path(workdir) / ("report.html" if result else f"report-{evidence.step}.html")
+    other = "" if evidence.split in ("", *stored.SPLITS) else f"-{evidence.split}"
+    path = Path(workdir) / f"report{other}{'' if result else f'-{evidence.step}'}.html"
     if evidence.with_logits:
-        figures = {"split": evidence.split, "step": evidence.step, **evidence.measured_figures}
-        _write(Path(workdir) / "eval" / f"{evidence.split}-{evidence.step}.json", json.dumps(figures) + "\n")
+        beside = Path(workdir) / "eval" / f"{evidence.split}-{evidence.step}.json"
+        about = {key: value for key, value in evidence.about.items() if key not in evidence.measured_figures}
+        figures = {"split": evidence.split, "step": evidence.step, **evidence.measured_figures, **about}
+        _write(beside, json.dumps(figures) + "\n")
     _write(path, content)
     return path
 

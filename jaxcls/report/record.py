@@ -10,6 +10,7 @@ import numpy as np
 from jaxcls import files
 from jaxcls.checkpoints.view import flatten_config
 from jaxcls.defaults import RENAMED, default_config
+from jaxcls.logs.display import rate as shown_rate
 from jaxcls.models.state_dict import abbreviated
 from jaxcls.report.curves import RATE, SMOOTH_FROM, find_series, panels, smooth
 from jaxcls.report.evidence import Evidence
@@ -84,7 +85,10 @@ def speed(evidence: Evidence, costs: dict[str, Any] | None = None) -> Section | 
         rates = [line.get("pictures_per_second") for line in evidence.lines if line.get("split", "train") == split]
         if rates := [rate for rate in rates if rate]:
             rows.append(
-                (f"{name} speed", f"{np.median(rates):,.0f} pictures a second, with reading (median of the log)")
+                (
+                    f"{name} speed",
+                    f"{shown_rate(float(np.median(rates)))} pictures a second, with reading (median of the log)",
+                )
             )
     if lines:
         rows.append(("Steps", f"{lines[-1]['step']:,}" + _epochs(lines[-1])))

@@ -85,7 +85,7 @@ def run(
     results: dict[str, Figures] = {}
     variant = _variant(workdir, run.task)
     for split in splits:
-        results[split], outputs = Measure(run, split)(state)
+        results[split], outputs = Measure(run, split, Path(workdir) / "eval")(state)
         title = f"{prefix}_{split}" if prefix else split
         path = predictions.save(workdir, title, f"{number}{variant}", outputs, results[split])
         predictions.save_rows(workdir, title, run.data.sources[split], run.data.metadata, run.data.group_by)

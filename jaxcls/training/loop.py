@@ -128,7 +128,7 @@ class Loop:
 
     def __init__(self, run: Run, workdir: Path, checkpoints: Checkpoints, log: Logger, memory: dict[str, Any]):
         self.run, self.workdir, self.checkpoints, self.log, self.memory = run, workdir, checkpoints, log, memory
-        self.validation = Measure(run, "validation") if run.selects else None
+        self.validation = Measure(run, "validation", workdir / "eval") if run.selects else None
         self.first = [figure.name for figure in run.task.criteria[:1]]  # what people are shown beside the loss
         # (steps done before, metrics on the devices, number of steps) since the last log line
         self.window: list[tuple[int, Metrics, int]] = []

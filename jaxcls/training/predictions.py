@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,8 +31,7 @@ def save(
         with files.replacing(path, INTACT) as temporary, open(temporary, "wb") as file:
             np.savez(file, **predictions)  # a few megabytes at a time, from a file as from memory
         if figures is not None:
-            finite = {name: _as_json(value) for name, value in figures.items()}
-            files.write_json(path.with_suffix(".json"), {"split": split, "step": step, **finite}, INTACT)
+            files.write_json(path.with_suffix(".json"), {"split": split, "step": step, **figures}, INTACT)
     return path
 
 
@@ -61,10 +59,6 @@ def save_rows(workdir: PathLike, name: str, source: Source, table: str = "", gro
             content = {"id": names, "columns": columns, "fingerprint": source.fingerprint}
             temporary.write_text(json.dumps(content, default=str) + "\n")
     return path
-
-
-def _as_json(value):
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _fingerprint(path):

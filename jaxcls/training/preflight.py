@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxcls import logs, pytree
 from jaxcls.checkpoints import view
-from jaxcls.data import checks, overview
+from jaxcls.data import checks, groups, metadata, overview
 from jaxcls.data.base import Leaf
 from jaxcls.data.packed import PackedSource
 from jaxcls.errors import Problems, UserError
@@ -74,7 +74,17 @@ def check(run: "Run", workdir: PathLike, note: Note, *, seconds: float = 1.0, pr
 def about_data(data: Data) -> list[str]:
     """Lines about the pictures: counts of classes, sizes, what was left out (`data.overview`)."""
     shape = None if data.evaluation.picture else data.leaves("train", training=True)["image"].shape
-    return overview.lines(data.members.found if data.members else data.sources, min(shape[:2]) if shape else None)
+    found = data.members.found if data.members else data.sources
+    lines = overview.lines(found, min(shape[:2]) if shape else None)
+    if data.group_by:
+        with contextlib.suppress(UserError):  # splits that came with the set need not have groups
+            number = groups.of_ids(metadata.ids(found["train"]), data.group_by, metadata.root(found["train"]))
+            if len(np.unique(number)) == len(number):
+                lines.append(
+                    f"note: config.data.group_by={data.group_by!r} makes each picture of train a group of its own, "
+                    "which is probably not what was meant: pictures that belong together need the same name"
+                )
+    return lines
 
 
 def describe(run: "Run", shapes: TrainState) -> list[str]:

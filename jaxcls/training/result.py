@@ -34,7 +34,7 @@ def measure(
         state = run.parallel.replicate(restored[0])
     step = int(state.step)
     with log.waiting(f"evaluating step {step} on {split}"):
-        figures, outputs = Measure(run, split)(state)
+        figures, outputs = Measure(run, split, Path(workdir) / "eval")(state)
     predictions.save(workdir, split, step, outputs, figures)
     predictions.save_rows(workdir, split, run.data.sources[split], run.data.metadata, run.data.group_by)
     log.scalars(run.training.total_steps, figures, split=split)

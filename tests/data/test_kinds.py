@@ -84,7 +84,7 @@ HEADS = {  # of other programs: kind, first bytes
     "gzip": ("gzip archive", gzip.compress(b"x" * 100)),
     "tar": (
         "tar archive",
-        packed(lambda f: tarfile.open(fileobj=f, mode="w").addfile(tarfile.TarInfo("a"))) + bytes(512),
+        packed(lambda f: tarfile.open(fileobj=f, mode="w").addfile(tarfile.TarInfo("a"))) + bytes(512),  # noqa: SIM115
     ),
     "NumPy": ("NumPy", packed(lambda f: np.save(f, np.zeros((3, 4))))),
     "macOS": ("macOS resource fork", b"\0\5\x16\7\0\2\0\0Mac OS X" + bytes(400)),

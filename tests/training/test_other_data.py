@@ -435,3 +435,22 @@ def test_pictures_that_cannot_be_read_end_a_scoring_or_are_left_out(run, tmp_pat
     figures = json.loads((workdir / "eval" / "new-20.json").read_text())
     assert (figures["count"], figures["unseen"]["count"]) == (9, 8)
     assert "skipped: dog/13_1.png" in capsys.readouterr().out
+
+
+def test_an_evaluation_on_other_pictures_has_a_page_of_its_own(run, tmp_path, capsys):
+    workdir, folder = run
+    draw(tmp_path / "new", count=3, seed=14)
+    shutil.copy(folder / splits_of(workdir)["train"][0], tmp_path / "new" / "owl" / "known.png")
+    assert main(["eval", str(workdir), "--data", str(tmp_path / "new")]) == 0
+    before = json.loads((workdir / "eval" / "new-20.json").read_text())
+    assert main(["report", str(workdir), "--split", "new"]) == 0
+    assert not (workdir / "report.html").exists()  # the runs of these tests write none
+    page = (workdir / "report-new.html").read_text()
+    assert "own test pictures" in page and "1 are in its train split" in page
+    after = json.loads((workdir / "eval" / "new-20.json").read_text())
+    assert {key: after[key] for key in ("overlap", "unseen", "data", "accuracy")} == {
+        key: before[key] for key in ("overlap", "unseen", "data", "accuracy")
+    }
+    capsys.readouterr()
+    assert main(["report", str(workdir), "--split", "other"]) == 2
+    assert capsys.readouterr().err.count("\n") <= 2
