@@ -99,9 +99,9 @@ def changes(before: Rows, after: Rows, seed: int = 0) -> list[Change]:
         values.append((found[1][i] - found[0][i], again[1][:, i] - again[0][:, i]))
         bounds = ((0.0, most), (0.0, most), (-np.inf, np.inf))
         out.append(Change(name, *(_interval(*pair, *ends) for pair, ends in zip(values, bounds, strict=True))))
-    hits = (int(rows.right.sum()) for rows in (before, after))
-    before_after = ((k / n, *wilson_interval(k, n)) for k in hits)  # redraws of right answers alone know no others
-    return [Change("accuracy", *before_after, out[0].difference), *out[1:]]
+    # redraws of right answers alone would know no others
+    ends = [(k / n, *wilson_interval(k, n)) for k in (int(before.right.sum()), int(after.right.sum()))]
+    return [Change("accuracy", ends[0], ends[1], out[0].difference), *out[1:]]
 
 
 def _columns(rows):
