@@ -11,10 +11,10 @@ GROUPS = {
         "summarize": "a model layer by layer, with counts and speed",
     },
     "Measure": {
-        "eval": "evaluate a checkpoint of a run",
+        "eval": "evaluate a run on its own or other pictures, or weights without a run",
         "report": "write the report of a run",
         "compare": "tell whether runs differ by more than noise",
-        "calibrate": "fit a temperature, choose thresholds, take costs",
+        "calibrate": "show what a temperature, thresholds, costs change; --apply stores them",
         "robustness": "measure a run on noise, blur, weather, compression",
     },
     "Use": {

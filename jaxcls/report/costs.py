@@ -28,8 +28,8 @@ def costs(evidence: Evidence) -> Section | None:
     about = paragraph(
         "Mistakes of different kinds cost differently, as stored by “jaxcls calibrate”. The answer is then the class "
         "whose expected cost is least, which may be a rare but dangerous one that is not the most probable: "
-        f"{changed:,} of {len(evidence.label):,} pictures get another answer so. Every other section speaks of the "
-        "most probable class."
+        f"{changed:,} of {len(evidence.label):,} pictures get another answer so. All but the first lines and "
+        "“Leaving the rest to a person” speak of the most probable class."
     )
     head = ("Answer", "Mean cost", "95\N{NO-BREAK SPACE}% interval", "Sum", "Accuracy")
     return section("costs", "What mistakes cost", about, table(head, rows), _dearest(evidence, matrix, cheapest))
