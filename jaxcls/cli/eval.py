@@ -63,7 +63,7 @@ def of_weights(args: argparse.Namespace) -> None:
     """`jaxcls eval --model M --weights F --data D`. Raises UserError where one of them is missing."""
     given = {"--model": args.model, "--weights": args.weights, "--data": args.other}
     if missing := [option for option, value in given.items() if not value]:
-        raise UserError(f"give the workdir of a run, or --model, --weights and --data; {missing[0]} is missing.")
+        raise UserError(f"give RUN, the workdir of a run, or --model, --weights and --data; {missing[0]} is missing.")
     for option, value in (("--step", args.step), ("--config", args.config), ("--name", args.name)):
         if value:
             raise UserError(f"{option} is for a run; leave it out.")
