@@ -1,7 +1,8 @@
 """Rotation, affine and perspective maps of pictures, and pictures resampled through them.
 
 A map is a 3x3 matrix that takes pixel coordinates of the OUTPUT to pixel coordinates of the INPUT, [n, 3, 3] for a
-batch. Coordinates are Pillow's: x to the right, y down, the centre of the first pixel at (0.5, 0.5).
+batch. Coordinates are Pillow's: x to the right, y down, the centre of the first pixel at (0.5, 0.5). Affine maps are
+`Fixed` numbers (fixed_point.py): which pixel is the nearest can depend on more digits than float32 has.
 """
 
 from collections.abc import Sequence
@@ -12,20 +13,23 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jaxcls.augment import fixed_point
 from jaxcls.augment.base import Fill
+from jaxcls.augment.fixed_point import Fixed
 from jaxcls.errors import UserError
 
+LARGEST = 8192  # side of a picture whose coordinates under rotations and shears up to 1 `Fixed` can hold
 
-def resample(images: Array, matrices: Array, interpolation: str = "nearest", fill: Fill = 0) -> Array:
-    """Pictures through projective maps, sampled as Pillow's `Image.transform` samples with AFFINE and PERSPECTIVE.
 
-    Differs from Pillow in that coordinates are float32. With "nearest" a pixel whose coordinate lies on a border of two
-    input pixels may so get the other one: for affine maps, whose coordinates Pillow has in fixed point with 16
-    fractional bits that drift along a row, 0.02 % of the pixels of a 32x32 picture and 0.1 % at 224x224.
+def resample(images: Array, matrices: Array | Fixed, interpolation: str = "nearest", fill: Fill = 0) -> Array:
+    """Pictures through maps, sampled as Pillow's `Image.transform` samples with AFFINE and PERSPECTIVE.
 
     Args:
       images: uint8 [n, h, w, c].
-      matrices: float32 [n, 3, 3], output to input coordinates; the scale of each is of no matter.
+      matrices: [n, 3, 3], output to input coordinates. Fixed: affine maps, the last row (0, 0, 1); with "nearest"
+        the pixels are Pillow's of these numbers (`fixed_point.coordinates` says where not). float32: any map, the
+        scale of its matrix is of no matter; coordinates are float32, so that with "nearest" a pixel whose coordinate
+        lies on a border of two input pixels may get the other one.
       interpolation: "nearest", or "bilinear" (the border's pixels are repeated for half a pixel; the fraction of a
         level is cut off, not rounded: both as Pillow has it).
       fill: what lies outside of the input: one level or one a channel.
@@ -34,17 +38,27 @@ def resample(images: Array, matrices: Array, interpolation: str = "nearest", fil
       uint8 [n, h, w, c].
 
     Raises:
-      UserError: where there are neither one nor c fill values.
+      UserError: where there are neither one nor c fill values; for Fixed and sides of more than 8,192 pixels.
     """
     _, height, width, channels = images.shape
     outside = np.asarray(fill, np.uint8)
     if outside.ndim and outside.shape != (channels,):
         raise UserError(f"fill {fill!r} has {outside.size} values, but the pictures have {channels} channel(s)")
+    if isinstance(matrices, Fixed) and max(height, width) > LARGEST:
+        raise UserError(f"pictures of {width} x {height} can't be warped: at most {LARGEST} pixels a side")
     sample = {"nearest": _nearest, "bilinear": _bilinear}[interpolation]
-    x, y = _coordinates(matrices.astype(jnp.float32), height, width)
+    if interpolation == "nearest" and isinstance(matrices, Fixed):
+        x, y = fixed_point.coordinates(matrices, height, width)
+    else:
+        x, y = _coordinates(rounded(matrices), height, width)
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)  # false for NaN, too
     values = sample(images, jnp.where(inside, x, 0), jnp.where(inside, y, 0))
     return jnp.where(inside[..., None], values, outside)
+
+
+def rounded(matrices: Array | Fixed) -> Array:
+    """The matrices in float32."""
+    return matrices.rounded() if isinstance(matrices, Fixed) else matrices.astype(jnp.float32)
 
 
 def _coordinates(matrices, height, width):
@@ -89,15 +103,15 @@ def _take(images, column, row):
     return jax.vmap(lambda pixels, at: pixels.at[at].get(mode="promise_in_bounds"))(flat, row * width + column)
 
 
-def rotation(degrees: Array, height: int, width: int) -> Array:
+def rotation(degrees: Array, height: int, width: int) -> Fixed:
     """Matrices [n, 3, 3] of rotations about the centre, counter-clockwise, as Pillow's `Image.rotate`.
 
     Args:
       degrees: float [n]. At multiples of 90 the matrices are exact.
       height, width: of the pictures, which keep their size.
     """
-    cos, sin = _cos_sin(degrees)
-    return _about(cos, -sin, sin, cos, (width / 2, height / 2))
+    center = np.array([width / 2, height / 2])
+    return fixed_point.about(fixed_point.turn(degrees), center, center)
 
 
 def affine_matrix(
@@ -108,26 +122,28 @@ def affine_matrix(
     height: int,
     width: int,
     center: tuple[float, float] | None = None,
-) -> Array:
+) -> Fixed:
     """Matrices [n, 3, 3] of torchvision's `affine`: shear, then rotation and scale about the centre, then translation.
 
     The inverse is written down directly, as torchvision does it (`_get_inverse_affine_matrix`).
 
     Args:
       degrees: float [n], clockwise (unlike `rotation`; so torchvision has it).
-      translate: float [n, 2], pixels to the right and down.
+      translate: float [n, 2], pixels to the right and down; multiples of 1/2, as the center is.
       scale: float [n], above 1 enlarges.
       shear: float [n, 2], degrees along x and y.
       height, width: of the pictures.
       center: (x, y) in pixels; None for the middle of the picture.
     """
-    degrees, shear = jnp.asarray(degrees), jnp.asarray(shear)
-    along_x, along_y = jnp.radians(shear[:, 0]), jnp.radians(shear[:, 1])
-    (cos, sin), (turn_cos, turn_sin) = _cos_sin(degrees - shear[:, 1]), _cos_sin(degrees)
-    a, c = cos / jnp.cos(along_y), sin / jnp.cos(along_y)
-    b, d = -a * jnp.tan(along_x) - turn_sin, -c * jnp.tan(along_x) + turn_cos
-    center = (width / 2, height / 2) if center is None else center
-    return _about(d / scale, -b / scale, -c / scale, a / scale, center, jnp.asarray(translate))
+    along_x, along_y = jnp.moveaxis(jnp.tan(jnp.radians(jnp.asarray(shear, jnp.float32))), -1, 0)[..., None]
+    scale = jnp.asarray(scale, jnp.float32)[..., None, None]
+    exact = fixed_point.turn(-jnp.asarray(degrees))
+    turn = exact.rounded()
+    down = along_y * turn[:, 0]
+    right = along_x * (turn[:, 1] + down)
+    linear = exact + (jnp.stack([right, down], 1) + turn * (1 - scale)) / scale  # plus 0, exactly, if it only turns
+    middle = np.array((width / 2, height / 2) if center is None else center)
+    return fixed_point.about(linear, middle, middle + jnp.asarray(translate, jnp.float32))
 
 
 def perspective_matrix(start: Array, end: Array) -> Array:
@@ -144,32 +160,15 @@ def perspective_matrix(start: Array, end: Array) -> Array:
     return through / through[:, 2:, 2:]
 
 
-def product(a: Array, b: Array) -> Array:
-    """The product of matrices [n, 3, 3] at full precision on any device: first through b, then through a."""
-    return jnp.sum(a[:, :, :, None] * b[:, None, :, :], axis=2)
+def product(a: Array | Fixed, b: Array | Fixed) -> Array:
+    """float32 product of matrices [n, 3, 3], at full precision on any device: first through b, then through a."""
+    return jnp.sum(rounded(a)[:, :, :, None] * rounded(b)[:, None, :, :], axis=2)
 
 
 def matrix(*rows: Sequence[Any]) -> Array:
     """[n, 3, 3] from three rows of three entries, each [n] or a number."""
     flat = jnp.broadcast_arrays(*[jnp.asarray(entry, jnp.float32) for row in rows for entry in row])
     return jnp.stack(flat, axis=-1).reshape(-1, 3, 3)
-
-
-def _cos_sin(degrees):
-    """Cosine and sine, exact at multiples of 90 degrees."""
-    degrees = jnp.asarray(degrees, jnp.float32)
-    quarters = jnp.round(degrees / 90)
-    rest = jnp.radians(degrees - 90 * quarters)
-    cos, sin, odd = jnp.cos(rest), jnp.sin(rest), quarters % 2 == 1
-    sign = jnp.where(quarters % 4 >= 2, -1, 1)
-    return sign * jnp.where(odd, -sin, cos), sign * jnp.where(odd, cos, sin)
-
-
-def _about(a, b, c, d, center, translate=None):
-    """The linear map ((a, b), (c, d)) about a centre, of a picture that was moved by `translate` [n, 2]."""
-    center_x, center_y = center
-    x, y = (center_x, center_y) if translate is None else (center_x + translate[:, 0], center_y + translate[:, 1])
-    return matrix((a, b, center_x - (a * x + b * y)), (c, d, center_y - (c * x + d * y)), (0, 0, 1))
 
 
 def _from_square(corners):

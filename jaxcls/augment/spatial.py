@@ -1,6 +1,8 @@
 """Operations that move pixels, drawn at random; those that stand next to each other in a list resample once."""
 
 import dataclasses
+import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,6 +24,7 @@ from jaxcls.augment.base import (
     uniform,
 )
 from jaxcls.augment.boxes import Pair
+from jaxcls.errors import UserError
 from jaxcls.types import Batch
 
 INTERPOLATIONS = ("nearest", "bilinear")
@@ -32,7 +35,7 @@ class Spatial:
     """An operation that moves pixels.
 
     Attributes:
-      matrices: (keys [n], height, width) -> [n, 3, 3], output to input coordinates.
+      matrices: (keys [n], height, width) -> [n, 3, 3], output to input coordinates, as `geometry.resample` takes them.
       interpolation, fill: of `geometry.resample`.
     """
 
@@ -80,9 +83,7 @@ class Merged:
         image = to_uint8(batch["image"])
         height, width = image.shape[1:3]
         matrices = [op.matrices(own, height, width) for op, own in zip(self.operations, keys, strict=True)]
-        total = matrices[0]
-        for matrix in matrices[1:]:
-            total = geometry.product(total, matrix)
+        total = functools.reduce(geometry.product, matrices)
         how = next(op for op in self.operations if isinstance(op, Spatial))
         return {**batch, "image": geometry.resample(image, total, how.interpolation, how.fill)}
 
@@ -155,6 +156,8 @@ def affine(
       scale: range of the factor.
       shear: degrees along x as a range or a number d for (-d, d); four numbers are the ranges along x and along y.
       interpolation, fill: as in `rotate`.
+
+    Raises (the operation): UserError where it would reach 16,384 pixels outside of a picture.
     """
     along_x: Range = shear
     along_y: Range = (0, 0)
@@ -168,6 +171,7 @@ def affine(
         raise ValueError(f"scale must be above 0, not {scale!r}")
 
     def matrices(keys, height, width):
+        _check_reach(height, width, translate, scale, shears)
         room = np.array([translate[0] * width, translate[1] * height])
         low = np.array([turn[0], *-room, scale[0], *[pair[0] for pair in shears]], np.float32)
         high = np.array([turn[1], *room, scale[1], *[pair[1] for pair in shears]], np.float32)
@@ -218,6 +222,17 @@ def _spatial(matrices, interpolation, fill):
     """The operation, its settings checked. Raises ValueError."""
     check_warp(interpolation, fill)
     return Spatial(matrices, interpolation, tuple(fill) if isinstance(fill, list) else fill)
+
+
+def _check_reach(height, width, translate, scale, shears):
+    """Raises UserError where an affine map reaches coordinates that `Fixed` does not hold."""
+    along_x, along_y = (math.tan(math.radians(max(map(abs, pair)))) for pair in shears)
+    most = max(1 + along_y, 1 + along_x * (1 + along_y)) / scale[0]
+    reach = max(height, width) + most * ((0.5 + translate[0]) * width + (0.5 + translate[1]) * height)
+    if not 0 <= reach < 2**14 or max(abs(angle) for pair in shears for angle in pair) >= 90:
+        raise UserError(
+            f"affine(...) reaches too far outside of pictures of {width} x {height}: take less shear or a larger scale"
+        )
 
 
 def _is_share(value):

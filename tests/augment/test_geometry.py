@@ -1,6 +1,8 @@
-"""Maps and resampling against Pillow itself, torchvision's formulas in float64, and torchvision's stored outputs."""
+"""Maps and resampling against Pillow itself, torchvision's formulas in float64, and torchvision's stored outputs.
 
-import functools
+Nearest pixels of affine maps, which are Pillow's one by one: test_fixed_point.py.
+"""
+
 from pathlib import Path
 
 import jax
@@ -28,7 +30,7 @@ def photograph():
 
 
 def affine(height, width, degrees=0, translate=(0, 0), scale=1, shear=(0, 0), center=None):
-    """One matrix [1, 3, 3]."""
+    """One map."""
     return geometry.affine_matrix([degrees], np.array([translate]), scale, np.array([shear]), height, width, center)
 
 
@@ -103,10 +105,10 @@ def test_maps_of_real_pictures_equal_pillows(shared, how):
     pictures = [Image.open(file).convert("RGB").resize((224, 224)) for file in files]
     rng = np.random.default_rng(0)
     degrees, scale = rng.uniform(-40, 40, 6), rng.uniform(0.7, 1.4, 6)
-    translate, shear = rng.uniform(-30, 30, (6, 2)), rng.uniform(-20, 20, (6, 2))
+    translate, shear = rng.integers(-30, 31, (6, 2)), rng.uniform(-20, 20, (6, 2))
     matrices = geometry.affine_matrix(degrees, translate, scale, shear, 224, 224)
     out = np.asarray(resample(np.stack([np.asarray(p) for p in pictures]), matrices, how))
-    for got, picture, matrix in zip(out, pictures, np.asarray(matrices, float), strict=True):
+    for got, picture, matrix in zip(out, pictures, np.asarray(geometry.rounded(matrices), float), strict=True):
         expected = picture.transform((224, 224), Image.Transform.AFFINE, tuple(matrix.ravel()[:6]), FILTERS[how])
         check(got, np.asarray(expected), how)
 
@@ -199,9 +201,9 @@ def in_float64(degrees, translate, scale, shear, center):
 def test_affine_matrices_are_the_inverse_of_torchvisions_product():
     rng = np.random.default_rng(1)
     degrees, scale = rng.uniform(-180, 180, 50), rng.uniform(0.3, 3, 50)
-    translate, shear = rng.uniform(-20, 20, (50, 2)), rng.uniform(-60, 60, (50, 2))
+    translate, shear = rng.integers(-20, 21, (50, 2)), rng.uniform(-60, 60, (50, 2))
     for center in (None, (3, 4)):
-        make = jax.jit(functools.partial(geometry.affine_matrix, height=40, width=30, center=center))
+        make = jax.jit(lambda *drawn, at=center: geometry.rounded(geometry.affine_matrix(*drawn, 40, 30, at)))
         out = make(degrees, translate, scale, shear)
         expected = [
             in_float64(*each, center or (15, 20)) for each in zip(degrees, translate, scale, shear, strict=True)
@@ -210,7 +212,8 @@ def test_affine_matrices_are_the_inverse_of_torchvisions_product():
 
 
 def test_a_rotation_is_counter_clockwise_and_an_affine_map_clockwise():
-    np.testing.assert_allclose(geometry.rotation([30.0], 6, 9), affine(6, 9, degrees=-30), atol=1e-5)
+    maps = geometry.rotation([30.0], 6, 9), affine(6, 9, degrees=-30)
+    np.testing.assert_allclose(*map(geometry.rounded, maps), atol=1e-5)
     corner = np.zeros((1, 5, 5, 1), np.uint8)
     corner[0, 0, 4] = 255
     assert resample(corner, geometry.rotation([90], 5, 5))[0, 0, 0] == 255
