@@ -8,11 +8,8 @@ Layout (read by `view` without any of the run's objects):
     <workdir>/damaged/                   what was found unfinished or corrupt, moved aside
 """
 
-import hashlib
-import json
+import contextlib
 import math
-import os
-import re
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -25,8 +22,11 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from jaxcls import parallel, pytree
-from jaxcls.checkpoints import view
+from jaxcls.checkpoints import manifest, names, view
+from jaxcls.checkpoints.arrays import Tensor
+from jaxcls.checkpoints.manifest import write_manifest
 from jaxcls.checkpoints.meta import Meta
+from jaxcls.checkpoints.written import AsUserError, misfits, read_back
 from jaxcls.errors import UserError
 from jaxcls.types import Note, PathLike
 
@@ -53,7 +53,8 @@ class Checkpoints:
         self.keep = keep
         self.read_only = read_only
         self._manager: Any = None
-        self._pending: int | None = None  # the step whose files are still being written
+        self._pending: tuple[int, dict[str, Tensor]] | None = None  # the step whose files are still being written
+        self._names = contextlib.ExitStack()  # the workdir under a name that Orbax takes
 
     def save(self, state: "TrainState", meta: Meta, score: float | None = None) -> None:
         """Starts writing the checkpoint of `state.step`; returns before it is done. A step that is there already stays.
@@ -73,7 +74,8 @@ class Checkpoints:
             items = ocp.args.Composite(state=ocp.args.StandardSave(tree), meta=ocp.args.JsonSave(meta.to_json()))
             metrics = {"score": float(score)} if score is not None and math.isfinite(score) else None
             manager.save(step, args=items, metrics=metrics)
-            self._pending = step
+            saved = pytree.flatten_names(tree)
+            self._pending = step, {name: Tensor(tuple(x.shape), np.dtype(x.dtype)) for name, x in saved.items()}
 
     def poll(self) -> None:
         """Seals the last checkpoint if its files are complete by now. Cheap; call it between steps."""
@@ -88,6 +90,7 @@ class Checkpoints:
                 self._finish()
                 self._manager.close()
                 self._manager = None
+                self._names.close()
 
     def restore(
         self, state: "TrainState | Callable[[], TrainState]", note: Note, *, step: int | None = None
@@ -130,6 +133,9 @@ class Checkpoints:
                 others = [str(s.number) for s in view.list_steps(self.workdir) if s.finished and s.number != step]
                 hint = f"choose another step, of {', '.join(others)}." if others else "there is no other one."
                 raise UserError(f"checkpoint {folder} {problem}; {hint}")
+            for entry in view.list_steps(self.workdir):
+                if not entry.finished and entry.path.name == str(entry.number):
+                    note(f"checkpoint {entry.number} has no manifest; it is passed over")
             return step
         if not (self.workdir / "checkpoints").is_dir():
             return None
@@ -141,6 +147,10 @@ class Checkpoints:
                 newest = entry.number
                 if self.read_only:
                     break
+        for number in manifest.gone(self.workdir):
+            note(f"checkpoint {number} is gone, and its manifest is there; it is passed over")
+            if not self.read_only:
+                view.manifest_path(self.workdir / "checkpoints" / str(number)).unlink(missing_ok=True)
         if steps and newest is None and not self.read_only:
             note("no good checkpoint is left: the run starts from the beginning")
         return newest
@@ -159,11 +169,11 @@ class Checkpoints:
 
     def _load(self, folder, state):
         target = flax.serialization.to_state_dict(self._lasting(state))
-        misfits = _misfits(view.read_tensors(folder), pytree.flatten_names(target))
-        if misfits:
-            more = f" (and {len(misfits) - 1} more)" if len(misfits) > 1 else ""
+        wrong = misfits(view.read_tensors(folder), pytree.flatten_names(target))
+        if wrong:
+            more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
             raise UserError(
-                f"checkpoint {folder} does not fit this config: {misfits[0]}{more}; use the config it was made with, "
+                f"checkpoint {folder} does not fit this config: {wrong[0]}{more}; use the config it was made with, "
                 "or another --workdir."
             )
         arrays = view.read_arrays(folder)
@@ -201,74 +211,27 @@ class Checkpoints:
                 preservation_policy=checkpoint_managers.AnyPreservationPolicy([newest, best]),
                 best_fn=lambda m: m["score"],  # without it Orbax stores no scores, and a restart loses the best
             )
-            self._manager = ocp.CheckpointManager(self.workdir / "checkpoints", options=options)
+            self.workdir.mkdir(parents=True, exist_ok=True)
+            root = self._names.enter_context(names.plain(self.workdir))
+            self._manager = ocp.CheckpointManager(root / "checkpoints", options=options)
         return self._manager
 
     def _finish(self):
-        """Waits until the pending step is committed, writes its manifest, removes manifests of deleted steps."""
+        """Waits until the pending step is committed, reads it back, seals it, removes manifests of deleted steps."""
         if self._pending is None:
             return
-        step, self._pending = self._pending, None  # first, so that a step that failed is never sealed
+        (step, saved), self._pending = self._pending, None  # first, so that a step that failed is never sealed
         self._manager.wait_until_finished()
         if jax.process_index():
             return
         folder = self.workdir / "checkpoints" / str(step)
+        read_back(folder, saved)
         write_manifest(folder)
-        for path in (self.workdir / "manifests").glob("*.json"):
-            if not (self.workdir / "checkpoints" / path.stem).is_dir():
-                path.unlink(missing_ok=True)
+        for number in manifest.gone(self.workdir):
+            view.manifest_path(self.workdir / "checkpoints" / str(number)).unlink(missing_ok=True)
 
     def _writing(self):
-        return _AsUserError(self.workdir)
-
-
-class _AsUserError:
-    """Turns a failed write into one line. What was committed before stays good."""
-
-    def __init__(self, workdir):
-        self.workdir = workdir
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, _):
-        cause = error if isinstance(error, Exception) else None
-        while cause is not None and not isinstance(cause, OSError):
-            # TensorStore raises ValueErrors that end in "...: No space left on device [os_error_code='28']".
-            if match := re.search(r"([^:]+) \[os_error_code", str(cause)):
-                cause = OSError(0, match[1].strip())
-                break
-            cause = cause.__cause__ or cause.__context__
-        if cause is not None:
-            raise UserError(
-                f"a checkpoint in {self.workdir} can't be written: {cause.strerror or cause}; free some space, or mend "
-                "what is wrong there. Earlier checkpoints are intact, and the same command goes on from the newest."
-            ) from error
-
-
-def _misfits(have, want):
-    """Where the tensors of a checkpoint (name -> Tensor) are not those of a state (name -> array), in words."""
-    want = {name: f"{np.asarray(x).dtype} {np.shape(x)}" for name, x in want.items()}
-    have = {name: f"{t.dtype} {t.shape}" for name, t in have.items()}
-    misfits = [f"{n} is {have[n]}, the config wants {want[n]}" for n in want if n in have and have[n] != want[n]]
-    misfits += [f"{n} is missing in it" for n in want if n not in have]
-    return misfits + [f"{n} of it is not in the model" for n in have if n not in want]
-
-
-def write_manifest(folder: Path) -> None:
-    """Seals a committed step: the SHA-256 of each of its files, written atomically to `manifests/<step>.json`."""
-    files = {}
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        with open(path, "rb") as file:
-            files[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
-    target = view.manifest_path(folder)
-    target.parent.mkdir(exist_ok=True)
-    temporary = target.with_suffix(".tmp")
-    with open(temporary, "w") as file:
-        json.dump({"step": int(folder.name), "files": files}, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, target)
+        return AsUserError(self.workdir)
 
 
 def _drop_empty(tree):

@@ -122,7 +122,7 @@ def test_every_kind_of_leaf_comes_back(tmp_path, fields):
 def test_transient_parts_are_taken_from_the_fresh_state(tmp_path):
     teacher = {"kernel": np.full(1000, 1.0, np.float32)}
     checkpoints = Checkpoints(tmp_path, transient=("teacher",))
-    checkpoints.save(state(3, extra={"teacher": teacher, "ema": {"w": np.float32(3)}}), Meta(0, {}))
+    checkpoints.save(state(3, extra={"teacher": teacher, "ema": {"w": np.float32(3)}}), Meta(3, {}))
     checkpoints.close()
     assert not any("teacher" in name for name in view.read_tensors(view.find_step(tmp_path)))
     fresh = state(0, extra={"teacher": {"kernel": np.full(1000, 2.0, np.float32)}, "ema": {"w": np.float32(0)}})
@@ -134,7 +134,7 @@ def test_transient_parts_are_taken_from_the_fresh_state(tmp_path):
 def test_saved_on_eight_devices_restored_on_one(tmp_path, mode):
     replicated = Parallel(mode, 8).replicate(state(5))
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(replicated, Meta(0, {}))
+    checkpoints.save(replicated, Meta(5, {}))
     checkpoints.close()
     restored, _ = Checkpoints(tmp_path).restore(state(0), print)
     same(restored, state(5))
@@ -149,7 +149,7 @@ def test_steps_that_follow_at_once_do_not_change_what_is_saved(tmp_path):
     step = parallel.compile(lambda s: jax.tree.map(lambda x: x + jnp.ones((), x.dtype), s), (None,), donate=(0,))
     current, checkpoints = parallel.replicate(state(1, size=200_000, value=1)), Checkpoints(tmp_path, keep=5)
     for _ in range(3):
-        checkpoints.save(current, Meta(0, {}))
+        checkpoints.save(current, Meta(int(current.step), {}))
         for _ in range(5):
             current = step(current)
     checkpoints.close()
@@ -255,7 +255,7 @@ def test_a_state_of_another_shape_is_refused(tmp_path, other, message):
 
 def test_another_type_or_a_lost_part_is_refused(tmp_path):
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(state(1, extra={"ema": np.zeros(2, np.float32)}), Meta(0, {}))
+    checkpoints.save(state(1, extra={"ema": np.zeros(2, np.float32)}), Meta(1, {}))
     checkpoints.close()
     with pytest.raises(UserError, match=r"extra/ema is float32 \(2,\), the config wants float16 \(2,\)"):
         Checkpoints(tmp_path).restore(state(0, extra={"ema": np.zeros(2, np.float16)}), print)
@@ -275,7 +275,7 @@ def test_manifests_list_every_file_with_its_hash(tmp_path):
 def test_a_failed_write_is_one_line_and_is_never_sealed(tmp_path, monkeypatch):
     save_all(tmp_path, [0.1])
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(state(2), Meta(0, {}))
+    checkpoints.save(state(2), Meta(2, {}))
     manager = checkpoints._manager
 
     def fail():
@@ -284,7 +284,7 @@ def test_a_failed_write_is_one_line_and_is_never_sealed(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(manager, "wait_until_finished", fail)
         with pytest.raises(UserError, match="can't be written: No space left on device; free some space"):
-            checkpoints.save(state(3), Meta(0, {}))
+            checkpoints.save(state(3), Meta(3, {}))
     checkpoints.close()
     assert not view.manifest_path(tmp_path / "checkpoints" / "2").exists()
     assert newest(tmp_path)[0] == 1
