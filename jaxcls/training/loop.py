@@ -10,14 +10,14 @@ import jax
 import numpy as np
 import optax
 
-from jaxcls import files, metrics
+from jaxcls import files, metrics, parallel
 from jaxcls.checkpoints.meta import Meta
 from jaxcls.checkpoints.store import Checkpoints
 from jaxcls.data import stored_splits
 from jaxcls.errors import UserError
 from jaxcls.logs.logger import Logger
 from jaxcls.state import TrainState
-from jaxcls.training import build, predictions, preflight, result, same_run
+from jaxcls.training import build, lock, predictions, preflight, result, same_run
 from jaxcls.training.evaluate import Measure
 from jaxcls.training.run import Run
 from jaxcls.training.signals import Signals, Stopped
@@ -39,9 +39,10 @@ def run(config: Mapping[str, Any], workdir: PathLike, *, allow_changed: bool = F
       dict split -> figures of the final evaluation (metrics.of_logits).
 
     Raises:
-      UserError: bad input, a loss that is not finite, a full disk.
+      UserError: bad input, a loss that is not finite, a full disk; a workdir that another run uses, or that goes away.
       Stopped: after SIGTERM or Ctrl-C, once the state is saved.
     """
+    parallel.agree(lambda: lock.refuse(workdir))
     if jax.process_index() == 0:
         print(f"opening {config['data']['name']} ...", flush=True)  # a big folder or a set to decode takes a while
     return fit(build.build(config, workdir=workdir, allow_changed=allow_changed), workdir)
@@ -51,12 +52,22 @@ def fit(run: Run, workdir: PathLike) -> dict[str, Figures]:
     """`run` with objects that are built already."""
     workdir, main_process = Path(workdir), jax.process_index() == 0
     preflight.check(run, workdir, note=print if main_process else lambda _: None)
+    with lock.holding(workdir) as held:
+        try:
+            return _fit(run, workdir, held)
+        except UserError:
+            held.check()  # whatever failed in a workdir that is gone, this is why
+            raise
+
+
+def _fit(run, workdir, held):
+    main_process = jax.process_index() == 0
     if main_process:
-        workdir.mkdir(parents=True, exist_ok=True)
         files.write_json(workdir / "config.json", run.stored, predictions.INTACT)
     checkpoints = Checkpoints(workdir, keep=run.training.keep, transient=run.task.transient)
     state, memory = restore(run, checkpoints)
     start, total = int(state.step), run.training.total_steps
+    held.check()
     if main_process:
         store_splits(run, workdir, start)
     with logger(run, workdir, start, writes=main_process) as log:
@@ -66,12 +77,15 @@ def fit(run: Run, workdir: PathLike) -> dict[str, Figures]:
         state = run.parallel.replicate(run.complete(state, memory, workdir, log))
         try:
             if start < total and not memory.get("stop"):
-                state = Loop(run, workdir, checkpoints, log, memory).train(state, start)
+                state = Loop(run, workdir, checkpoints, log, memory, held).train(state, start)
         finally:
             checkpoints.close()
+        held.check()
         results, state = result.measure(run, workdir, checkpoints, state, log)
         if main_process:
+            held.check()
             result.summarise(run, workdir, results, state, log)
+            held.check()
     return results
 
 
@@ -126,8 +140,17 @@ def store_splits(run: Run, workdir: Path, step: int) -> None:
 class Loop:
     """The loop of one run. `memory` is what it saves of its own: the last save, a controller's patience."""
 
-    def __init__(self, run: Run, workdir: Path, checkpoints: Checkpoints, log: Logger, memory: dict[str, Any]):
+    def __init__(
+        self,
+        run: Run,
+        workdir: Path,
+        checkpoints: Checkpoints,
+        log: Logger,
+        memory: dict[str, Any],
+        held: lock.Lock | None = None,
+    ):
         self.run, self.workdir, self.checkpoints, self.log, self.memory = run, workdir, checkpoints, log, memory
+        self.held = held or lock.Lock(workdir)  # one that was not taken does nothing
         self.validation = Measure(run, "validation", workdir / "eval") if run.selects else None
         self.first = [figure.name for figure in run.task.criteria[:1]]  # what people are shown beside the loss
         # (steps done before, metrics on the devices, number of steps) since the last log line
@@ -172,6 +195,8 @@ class Loop:
         stopping = signals.agreed(now=logging or jax.process_count() == 1) and not end
         evaluating = self.validation is not None and (end or step % training.eval_every == 0)
         saving = evaluating or stopping or end or step % training.checkpoint_every == 0
+        if logging or saving:
+            self.held.check()
         speed = self._log(step) if logging or saving else self._speed()
         if saving and not np.isfinite(self.norm(state.params)):  # a finite loss can still end in an infinite update
             self._stop_at("a parameter", step)
@@ -183,6 +208,7 @@ class Loop:
         if self.shown or self.log.live:  # a terminal shows the step before there are any metrics
             self.log.progress(step, self.shown | self.validated, speed)
         if saving:
+            self.held.check()
             self.checkpoints.save(run.parallel.saveable(state), self._meta(step, figures), score)
             self.since, self.timed = time.monotonic(), 0
         else:
@@ -246,6 +272,7 @@ class Loop:
             figures, outputs = self.validation(state)
         speed = {"pictures_per_second": figures["count"] / (time.monotonic() - began)} if self.evaluated else {}
         self.evaluated = True
+        self.held.check()
         predictions.save(self.workdir, "validation", step, outputs, figures)
         self.log.scalars(step, {**figures, **speed}, split="validation")
         best = [self.run.training.best.name] if self.run.training.best else []
