@@ -1,0 +1,51 @@
+"""A command of jaxcls in a process of its own, with what it took."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclasses.dataclass(frozen=True)
+class Ended:
+    """Exit status (negative: the signal), wall and processor seconds, MiB at the peak, standard output and error."""
+
+    status: int
+    seconds: float
+    cpu: float
+    mebibytes: float
+    out: str
+    errors: str
+
+
+def environment() -> dict[str, str]:
+    """That of a command: the package of this checkout, on the CPU unless another platform is asked for."""
+    return {"JAX_PLATFORMS": "cpu", **os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def command(words: Sequence[str], limit: float = 1200) -> Ended:
+    """Runs `python -m jaxcls WORDS`, killed after `limit` seconds. Whoever calls must be small: at its start a process
+    counts the memory of its parent as its own peak."""
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
+        began = time.monotonic()
+        words = [sys.executable, "-m", "jaxcls", *words]
+        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=out, stderr=errors, env=environment())
+        timer = threading.Timer(limit, process.kill)
+        timer.start()
+        _, status, usage = os.wait4(process.pid, 0)
+        timer.cancel()
+        seconds = time.monotonic() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+        texts = []
+        for file in (out, errors):
+            file.seek(0)
+            texts.append(file.read().decode(errors="replace"))
+    cpu, unit = usage.ru_utime + usage.ru_stime, 2**20 if sys.platform == "darwin" else 2**10
+    return Ended(process.returncode, seconds, cpu, usage.ru_maxrss / unit, *texts)

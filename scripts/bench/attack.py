@@ -1,0 +1,60 @@
+"""Attacks jaxcls with what goes wrong at users' places, and counts what came of it; prints tables in Markdown.
+
+    python scripts/bench/attack.py pictures            # 1,000 broken and odd pictures, minutes
+    python scripts/bench/attack.py pictures --quick    # every twelfth
+
+    pictures    each alone, within 2 s and 500 MiB; all in a folder through predict, check and train
+
+Everything is made in a folder of its own, which is removed (--keep FOLDER: is not). Exit status: 0; 1 where something
+crashed, took more than its bounds or was answered wrongly, with a line for each; 2 for wrong arguments. Linux only.
+"""
+
+import argparse
+import os
+import shlex
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import _attack_pictures
+from gpu import commit
+
+from jaxcls.cli.entry import entry_point
+
+# name -> run(empty folder, quick, say), which says lines of Markdown and returns a line for each fault
+ATTACKS = {
+    "pictures": _attack_pictures.run,
+}
+
+
+@entry_point
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("attack", choices=ATTACKS)
+    parser.add_argument("--quick", action="store_true", help="a small part of it")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="an empty or new folder for what is made")
+    args = parser.parse_args(argv)
+    if args.keep and args.keep.exists() and (not args.keep.is_dir() or any(args.keep.iterdir())):
+        parser.error(f"--keep {args.keep}: it is there and not empty; name a new folder")
+    words = sys.argv[1:] if argv is None else argv
+    print(f"    python scripts/bench/attack.py {shlex.join(words)}\n")
+    print(f"Commit {commit() or 'unknown'}; {os.cpu_count()} cores, load {_load()} at the start.\n", flush=True)
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = args.keep or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        faults = ATTACKS[args.attack](folder.resolve(), args.quick, lambda line: print(line, flush=True))
+    print(f"\nIn all {time.monotonic() - began:.0f} s, load {_load()} at the end; {len(faults)} fault(s).")
+    for fault in faults:
+        print(f"- {fault.encode(errors='backslashreplace').decode()}")
+    return 1 if faults else 0
+
+
+def _load():
+    return f"{os.getloadavg()[0]:.1f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
