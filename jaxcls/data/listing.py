@@ -20,7 +20,7 @@ SYSTEM = frozenset(
     + ["network trash folder", "temporary items", "__pycache__"]
 )
 HIDDEN, SYSTEMS = "hidden file(s) or folder(s)", "folder(s) of the system or of a NAS"
-LINKS, SPECIAL = "link(s) to folders, which may lead back up", "pipe(s), sockets or devices"
+LINKS, SPECIAL = "link(s) to folders, which may lead back up", "pipe(s), sockets or devices, or links to them"
 PROBES = 4  # files of a suffix that are looked into
 SUFFIXES = 64  # suffixes, beyond which files are not looked into
 HEAD = 512  # bytes
@@ -113,7 +113,7 @@ def read(folder: PathLike) -> Listing:
                     found.others.add(why, entry.name)
                 elif _is_dir(entry):
                     found.folders.append(entry.name)
-                elif not (entry.is_symlink() or entry.is_file()):
+                elif _is_special(entry):
                     found.others.add(SPECIAL, entry.name)
                 elif os.path.splitext(entry.name)[1].lower() in suffixes:
                     found.pictures.append(entry.name)
@@ -166,6 +166,13 @@ def _is_dir(entry: os.DirEntry) -> bool:
         return entry.is_dir()
     except OSError:  # a link in a circle
         return False
+
+
+def _is_special(entry: os.DirEntry) -> bool:
+    """Whether it is a pipe, a socket or a device, or a link to one: reading them may never end."""
+    if entry.is_symlink():  # one that leads nowhere may have a picture's name, whose line then says so
+        return os.path.exists(entry.path) and not os.path.isfile(entry.path)
+    return not entry.is_file()
 
 
 def added(first: Mapping[str, tuple[int, str]], second: Mapping[str, tuple[int, str]]) -> dict[str, tuple[int, str]]:

@@ -14,6 +14,7 @@ from jaxcls.data import listing
 from jaxcls.data.layout import printable
 from jaxcls.errors import UserError
 
+SHELL = ("/dev/fd/", "/dev/stdin")  # pipes that somebody writes to: <(command), command | jaxcls predict RUN /dev/stdin
 NO_PICTURES = "there are no pictures in this folder (.jpg, .png, .webp, .bmp, .gif, .tif or .ppm)"
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -82,6 +83,9 @@ def read(prepare: Callable[[bytes, str], np.ndarray], path: str, problem: str | 
     if problem:
         return Picture(path, None, problem)
     try:
+        # Of a pipe without a writer, or of a device, reading never ends. Folders have none (`listing`), patterns may.
+        if os.path.exists(path) and not os.path.isfile(path) and not path.startswith(SHELL):
+            return Picture(path, None, "a folder, pipe, socket or device, not a file; move it away")
         with open(path, "rb", buffering=0) as file:
             encoded = file.read()
         return Picture(path, prepare(encoded, path), None)
