@@ -1,5 +1,6 @@
 """What `import jaxcls` offers by itself: training and loading, as functions."""
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,15 +18,17 @@ def load(workdir: PathLike, step: int | None = None) -> "Predictor":
     """A trained model as a function of pictures: that of a run's best checkpoint, the newest where none is best.
 
     Args:
-      workdir: folder of a run, or of one step.
-      step: another of its checkpoints.
+      workdir: folder of a run, or of one step; `~` is the home folder.
+      step: another of its checkpoints. Its files are compared with their digests first, which tells of damage and not
+        of someone who rewrote both.
 
     Raises:
       UserError: where there is no checkpoint that can be read.
     """
+    from jaxcls.cli import arguments
     from jaxcls.predict.predictor import Predictor
 
-    return Predictor.load(workdir, step)
+    return Predictor.load(arguments.expanded(os.fspath(workdir)), step)
 
 
 def train(
@@ -42,7 +45,7 @@ def train(
       config: the name of a config that comes with jaxcls, a file, or a ConfigDict (jaxcls.defaults). None: the one that
         the run in `workdir` has stored.
       data: a folder of pictures, or what config.data.name takes.
-      workdir: default runs/<config name>.
+      workdir: default runs/<config name>; `~` is the home folder.
       allow_changed_data: whether a run goes on though its pictures are not those that it began with.
       settings: keys of the config with their values: `batch_size=32`, `optim={"momentum": 0.8}`, or with dots,
         `**{"optim.momentum": 0.8}`.
@@ -56,6 +59,7 @@ def train(
     """
     from ml_collections import ConfigDict
 
+    from jaxcls.checkpoints import names
     from jaxcls.cli import arguments, run_config
     from jaxcls.settings import config_file
     from jaxcls.training import loop
@@ -63,9 +67,10 @@ def train(
     if isinstance(config, ConfigDict):
         if workdir is None:
             raise UserError("a config that is no file has no name for its workdir; give workdir=...")
-        chosen, folder = config.copy_and_resolve_references(), str(workdir)
+        chosen, folder = config.copy_and_resolve_references(), arguments.expanded(os.fspath(workdir))
+        names.check(folder)
     else:
-        chosen, folder = run_config.read(config, None if workdir is None else str(workdir))
+        chosen, folder = run_config.read(config, None if workdir is None else os.fspath(workdir))
     if data is not None:
         settings["data.name"] = arguments.data_name(data)
     config_file.override(chosen, list(_flat(settings)))

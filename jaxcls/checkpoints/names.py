@@ -54,6 +54,10 @@ def check(workdir: PathLike) -> None:
         raise UserError(f"--workdir={shown(text)} holds a zero byte; choose another.")
     if REMOTE.match(text):
         raise UserError(f"--workdir={shown(text)} is no folder of this machine; mount it and give its path.")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"--workdir={shown(text)} is no text in UTF-8; choose another.") from None
     path = Path(text).absolute()
     longest = max(path.parts, key=lambda part: len(os.fsencode(part)))
     if len(os.fsencode(longest)) > PART:

@@ -7,6 +7,7 @@ from typing import Any
 from jaxcls.checkpoints import view
 from jaxcls.errors import UserError
 from jaxcls.pytree import nearest
+from jaxcls.types import PathLike
 
 
 def place(step_dir: Path) -> dict[str, Any]:
@@ -46,6 +47,28 @@ def describe(step_dir: Path, pattern: str = "", *, stats: bool = False) -> dict[
         "groups": groups(rows),
         "meta": view.read_meta(step_dir).to_json(),
     }
+
+
+def verify(path: PathLike, step: int | None = None) -> dict[str, Any]:
+    """Whether checkpoints are as they were written: all of a workdir, or one step.
+
+    Args:
+      path: workdir, or folder of a step.
+      step: of a workdir; None for all.
+
+    Returns:
+      path, problems (lines); of one step also finished; of a workdir steps and skipped, as `view.verify_all`.
+
+    Raises:
+      UserError: where there is nothing to verify, or the one step has no readable manifest.
+    """
+    workdir = view.find_workdir(path) if step is None else None
+    if workdir is None:
+        folder = view.find_step(path, step)
+        return {**place(folder), "problems": view.verify(folder)}
+    report = view.verify_all(workdir)
+    problems = [f"step {row['step']}: {problem}" for row in report["steps"] for problem in row["problems"]]
+    return {"path": str(workdir), **report, "problems": problems}
 
 
 def matching(tensors: dict[str, view.Tensor], pattern: str) -> dict[str, view.Tensor]:

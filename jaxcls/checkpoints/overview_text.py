@@ -89,6 +89,18 @@ def compare(report: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
+def verify(report: dict[str, Any]) -> str:
+    """The text of `overview.verify`: a line for each step that is well, each problem and what was skipped."""
+    if "steps" not in report:
+        return "\n".join(report["problems"] or [f"{report['path']}: every file is as written"])
+    lines = []
+    for row in report["steps"]:
+        what = [name for name in ("newest", "best") if row[name]]
+        name = f"step {row['step']}{' (' + ', '.join(what) + ')' if what else ''}"
+        lines += [f"{name}: {problem}" for problem in row["problems"] or ["every file is as written"]]
+    return "\n".join([*lines, *report["skipped"]])
+
+
 def _table(header: list[str], rows: list[list], align: str) -> str:
     """Plain aligned columns: they can be searched and piped."""
     cells = [[str(cell) for cell in row] for row in ([header] if header else []) + rows]

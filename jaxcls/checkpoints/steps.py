@@ -65,15 +65,7 @@ def find_step(path: PathLike, step: int | None = None) -> Path:
     Raises:
       UserError: if there is no such checkpoint.
     """
-    try:
-        path = Path(path).expanduser().resolve()
-        if not path.is_dir():
-            raise UserError(f"{path} is no folder: give the workdir of a run or the folder of one step")
-        if path.name == "checkpoints":
-            path = path.parent
-        of_step = (path / "state").is_dir() or (path / "meta").is_dir()
-    except (OSError, ValueError, RuntimeError) as error:  # too long, a zero byte, no home folder or links in a circle
-        raise UserError(f"{str(path)[:100]} can't be opened: {getattr(error, 'strerror', None) or error}") from error
+    path, of_step = _opened(path)
     if of_step:
         if step is not None and path.name != str(step):
             raise UserError(f"{path} is the folder of one step already: leave out the step {step}, or give the workdir")
@@ -88,6 +80,16 @@ def find_step(path: PathLike, step: int | None = None) -> Path:
     if step not in by_number:
         raise UserError(f"{path} holds no step {step}; it holds {', '.join(map(str, by_number)) or 'none'}")
     return by_number[step]
+
+
+def find_workdir(path: PathLike) -> Path | None:
+    """The workdir that a path means; None where it is the folder of one step.
+
+    Raises:
+      UserError: where there is no such folder.
+    """
+    folder, of_step = _opened(path)
+    return None if of_step else folder
 
 
 def best_step(path: PathLike) -> Path:
@@ -116,6 +118,19 @@ def read_meta(step_dir: Path) -> Meta:
     except ValueError as error:
         raise UserError(f"{path}: is damaged, it {error}; choose another step") from error
     return meta.from_json(item, str(path))
+
+
+def _opened(path: PathLike) -> tuple[Path, bool]:
+    """(an existing folder, whether it is that of one step)."""
+    try:
+        folder = Path(path).expanduser().resolve()
+        if not folder.is_dir():
+            raise UserError(f"{folder} is no folder: give the workdir of a run or the folder of one step")
+        if folder.name == "checkpoints":
+            folder = folder.parent
+        return folder, (folder / "state").is_dir() or (folder / "meta").is_dir()
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a zero byte, no home folder or links in a circle
+        raise UserError(f"{str(path)[:100]} can't be opened: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _metrics(step_dir: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 from jaxcls.checkpoints.arrays import Tensor, read_arrays, read_tensors, read_variables
 from jaxcls.checkpoints.manifest import verify, verify_all
 from jaxcls.checkpoints.names import check as check_name
-from jaxcls.checkpoints.steps import Step, best_step, find_step, list_steps, manifest_path, read_meta
+from jaxcls.checkpoints.steps import Step, best_step, find_step, find_workdir, list_steps, manifest_path, read_meta
 from jaxcls.checkpoints.values import Difference, difference, statistics
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "check_name",
     "difference",
     "find_step",
+    "find_workdir",
     "flatten_config",
     "list_steps",
     "manifest_path",

@@ -15,7 +15,7 @@ import argparse
 from pathlib import Path
 
 from jaxcls.cli import devices
-from jaxcls.cli.arguments import add_data, positive
+from jaxcls.cli.arguments import add_data, expanded, positive
 from jaxcls.errors import UserError
 
 SETTINGS = True
@@ -23,10 +23,11 @@ SETTINGS = True
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what the verb takes."""
-    parser.add_argument("ladder", metavar="LADDER", help="a file with get_ladder(arg), or its name; LADDER:arg")
+    text = "a file with get_ladder(arg), or its name; LADDER:arg"
+    parser.add_argument("ladder", type=expanded, metavar="LADDER", help=text)
     add_data(parser)
     parser.add_argument("--seeds", type=positive, default=3, metavar="N", help="of each rung (default %(default)s)")
-    parser.add_argument("--workdir", metavar="DIR", help="default: runs/<name of the ladder>")
+    parser.add_argument("--workdir", type=expanded, metavar="DIR", help="default: runs/<name of the ladder>")
     parser.add_argument("--tiny", action="store_true", help="a trial of seconds a run: LADDER:tiny")
     parser.add_argument("--list", action="store_true", help="show the rungs, run nothing")
 

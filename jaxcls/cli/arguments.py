@@ -1,6 +1,7 @@
 """One way to take arguments, for all verbs: mistakes are one line, and what several verbs take is spelt alike."""
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -61,26 +62,46 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def expanded(text: str) -> str:
+    """A path as it was given, less `~` and `~user`: a shell leaves them in `--workdir=~/runs`.
+
+    Raises:
+      UserError: where there is no such home folder.
+    """
+    there = os.path.expanduser(text)
+    if there.startswith("~") and not os.path.lexists(text):
+        home = text.partition("/")[0]
+        raise UserError(f"{text}: no home folder {home} is known; write ./{text} for a name that begins with ~")
+    return there
+
+
+def path(text: str) -> Path:
+    """`expanded`, as a Path."""
+    return Path(expanded(text))
+
+
 def data_name(text: str) -> str:
     """The name of a data set, as config.data.name takes it; a bare path means `folder/PATH`.
 
     `digits`, `synthetic...`, `tfds/...` and `folder/...` are names; whatever else there is, a path. A misspelt name
     stays as it is, unless there is such a path: opening it says what was meant.
     """
+    text = expanded(text)
     kind = text.partition("/")[0]
-    misspelt = did_you_mean(kind, (*SOURCES, *SETS)) and not Path(text).expanduser().exists()
+    misspelt = did_you_mean(kind, (*SOURCES, *SETS)) and not os.path.exists(text)
     return text if kind in SOURCES or misspelt else f"folder/{text}"
 
 
 def add_run(parser: argparse.ArgumentParser, step: str = "the best one, else the newest") -> None:
     """RUN and --step, of the verbs that look at a run."""
-    parser.add_argument("run", metavar="RUN", help="workdir of a run")
+    parser.add_argument("run", metavar="RUN", type=expanded, help="workdir of a run")
     parser.add_argument("--step", type=count, metavar="N", help=f"of the run's checkpoints; default: {step}")
 
 
 def add_config(parser: argparse.ArgumentParser, **options: Any) -> None:
     """--config and --data, of the verbs that start from a config; `--config.key=value` is taken by the command."""
-    parser.add_argument("--config", metavar="CONFIG", help="name of a config (jaxcls configs), or a file", **options)
+    text = "name of a config (jaxcls configs), or a file"
+    parser.add_argument("--config", metavar="CONFIG", type=expanded, help=text, **options)
     add_data(parser)
 
 

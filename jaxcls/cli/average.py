@@ -20,7 +20,7 @@ Exit status: 0; 2 where an option or a checkpoint cannot be used, or the checkpo
 import argparse
 
 from jaxcls.cli import devices, run_config
-from jaxcls.cli.arguments import add_data, count, positive
+from jaxcls.cli.arguments import add_data, count, expanded, positive
 from jaxcls.errors import UserError
 
 SETTINGS = True
@@ -28,8 +28,8 @@ SETTINGS = True
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what the verb takes."""
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="workdirs, or folders of single steps")
-    parser.add_argument("--out", required=True, metavar="DIR", help="the new workdir")
+    parser.add_argument("runs", type=expanded, nargs="+", metavar="RUN", help="workdirs, or folders of single steps")
+    parser.add_argument("--out", type=expanded, required=True, metavar="DIR", help="the new workdir")
     add_data(parser)
     parser.add_argument("--last", type=positive, default=0, metavar="N", help="the newest N checkpoints of one run")
     parser.add_argument("--steps", type=steps, default=(), metavar="A,B,..", help="these of its steps")

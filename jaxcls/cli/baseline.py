@@ -18,7 +18,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from jaxcls.cli import devices
-from jaxcls.cli.arguments import add_config, count, positive
+from jaxcls.cli.arguments import add_config, count, expanded, positive
 from jaxcls.errors import UserError
 
 if TYPE_CHECKING:
@@ -31,9 +31,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what the verb takes."""
     add = parser.add_argument
     add_config(parser)
-    add("--data-dir", metavar="DIR", help="of tensorflow-datasets, or where a relative folder starts")
+    add("--data-dir", type=expanded, metavar="DIR", help="of tensorflow-datasets, or where a relative folder starts")
     add("--seed", type=count, metavar="N", help="of splits, vocabulary and fit; default: the config's, 0")
-    add("--workdir", metavar="DIR", help="for the results; default runs/<features>-<classifier>")
+    add("--workdir", type=expanded, metavar="DIR", help="for the results; default runs/<features>-<classifier>")
     add("--features", default="hog", metavar="KIND", help="hog, sift or pixels (default %(default)s)")
     add("--classifier", default="svm", metavar="KIND", help="svm or logistic (default %(default)s)")
     size = "side to which pictures are stretched; default: as they are where all have one size (at least 32 for hog, "

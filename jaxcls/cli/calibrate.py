@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jaxcls.cli.arguments import add_run, positive
+from jaxcls.cli.arguments import add_run, path, positive
 from jaxcls.errors import UserError
 
 CHOSEN = ("thresholds", "costs", "abstention", "sets", "outliers")  # what a decision may hold besides the temperature
@@ -35,7 +35,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"--{kind}", type=wish, action="append", default=[], metavar="CLASS=SHARE", help=text.format(kind)
         )
-    parser.add_argument("--costs", type=Path, metavar="FILE.csv", help="what each mistake costs")
+    parser.add_argument("--costs", type=path, metavar="FILE.csv", help="what each mistake costs")
     parser.add_argument("--risk", type=share, metavar="SHARE", help="abstain so that at most this share is wrong")
     parser.add_argument(
         "--coverage", type=share, metavar="SHARE", help="sets of classes that hold the right one so often"

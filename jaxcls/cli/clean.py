@@ -18,10 +18,9 @@ could not be put back; 2 not possible, with one line that says why.
 
 import argparse
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jaxcls.cli.arguments import count, data_name, positive
+from jaxcls.cli.arguments import count, data_name, expanded, path, positive
 from jaxcls.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,10 +34,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what the verb takes."""
     add = parser.add_argument
     add("data", nargs="?", metavar="DATA", type=data_name, help="a folder, or what config.data.name takes")
-    add("--data-dir", metavar="DIR", help="of tensorflow-datasets, or where a relative folder starts")
+    add("--data-dir", type=expanded, metavar="DIR", help="of tensorflow-datasets, or where a relative folder starts")
     add("--checks", nargs="+", choices=CHECKS, default=CHECKS, help="default all")
     add("--model", metavar="NAME", help="the network for the features, with --weights")
-    add("--weights", metavar="FILE", help="its weights (.safetensors, .pth), or hf-hub:ORG/NAME")
+    add("--weights", type=expanded, metavar="FILE", help="its weights (.safetensors, .pth), or hf-hub:ORG/NAME")
     add("--size", type=positive, metavar="N", help="side of the pictures for it (default: the published one)")
     add("--normalize", default="imagenet", metavar="NAME", help="as config.data.normalize (default %(default)s)")
     radius = "bits of 64 in which the hashes of near duplicates may differ, 0 to 11 (default %(default)s)"
@@ -50,12 +49,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--confidence", type=float, default=0.05, metavar="P", help=below)
     method = "of confident learning (default class_rate with --weights, none without: too many right labels)"
     add("--method", choices=METHODS, help=method)
-    add("--out", type=Path, metavar="DIR", help="for findings.csv and findings.html (default runs/clean-NAME)")
+    add("--out", type=path, metavar="DIR", help="for findings.csv and findings.html (default runs/clean-NAME)")
     add("--show", type=count, default=300, metavar="N", help="thumbnails of each problem (default %(default)s)")
     add("--seed", type=count, default=0, metavar="N", help="of the folds (default %(default)s)")
-    add("--apply", type=Path, metavar="CSV", help="move the files aside that it says")
-    add("--aside", type=Path, metavar="DIR", help="where to (default DATA.removed)")
-    add("--undo", type=Path, metavar="JOURNAL", help="put back what was moved")
+    add("--apply", type=path, metavar="CSV", help="move the files aside that it says")
+    add("--aside", type=path, metavar="DIR", help="where to (default DATA.removed)")
+    add("--undo", type=path, metavar="JOURNAL", help="put back what was moved")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -107,7 +106,7 @@ def _apply(args: argparse.Namespace) -> int:
     if root is None or not root.is_dir():
         raise UserError(f"{root or args.data} is not a folder; only files of a folder can be moved aside")
     aside = args.aside or moves.aside_of(root)
-    paths = review.to_move(args.apply.expanduser())
+    paths = review.to_move(args.apply)
     moved = moves.apply(root, paths, aside, Progress("moving", "files"))
     print(f"{moved:,} of {len(paths):,} files moved to {aside}" + (", the others before" * (moved < len(paths))))
     if paths:
@@ -120,7 +119,7 @@ def _undo(args: argparse.Namespace) -> int:
     from jaxcls.data.cleaning import moves
     from jaxcls.data.cleaning.progress import Progress
 
-    restored, problems = moves.undo(args.undo.expanduser(), Progress("moving", "files"))
+    restored, problems = moves.undo(args.undo, Progress("moving", "files"))
     print(f"{restored:,} files put back")
     for problem in problems:
         print(f"not put back: {problem}", file=sys.stderr)

@@ -12,14 +12,15 @@ Exit status: 0; 2 where runs can't be compared.
 """
 
 import argparse
-from pathlib import Path
+
+from jaxcls.cli.arguments import path
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what the verb takes."""
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="workdirs; the first is the one to beat")
+    parser.add_argument("runs", type=path, nargs="+", metavar="RUN", help="workdirs; the first is the one to beat")
     parser.add_argument("--split", choices=("test", "validation"), default="", help="default: test where all have it")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="write the comparison there")
+    parser.add_argument("--out", type=path, metavar="DIR", help="write the comparison there")
 
 
 def run(args: argparse.Namespace) -> None:

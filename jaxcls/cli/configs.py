@@ -12,6 +12,7 @@ import argparse
 import shutil
 from pathlib import Path
 
+from jaxcls.cli.arguments import path
 from jaxcls.errors import UserError
 from jaxcls.settings import shipped
 
@@ -19,7 +20,7 @@ from jaxcls.settings import shipped
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what the verb takes."""
     parser.add_argument("name", metavar="NAME", nargs="*", help="of a config; default: all")
-    parser.add_argument("--copy", metavar="DIR", type=Path, help="copies them there; files that are there stay")
+    parser.add_argument("--copy", metavar="DIR", type=path, help="copies them there; files that are there stay")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -14,7 +14,7 @@ name, and what the run has trained on among them is told, by content. Weights of
 import argparse
 
 from jaxcls.cli import devices, run_config
-from jaxcls.cli.arguments import add_allow_changed, count, data_name
+from jaxcls.cli.arguments import add_allow_changed, count, data_name, expanded
 from jaxcls.errors import UserError
 
 SETTINGS = True
@@ -23,7 +23,7 @@ SETTINGS = True
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what the verb takes."""
     add = parser.add_argument
-    add("run", metavar="RUN", nargs="?", help="workdir of a run")
+    add("run", type=expanded, metavar="RUN", nargs="?", help="workdir of a run")
     add("--step", type=count, metavar="N", help="of the run's checkpoints; default: the best one, else the newest")
     add("--config", metavar="CONFIG", help="in place of the one that the run has stored")
     text = "score other pictures: a folder, or what config.data.name takes"
@@ -31,9 +31,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--split", default="", help="with --data: one of the splits that it has; default: all its pictures")
     add("--name", default="", help="what this evaluation is called beside the run's own; default: that of the folder")
     add("--model", metavar="NAME", help="in place of a run, with --weights and --data")
-    add("--weights", metavar="FILE", help="a file of weights, or hf-hub:ORG/NAME")
-    add("--classes", metavar="FILE", help="of --weights: the class names, one a line, in the order of its outputs")
-    add("--out", metavar="DIR", help="of --weights: where figures and logits go; default: they are printed alone")
+    add("--weights", type=expanded, metavar="FILE", help="a file of weights, or hf-hub:ORG/NAME")
+    text = "of --weights: the class names, one a line, in the order of its outputs"
+    add("--classes", type=expanded, metavar="FILE", help=text)
+    text = "of --weights: where figures and logits go; default: they are printed alone"
+    add("--out", type=expanded, metavar="DIR", help=text)
     add_allow_changed(parser)
     devices.add_processes(parser)
 

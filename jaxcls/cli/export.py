@@ -19,7 +19,7 @@ import json
 from typing import TYPE_CHECKING
 
 from jaxcls.cli import devices
-from jaxcls.cli.arguments import add_run, positive
+from jaxcls.cli.arguments import add_run, expanded, positive
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +32,8 @@ DTYPES = ("float32", "float16", "bfloat16")
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what the verb takes."""
     add_run(parser)
-    parser.add_argument("--out", required=True, metavar="FILE", help="file to write: .safetensors, .pth or .pt")
+    text = "file to write: .safetensors, .pth or .pt"
+    parser.add_argument("--out", type=expanded, required=True, metavar="FILE", help=text)
     parser.add_argument("--to", choices=("weights",), default="weights", help="what to write (default %(default)s)")
     parser.add_argument("--raw", action="store_true", help="the weights themselves, where there is an average of them")
     parser.add_argument("--dtype", choices=DTYPES, help="of all floating-point values; default: as they are")

@@ -16,7 +16,7 @@ import argparse
 from pathlib import Path
 
 from jaxcls.cli import devices, run_config
-from jaxcls.cli.arguments import add_config
+from jaxcls.cli.arguments import add_config, path
 from jaxcls.errors import UserError
 
 SETTINGS = True
@@ -28,7 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--low", type=float, default=1e-5, metavar="RATE", help="the first (default %(default)g)")
     parser.add_argument("--high", type=float, default=1.0, metavar="RATE", help="the last (default %(default)g)")
     parser.add_argument("--steps", type=int, default=100, metavar="N", help="at most (default %(default)s)")
-    parser.add_argument("--out", type=Path, default=".", metavar="DIR", help="for figure and numbers (default: here)")
+    parser.add_argument("--out", type=path, default=".", metavar="DIR", help="for figure and numbers (default: here)")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -4,11 +4,13 @@
     jaxcls inspect runs/cifar10 --step 500 --stats --filter '^params/.*kernel$'
     jaxcls inspect runs/cifar10 --step 500 --diff 1000          # two steps of one run
     jaxcls inspect runs/cifar10 --diff runs/other               # the newest steps of two runs
-    jaxcls inspect runs/cifar10 --verify
+    jaxcls inspect runs/cifar10 --verify                        # every kept step, or the one of --step
 
 RUN is a workdir or the folder of one step. Arrays are read for --stats and --diff only. Exit status: 0; 1 where --diff
-finds a tensor that differs (a config or metric that differs does not count) or --verify a damaged file; 2 where
-something is missing or cannot be read.
+finds a tensor that differs (a config or metric that differs does not count) or --verify a step that is not as it was
+written: a file or folder that is changed, missing, added, unreadable or a link, no manifest, or that of another step; 2
+where there is nothing to look at, or the one step asked for has no readable manifest. Steps that were being written are
+named and skipped. A digest tells of accidents, not of someone who rewrites the manifest too.
 """
 
 import argparse
@@ -17,17 +19,18 @@ import re
 from pathlib import Path
 
 from jaxcls.cli import devices
-from jaxcls.cli.arguments import add_run
+from jaxcls.cli.arguments import add_run, expanded
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what the verb takes."""
     add_run(parser, "the newest finished one")
     parser.add_argument("--stats", action="store_true", help="mean, std, min, max, norm and non-finite count by tensor")
-    parser.add_argument("--diff", metavar="OTHER", help="compare with a step of the same workdir, or with another path")
+    text = "compare with a step of the same workdir, or with another path"
+    parser.add_argument("--diff", type=expanded, metavar="OTHER", help=text)
     parser.add_argument("--tree", action="store_true", help="tensors as a tree, with the sums of every branch")
     parser.add_argument("--config", action="store_true", help="the config alone, as JSON")
-    parser.add_argument("--verify", action="store_true", help="check the SHA-256 of every file, and nothing else")
+    parser.add_argument("--verify", action="store_true", help="check every file of every step, and nothing else")
     parser.add_argument(
         "--filter", type=pattern, default="", metavar="REGEX", help="only tensors with names where this is found"
     )
@@ -49,14 +52,15 @@ def run(args: argparse.Namespace) -> int:
         devices.cpu_only()
     from jaxcls.checkpoints import overview, overview_text, view
 
-    step_dir, status = view.find_step(args.run, args.step), 0
+    status = 0
+    if args.verify:
+        report = overview.verify(args.run, args.step)
+        print(json.dumps(report, indent=2) if args.json else overview_text.verify(report))
+        return int(bool(report["problems"]))
+    step_dir = view.find_step(args.run, args.step)
     if args.config:
         report = {**overview.place(step_dir), "config": dict(view.read_meta(step_dir).config)}
         text = json.dumps(report["config"], indent=2)
-    elif args.verify:
-        report = {**overview.place(step_dir), "problems": view.verify(step_dir)}
-        status = int(bool(report["problems"]))
-        text = "\n".join(report["problems"] or [f"{step_dir}: every file is as written"])
     elif args.diff is not None:
         report = overview.compare(step_dir, find_other(args.diff, step_dir), args.filter)
         status, text = int(not report["identical"]), overview_text.compare(report)

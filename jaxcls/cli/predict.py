@@ -18,10 +18,9 @@ Exit status: 0 where something was predicted; 1 where nothing could be; 2 where 
 """
 
 import argparse
-from pathlib import Path
 
 from jaxcls.cli import devices
-from jaxcls.cli.arguments import add_run, positive
+from jaxcls.cli.arguments import add_run, expanded, path, positive
 
 FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}  # by the suffix of --out
 
@@ -29,11 +28,12 @@ FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}  # by the suffi
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what the verb takes."""
     add_run(parser)
-    parser.add_argument("pictures", metavar="PICTURE", nargs="+", help="files, folders, patterns; -: paths from stdin")
+    text = "files, folders, patterns; -: paths from stdin"
+    parser.add_argument("pictures", type=expanded, metavar="PICTURE", nargs="+", help=text)
     parser.add_argument("--format", choices=("table", "jsonl", "csv"), help="default: by the name of --out, else table")
-    parser.add_argument("--out", metavar="FILE", type=Path, help="instead of the standard output")
+    parser.add_argument("--out", metavar="FILE", type=path, help="instead of the standard output")
     parser.add_argument("--top", type=positive, default=5, metavar="K", help="how many classes (default %(default)s)")
-    parser.add_argument("--heatmaps", metavar="DIR", type=Path, help="PNGs that show what each answer rests on")
+    parser.add_argument("--heatmaps", metavar="DIR", type=path, help="PNGs that show what each answer rests on")
     parser.add_argument("--batch", type=positive, default=32, metavar="N", help="pictures at a time (%(default)s)")
     parser.add_argument("--threads", type=positive, metavar="N", help="that read pictures (default: one a core)")
 

@@ -11,14 +11,16 @@ one that is there as TFRecord is converted beside it. Exit status: 0 done, 2 not
 
 import argparse
 
+from jaxcls.cli.arguments import expanded
 from jaxcls.errors import UserError
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what the verb takes."""
     parser.add_argument("name", nargs="?", metavar="NAME", help="a data set of tensorflow-datasets, or tfds/<name>")
-    parser.add_argument("--data-dir", metavar="DIR", help="where sets are kept")
-    parser.add_argument("--manual-dir", metavar="DIR", help="archives that are downloaded by hand (ImageNet)")
+    parser.add_argument("--data-dir", type=expanded, metavar="DIR", help="where sets are kept")
+    text = "archives that are downloaded by hand (ImageNet)"
+    parser.add_argument("--manual-dir", type=expanded, metavar="DIR", help=text)
     parser.add_argument("--list", action="store_true", help="show the usual sets and their sizes")
 
 

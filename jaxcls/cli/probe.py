@@ -17,7 +17,7 @@ import argparse
 from pathlib import Path
 
 from jaxcls.cli import devices
-from jaxcls.cli.arguments import add_data, count
+from jaxcls.cli.arguments import add_data, count, expanded
 from jaxcls.errors import UserError
 
 SETTINGS = True
@@ -26,7 +26,7 @@ SETTINGS = True
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what the verb takes."""
     add = parser.add_argument
-    add("network", metavar="RUN_OR_WEIGHTS", help="a run's workdir, or a file of weights")
+    add("network", type=expanded, metavar="RUN_OR_WEIGHTS", help="a run's workdir, or a file of weights")
     add("--model", metavar="NAME", help="of a file of weights")
     add_data(parser)
     add("--size", type=count, default=0, metavar="N", help="of weights: side of the pictures (default: published)")
@@ -39,12 +39,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     temperature = "of knn; 0: no weights (default %(default)s)"
     add("--temperature", type=float, default=0.07, metavar="T", help=temperature)
     add("--seed", type=count, metavar="N", help="of splits and SMOTE; default: the run's, 0")
-    add("--workdir", metavar="DIR", help="for the results; default runs/probe-NAME-METHOD")
+    add("--workdir", type=expanded, metavar="DIR", help="for the results; default runs/probe-NAME-METHOD")
 
 
 def run(args: argparse.Namespace) -> None:
     """Computes features, fits and measures."""
-    path = Path(args.network).expanduser()
+    path = Path(args.network)
     if path.is_dir():
         if args.model or args.size:
             known = "of a run the model and its pictures are known"

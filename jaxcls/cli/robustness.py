@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jaxcls.cli import devices, run_config
-from jaxcls.cli.arguments import add_data, add_run, count
+from jaxcls.cli.arguments import add_data, add_run, count, expanded
 from jaxcls.errors import UserError
 from jaxcls.types import Figures
 
@@ -41,7 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", default="", help="default: test, else validation")
     parser.add_argument("--limit", type=count, default=0, metavar="N", help="pictures, drawn at random; default: all")
     parser.add_argument("--seed", type=count, default=0, help="of the noise and of --limit (default %(default)s)")
-    parser.add_argument("--baseline", metavar="RUN", help="a run to compare with, or alexnet")
+    parser.add_argument("--baseline", type=expanded, metavar="RUN", help="a run to compare with, or alexnet")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jaxcls.checkpoints import names
+from jaxcls.cli.arguments import expanded
 from jaxcls.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,8 +30,10 @@ def read(config: str | None, workdir: str | None, settings: Settings = ()) -> tu
         raise UserError("give --config=NAME (jaxcls configs lists them), or --workdir=... of an earlier run.")
     from jaxcls.settings import config_file
 
+    workdir = workdir and expanded(workdir)
+    names.check(workdir or "")
     if config is not None:
-        made = config_file.load(config)
+        made = config_file.load(expanded(config))
         workdir = workdir or f"runs/{Path(config.partition(':')[0]).stem}"
     else:
         assert workdir is not None

@@ -11,11 +11,10 @@ all classes. Exit status: 0; 2 where something is wrong with the data, the list 
 """
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jaxcls.cli import devices
-from jaxcls.cli.arguments import add_config, positive
+from jaxcls.cli.arguments import add_config, path, positive
 from jaxcls.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--rows", type=positive, default=8, metavar="N", help="pictures (default %(default)s)")
     add("--columns", type=positive, default=8, metavar="N", help="draws of each (default %(default)s)")
     add("--size", type=positive, default=128, metavar="N", help="pixels of long sides (default %(default)s)")
-    add("--out", type=Path, default="augment.png", metavar="FILE", help="a PNG file (default %(default)s)")
+    add("--out", type=path, default="augment.png", metavar="FILE", help="a PNG file (default %(default)s)")
 
 
 def run(args: argparse.Namespace) -> None:

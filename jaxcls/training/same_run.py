@@ -37,11 +37,12 @@ ALLOW = "--allow-changed-data"
 
 
 def check(config: Mapping[str, Any], workdir: PathLike) -> None:
-    """The workdir can be written, and holds no run of another config (as JSON has it).
+    """The workdir has a name that works and can be written, and holds no run of another config (as JSON has it).
 
     Raises:
       UserError: where that is not so.
     """
+    view.check_name(workdir)
     try:
         parent = existing(Path(workdir))
         if not parent.is_dir():
