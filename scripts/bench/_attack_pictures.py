@@ -53,6 +53,8 @@ def each(folder: Path, paths: list[str]) -> dict[str, dict[str, Any]]:
 
 
 def _each(folder, paths):
+    if not paths:
+        return {}
     found: dict[str, dict[str, Any]] = {path: {} for path in paths}
     worker = [sys.executable, str(HERE / "_attack_worker.py")]
     asked = "".join(json.dumps(str(folder / path)) + "\n" for path in paths)

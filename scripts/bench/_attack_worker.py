@@ -43,7 +43,7 @@ def one(path: str, small: bytes) -> dict[str, object]:
     return {"name": path, "seconds": slowest, "mebibytes": more / 1024, "answers": answers, "bytes": size}
 
 
-def main() -> None:
+def serve() -> None:
     """Reads paths, prints records."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
     from pictures import encode, smooth
@@ -62,4 +62,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    serve()
