@@ -3,8 +3,10 @@
 import argparse
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
+from jaxcls.cli import chatter
 from jaxcls.cli.arguments import count
 from jaxcls.errors import UserError
 
@@ -17,19 +19,21 @@ def add_processes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--coordinator_address", metavar="HOST:PORT", help="several processes by hand: process 0")
     parser.add_argument("--num_processes", type=count, help="several processes by hand: how many")
     parser.add_argument("--process_id", type=count, help="several processes by hand: which one this is, from 0")
+    parser.add_argument(
+        "--initialization_timeout", type=count, default=300, metavar="SECONDS",
+        help="how long the processes wait for each other at the start; default 300",
+    )  # fmt: skip
 
 
 def set_up(processes: argparse.Namespace | None = None) -> None:
     """Compilation cache and, where a command takes `add_processes`, processes; before anything touches the devices.
 
     Raises:
-      UserError: for half of the arguments of processes.
+      UserError: for half of the arguments of processes, and from `join`.
     """
     import jax
-    from absl import logging as absl_logging
 
-    # Orbax tells of every file it renames, and its threads print a traceback each before it raises.
-    absl_logging.set_verbosity(absl_logging.FATAL)
+    chatter.tell_warnings()
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     if not jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]  # its flags are no attributes of a class
         jax.config.update("jax_compilation_cache_dir", str(cache_folder()))
@@ -38,12 +42,49 @@ def set_up(processes: argparse.Namespace | None = None) -> None:
     if processes is None:
         return
     by_hand = (processes.coordinator_address, processes.num_processes, processes.process_id)
+    if not processes.distributed and by_hand == (None, None, None):
+        return
     if processes.distributed:
-        jax.distributed.initialize()
-    elif by_hand != (None, None, None):
-        if None in by_hand:
-            raise UserError("--coordinator_address, --num_processes and --process_id go together.")
-        jax.distributed.initialize(*by_hand)
+        join(*_detected(processes.initialization_timeout), timeout=processes.initialization_timeout)
+    elif None in by_hand:
+        raise UserError("--coordinator_address, --num_processes and --process_id go together.")
+    else:
+        join(*by_hand, None, timeout=processes.initialization_timeout)
+
+
+def join(address: str, number: int, index: int, local: Sequence[int] | None, *, timeout: int) -> None:
+    """JAX's `distributed.initialize` within a watch over the processes (training/watch.py), which ends them together.
+
+    Raises:
+      UserError: where a process does not come within `timeout` seconds, or the address can't be used.
+    """
+    import jax
+
+    from jaxcls.training import watch
+
+    service = watch.start(address, number, index, timeout)
+    jax.distributed.initialize(
+        service,
+        number,
+        index,
+        local,
+        initialization_timeout=timeout,
+        coordinator_bind_address=service,
+        shutdown_timeout_seconds=24 * 3600,  # the others wait while process 0 writes the report; the watch ends them
+    )
+
+
+def _detected(timeout):
+    """(address, number, index, local devices) of whatever has started the processes. Raises UserError."""
+    from jax._src.clusters import ClusterEnv
+
+    found = ClusterEnv.auto_detect_unset_distributed_params(None, None, None, None, None, timeout)
+    if None in found[:3]:
+        raise UserError(
+            "--distributed: JAX finds nothing here that has started several processes (Slurm, Kubernetes, TPU, Open "
+            "MPI); give --coordinator_address, --num_processes and --process_id."
+        )
+    return found
 
 
 def cpu_only() -> None:

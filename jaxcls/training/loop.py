@@ -17,7 +17,7 @@ from jaxcls.data import stored_splits
 from jaxcls.errors import UserError
 from jaxcls.logs.logger import Logger
 from jaxcls.state import TrainState
-from jaxcls.training import build, lock, predictions, preflight, result, same_run
+from jaxcls.training import build, lock, predictions, preflight, result, same_run, watch
 from jaxcls.training.evaluate import Measure
 from jaxcls.training.run import Run
 from jaxcls.training.signals import Signals, Stopped
@@ -45,14 +45,15 @@ def run(config: Mapping[str, Any], workdir: PathLike, *, allow_changed: bool = F
     parallel.agree(lambda: lock.refuse(workdir))
     if jax.process_index() == 0:
         print(f"opening {config['data']['name']} ...", flush=True)  # a big folder or a set to decode takes a while
-    return fit(build.build(config, workdir=workdir, allow_changed=allow_changed), workdir)
+    with watch.of_run(workdir):
+        return fit(build.build(config, workdir=workdir, allow_changed=allow_changed), workdir)
 
 
 def fit(run: Run, workdir: PathLike) -> dict[str, Figures]:
     """`run` with objects that are built already."""
     workdir, main_process = Path(workdir), jax.process_index() == 0
     preflight.check(run, workdir, note=print if main_process else lambda _: None)
-    with lock.holding(workdir) as held:
+    with lock.holding(workdir) as held, watch.of_run(workdir, held.release):
         try:
             return _fit(run, workdir, held)
         except UserError:
