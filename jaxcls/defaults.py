@@ -122,7 +122,7 @@ def default_config() -> ConfigDict:
     model.fields.unlock()
     model.neck = ""  # fpn, or fpn(64): a feature pyramid between the model and its classifier
     model.whiten = False  # the first convolution whitens patches of the training pictures (airbench94)
-    model.pretrained = ""  # weights to start from: a file of safetensors or PyTorch, or hf-hub:ORG/NAME
+    model.pretrained = ""  # weights to start from: a file, or hf-hub:ORG/NAME; required: it does not start without
 
     config.loss = loss = ConfigDict()
     loss.name = "cross_entropy"  # cross_entropy, focal, binary_cross_entropy, poly1

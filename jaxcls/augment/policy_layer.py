@@ -53,7 +53,7 @@ def _stored(x):
 
 
 def _matrices(op, magnitude, height, width):
-    """Output to input, [n, 3, 3]. Shears keep the first row or column in place, as torchvision's do here."""
+    """Output to input, Fixed [n, 3, 3]. Shears keep the first row or column in place, as torchvision's do here."""
 
     def of(name):
         return jnp.where(op == INDEX[name], magnitude, 0)

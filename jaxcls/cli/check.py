@@ -1,6 +1,6 @@
 """Looks whether a run could begin, and trains nothing: config, every picture's header, model, schedule, disk.
 
-    jaxcls check --config=finetune --data=pictures --workdir=runs/mine
+    jaxcls check --config=folder --data=pictures --workdir=runs/mine
 
 It takes the arguments of jaxcls train. Seconds; exit status 2 and a line for each problem where there are some. All
 pictures of a split are decoded where that takes less than ten seconds; else a line says how many were only looked at,

@@ -1,6 +1,6 @@
 """Trains a model, or goes on with a run that was stopped; python -m jaxcls.main does the same.
 
-    jaxcls train --config=finetune --data=pictures --workdir=runs/mine
+    jaxcls train --config=folder --data=pictures --workdir=runs/mine
     jaxcls train --config=resnet18_cifar10 --config.batch_size=256 --config.schedule.peak=0.2
     jaxcls train --workdir=runs/mine                      # goes on with the settings of that run
 

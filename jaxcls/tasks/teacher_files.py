@@ -42,7 +42,17 @@ def from_file(
         raise UserError(f"{what} is a folder: of a run's workdir the model is known; leave out config.distill.model.")
     file = weight_files.read(path)
     shapes = _shapes(what, model, picture)
-    weights, report = pretrained.match(model, shapes, file)
+    use = pretrained.Use(
+        name,
+        preprocessing.mean,
+        preprocessing.std,
+        preprocessing.transforms,
+        tuple(map(str, classes)),
+        field="--config.distill.fields='(\"{}={}\",)'",
+        model="--config.distill.model={}",
+        data="--config.distill.{}={}",
+    )
+    weights, report = pretrained.match(model, shapes, file, use)
     if report.kept:
         tensor, reason = next(iter(report.kept.items()))
         raise UserError(f"{what}: there is no {tensor} for {len(classes):,} classes in it ({reason}).")

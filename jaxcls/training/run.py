@@ -83,7 +83,7 @@ class Run:
             return None, None
         file = weight_files.read(self.model.pretrained)
         shapes = self.task.answering(self.state_shapes, averaged=False)
-        return pretrained.match(self.task.model, shapes, file)
+        return pretrained.match(self.task.model, shapes, file, self.model.use)
 
     @functools.cached_property
     def state_shapes(self) -> TrainState:

@@ -18,7 +18,7 @@ GRID = np.linspace(np.log(0.01), np.log(100), 461)
 
 
 def free(logits, label):
-    """The rule before: maximum likelihood within 0.01 and 100, by bisection on the slope in 1 / T; 1 if all is right."""
+    """The rule before: maximum likelihood within 0.01 and 100, by bisection of the slope in 1 / T; 1 if all right."""
     low, high = 0.01, 100.0
     centred = logits - logits[np.arange(len(label)), label][:, None]
     if (centred.max(1) == 0).all():
