@@ -11,14 +11,14 @@ from jaxcls.checkpoints import names, view
 from jaxcls.checkpoints.arrays import Tensor
 from jaxcls.errors import UserError
 
-INLINE = 1024  # bytes; smaller arrays lie in the index itself, not in a file of data
+READ = 4 << 20  # bytes of an array at most: milliseconds
 
 
 def read_back(folder: Path, saved: Mapping[str, Tensor]) -> None:
     """Reads a committed step through the readers' own path, so that none is sealed that nobody can read.
 
-    Every name, shape and type, the metadata, the step's number and one array that lies in a file of data; not every
-    value, which would cost as much as writing them.
+    Every name, shape and type, the metadata, the step's number and the values of the largest array within `READ`; not
+    all values, which would take as long as writing them.
 
     Args:
       folder: of the step.
@@ -32,9 +32,8 @@ def read_back(folder: Path, saved: Mapping[str, Tensor]) -> None:
         wrong = [name for name in sorted({*saved, *tensors}) if saved.get(name) != tensors.get(name)]
         if wrong:
             raise UserError(f"{wrong[0]} is {tensors.get(wrong[0])} and was {saved.get(wrong[0])}")
-        large = [name for name, tensor in saved.items() if tensor.nbytes > INLINE]
-        chosen = {"step", min(large, key=lambda name: saved[name].nbytes, default="step")}
-        found = int(view.read_arrays(folder, chosen)["step"])
+        sizes = {name: tensor.nbytes for name, tensor in saved.items() if tensor.nbytes <= READ}
+        found = int(view.read_arrays(folder, {"step", max(sizes, key=sizes.__getitem__)})["step"])
         if found != int(folder.name):
             raise UserError(f"it says that it is of step {found}")
         view.read_meta(folder)
