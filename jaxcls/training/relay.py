@@ -6,6 +6,7 @@ aborts a process whose connection to its service ends.
 """
 
 import contextlib
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -102,7 +103,9 @@ def listen(address: str, come: Callable[[Link, list[str]], None], service: str) 
         else:
             server = socket.create_server(("", port), backlog=1024)
     except OSError as error:
-        raise UserError(f"--coordinator_address={address}: {error.strerror}; choose another port.") from error
+        raise UserError(
+            f"--coordinator_address={address}: {os.strerror(error.errno or 0)}; choose another port."
+        ) from error
 
     def greet(connection):
         link = Link(connection)

@@ -2,14 +2,14 @@
 
 Process 0 listens at the coordinator's address. Each of the others has one connection to it, on which both give signs of
 life, and reaches JAX's own coordination service, which listens for its machine only, through further ones
-(`relay.py`). A process that is killed closes its connections at once; one that hangs, or whose machine is gone, is
-silent for `SILENCE` seconds. Whoever notices ends its process with a line before XLA does so with a stack trace.
+(`meeting.py`, `relay.py`). A process that is killed closes its connections at once; one that hangs, or whose machine is
+gone, is silent for `SILENCE` seconds. Whoever notices ends its process with a line before XLA does so with a stack
+trace.
 """
 
 import atexit
 import contextlib
 import os
-import socket
 import sys
 import threading
 import time
@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from jaxcls.errors import UserError
-from jaxcls.training import relay
+from jaxcls.training import meeting, relay
 from jaxcls.training.relay import Link
 from jaxcls.training.signals import Stopped
 from jaxcls.types import PathLike
@@ -174,74 +174,14 @@ def start(address: str, number: int, index: int, timeout: float) -> str:
         raise UserError(f"--process_id={index} is no number of {number} processes: they count from 0 to {number - 1}.")
     watch = Watch(index, number)
     if index:
-        watch.links = {0: _join(address, number, index, timeout)}
+        watch.links = {0: meeting.join(address, number, index, timeout)}
         service = relay.to(lambda: relay.connect(address, f"rpc {index}"))
     else:
         service = f"127.0.0.1:{relay.free_port()}"
-        watch.links = _gather(address, number, timeout, service)
+        watch.links = meeting.gather(address, number, timeout, service)
     watch.begin()
     _watch = watch
     return service
-
-
-def _gather(address, number, timeout, service) -> dict[int, Link]:
-    """On process 0: the links of all others."""
-    links: dict[int, Link] = {}
-    complete, began = threading.Event(), threading.Lock()
-
-    def come(link: Link, words: list[str]) -> None:
-        numbers = [int(word) for word in words]
-        if len(numbers) != 2 or numbers[1] != number or not 0 < numbers[0] < number:
-            link.send(f"refused process 0 was started with --num_processes={number}")
-            return link.close()
-        with began:
-            old = links.get(numbers[0])
-            if old is not None and (complete.is_set() or old.open()):
-                link.send(f"refused there is a process with --process_id={numbers[0]} already")
-                return link.close()
-            links[numbers[0]] = link
-            if len(links) == number - 1 and all(other.open() for other in links.values()):
-                complete.set()
-
-    relay.listen(address, come, service)
-    if not complete.wait(timeout):
-        missing = ", ".join(str(i) for i in range(1, number) if i not in links or not links[i].open())
-        for link in links.values():
-            link.send(f"refused process {missing} of {number} did not come within {timeout:.0f} s")
-        raise UserError(
-            f"process {missing} of {number} did not come within {timeout:.0f} s; start it with "
-            f"--coordinator_address={address} as well, or wait longer with --initialization_timeout=SECONDS."
-        )
-    for link in links.values():
-        link.send("go")
-    return links
-
-
-def _join(address, number, index, timeout) -> Link:
-    """On another process: the link to process 0, once all have come."""
-    deadline, reason = time.monotonic() + timeout, "nothing answers"
-    while True:
-        try:
-            link = relay.connect(address, f"watch {index} {number}")
-            break
-        except socket.gaierror as error:
-            raise UserError(f"--coordinator_address={address}: {error.strerror}.") from error
-        except OSError as error:
-            reason = error.strerror or "nothing answers"
-        if time.monotonic() > deadline:
-            raise UserError(
-                f"process 0 of {number} did not come within {timeout:.0f} s ({address}: {reason}); start it, or wait "
-                "longer with --initialization_timeout=SECONDS."
-            )
-        time.sleep(0.2)
-    try:
-        line = link.line(timeout + SILENCE)
-    except OSError:
-        line = ""
-    if line != "go":
-        reason = line.removeprefix("refused ") or "it has ended, or is no run of jaxcls"
-        raise UserError(f"process 0 of {number} at {address} does not begin: {reason}.")
-    return link
 
 
 def _leave(status):

@@ -1,11 +1,16 @@
-"""Two processes on one machine train together, and get what one process gets with as many devices."""
+"""Two processes on one machine train together, get what one process gets with as many devices, and end together."""
 
 import json
+import signal
 import socket
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import runs
+
+LONG = ["--config.duration=100000 steps", "--config.eval.every=50000 steps", "--config.checkpoint.every=20 steps"]
 
 
 def free_port():
@@ -32,3 +37,111 @@ def test_two_processes_equal_one(tmp_path, mode):
     results = [json.loads((tmp_path / w / "results.json").read_text())["test"] for w in ("one", "two")]
     assert results[0]["count"] == results[1]["count"] == 64
     assert results[0]["loss"] == pytest.approx(results[1]["loss"], rel=1e-4)
+
+
+def start_two(folder, *arguments):
+    """Two processes of a run in `folder/run`; their outputs go to `folder/INDEX.log`."""
+    folder.mkdir(exist_ok=True)
+    address = f"--coordinator_address=127.0.0.1:{free_port()}"
+    common = (f"--workdir={folder}/run", *arguments, address, "--num_processes=2")
+    return [runs.start(folder / str(i), *common, f"--process_id={i}", report=False) for i in range(2)]
+
+
+def output(folder, index):
+    return (Path(folder) / f"{index}.log").read_text()
+
+
+def saved(folder):
+    return max((int(path.stem) for path in (folder / "run" / "manifests").glob("*.json")), default=0)
+
+
+def wait_until(moment, folder, processes):
+    """Returns when a run has come to a moment: "compiling", "stepping" or "saving"."""
+    deadline, before = time.monotonic() + 200, saved(folder)
+    come = {
+        "compiling": lambda: "compiling the training step" in output(folder, 0),
+        "stepping": lambda: saved(folder) >= before + 20,
+        "saving": lambda: saved(folder) and any((folder / "run" / "checkpoints").glob("*tmp*")),
+    }[moment]
+    while not come():
+        assert time.monotonic() < deadline and not any(p.poll() for p in processes), output(folder, 0)
+        time.sleep(0.002)
+    time.sleep({"compiling": 0.5, "stepping": 0.3, "saving": 0.0}[moment])
+
+
+def killed(folder, which, moment, *arguments, by=signal.SIGKILL):
+    """Kills one of two processes; checks how the other ends. Returns the step that it names, 0 for none."""
+    processes = start_two(folder, *arguments)
+    try:
+        wait_until(moment, folder, processes)
+        processes[which].send_signal(by)
+        began = time.monotonic()
+        assert processes[1 - which].wait(60) == 1, output(folder, 1 - which)
+        assert time.monotonic() - began < 30
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    text = output(folder, 1 - which)
+    [line] = [line for line in text.splitlines() if line.startswith("error: ")]
+    assert f"error: process {which} of 2 is lost" in line and text.endswith(line + "\n")
+    assert "Traceback" not in text and "Check failure" not in text
+    return int(line.rpartition("from step ")[2].rstrip(".")) if "goes on from step" in line else 0
+
+
+def test_a_killed_process_ends_the_other_with_a_line(tmp_path):
+    """Process 0 has JAX's coordination service, without which XLA aborts the others."""
+    step = killed(tmp_path, 0, "stepping", *LONG)
+    assert step == saved(tmp_path) >= 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("moment", ["compiling", "stepping", "saving"])
+@pytest.mark.parametrize("mode", ["jit", "pmap"])
+def test_a_process_killed_at_any_moment(tmp_path, which, moment, mode):
+    step = killed(tmp_path, which, moment, *LONG, f"--config.parallel.mode={mode}")
+    assert step == saved(tmp_path) and (step > 0) == (moment != "compiling")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_stopped_process_is_lost(tmp_path, which):
+    killed(tmp_path, which, "stepping", *LONG, by=signal.SIGSTOP)
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_equals_uninterrupted(tmp_path):
+    arguments = ["--config.duration=300 steps", "--config.checkpoint.every=5 steps", "--config.eval.every=100 steps"]
+    for process in start_two(tmp_path / "whole", *arguments):
+        runs.finish(process, tmp_path / "whole" / "0")
+    for which in (1, 0):
+        killed(tmp_path / "killed", which, "stepping", *arguments)
+        for i in (0, 1):
+            (tmp_path / "killed" / f"{i}.log").unlink()
+    for process in start_two(tmp_path / "killed", *arguments):
+        runs.finish(process, tmp_path / "killed" / "0")
+    assert "going on from step" in output(tmp_path / "killed", 0)
+    whole, resumed = (runs.final_arrays(tmp_path / name / "run") for name in ("whole", "killed"))
+    assert whole.keys() == resumed.keys()
+    assert not [name for name in whole if whole[name].tobytes() != resumed[name].tobytes()]
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_stops_both_and_a_lost_workdir_ends_both(tmp_path):
+    processes = start_two(tmp_path, *LONG)
+    wait_until("stepping", tmp_path, processes)
+    processes[1].send_signal(signal.SIGTERM)
+    assert [process.wait(60) for process in processes] == [0, 0], output(tmp_path, 0)
+    processes = start_two(tmp_path, *LONG)
+    before = saved(tmp_path)
+    while saved(tmp_path) <= before:
+        assert not any(process.poll() for process in processes), output(tmp_path, 0)
+        time.sleep(0.02)
+    second = start_two(tmp_path / "again", *LONG, f"--workdir={tmp_path}/run")
+    assert [process.wait(120) for process in second] == [2, 2]
+    assert "is in use" in output(tmp_path / "again", 0) and "process 0 can't go on" in output(tmp_path / "again", 1)
+    (tmp_path / "run").rename(tmp_path / "moved")
+    assert [process.wait(60) for process in processes] == [2, 1]
+    assert "was deleted, moved or emptied" in output(tmp_path, 0)
+    assert "process 0 of 2 has ended by an error" in output(tmp_path, 1)
