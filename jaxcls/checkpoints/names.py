@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jaxcls.errors import UserError
+from jaxcls.text import PATH, printable
 from jaxcls.types import PathLike
 
 DESCRIPTORS = Path("/proc/self/fd")
@@ -72,6 +73,5 @@ def check(workdir: PathLike) -> None:
 
 
 def shown(path: PathLike) -> str:
-    """A path for a message of one line: what can't be printed as escapes, its middle left out where it is long."""
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in str(path))
-    return text if len(text) <= 200 else f"{text[:100]}...{text[-60:]}"
+    """A path for a message of one line."""
+    return printable(path, PATH)

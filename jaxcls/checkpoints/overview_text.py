@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 from jaxcls.checkpoints import view
+from jaxcls.text import NAME, printable
 
 SHOWN_CLASSES = 10
 
@@ -19,13 +20,13 @@ def describe(report: dict[str, Any], *, tree: bool = False) -> str:
             [s["step"], s["state"] + (", best" if s["best"] else ""), _brief(s["metrics"])] for s in report["steps"]
         ]
         parts.append("Steps\n" + _table(["step", "state", "metrics"], rows, "rll"))
-    parts.append(f"{report['path']}{finished}")
+    parts.append(f"{printable(report['path'])}{finished}")
     parts.append("Tensors\n" + (_tree(report["tensors"]) if tree else _tensors(report["tensors"])))
     rows = [[name, g["tensors"], f"{g['count']:,}", _size(g["bytes"])] for name, g in report["groups"].items()]
     parts.append("Totals\n" + _table(["group", "tensors", "count", "size"], rows, "lrrr"))
     if classes := meta.get("classes"):
         more = f", ... ({len(classes)} in all)" if len(classes) > SHOWN_CLASSES else ""
-        parts.append("Classes\n  " + ", ".join(map(str, classes[:SHOWN_CLASSES])) + more)
+        parts.append("Classes\n  " + ", ".join(printable(name, NAME) for name in classes[:SHOWN_CLASSES]) + more)
     for title, value in meta.items():
         if title == "answer":  # where each of hundreds of variables lies is for programs (--json)
             value = {key: part for key, part in value.items() if key not in ("names", "raw")}
@@ -70,10 +71,10 @@ def _tree(tensors: dict[str, dict]) -> str:
 
 def compare(report: dict[str, Any]) -> str:
     """The text of `overview.compare`."""
-    parts = [f"first   {report['path']}\nsecond  {report['other']}"]
+    parts = [f"first   {printable(report['path'])}\nsecond  {printable(report['other'])}"]
     for title, key in (("Only in the first", "only_first"), ("Only in the second", "only_second")):
         if report[key]:
-            parts.append(f"{title}\n" + "\n".join(f"  {name}" for name in report[key]))
+            parts.append(f"{title}\n" + "\n".join(f"  {printable(name)}" for name in report[key]))
     rows = [[name, _shape(a), _shape(b)] for name, (a, b) in report["shapes"].items()]
     rows += [[name, a, b] for name, (a, b) in report["dtypes"].items()]
     if rows:
@@ -92,18 +93,18 @@ def compare(report: dict[str, Any]) -> str:
 def verify(report: dict[str, Any]) -> str:
     """The text of `overview.verify`: a line for each step that is well, each problem and what was skipped."""
     if "steps" not in report:
-        return "\n".join(report["problems"] or [f"{report['path']}: every file is as written"])
+        return "\n".join(map(printable, report["problems"] or [f"{report['path']}: every file is as written"]))
     lines = []
     for row in report["steps"]:
         what = [name for name in ("newest", "best") if row[name]]
         name = f"step {row['step']}{' (' + ', '.join(what) + ')' if what else ''}"
         lines += [f"{name}: {problem}" for problem in row["problems"] or ["every file is as written"]]
-    return "\n".join([*lines, *report["skipped"]])
+    return "\n".join(map(printable, [*lines, *report["skipped"]]))
 
 
 def _table(header: list[str], rows: list[list], align: str) -> str:
     """Plain aligned columns: they can be searched and piped."""
-    cells = [[str(cell) for cell in row] for row in ([header] if header else []) + rows]
+    cells = [[printable(cell) for cell in row] for row in ([header] if header else []) + rows]
     widths = [max(len(row[i]) for row in cells) for i in range(len(align))] if cells else []
     pad = {"l": str.ljust, "r": str.rjust}
     lines = ["  " + "  ".join(pad[a](c, w) for a, c, w in zip(align, row, widths, strict=True)) for row in cells]

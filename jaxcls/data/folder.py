@@ -24,9 +24,10 @@ import numpy as np
 
 from jaxcls.data import folder_checks, layout, listing
 from jaxcls.data.folder_source import FolderSource
-from jaxcls.data.layout import listed, printable, split_of
+from jaxcls.data.layout import listed, split_of
 from jaxcls.data.listing import Listing, Others
 from jaxcls.errors import UserError
+from jaxcls.text import printable
 
 ORDER = ("train", "validation", "test")
 BESIDE = "folder(s) beside the split folders (jaxcls predict answers pictures without labels)"

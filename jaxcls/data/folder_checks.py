@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from jaxcls.data import layout, listing
-from jaxcls.data.layout import listed, printable, split_of
+from jaxcls.data.layout import listed, split_of
 from jaxcls.data.listing import Listing, Others
 from jaxcls.errors import UserError
+from jaxcls.text import printable
 
 
 def only(root: Path, split: str, names: Sequence[str]) -> str:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from jaxcls.data.base import LEAVES
-from jaxcls.data.layout import printable
 from jaxcls.errors import UserError
+from jaxcls.text import printable
 
 
 class FolderSource:

@@ -39,11 +39,6 @@ def natural(name: str) -> tuple:
     return [(int(x), "") if x.isdecimal() else (-1, x) for x in re.split(r"(\d+)", name.casefold())], name
 
 
-def printable(text: object) -> str:
-    """A name or path for people, in one line: no control characters, no broken ones."""
-    return "".join(c if c.isprintable() else "?" for c in str(text))
-
-
 def listed(names: Sequence[str]) -> str:
     """The first few names, quoted, and how many more there are."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""

@@ -8,8 +8,8 @@ import re
 from collections.abc import Mapping
 
 from jaxcls.data import kinds
-from jaxcls.data.layout import printable
 from jaxcls.errors import UserError
+from jaxcls.text import printable
 from jaxcls.types import PathLike
 
 # What systems put beside pictures, in any case: NAS (Synology, QNAP, NetApp), Windows, Linux, macOS with its archives

@@ -8,12 +8,11 @@ import numpy as np
 
 from jaxcls.data import decode
 from jaxcls.data.base import Source, Subset, leaves
-from jaxcls.data.layout import printable
 from jaxcls.data.listing import added, told
+from jaxcls.text import NAME, printable
 
 FIRST, LAST = 20, 5  # rows of a long table
 NAMES = 5  # classes in a line
-WIDTH = 40  # characters of a class's name
 SAMPLE = 200  # pictures of train whose headers are read
 UNEVEN = 10  # times more pictures of one class than of another, above which it is told
 
@@ -31,7 +30,7 @@ def lines(sources: Mapping[str, Source], size: int | None = None) -> list[str]:
     """
     if not sources:
         return []
-    classes = [_cut(name) for name in next(iter(sources.values())).classes]
+    classes = [printable(name, NAME) for name in next(iter(sources.values())).classes]
     counts = {split: _counts(source.labels, len(classes)) for split, source in sources.items()}
     found = [*_table(classes, counts), *_lacking(classes, counts)]
     first = "train" if "train" in sources else next(iter(sources))
@@ -60,12 +59,6 @@ def _whole(source: Any) -> Any:
 def _counts(labels: np.ndarray, classes: int) -> np.ndarray:
     """Pictures of each class; labels that are none are left to the check of labels."""
     return np.bincount(labels[(labels >= 0) & (labels < classes)], minlength=classes)
-
-
-def _cut(name: object) -> str:
-    """A class's name in one line of at most 40 characters."""
-    text = printable(name)
-    return text if len(text) <= WIDTH else text[: WIDTH - 1] + "…"
 
 
 def _table(classes: Sequence[str], counts: Mapping[str, np.ndarray]) -> list[str]:

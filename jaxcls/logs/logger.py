@@ -9,6 +9,7 @@ from typing import Any
 
 from jaxcls.logs.display import SHARES, bar, format_value, rate, spinner, time_left
 from jaxcls.logs.records import Records, read_metrics
+from jaxcls.text import lines
 
 __all__ = ["Logger", "format_value", "read_metrics"]
 
@@ -157,7 +158,7 @@ class Logger:
         self._print(title, style="bold")
         width = max((len(name) for name, _ in rows), default=0)
         for name, value in rows:
-            self._print(Text.assemble((f"  {name:<{width}}  ", "dim"), str(value)))
+            self._print(Text.assemble((f"  {name:<{width}}  ", "dim"), lines(value)))
         if next_commands:
             self._print("")
             self._print("Next", style="bold")
@@ -186,7 +187,7 @@ class Logger:
         from rich.text import Text
 
         # soft_wrap: the terminal wraps, so that a copied command or a line in a file stays one line.
-        line = text if isinstance(text, Text) else Text(text, style=style)
+        line = text if isinstance(text, Text) else Text(lines(text), style=style)
         self._console.print(line, soft_wrap=True)
 
     def _draw(self, renderable):

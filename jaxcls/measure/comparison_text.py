@@ -4,6 +4,9 @@ import json
 from typing import Any
 
 from jaxcls.measure import compare
+from jaxcls.text import lines, printable
+
+CELL = 80  # characters of a name or a setting in a table
 
 MEANING = {
     "pictures": (
@@ -20,14 +23,17 @@ MEANING = {
 
 def markdown(report: dict[str, Any]) -> str:
     """A report (`comparison.report`) as Markdown that can be read in a terminal, too."""
-    parts = [f"# {len(report['runs'])} runs on {report['split']}", *[f"**{line}**" for line in report["verdict"]]]
+    parts = [
+        f"# {len(report['runs'])} runs on {report['split']}",
+        *[f"**{printable(line)}**" for line in report["verdict"]],
+    ]
     parts.append(_runs_part(report["runs"]))
     parts += _pairs_part(report["pairs"]) + _seeds_part(report)
     several = max(len(report["pairs"]), len(report["over_seeds"]))
     if several > 1:
         parts.append(MEANING["holm"].format(n=several))
     parts.append(_changes_part(report))
-    return "\n\n".join([*parts, *report["notes"]]) + "\n"
+    return "\n\n".join([*parts, *map(lines, report["notes"])]) + "\n"
 
 
 def _runs_part(runs):
@@ -109,7 +115,7 @@ def _seeds_part(report):
 
 def _table(heads, rows):
     """A Markdown table with columns padded; the first is text, the others stand to the right."""
-    cells = [[str(cell).replace("|", "\\|") for cell in row] for row in (heads, *rows)]
+    cells = [[printable(cell, CELL).replace("|", "\\|") for cell in row] for row in (heads, *rows)]
     widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(heads))]
     sides = ("<", *">" * (len(heads) - 1))
     lines = [f"| {' | '.join(map(format, row, map('{}{}'.format, sides, widths)))} |" for row in cells]

@@ -14,7 +14,8 @@ from jaxcls.measure import doubt
 from jaxcls.predict.output import Heatmaps, open_output
 from jaxcls.predict.predictor import Predictor
 from jaxcls.predict.progress import Interruption, Progress
-from jaxcls.predict.reading import Picture, ahead, batches, paths, printable, read
+from jaxcls.predict.reading import Picture, ahead, batches, paths, read
+from jaxcls.text import printable
 from jaxcls.types import PathLike
 
 
@@ -78,7 +79,7 @@ def run(run: PathLike, step: int | None, pictures: Sequence[str], options: Optio
                 output.write(rows)
                 failed = [row for row in rows if "error" in row]
                 for row in failed:
-                    progress.note(f"skipped {printable(row['path'])}: {row['error']}")
+                    progress.note(printable(f"skipped {row['path']}: {row['error']}"))
                 progress.add(len(rows), len(failed))
         for line in listing.told(left_out.reasons("")):
             progress.note(line)

@@ -18,8 +18,9 @@ from jaxcls.errors import UserError
 from jaxcls.models.explain import overlay
 from jaxcls.predict.predictor import Predictor
 from jaxcls.predict.progress import Interruption
-from jaxcls.predict.reading import printable
+from jaxcls.text import PATH, cell, printable
 
+NAME = 28  # characters of a class in the table
 SIDE = 224  # pixels at least of the pictures that heat maps are laid over
 
 
@@ -42,7 +43,7 @@ class Table:
     def __init__(self, classes: Sequence[str], top: int, heatmap: bool, beside: Sequence[str] = ()):
         del heatmap  # the folder was given by hand: where they lie is known
         self.doubts = bool(beside)
-        self.width = min(max(map(len, (*classes, "class"))), 28)
+        self.width = max(len(printable(name, NAME)) for name in (*classes, "class"))
         self.top = top
 
     def header(self) -> str:
@@ -51,17 +52,18 @@ class Table:
         return f"{'class':<{self.width}}  probability  {'picture':<40}{doubts}{other}".rstrip() + "\n"
 
     def text(self, row: Row) -> str:
-        path = printable(row["path"])
+        path, name = printable(row["path"], PATH), printable(row.get("class"), NAME)
         if "error" in row:
             return f"{'-':<{self.width}}  {'-':>11}  {path:<40}  could not be read\n"
-        others = ", ".join(f"{t['class']} {t['probability']:.1%}" for t in row["top"] if t["class"] != row["class"])
+        top = [each for each in row["top"] if each["class"] != row["class"]]
+        others = ", ".join(f"{printable(each['class'], NAME)} {each['probability']:.1%}" for each in top)
         doubts = f"  {self._doubts(row):<24}" if self.doubts else ""
-        start = f"{row['class']:<{self.width}}  {row['probability']:>11.1%}  {path:<40}"
+        start = f"{name:<{self.width}}  {row['probability']:>11.1%}  {path:<40}"
         return f"{start}{doubts}  {others}".rstrip() + "\n"
 
     def _doubts(self, row):
         words = [name for name in ("abstained", "outlier") if row.get(name)]
-        names = row.get("set", ())
+        names = [printable(name, NAME) for name in row.get("set", ())]
         one_of = f"one of {' '.join(names) if len(names) <= 3 else f'{len(names)} classes'}"
         return ", ".join(words + ([one_of] if len(names) > 1 else []))
 
@@ -87,7 +89,7 @@ class JsonLines:
 class Csv:
     """One row a picture: path, class, probability, class_1, probability_1, .., then what is stored of abstained, set,
     energy, distance, outlier (`beside`), heatmap where there are any, error. Yes and no are `true` and `false`, the
-    classes of a set have `|` between them."""
+    classes of a set have `|` between them. Text that a spreadsheet would compute stands behind an apostrophe."""
 
     def __init__(self, classes: Sequence[str], top: int, heatmap: bool, beside: Sequence[str] = ()):
         del classes
@@ -110,7 +112,7 @@ class Csv:
 def _cell(value):
     if isinstance(value, bool):
         return str(value).lower()
-    return "|".join(value) if isinstance(value, list) else value
+    return cell("|".join(value) if isinstance(value, list) else value)
 
 
 FORMATS = {"table": Table, "jsonl": JsonLines, "csv": Csv}

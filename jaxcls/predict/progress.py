@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from jaxcls.text import lines
+
 LINE_SECONDS = 10.0  # how often a line of progress is printed where there is no terminal
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
@@ -91,6 +93,7 @@ class Progress:
 
     def note(self, text: str) -> None:
         """A line."""
+        text = lines(text)
         if self._bar:
             self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:

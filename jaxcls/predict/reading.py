@@ -11,8 +11,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from jaxcls.data import listing
-from jaxcls.data.layout import printable
 from jaxcls.errors import UserError
+from jaxcls.text import printable
 
 SHELL = ("/dev/fd/", "/dev/stdin")  # pipes that somebody writes to: <(command), command | jaxcls predict RUN /dev/stdin
 NO_PICTURES = "there are no pictures in this folder (.jpg, .png, .webp, .bmp, .gif, .tif or .ppm)"

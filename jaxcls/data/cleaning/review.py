@@ -16,6 +16,7 @@ from jaxcls.data.cleaning.findings import PROBLEMS, Finding
 from jaxcls.data.cleaning.sheet import PAGE
 from jaxcls.data.cleaning.survey import Collection
 from jaxcls.errors import UserError
+from jaxcls.text import cell, from_cell
 
 COLUMNS = ("path", "split", "class", "problem", "score", "suggestion", "action", "group", "detail")
 THUMBNAIL = 176  # pixels of the longer side
@@ -34,11 +35,12 @@ def counts(findings: list[Finding]) -> dict[str, int]:
 
 
 def write_csv(path: Path, findings: list[Finding]) -> None:
-    """UTF-8 with the mark at its start by which spreadsheets know it."""
+    """UTF-8 with the mark at its start by which spreadsheets know it; text that they would compute behind an
+    apostrophe (`text.cell`), which `to_move` takes away."""
     with open(path, "w", encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
-        writer.writerows(map(cells, findings))
+        writer.writerows(map(cell, cells(x)) for x in findings)
 
 
 def to_move(path: Path) -> list[str]:
@@ -64,7 +66,7 @@ def to_move(path: Path) -> list[str]:
         if action not in ("move", "keep", ""):
             raise UserError(f"{path}, line {reader.line_num}: action {row['action']!r} must be 'move' or 'keep'")
         if action == "move":
-            paths[row["path"]] = None
+            paths[from_cell(row["path"])] = None
     return list(paths)
 
 

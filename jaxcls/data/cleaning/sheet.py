@@ -51,7 +51,9 @@ CSV</code>. Nothing is moved before that, nothing is deleted ever.</p>
     box.addEventListener("change", () => { choose(rows[box.dataset.row][path], box.checked); show(); });
   }
   document.getElementById("save").addEventListener("click", () => {
-    const cell = text => /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+    const safe = text => /^'*[=+\-@\t\r\n＝＋－＠]/.test(text) && !/^[+-]?[\d.]+$/.test(text) ? `'${text}` : text;
+    const quoted = text => /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+    const cell = text => quoted(safe(text));  // a spreadsheet would compute what begins like a formula
     const text = "\ufeff" + [columns, ...rows].map(row => row.map(cell).join(",")).join("\r\n") + "\r\n";
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
