@@ -38,7 +38,7 @@ def read_tensors(step_dir: Path) -> dict[str, Tensor]:
       UserError: if the state is missing or damaged.
     """
     with _state(step_dir) as (tree, _):
-        return {name: Tensor(tuple(m.shape), np.dtype(m.dtype)) for name, m in flatten_names(tree).items()}
+        return _tensors(tree)
 
 
 def read_arrays(step_dir: Path, wanted: Collection[str] | None = None) -> dict[str, np.ndarray]:
@@ -49,6 +49,11 @@ def read_arrays(step_dir: Path, wanted: Collection[str] | None = None) -> dict[s
     Raises:
       UserError: if the state is missing or damaged.
     """
+    return read_both(step_dir, wanted)[1]
+
+
+def read_both(step_dir: Path, wanted: Collection[str] | None) -> tuple[dict[str, Tensor], dict[str, np.ndarray]]:
+    """(`read_tensors`, `read_arrays`) in the time of the second."""
     with _state(step_dir) as (tree, path):
         import jax
         import orbax.checkpoint as ocp
@@ -60,7 +65,7 @@ def read_arrays(step_dir: Path, wanted: Collection[str] | None = None) -> dict[s
             restore_args=jax.tree.unflatten(structure, [ocp.RestoreArgs(restore_type=np.ndarray)] * len(named)),
         )
         state = flatten_names(ocp.PyTreeCheckpointHandler().restore(path, args=restore))
-        return {name: np.asarray(x) for name, x in state.items() if x is not ocp.PLACEHOLDER}
+        return _tensors(tree), {name: np.asarray(x) for name, x in state.items() if x is not ocp.PLACEHOLDER}
 
 
 def read_variables(step_dir: Path, *, raw: bool = False) -> tuple[dict[str, Any], bool]:
@@ -86,6 +91,10 @@ def read_variables(step_dir: Path, *, raw: bool = False) -> tuple[dict[str, Any]
             node = node.setdefault(key, {})
         node[leaf] = arrays[stored]
     return variables, averaged
+
+
+def _tensors(tree):
+    return {name: Tensor(tuple(m.shape), np.dtype(m.dtype)) for name, m in flatten_names(tree).items()}
 
 
 @contextlib.contextmanager

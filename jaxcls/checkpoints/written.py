@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxcls.checkpoints import names, view
-from jaxcls.checkpoints.arrays import Tensor
+from jaxcls.checkpoints.arrays import Tensor, read_both
 from jaxcls.errors import UserError
 
 READ = 4 << 20  # bytes of an array at most: milliseconds
@@ -28,14 +28,13 @@ def read_back(folder: Path, saved: Mapping[str, Tensor]) -> None:
       UserError: where something of it is not what was written.
     """
     try:
-        tensors = view.read_tensors(folder)
+        sizes = {name: tensor.nbytes for name, tensor in saved.items() if tensor.nbytes <= READ}
+        tensors, arrays = read_both(folder, {"step", max(sizes, key=sizes.__getitem__)})
         wrong = [name for name in sorted({*saved, *tensors}) if saved.get(name) != tensors.get(name)]
         if wrong:
             raise UserError(f"{wrong[0]} is {tensors.get(wrong[0])} and was {saved.get(wrong[0])}")
-        sizes = {name: tensor.nbytes for name, tensor in saved.items() if tensor.nbytes <= READ}
-        found = int(view.read_arrays(folder, {"step", max(sizes, key=sizes.__getitem__)})["step"])
-        if found != int(folder.name):
-            raise UserError(f"it says that it is of step {found}")
+        if int(arrays["step"]) != int(folder.name):
+            raise UserError(f"it says that it is of step {arrays['step']}")
         view.read_meta(folder)
     except UserError as error:
         raise UserError(
