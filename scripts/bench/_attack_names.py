@@ -51,6 +51,7 @@ def no_pictures() -> dict[str, bytes | Callable[[Path], object]]:
         "heic.jpg": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200), "riff.webp": b"RIFF\4\0\0\0WEBP",
         "jp2.jpg": encode(smooth(), "JPEG2000"), "icon.png": encode(smooth(), "ICO"),
         "tga.bmp": encode(smooth(), "TGA"),
+        "\x1b[31mempty.jpg": b"", "\nempty.png": b"", "\udcffempty.jpg": b"", "\u2028empty.png": b"",
         "broken-link.jpg": lambda path: path.symlink_to("nowhere.jpg"),
         "circle.png": lambda path: path.symlink_to(path.name),
     }  # fmt: skip

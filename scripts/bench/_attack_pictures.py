@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +105,8 @@ def table(made: list[list[str]], alone: dict[str, dict[str, Any]], faults: list[
     ]
 
 
-def commands(folder: Path, there: set[str], refused: set[str], faults: list[str]) -> list[str]:
-    """Runs the commands on clean pictures and on all; returns rows, adds to the faults."""
+def commands(folder: Path, there: set[str], refused: set[str], faults: list[str]) -> Iterator[str]:
+    """Runs the commands on clean pictures and on all; yields rows, adds to the faults."""
     judged: dict[str, tuple[list[str], int, Callable[[Ended], str]]] = {
         "train, bad_pictures=skip": (
             ["train", *TINY, SAME, "--config.data.bad_pictures=skip", "--workdir={0}/run-{1}", "--data={0}/{1}"], 0,
@@ -124,10 +124,9 @@ def commands(folder: Path, there: set[str], refused: set[str], faults: list[str]
         "train, bad_pictures=stop": (
             ["train", *TINY, SAME, "--workdir={0}/stop-{1}", "--data={0}/{1}"], 2, lambda ended: ""),
     }  # fmt: skip
-    rows = []
     for name, (words, status, judge) in judged.items():
         clean, all_ = (command([word.format(folder, which) for word in words]) for which in ("clean", "attack"))
-        rows.append(
+        yield (
             f"| {name} | {all_.status} | {all_.seconds:.0f} | {all_.cpu:.0f} | {all_.mebibytes:.0f} "
             f"| {clean.cpu:.0f}, {clean.mebibytes:.0f} |"
         )
@@ -139,12 +138,11 @@ def commands(folder: Path, there: set[str], refused: set[str], faults: list[str]
             faults.append(f"{name}: more than a line for each split: {all_.errors[:300]!r}")
         elif why := judge(all_):
             faults.append(f"{name}: {why}")
-    return rows
 
 
 def _of_rows(folder: Path, there: set[str], refused: set[str]) -> str:
     """What is wrong with the answers: a row for each picture, with an error where it was refused alone."""
-    rows = [json.loads(line) for line in (folder / "attack.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (folder / "attack.jsonl").read_text().split("\n") if line]
     found = Counter(str(Path(row["path"]).relative_to(folder / "attack")) for row in rows)
     errors = {str(Path(row["path"]).relative_to(folder / "attack")) for row in rows if "error" in row}
     return (
