@@ -1,17 +1,26 @@
-"""Files that are whole or not there: atomic writing, JSON that may be missing or damaged, arrays kept beside a key."""
+"""Files that are whole or not there: atomic writing, JSON that may be missing or damaged, arrays kept beside a key.
+
+What is read is a regular file and of bounded size: a device may give zeros for ever, a pipe may never give anything.
+"""
 
 import contextlib
+import errno
 import json
 import math
+import os
+import stat
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from jaxcls.errors import UserError
+from jaxcls.types import PathLike
 
 REMEDY = "free some space, or mend what is wrong there"
+LARGEST = 256 * 2**20  # bytes of a text that is read whole: a table of some millions of pictures has less
 
 
 @contextlib.contextmanager
@@ -61,23 +70,78 @@ def _finite(value):
     return value
 
 
-def read_json(path: str | Path, *, strict: bool = False) -> Any:
-    """What a JSON file holds; None where it is missing.
+def open_regular(path: PathLike, limit: int | None = LARGEST, mode: str = "rb", **options: Any) -> IO[Any]:
+    """Opens a regular file, or a link to one, to be read; `options` are those of `open`.
+
+    Raises:
+      OSError: as `open` does; also, with words in `strerror`, for anything else than a regular file (at once: nothing
+        waits for the other end of a pipe) and for one of more than `limit` bytes.
+    """
+    _require_regular(os.stat(path), limit, path)
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        _require_regular(os.fstat(descriptor), limit, path)  # it may have been replaced in between
+        return os.fdopen(descriptor, mode, **options)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _require_regular(found, limit, path):
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "it is a pipe or device, not a regular file", str(path))
+    if limit is not None and found.st_size > limit:
+        raise OSError(errno.EFBIG, f"it has {found.st_size:,} bytes, where at most {limit:,} are read", str(path))
+
+
+def read_bytes(path: PathLike, limit: int = LARGEST) -> bytes:
+    """What a regular file holds. Raises OSError as `open_regular` does."""
+    with open_regular(path, limit) as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:  # it grew, or is one of those whose size the system does not tell
+        raise OSError(errno.EFBIG, f"it has more than the {limit:,} bytes that are read at most", str(path))
+    return content
+
+
+def read_json(path: str | Path, *, strict: bool = False, limit: int = LARGEST) -> Any:
+    """What a JSON file of at most `limit` bytes holds; None where it is missing.
 
     One that is damaged or can't be read is None, too; with `strict` it raises UserError.
     """
     try:
-        return json.loads(Path(path).read_bytes())
-    except (OSError, ValueError) as error:
+        return json.loads(read_bytes(path, limit))
+    except (OSError, ValueError, RecursionError) as error:
         if strict and not isinstance(error, FileNotFoundError):
             raise UserError(f"{path} cannot be read or is damaged; delete it or make it anew") from error
         return None
 
 
+@contextlib.contextmanager
+def open_arrays(path: str | Path) -> Iterator[np.lib.npyio.NpzFile]:
+    """The arrays of a file of `np.savez`, which are read when they are asked for. They can't take more memory than the
+    file has bytes: compressed ones, which `np.savez` does not write, are refused.
+
+    Raises:
+      OSError, ValueError: or a dozen others for a damaged file, when it is opened as when an array is asked for.
+    """
+    with open_regular(path, None) as file:
+        size = os.fstat(file.fileno()).st_size
+        if file.read(4) != b"PK\3\4":
+            raise ValueError("it is no archive of arrays")
+        file.seek(0)
+        with np.load(file) as archive:
+            members = archive.zip.infolist()
+            if any(x.compress_type != zipfile.ZIP_STORED for x in members) or sum(x.file_size for x in members) > size:
+                raise ValueError("it is compressed")
+            yield archive
+
+
 def read_arrays(path: str | Path, key: str) -> dict[str, np.ndarray] | None:
     """Name -> array of a file that `write_arrays` made with this key; None where it is missing or another."""
     try:
-        with np.load(path) as file:
+        with open_arrays(path) as file:
             if str(file["key"]) == key:
                 return {name: file[name] for name in file.files if name != "key"}
     except Exception:  # NumPy and zipfile raise a dozen types for damaged files; it is computed again

@@ -32,8 +32,8 @@ def names_of_ids(ids: Sequence[str], group_by: str, root: str | Path = ".") -> l
     """
     what = f"config.data.group_by={group_by!r}"
     if group_by.lower().endswith(".csv"):
-        lines = metadata.read(group_by, root, "config.data.group_by", COLUMNS)
-        names: list[str | None] = [lines[name][metadata.GROUP] if name in lines else None for name in ids]
+        _, lines = metadata.read(group_by, root, "config.data.group_by", COLUMNS, set(ids))
+        names: list[str | None] = [lines.get(name, {}).get(metadata.GROUP) for name in ids]
         lack = "has no line for"
     else:
         try:

@@ -2,17 +2,20 @@
 
 import contextlib
 import csv
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jaxcls import files
 from jaxcls.data.base import Source, Subset, leaves
 from jaxcls.errors import UserError
 
 PATH = "path"  # the column of a table that says which picture a line is about
 GROUP = "group"  # the one that says which pictures belong together
+_MOST_COLUMNS, _MOST_CELLS = 1000, 50_000_000  # of a table, and of what is made of it: a column's entry a picture
 
 
 def rows(source: Source) -> tuple[list[str], dict[str, list[Any]]]:
@@ -78,8 +81,13 @@ def table(names: Sequence[str], file: str, root: str | Path = ".") -> dict[str, 
     """
     if not file:
         return {}
-    lines = read(file, root, "config.data.metadata", (PATH,))
-    columns = [name for name in next(iter(lines.values())) if name != PATH]
+    header, lines = read(file, root, "config.data.metadata", (PATH,), set(names))
+    columns = [name for name in dict.fromkeys(header) if name != PATH]
+    if len(columns) * len(names) > _MOST_CELLS:
+        raise UserError(
+            f"config.data.metadata: {file} has {len(columns):,} columns for {len(names):,} pictures, more than "
+            f"{_MOST_CELLS:,} cells; leave out those that no figure is wanted by."
+        )
     return {column: [lines.get(name, {}).get(column) or "" for name in names] for column in columns}
 
 
@@ -87,30 +95,42 @@ def check(file: str, splits: Mapping[str, Source]) -> None:
     """Raises UserError where a table cannot be used, or has a line for none of the pictures of split -> source."""
     if not file:
         return
-    lines = read(file, root(next(iter(splits.values()))), "config.data.metadata", (PATH,))
     names = [name for source in splits.values() for name in ids(source)]
-    if not any(name in lines for name in names):
+    _, lines = read(file, root(next(iter(splits.values()))), "config.data.metadata", (PATH,), set(names))
+    if not lines:
         example = names[0]
         raise UserError(f"config.data.metadata: {file} has no line for any picture; paths must be like {example!r}.")
 
 
-def read(file: str, root: str | Path, key: str, columns: Sequence[str]) -> dict[str, dict[str, str]]:
-    """The lines of a CSV file by their path, of a file relative to here or to `root`; it must have these columns.
+def read(
+    file: str, root: str | Path, key: str, columns: Sequence[str], wanted: Collection[str]
+) -> tuple[list[str], dict[str, dict[str, str]]]:
+    """(names of the columns, path -> cells by column) of a CSV file, relative to here or to `root`.
+
+    Only lines of `wanted` paths are kept. A line that ends early lacks the columns behind.
 
     Raises:
-      UserError: where it cannot be read, lacks a column or is empty. `key` is the config key that named it.
+      UserError: where it cannot be read, is no regular file, has more than 256 MiB or 1,000 columns, lacks one of
+        `columns` or is empty. `key` is the config key that named it.
     """
-    path = Path(file).expanduser()
-    if not path.is_file() and (Path(root) / path).is_file():
-        path = Path(root) / path
     try:
-        with open(path, newline="", encoding="utf-8", errors="surrogateescape") as opened:
-            lines = csv.DictReader(opened)
-            if not set(columns) <= set(lines.fieldnames or ()):
+        path = Path(file).expanduser()
+        if not os.path.isfile(path) and os.path.isfile(Path(root) / path):
+            path = Path(root) / path
+        with files.open_regular(path, mode="r", newline="", encoding="utf-8", errors="surrogateescape") as opened:
+            lines = filter(None, csv.reader(opened))
+            header = next(lines, [])
+            if not set(columns) <= set(header):
                 raise UserError(f"{key}: {path} lacks the columns {' and '.join(columns)} in its first line.")
-            by_path = {line[PATH]: line for line in lines}
-    except (OSError, UnicodeError, csv.Error) as error:
-        raise UserError(f"{key}: {path} cannot be read ({getattr(error, 'strerror', None) or error}).") from error
-    if not by_path:
+            if len(header) > _MOST_COLUMNS:
+                raise UserError(f"{key}: {path} has {len(header):,} columns; at most {_MOST_COLUMNS:,} can be read.")
+            at, empty, by_path = header.index(PATH), True, {}
+            for line in lines:
+                empty = False
+                if len(line) > at and line[at] in wanted:
+                    by_path[line[at]] = dict(zip(header, line, strict=False))
+    except (OSError, ValueError, csv.Error) as error:  # ValueError: of a name with a NUL
+        raise UserError(f"{key}: {file} cannot be read ({getattr(error, 'strerror', None) or error}).") from error
+    if empty:
         raise UserError(f"{key}: {path} has no line below the first.")
-    return by_path
+    return header, by_path

@@ -1,13 +1,17 @@
 """What each mistake costs, from a CSV file."""
 
 import csv
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
 
+from jaxcls import files
 from jaxcls.errors import UserError
 from jaxcls.types import PathLike
+
+_LARGEST = 64 * 2**20  # bytes; a thousand classes have a million costs
 
 
 def read(path: PathLike, classes: Sequence[str]) -> Float[np.ndarray, "classes classes"]:
@@ -20,9 +24,9 @@ def read(path: PathLike, classes: Sequence[str]) -> Float[np.ndarray, "classes c
       UserError: where it can't be read or is no such matrix.
     """
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = [[cell.strip() for cell in row] for row in csv.reader(file) if any(cell.strip() for cell in row)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        with files.open_regular(path, _LARGEST, "r", newline="", encoding="utf-8-sig") as file:
+            rows = _rows(file, len(classes) + 2)  # a line too many, and a cell too many, are seen below
+    except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"--costs: {path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     named = bool(rows) and set(rows[0][1:]) == set(classes) and len(rows[0]) == len(classes) + 1
     if named:
@@ -31,7 +35,8 @@ def read(path: PathLike, classes: Sequence[str]) -> Float[np.ndarray, "classes c
             raise UserError(f"--costs: the first column of {path} has to name every class once")
         if any(len(line) != len(classes) for line in lines.values()):
             raise UserError(f"--costs: {path} needs {len(classes)} numbers in every line")
-        rows = [[lines[true][columns.index(answer)] for answer in classes] for true in classes]
+        order = {name: i for i, name in enumerate(columns)}
+        rows = [[lines[true][order[answer]] for answer in classes] for true in classes]
     try:
         return check(np.array([[float(cell) for cell in row] for row in rows]), classes)
     except ValueError as error:
@@ -39,6 +44,12 @@ def read(path: PathLike, classes: Sequence[str]) -> Float[np.ndarray, "classes c
         raise UserError(
             f"--costs: {path} has to hold a number for each pair of classes, {n} lines of {n} ({error})"
         ) from error
+
+
+def _rows(file, limit):
+    """The cells of a CSV file without its empty lines: of so many lines and in each so many cells at most."""
+    lines = ([cell.strip() for cell in row[:limit]] for row in csv.reader(file))
+    return list(itertools.islice(filter(any, lines), limit))
 
 
 def check(costs: Float[np.ndarray, "classes classes"], classes: Sequence[str]) -> Float[np.ndarray, "classes classes"]:

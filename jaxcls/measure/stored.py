@@ -18,6 +18,9 @@ from jaxcls.errors import UserError
 from jaxcls.types import Figures, PathLike
 
 SPLITS = ("validation", "test")  # of a run; other names are those of evaluations on other pictures
+# What NumPy and zipfile raise for a damaged file. MemoryError: of a header that claims more than there is.
+_DAMAGED = (OSError, ValueError, EOFError, KeyError, MemoryError, NotImplementedError, OverflowError,
+            zipfile.BadZipFile, zlib.error)  # fmt: skip
 NEEDED = {"logits", "label", "index"}  # the arrays that every figure of a classifier can be computed from
 
 
@@ -96,7 +99,8 @@ def read_logits(workdir: PathLike, split: str, step: int) -> Logits:
         raise UserError(f"{path} holds no logits and labels: its task predicts no classes, there is nothing to measure")
     predictions = Logits(arrays["logits"], arrays["label"], arrays["index"])
     shape, n = predictions.logits.shape, len(predictions.label)
-    if len(shape) != 2 or shape[0] != n or len(predictions.rows) != n or n == 0:
+    kinds = "".join(array.dtype.kind for array in predictions)
+    if len(shape) != 2 or shape[0] != n or len(predictions.rows) != n or n == 0 or not re.fullmatch("f[iu][iu]", kinds):
         raise UserError(f"{path} is damaged: logits {shape} for {n} labels; evaluate again")
     return predictions
 
@@ -104,9 +108,9 @@ def read_logits(workdir: PathLike, split: str, step: int) -> Logits:
 @contextlib.contextmanager
 def _opened(path: Path, workdir: PathLike) -> Iterator[Any]:
     try:
-        with np.load(path) as file:
+        with files.open_arrays(path) as file:
             yield file
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except _DAMAGED as error:
         raise UserError(f"{path} is damaged; delete it and evaluate again with `jaxcls eval {workdir}`") from error
 
 

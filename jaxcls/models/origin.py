@@ -3,16 +3,21 @@
 A file's tensors show neither padding nor BatchNorm's epsilon, nor how pictures were normalised.
 """
 
+import itertools
 import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jaxcls import files
 from jaxcls.errors import UserError
 from jaxcls.models import architectures
 
 CONFIG = "config.json"
+_LONGEST_CONFIG = 4 * 2**20  # bytes; the names of 20,000 classes have less than a tenth
+# Of a training script's settings, those that are looked at.
+_PICTURE = {"input_size", "img_size", "crop_pct", "interpolation", "mean", "std", "label_names"}
 _HARMLESS = {"drop_rate", "drop_path_rate", "img_size", "in_chans", "num_classes", "pretrained",
              "dynamic_img_size", "strict_img_size", "scriptable", "exportable", "features_only"}  # fmt: skip
 _ARGUMENTS = {"bn_eps": "epsilon", "channel_multiplier": "width_mult", "window_size": "window_size"}
@@ -51,9 +56,10 @@ def of_config(path: Path) -> Says:
       UserError: one line, for a file that is damaged, or says that the weights are of the library transformers.
     """
     try:
-        config = json.loads(path.read_text())
+        config = json.loads(files.read_bytes(path, _LONGEST_CONFIG))
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"its {CONFIG} can't be read ({' '.join(str(error).split())[:80]}); get it again") from error
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:80]
+        raise UserError(f"its {CONFIG} can't be read ({reason}); get it again") from error
     if not isinstance(config, dict):
         raise UserError(f"its {CONFIG} is no JSON object; get it again")
     name = config.get("architecture")
@@ -61,7 +67,7 @@ def of_config(path: Path) -> Says:
         if theirs := config.get("architectures") or config.get("model_type"):
             theirs = ", ".join(map(str, theirs)) if isinstance(theirs, list) else theirs
             raise UserError(
-                f"its {CONFIG} is of the library transformers ({theirs}), whose tensors have other names; "
+                f"its {CONFIG} is of the library transformers ({theirs!s:.100}), whose tensors have other names; "
                 "take the weights of the same net from timm or torchvision"
             )
         return Says(note=f"its {CONFIG} names no architecture and was not used")
@@ -96,19 +102,21 @@ def of_checkpoint(content: Any, names: Iterable[str]) -> Says:
     if not isinstance(content, dict):
         return Says()
     args, arch = content.get("args"), content.get("arch")
-    args = {key: value for key, value in args.items() if value is not None} if isinstance(args, dict) else {}
+    args, kwargs = (args, args.get("model_kwargs")) if isinstance(args, dict) else ({}, None)
+    args = {key: args[key] for key in (_PICTURE | _ARGUMENTS.keys() | {"model", "arch"}) & args.keys()}
+    args = {key: x for key, x in args.items() if x is not None and _is_plain(x)}
     name = next((x for x in (args.get("model"), args.get("arch"), arch) if isinstance(x, str) and x), "")
     if not name:
         return Says()
     where = "its settings"
     by_timm = any(key.endswith(("conv_stem.weight", "patch_embed.proj.weight")) for key in names)
     known = architectures.find(name)
+    name = name[:100]
     if known is None:  # any script may have written it; timm's arch is the name of a class, as in "efficientnet"
         return Says(note=f"{where} name {name!r}, which is no model here, and were not used")
     if not by_timm and not isinstance(args.get("bn_eps"), float):
         known = known._replace(fields={})  # torchvision's nets of timm's names have another epsilon
     arguments = {key: args[key] for key in _ARGUMENTS.keys() & args.keys()}
-    kwargs = args.get("model_kwargs")
     return _timm(where, name, args, {**arguments, **(kwargs if isinstance(kwargs, dict) else {})}, known)
 
 
@@ -116,7 +124,9 @@ def _timm(where, name, picture, arguments, known=None):
     """Says, of an architecture, timm's settings of pictures and the arguments of its constructor."""
     known = known or architectures.find(name)
     fields, foreign = dict(known.fields) if known else {}, {}
-    for key, value in arguments.items():
+    for key, value in itertools.islice(arguments.items(), 100):
+        if not _is_plain(value):
+            value = "..."
         if key == "pad_type":
             fields["padding"] = value or "torch"
         elif key in _ARGUMENTS:
@@ -154,8 +164,22 @@ def _numbers(where, what, values):
         return ()
     listed = values if isinstance(values, (list, tuple)) else (values,)
     if not all(type(x) in (int, float) and math.isfinite(x) for x in listed) or (what == "std" and min(listed) <= 0):
-        raise UserError(f"{where} has {what} {values!r}, which is none of a normalisation")
+        raise UserError(f"{where} has {what} {values!r:.80}, which is none of a normalisation")
     return tuple(map(float, listed))
+
+
+def _is_plain(value):
+    """Whether a value is a number, a text or a flat row of them: what can be compared and printed in no time. A pickle
+    can make nests that hold each part twice, and 60 deep."""
+    if isinstance(value, (list, tuple)):
+        return (
+            len(value) <= 100_000
+            and not any(isinstance(x, (list, tuple)) for x in value)
+            and all(map(_is_plain, value))
+        )
+    if isinstance(value, str):
+        return len(value) <= 1000
+    return value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63)
 
 
 def _parsed(text):

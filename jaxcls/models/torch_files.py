@@ -1,25 +1,27 @@
 """What `torch.save` writes, read and written without PyTorch: its zip format (since 1.6) and the one before."""
 
 import functools
+import io
 import math
 import mmap
 import struct
 import zipfile
 from collections.abc import Callable, Mapping
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 
 from jaxcls.errors import UserError
-from jaxcls.models.torch_pickle import STORAGES, Machine, Tensor
+from jaxcls.models.torch_pickle import STEPS, STORAGES, Machine, Tensor
 
 # The older format is a row of pickles: this number, the protocol, sizes of the system, the object, the keys of the
 # storages; then for each of these its count and its numbers. The first pickle of all is the same in every file.
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
+LONGEST_PICKLE = 16 * 2**20  # bytes, of zip archives also of their table of contents; weights need 200 a tensor
 BEGINS = b"\x8a\n" + MAGIC.to_bytes(10, "little")  # after the two bytes of the pickle's protocol
 
 
-def read(file: BinaryIO) -> tuple[Any, Callable[[Tensor], np.ndarray]]:
+def read(file: IO[bytes]) -> tuple[Any, Callable[[Tensor], np.ndarray]]:
     """The object in a file, with a `Tensor` for each tensor, and a function that gets the (read-only) array of one.
 
     Raises UserError, without the name of the file, for what is refused; for damaged files exceptions of any type.
@@ -29,36 +31,73 @@ def read(file: BinaryIO) -> tuple[Any, Callable[[Tensor], np.ndarray]]:
     return _read_zip(file) if begins == b"PK" else _read_old(file)
 
 
+class _Bounded:
+    """A file whose reads are refused if long: zipfile reads a table of contents in one go, and makes much of it."""
+
+    def __init__(self, file):
+        self.file, self.longest = file, LONGEST_PICKLE // 2
+
+    def read(self, count=-1):
+        if count > self.longest:
+            raise UserError("is a zip archive of more files than any weights have")
+        return self.file.read(count)
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+
 def _read_zip(file):
-    archive = zipfile.ZipFile(file)
-    sizes = {info.filename: info.file_size for info in archive.infolist()}
+    bounded: Any = _Bounded(file)
+    archive = zipfile.ZipFile(bounded)
+    bounded.longest = math.inf
+    members = archive.infolist()
+    sizes = {info.filename: info.file_size for info in members}
     roots = [name.removesuffix("data.pkl") for name in sizes if name.count("/") == 1 and name.endswith("/data.pkl")]
     if len(roots) != 1:
-        raise UserError(f"is a zip archive without weights ({', '.join(map(ascii, [*sizes][:3])) or 'empty'})")
+        there = ", ".join(ascii(name[:60]) for name in [*sizes][:3]) or "empty"
+        raise UserError(f"is a zip archive without weights ({there})")
     (root,) = roots
     if f"{root}constants.pkl" in sizes:
         raise UserError("is a TorchScript program; save its weights alone, with torch.save(model.state_dict(), ...)")
-    if sum(sizes.values()) > file.seek(0, 2):
+    if any(x.compress_type != zipfile.ZIP_STORED for x in members) or sum(x.file_size for x in members) > _size(file):
         raise UserError("is compressed, which torch.save's archives never are; unpack and save it again")
     if f"{root}byteorder" in sizes:
-        _require_little_endian(archive.read(f"{root}byteorder") == b"little")
+        _require_little_endian(sizes[f"{root}byteorder"] < 99 and archive.read(f"{root}byteorder") == b"little")
+    if sizes[f"{root}data.pkl"] > LONGEST_PICKLE:
+        raise UserError(
+            f"has a pickle of more than {LONGEST_PICKLE:,} bytes beside the tensors; save the weights alone"
+        )
     content = Machine(archive.read(f"{root}data.pkl")).run()
     raw = functools.cache(lambda key: archive.read(f"{root}data/{key}"))
     return content, lambda tensor: _view(tensor, raw(tensor.storage.key))
 
 
+def _size(file):
+    return file.seek(0, 2)
+
+
 def _read_old(file):
-    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    if Machine(mapped).run() != MAGIC or Machine(mapped).run() != PROTOCOL:
+    mapped, start = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), 0
+
+    def machine(longest=LONGEST_PICKLE, steps=STEPS):
+        """One for the next pickle, and what that makes."""
+        nonlocal start
+        data = io.BytesIO(mapped[start : start + longest])  # no text in it can claim to be longer
+        made = Machine(data, steps)
+        result = made.run()
+        start += data.tell()
+        return made, result
+
+    if machine(999)[1] != MAGIC or machine(999)[1] != PROTOCOL:
         raise UserError("is of a protocol that no torch.save wrote")
-    _require_little_endian(Machine(mapped).run()["little_endian"] is True)
-    machine = Machine(mapped)
-    content, keys = machine.run(), Machine(mapped).run()
-    raw, start = {}, mapped.tell()
+    _require_little_endian(machine(9999)[1]["little_endian"] is True)
+    first, content = machine()
+    _, keys = machine(steps=first.left)
+    raw = {}
     for key in keys:
         if not isinstance(key, str):  # a nest of tuples could take for ever to hash
             raise ValueError("a storage has no key")
-        storage = machine.storages[key]
+        storage = first.storages[key]
         (count,) = struct.unpack_from("<q", mapped, start)
         start, end = start + 8, start + 8 + count * storage.dtype.itemsize
         if count != storage.numel or end > len(mapped):

@@ -4,6 +4,10 @@ A pickle is a program: whoever loads one with Python's `pickle` runs whatever it
 our own steps through it. It knows the opcodes that dicts of tensors need, makes texts, numbers, lists, dicts and
 descriptions of tensors, and calls nothing: the few callables that PyTorch writes are recognised by their names, all
 others are refused. Nor does it allocate what a damaged file only claims to hold.
+
+A pickle of a few kilobytes can also ask for gigabytes or hours: by copying a long list again and again, by keys whose
+hashes collide, by nests that hold each part twice. So all it does is counted (`STEPS`), keys are texts, and no value
+is hashed, compared or printed whose size the file could choose.
 """
 
 import pickletools
@@ -74,6 +78,9 @@ _MADE: dict[str, Callable[[], Any]] = {
 }
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _PASSED_OVER = {"PROTO", "FRAME", "STOP"}
+STEPS = 600_000  # opcodes, and items that one of them copies; a tensor takes some 45
+RANK = 32  # of a tensor: dimensions that NumPy had before its version 2
+LONGEST_NAME = 1000  # characters of a tensor's name
 
 
 class Storage(NamedTuple):
@@ -109,11 +116,12 @@ class Machine:
     in an exception of any type.
 
     Attributes:
+      left: steps that it may take yet.
       storages: key -> Storage, of all that the pickle mentions.
     """
 
-    def __init__(self, data: bytes | IO[bytes]):
-        self.data = data
+    def __init__(self, data: bytes | IO[bytes], steps: int = STEPS):
+        self.data, self.left = data, steps
         self.storages: dict[str, Storage] = {}
         self.stack: list[Any] = []
         self.marks: list[int] = []
@@ -124,6 +132,7 @@ class Machine:
         argument: Any
         for opcode, argument, _ in pickletools.genops(self.data):
             name = opcode.name
+            self._spend(1)
             if name in _PUSHED:
                 self.stack.append(argument)
             elif name in _MADE:
@@ -133,7 +142,7 @@ class Machine:
             elif name in ("BINGET", "LONG_BINGET"):
                 self.stack.append(self.memo[argument])
             elif name in ("BINPUT", "LONG_BINPUT", "MEMOIZE"):
-                self.memo[len(self.memo) if argument is None else argument] = self.stack[-1]
+                self._keep(len(self.memo) if argument is None else argument)
             elif name == "GLOBAL":
                 self.stack.append(_known(argument.replace(" ", ".", 1)))
             elif name in _ACTIONS:
@@ -142,6 +151,16 @@ class Machine:
                 raise UserError(f"holds something else than weights (pickle's {name})")
         (result,) = self.stack
         return result
+
+    def _spend(self, steps):
+        self.left -= steps
+        if self.left < 0:
+            raise UserError(f"takes more than {STEPS:,} steps to read, which no weights need")
+
+    def _keep(self, number):
+        if number >= STEPS:  # Python numbers them one after the other
+            raise ValueError("a place in the memo is out of range")
+        self.memo[number] = self.stack[-1]
 
     def _above_mark(self):
         """Everything above the last mark, which is taken off the stack."""
@@ -180,18 +199,24 @@ class Machine:
     def _build(self):
         attributes = self.stack.pop()  # those of a state dict are the versions of its modules
         if isinstance(self.stack[-1], Namespace) and isinstance(attributes, dict):
+            self._spend(len(attributes))
             self.stack[-1].update(attributes)
 
     def _reduce(self):
         arguments, function = self.stack.pop(), self.stack.pop()
         if not isinstance(function, _Global) or not isinstance(arguments, tuple):
             raise ValueError("something is called that is no function")
+        if function == "collections.OrderedDict" and arguments:
+            self._spend(len(arguments[0]))
         self.stack.append(_result(function, arguments))
 
     def _storage(self):
         """A storage is described by ("storage", type, key, device, count) and, in the older format, None."""
-        what, dtype, key, _, numel, *view = self.stack.pop()
-        if what != "storage" or not isinstance(dtype, _Global) or not isinstance(key, str) or not _is_size(numel):
+        described = self.stack.pop()
+        if not isinstance(described, tuple) or len(described) > 6:
+            raise ValueError("a storage is described in another way")
+        what, dtype, key, _, numel, *view = described
+        if what != "storage" or not isinstance(dtype, _Global) or not _is_name(key) or not _is_size(numel):
             raise ValueError("a storage is described in another way")
         if view not in ([], [None]):
             raise UserError("has views of storages, as PyTorch before 0.4 wrote them; save it again with a newer one")
@@ -219,7 +244,7 @@ _ACTIONS = {
 def _known(name):
     if name not in _KNOWN:
         raise UserError(
-            f"wants to call {name!a}, which is refused since it could do anything; "
+            f"wants to call {name[:100]!a}, which is refused since it could do anything; "
             "save the weights alone, with torch.save(model.state_dict(), ...)"
         )
     return _Global(name)
@@ -231,10 +256,10 @@ def _extend(target, items):
 
 
 def _update(target, items):
-    """Sets keys that are texts or numbers. Others could take for ever to hash (tuples, each twice in the next one)."""
+    """Sets keys that are texts. Others could take for ever: numbers whose hashes collide, tuples that hold tuples."""
     if isinstance(target, dict):
         pairs = zip(items[::2], items[1::2], strict=True)
-        target.update((key, value) for key, value in pairs if isinstance(key, (str, int, float)))
+        target.update((key, value) for key, value in pairs if _is_name(key))
 
 
 def _result(function, arguments):
@@ -245,13 +270,18 @@ def _result(function, arguments):
         return Namespace()
     if function == "collections.OrderedDict":
         ordered: dict = {}
-        _update(ordered, [x for pair in (arguments or ((),))[0] for x in pair])  # Python 2 gave it pairs
+        for key, value in arguments[0] if arguments else ():  # Python 2 gave it pairs
+            _update(ordered, [key, value])
         return ordered
     if function == "torch.Size" or function in _PARAMETERS:
         return arguments[0]
     if function not in _TENSORS:
         raise ValueError("a type is called")
+    if len(arguments) > 10:
+        raise ValueError("a tensor is described in another way")
     storage, offset, size, stride, *rest = arguments
+    if not all(isinstance(x, (tuple, list)) and len(x) <= RANK for x in (size, stride)):
+        raise ValueError(f"a tensor has no shape, or more than {RANK} dimensions")
     if not isinstance(storage, Storage) or not all(map(_is_size, (offset, *size, *stride))):
         raise ValueError("a tensor has an impossible place in its storage")
     dtype = storage.dtype
@@ -259,6 +289,10 @@ def _result(function, arguments):
         _, _, named, *_ = rest
         dtype = _DTYPES[named] if isinstance(named, _Global) else None
     return Tensor(storage, dtype, offset, tuple(size), tuple(stride))
+
+
+def _is_name(key):
+    return isinstance(key, str) and len(key) <= LONGEST_NAME
 
 
 def _is_size(n):

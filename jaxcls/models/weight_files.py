@@ -1,52 +1,31 @@
 """Files of published weights: safetensors and what `torch.save` writes, told apart by their content, not their name.
 
 Nothing of a file is executed, and PyTorch is not needed. Files are mapped into memory, so that only what is used is
-read (zip archives of PyTorch are read once, which checks their sums).
+read (zip archives of PyTorch are read once, which checks their sums). No file takes more memory or time than one of
+its size may: what it claims is compared with what it has before anything is made of it.
 """
 
 import contextlib
 import hashlib
-import json
 import math
-import mmap
 import os
 import re
-import struct
 import types
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import ml_dtypes
 import numpy as np
 
 from jaxcls import files
 from jaxcls.errors import UserError, did_you_mean
-from jaxcls.models import hub, origin, torch_files
+from jaxcls.models import hub, origin, safetensors_files, torch_files
 from jaxcls.models.torch_pickle import Tensor
 
 # Where training scripts keep the state dict, in order of preference: the averaged weights are the published ones.
 CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model", "model_state")
 SUFFIXES = (".safetensors", ".pth", ".pt")
-_LONGEST_HEADER = 100_000_000  # of safetensors, by its definition
-_DTYPES = {
-    "F64": np.float64,
-    "F32": np.float32,
-    "F16": np.float16,
-    "BF16": ml_dtypes.bfloat16,
-    "F8_E4M3": ml_dtypes.float8_e4m3fn,
-    "F8_E5M2": ml_dtypes.float8_e5m2,
-    "C64": np.complex64,
-    "I64": np.int64,
-    "I32": np.int32,
-    "I16": np.int16,
-    "I8": np.int8,
-    "U64": np.uint64,
-    "U32": np.uint32,
-    "U16": np.uint16,
-    "U8": np.uint8,
-    "BOOL": np.bool_,
-}
+MOST_TENSORS = 20_000
 _STRANGERS = {
     b"version https://git-lfs": "is a pointer of Git LFS, not the file itself; get that with 'git lfs pull'",
     b"<": "is a web page, not weights; the download went wrong",
@@ -91,18 +70,19 @@ def read(name: str | Path) -> WeightFile:
         path = _within(Path(name).expanduser())
         config = path.with_name(origin.CONFIG) if path.name in hub.FILES else None  # any other file has its own name
     with _reading(path):
-        if not path.is_file():
+        if not path.exists() or path.is_dir():
             raise UserError(_missing(path))
-        with open(path, "rb") as file:
+        with files.open_regular(path, None) as file:
             begins = file.read(64)
             file.seek(0)
             if begins[:4] == b"PK\x03\x04" or begins[2:14] == torch_files.BEGINS:
                 content, array = torch_files.read(file)
                 tensors, container = _state_dict(content)
+                _require_bounds(tensors, os.fstat(file.fileno()).st_size)
                 tensors = {key: array(tensor) for key, tensor in tensors.items()}
                 says = origin.of_checkpoint(content, tensors)
             elif begins[8:9] == b"{":
-                (tensors, metadata), container = _read_safetensors(file), ""
+                (tensors, metadata), container = safetensors_files.read(file), ""
                 says = origin.of_metadata(metadata)
             else:
                 raise UserError(_stranger(begins))
@@ -110,6 +90,8 @@ def read(name: str | Path) -> WeightFile:
             raise ValueError(f"a tensor is called {bad[0]!a}")
         if not tensors:
             raise UserError("holds no tensors")
+        if len(tensors) > MOST_TENSORS:
+            raise UserError(f"holds {len(tensors):,} tensors; at most {MOST_TENSORS:,} can be read")
         if isinstance(config, str):
             says = says._replace(note=config)
         elif config is not None and config.is_file():
@@ -150,7 +132,7 @@ def write(
         raise UserError(f"{path} must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
     with files.replacing(path, remedy="choose another place") as temporary:
         if path.suffix == ".safetensors":
-            _write_safetensors(temporary, tensors, metadata)
+            safetensors_files.write(temporary, tensors, metadata)
         else:
             with open(temporary, "wb") as file:
                 torch_files.write(file, tensors, versions)
@@ -203,50 +185,7 @@ def _state_dict(content):
     raise UserError(f"is no state dict and holds none under {', '.join(CONTAINERS)}; its keys are {keys}")
 
 
-def _read_safetensors(file):
-    """(name -> array, the metadata). 8 bytes with the length of a JSON header, the header, the numbers without gaps."""
-    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    (length,) = struct.unpack_from("<Q", mapped)
-    if length > min(_LONGEST_HEADER, len(mapped) - 8):
-        raise ValueError("its header is longer than the file")
-    header = _parse(mapped[8 : 8 + length])
-    metadata = header.pop("__metadata__", None)
-    data, tensors, end = memoryview(mapped)[8 + length :], {}, 0
-    for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
-        dtype, shape, (start, stop) = np.dtype(_DTYPES[entry["dtype"]]), entry["shape"], entry["data_offsets"]
-        if not all(type(n) is int and n >= 0 for n in (start, stop, *shape)) or start != end:
-            raise ValueError("its tensors leave gaps or overlap")
-        if stop > len(data) or stop - start != math.prod(shape) * dtype.itemsize:
-            raise ValueError("a tensor is longer than its data")
-        tensors[name] = np.ndarray(shape, dtype, data[start:stop]) if stop > start else np.zeros(shape, dtype)
-        end = stop
-    if end != len(data):
-        raise ValueError("there is more in it than its header says")
-    return tensors, metadata
-
-
-def _parse(text):
-    """A JSON object; names that stand in it twice are refused."""
-
-    def unique(pairs):
-        if len(dict(pairs)) < len(pairs):
-            raise ValueError("a name stands twice in its header")
-        return dict(pairs)
-
-    header = json.loads(text.decode(), object_pairs_hook=unique)
-    if not isinstance(header, dict):
-        raise ValueError("its header is no JSON object")
-    return header
-
-
-def _write_safetensors(path, tensors, metadata):
-    from safetensors import SafetensorError, numpy
-
-    names = {np.dtype(dtype) for dtype in _DTYPES.values()}
-    for name, array in tensors.items():
-        if array.dtype not in names:
-            raise UserError(f"{name} is of type {array.dtype}, which safetensors does not know")
-    try:
-        numpy.save_file({name: np.asarray(array, order="C") for name, array in tensors.items()}, path, metadata)
-    except SafetensorError as error:  # a full disk, say
-        raise OSError(str(error)) from error
+def _require_bounds(tensors, size):
+    """Views of one storage may not add up to more than twice what the file has, as of a net that is in it twice."""
+    if sum(math.prod(x.size) * x.dtype.itemsize for x in tensors.values()) > 2 * size:
+        raise ValueError("its tensors have more numbers than the file: a tensor reaches beyond its storage")
