@@ -129,15 +129,16 @@ _watch: Watch | None = None
 
 
 @contextlib.contextmanager
-def of_run(workdir: PathLike, at_end: Callable[[], None] | None = None) -> Iterator[None]:
+def of_run(workdir: PathLike | None, at_end: Callable[[], None] | None = None) -> Iterator[None]:
     """Within this context an error here ends the other processes, and theirs this one with the step to go on from.
 
-    `at_end` is called before this process ends for another one's sake. With one process nothing of this happens.
+    `workdir` is None for what has no steps to go on from. `at_end` is called before this process ends for another one's
+    sake. With one process nothing of this happens.
     """
     if (watch := _watch) is None:
         yield
         return
-    watch.workdir = Path(workdir).absolute()
+    watch.workdir = None if workdir is None else Path(workdir).absolute()
     if at_end is not None:
         watch.at_end.append(at_end)
     try:
