@@ -9,6 +9,7 @@ import json
 import math
 import os
 import stat
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ from jaxcls.errors import UserError
 from jaxcls.types import PathLike
 
 REMEDY = "free some space, or mend what is wrong there"
-LARGEST = 256 * 2**20  # bytes of a text that is read whole: a table of some millions of pictures has less
+LARGEST = 128 * 2**20  # bytes of a text: a table of two million pictures has less
 
 
 @contextlib.contextmanager
@@ -44,6 +45,26 @@ def replacing(path: str | Path, remedy: str = REMEDY) -> Iterator[Path]:
         if isinstance(error, OSError):
             raise UserError(f"{path} can't be written: {error.strerror or error}; {remedy}.") from error
         raise
+
+
+def path(text: str | Path) -> Path:
+    """A path as it was given, less `~` and `~user`, which a shell leaves in `--workdir=~/runs` and a config has, too.
+
+    Raises:
+      UserError: where there is no such home folder.
+    """
+    there = os.path.expanduser(text)
+    if there.startswith("~") and not os.path.lexists(text):
+        home = str(text).partition("/")[0]
+        raise UserError(f"{text}: no home folder {home} is known; write ./{text} for a name that begins with ~")
+    return Path(there)
+
+
+def cache() -> Path:
+    """Where what can be made again is kept: XDG_CACHE_HOME, ~/.cache, or where there is no home a temporary folder."""
+    home = os.path.expanduser("~")
+    fallback = Path(tempfile.gettempdir() if home == "~" else home) / ".cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or fallback)
 
 
 def free_name(path: Path) -> Path:
@@ -94,6 +115,11 @@ def _require_regular(found, limit, path):
         raise OSError(errno.EINVAL, "it is a pipe or device, not a regular file", str(path))
     if limit is not None and found.st_size > limit:
         raise OSError(errno.EFBIG, f"it has {found.st_size:,} bytes, where at most {limit:,} are read", str(path))
+
+
+def short_lines(file: IO[str]) -> Iterator[str]:
+    """The lines of a text for csv.reader, of at most 2**20 characters: longer ones, which no table has, come in parts."""
+    return iter(lambda: file.readline(2**20), "")
 
 
 def read_bytes(path: PathLike, limit: int = LARGEST) -> bytes:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from jaxcls import files
 from jaxcls.errors import UserError, did_you_mean
 
 SHELLS = ("bash", "zsh", "tcsh")
@@ -68,11 +69,7 @@ def expanded(text: str) -> str:
     Raises:
       UserError: where there is no such home folder.
     """
-    there = os.path.expanduser(text)
-    if there.startswith("~") and not os.path.lexists(text):
-        home = text.partition("/")[0]
-        raise UserError(f"{text}: no home folder {home} is known; write ./{text} for a name that begins with ~")
-    return there
+    return str(files.path(text))
 
 
 def path(text: str) -> Path:

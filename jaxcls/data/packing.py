@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxcls import files
 from jaxcls.data.base import LEAVES, Source, Subset, leaves
 from jaxcls.data.packed import CHUNK, HEADER, MAGIC, VERSION, PackedSource, hashed, voucher
 from jaxcls.data.pipeline import Transform, default_threads
@@ -106,7 +107,7 @@ def pack_all(
 
 def default_folder() -> Path:
     """Where packed files lie by default: jaxcls/packed in the user's cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "jaxcls" / "packed"
+    return files.cache() / "jaxcls" / "packed"
 
 
 @contextlib.contextmanager

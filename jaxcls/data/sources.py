@@ -1,5 +1,6 @@
 """Sources of labelled pictures (`data.base`), opened by name."""
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -7,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from jaxcls import files
 from jaxcls.data import dealing, folder, tfds_source
 from jaxcls.data.base import LEAVES, ArraySource, Leaf, Source, digest
 from jaxcls.errors import UserError, did_you_mean
 
 FORMS = ("digits", "tfds/<name>", "folder/<path>", "synthetic", "synthetic/<n>x<size>x<channels>x<classes>")
 IN_MEMORY = 2**28  # bytes up to which synthetic pictures are made at once
+MOST = 10**8  # synthetic pictures
 
 
 class Synthetic:
@@ -112,7 +115,7 @@ def find(
         n, size, depth, classes = map(int, match.groups()) if rest else (512, 32, 3, 10)
         bases = _synthetic(n, size, depth, classes, seed)
     elif kind == "folder" and rest:
-        bases = dict(folder.scan(Path(data_dir or ".").expanduser() / Path(rest).expanduser(), trains=trains))
+        bases = dict(folder.scan(files.path(data_dir or ".") / files.path(rest), trains=trains))
     elif kind == "tfds" and rest:
         bases = tfds_source.load(rest, data_dir)
     else:
@@ -134,6 +137,11 @@ def _synthetic(n: int, size: int, channels: int, classes: int, seed: int) -> dic
     if not (n >= classes >= 2 and size >= 1 and channels >= 1):
         raise UserError(
             f"synthetic/{n}x{size}x{channels}x{classes}: it needs 2 classes, a picture per class, 1 pixel and 1 channel"
+        )
+    if n > MOST or classes * size * size * channels > IN_MEMORY:
+        raise UserError(
+            f"synthetic/{n}x{size}x{channels}x{classes}: it is too large; classes x size x size x channels can be "
+            f"{IN_MEMORY:,}, and there can be {MOST:,} pictures"
         )
     by_split: dict[str, Source] = {}
     for split, count, first in (("train", n, 0), ("test", max(1, n // 4), n)):
@@ -165,7 +173,7 @@ def _with_channels(source: Source, channels: int) -> Source:
 
 def _unknown(name: str) -> str:
     """The message for a name of no known form, with the nearest one."""
-    if Path(name).expanduser().is_dir():
+    if os.path.isdir(os.path.expanduser(name)):
         hint = f"; a folder of pictures is 'folder/{name}'"
     else:
         sets = {name: f"tfds/{name}" for name in ("mnist", "fashion_mnist", "cifar10", "cifar100", "imagenet2012")}

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxcls import files
 from jaxcls.data import decode
 from jaxcls.data.base import LEAVES, ArraySource, digest
 from jaxcls.errors import UserError, did_you_mean
@@ -71,7 +72,7 @@ class TfdsSource:
         `jaxcls prepare` does that. Where the records' folder cannot be written, they are kept in the user's
         cache.
         """
-        user = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "jaxcls"
+        user = files.cache() / "jaxcls"
         paths = [folder / f"jaxcls-labels-{self.fingerprint}.npy" for folder in (Path(self._folder), user)]
         for path in paths:
             if path.exists():
@@ -141,7 +142,7 @@ def builder(name: str, data_dir: str | Path | None = None) -> Any:
     import tensorflow_datasets as tfds
 
     try:
-        return tfds.builder(name, data_dir=data_dir)
+        return tfds.builder(name, data_dir=data_dir and files.path(data_dir))
     except tfds.core.DatasetNotFoundError as error:
         hint = did_you_mean(name, tfds.list_builders(with_community_datasets=False))
         raise UserError(f"tfds/{name}: tensorflow-datasets has no set of this name{hint}") from error

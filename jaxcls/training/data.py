@@ -8,7 +8,7 @@ from typing import Any, TypeGuard
 import jax
 import numpy as np
 
-from jaxcls import augment
+from jaxcls import augment, files
 from jaxcls.augment.base import Context, Operation
 from jaxcls.augment.host import HostTransform
 from jaxcls.augment.preprocessing import Preprocessing
@@ -231,7 +231,7 @@ def open_sources(config: Any, members: Members | None = None) -> dict[str, Sourc
     if data.imbalance > 1 and "train" in splits:
         splits["train"] = balance.long_tailed(splits["train"], data.imbalance, config.seed)
     if data.pack:
-        folder, channels = data.pack_dir or packing.default_folder(), data.channels or 3
+        folder, channels = files.path(data.pack_dir) if data.pack_dir else packing.default_folder(), data.channels or 3
         shrink = augment.smaller(data.pack, channels=channels)
         skip = data.bad_pictures == "skip"
         splits = packing.pack_all(splits, folder, shrink, data.pack, channels=channels, skip=skip, note=say)

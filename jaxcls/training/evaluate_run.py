@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from jaxcls import files
 from jaxcls.data import stored_splits
 from jaxcls.errors import UserError
 from jaxcls.parallel import Parallel
@@ -103,10 +104,10 @@ def _same(name, reader, workdir):
     own = same_run.differences(same_run.to_json(reader.config), workdir).get("data.name", (reader.data.name, ""))[0]
     if not (name.startswith("folder/") and str(own).startswith("folder/")):
         return name == own
-    place = Path(reader.data.dir or ".").expanduser() / Path(own.removeprefix("folder/")).expanduser()
+    place = files.path(reader.data.dir or ".") / files.path(own.removeprefix("folder/"))
     return place.resolve() == Path(_place(name))
 
 
 def _place(name):
     """The name of a set by which it is known again: of a folder where it lies."""
-    return str(Path(name.removeprefix("folder/")).expanduser().resolve()) if name.startswith("folder/") else name
+    return str(files.path(name.removeprefix("folder/")).resolve()) if name.startswith("folder/") else name

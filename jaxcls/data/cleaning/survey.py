@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from jaxcls import files
 from jaxcls.data import decode, folder, metadata, resample, sources, tfds_source
 from jaxcls.errors import UserError
 
@@ -47,7 +48,7 @@ class Collection:
 def folder_of(name: str, data_dir: str | Path | None = None) -> Path | None:
     """The folder that a name such as `folder/pictures` means; None for sets that are no folders."""
     kind, _, path = name.partition("/")
-    return Path(data_dir or ".").expanduser() / Path(path).expanduser() if kind == "folder" and path else None
+    return files.path(data_dir or ".") / files.path(path) if kind == "folder" and path else None
 
 
 def collect(name: str, data_dir: str | Path | None = None) -> Collection:
