@@ -37,6 +37,7 @@ def train(
     data: str | None = None,
     workdir: PathLike | None = None,
     allow_changed_data: bool = False,
+    max_time: str | None = None,
     **settings: Any,
 ) -> dict[str, Figures]:
     """Trains, or goes on with a run that was stopped; what `jaxcls train` does.
@@ -47,6 +48,7 @@ def train(
       data: a folder of pictures, or what config.data.name takes.
       workdir: default runs/<config name>; `~` is the home folder.
       allow_changed_data: whether a run goes on though its pictures are not those that it began with.
+      max_time: "3h", "90m", "2d": it stops then as by a signal, and the same call goes on.
       settings: keys of the config with their values: `batch_size=32`, `optim={"momentum": 0.8}`, or with dots,
         `**{"optim.momentum": 0.8}`.
 
@@ -55,15 +57,16 @@ def train(
 
     Raises:
       UserError: for a mistake in the config, the data or the settings.
-      Stopped: by SIGTERM or Ctrl-C, once the state is saved.
+      Stopped: by SIGTERM, Ctrl-C or `max_time`, once the state is saved.
     """
     from ml_collections import ConfigDict
 
     from jaxcls.checkpoints import names
     from jaxcls.cli import arguments, run_config
     from jaxcls.settings import config_file
-    from jaxcls.training import loop
+    from jaxcls.training import deadline, loop
 
+    moment = deadline.after(max_time)
     if isinstance(config, ConfigDict):
         if workdir is None:
             raise UserError("a config that is no file has no name for its workdir; give workdir=...")
@@ -74,7 +77,7 @@ def train(
     if data is not None:
         settings["data.name"] = arguments.data_name(data)
     config_file.override(chosen, list(_flat(settings)))
-    return loop.run(chosen, Path(folder), allow_changed=allow_changed_data)
+    return loop.run(chosen, Path(folder), allow_changed=allow_changed_data, deadline=moment)
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from jaxcls.cli import devices, run_config
 from jaxcls.cli.arguments import Parser, add_allow_changed, count, take_settings
 from jaxcls.cli.entry import entry_point
+from jaxcls.training import deadline
 
 
 def main(argv: Sequence[str]) -> None:
@@ -21,15 +22,16 @@ def main(argv: Sequence[str]) -> None:
 
     Raises:
       UserError: a mistake on the command line, in the config or in the data.
-      Stopped: SIGTERM or Ctrl-C during training, once the state is saved.
+      Stopped: SIGTERM, Ctrl-C or --max-time during training, once the state is saved.
     """
     args = parse(argv)
+    moment = deadline.after(args.max_time)
     config, workdir = run_config.read(args.config, args.workdir, args.settings)
     devices.set_up(args)
     if args.mode == "train":
         from jaxcls.training import loop
 
-        loop.run(config, workdir, allow_changed=args.allow_changed_data)
+        loop.run(config, workdir, allow_changed=args.allow_changed_data, deadline=moment)
     elif args.mode == "eval":
         from jaxcls.training import evaluate, evaluate_run
 
@@ -57,6 +59,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--step", type=count, help="with --mode=eval: the checkpoint; default the best one, else the newest"
     )
+    parser.add_argument("--max-time", metavar="TIME", help="with --mode=train: stop after 3h, 90m, 2d, as by SIGTERM")
     add_allow_changed(parser)
     devices.add_processes(parser)
     settings, rest = take_settings(argv)

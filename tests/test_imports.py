@@ -36,7 +36,7 @@ MAY = {
     "settings state",
     "report": "checkpoints criteria defaults files logs measure metrics models",
     "training": "augment checkpoints criteria data defaults files logs losses metrics models optim parallel pytree "
-    "report settings state tasks",
+    "report settings state tasks text",
     "predict": "data measure models tasks text",
     "classical": "augment checkpoints data defaults files logs metrics models parallel settings tasks training",
     "corrupt": "augment data files metrics parallel settings tasks training",

@@ -2,9 +2,10 @@
 
 import contextlib
 import logging
+import os
 import sys
 
-from jaxcls.checkpoints.names import shown
+from jaxcls.text import printable
 
 # Told by us in other words, or of no concern: a run without validation has no score.
 KNOWN = ("Requested `tracked_metric`",)
@@ -26,7 +27,17 @@ class Once(logging.Handler):
             return
         self.told.add(kind)
         with contextlib.suppress(OSError, ValueError, TypeError):  # a closed stream, a message without its values
-            print(f"warning: {shown(' '.join(record.getMessage().split()))}", file=sys.stderr, flush=True)
+            print(f"warning: {printable(' '.join(record.getMessage().split()))}", file=sys.stderr, flush=True)
+
+
+def silence_xla() -> None:
+    """XLA's C++ writes nothing but what ends the process: before JAX is imported, which sets a level of its own.
+
+    Its alarms of slow compilations and folded constants have the level of errors, and its errors come as exceptions,
+    too. Who wants all of it sets TF_CPP_MIN_LOG_LEVEL=0. What does not go through its log (Gloo, NCCL, the driver)
+    can't be held back.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def tell_warnings() -> None:

@@ -31,6 +31,7 @@ def set_up(processes: argparse.Namespace | None = None) -> None:
     Raises:
       UserError: for half of the arguments of processes, and from `join`.
     """
+    chatter.silence_xla()
     import jax
 
     chatter.tell_warnings()

@@ -5,14 +5,15 @@
     jaxcls train --workdir=runs/mine                      # goes on with the settings of that run
 
 Any key of the config can be set, as --config.key=value; docs/configs.md lists them. CONFIG:tiny is a trial of a config
-that takes seconds to minutes. Ctrl-C or SIGTERM saves the state and stops (exit status 130 or 0); the same command goes
-on from there.
+that takes seconds to minutes. Ctrl-C or SIGTERM saves the state and stops (exit status 130 or 0), as the end of
+--max-time does (0); the same command goes on from there.
 """
 
 import argparse
 
 from jaxcls.cli import devices, run_config
 from jaxcls.cli.arguments import add_allow_changed, add_config
+from jaxcls.training import deadline
 
 SETTINGS = True
 
@@ -21,14 +22,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what the verb takes."""
     add_config(parser)
     parser.add_argument("--workdir", metavar="DIR", help="for checkpoints, logs, results; default runs/<config name>")
+    parser.add_argument("--max-time", metavar="TIME", help="stop after 3h, 90m, 2d: as by SIGTERM, so it can go on")
     add_allow_changed(parser)
     devices.add_processes(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Trains."""
+    moment = deadline.after(args.max_time)
     config, workdir = run_config.read(args.config, args.workdir, args.settings)
     devices.set_up(args)
     from jaxcls.training import loop
 
-    loop.run(config, workdir, allow_changed=args.allow_changed_data)
+    loop.run(config, workdir, allow_changed=args.allow_changed_data, deadline=moment)

@@ -1,6 +1,6 @@
 """Exact evaluation of a live state or of a checkpoint: every example once, with its predictions."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,17 @@ class Measure:
 
     What it compiles it keeps, for the next state. Process 0 alone takes the predictions from the devices and computes
     the figures, which all get; the others have no predictions. With a `folder` large ones lie on disk (`collect`).
+    `between` is called after each batch; what it raises ends the evaluation.
     """
 
-    def __init__(self, run: Run, split: str, folder: PathLike | None = None):
-        self.task, self.folder = run.task, folder
+    def __init__(
+        self,
+        run: Run,
+        split: str,
+        folder: PathLike | None = None,
+        between: Callable[[], None] = lambda: None,
+    ):
+        self.task, self.folder, self.between = run.task, folder, between
         self.feed, self.others = run.eval_feed(split), {name: run.eval_feed(name) for name in run.task.needs}
 
     def __call__(self, state: TrainState) -> tuple[Figures, dict[str, np.ndarray]]:
@@ -38,10 +45,15 @@ class Measure:
     def _predictions(self, feed, state):
         """Those of a feed on process 0, nothing on the others."""
         if jax.process_index() == 0:
-            return collect(feed.batches(state), feed.n, self.folder, gaps=feed.gaps)
+            return collect(self._watched(feed.batches(state)), feed.n, self.folder, gaps=feed.gaps)
         for out in feed.batches(state):
             jax.block_until_ready(out)  # else they would run ahead, with all their pictures on the devices
         return {}
+
+    def _watched(self, batches):
+        for out in batches:
+            self.between()
+            yield out
 
 
 def run(

@@ -1,6 +1,7 @@
 """The loop: build, restore, step, log, evaluate, save. It knows no trick, model or data set by name."""
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,8 +18,10 @@ from jaxcls.data import stored_splits
 from jaxcls.errors import UserError
 from jaxcls.logs.logger import Logger
 from jaxcls.state import TrainState
-from jaxcls.training import build, lock, predictions, preflight, result, same_run, watch
+from jaxcls.text import printable
+from jaxcls.training import build, lock, postponed, predictions, preflight, result, same_run, watch
 from jaxcls.training.evaluate import Measure
+from jaxcls.training.memory import explained
 from jaxcls.training.run import Run
 from jaxcls.training.signals import Signals, Stopped
 from jaxcls.training.step import Metrics
@@ -27,45 +30,51 @@ from jaxcls.types import Figures, PathLike
 IN_FLIGHT = 2  # calls that may be under way on the devices before the loop waits for one
 
 
-def run(config: Mapping[str, Any], workdir: PathLike, *, allow_changed: bool = False) -> dict[str, Figures]:
+def run(
+    config: Mapping[str, Any], workdir: PathLike, *, allow_changed: bool = False, deadline: float = math.inf
+) -> dict[str, Figures]:
     """Trains, or goes on from the workdir's newest good checkpoint, and evaluates at the end.
 
     Args:
       config: a config (defaults.py).
       workdir: folder for everything that is written.
       allow_changed: whether a run goes on though its pictures are not those that it began with (docs/running.md).
+      deadline: the moment (of time.monotonic) at which it stops as by a signal (`deadline.after`).
 
     Returns:
       dict split -> figures of the final evaluation (metrics.of_logits).
 
     Raises:
       UserError: bad input, a loss that is not finite, a full disk; a workdir that another run uses, or that goes away.
-      Stopped: after SIGTERM or Ctrl-C, once the state is saved.
+      Stopped: after SIGTERM, Ctrl-C or the deadline, once the state is saved.
     """
     parallel.agree(lambda: lock.refuse(workdir))
     if jax.process_index() == 0:
-        print(f"opening {config['data']['name']} ...", flush=True)  # a big folder or a set to decode takes a while
+        print(
+            f"opening {printable(config['data']['name'])} ...", flush=True
+        )  # a big folder or a set to decode takes a while
     with watch.of_run(workdir):
-        return fit(build.build(config, workdir=workdir, allow_changed=allow_changed), workdir)
+        return fit(build.build(config, workdir=workdir, allow_changed=allow_changed), workdir, deadline)
 
 
-def fit(run: Run, workdir: PathLike) -> dict[str, Figures]:
+def fit(run: Run, workdir: PathLike, deadline: float = math.inf) -> dict[str, Figures]:
     """`run` with objects that are built already."""
     workdir, main_process = Path(workdir), jax.process_index() == 0
     preflight.check(run, workdir, note=print if main_process else lambda _: None)
     with lock.holding(workdir) as held, watch.of_run(workdir, held.release):
         try:
-            return _fit(run, workdir, held)
+            return _fit(run, workdir, held, deadline)
         except UserError:
             held.check()  # whatever failed in a workdir that is gone, this is why
             raise
 
 
-def _fit(run, workdir, held):
+def _fit(run, workdir, held, deadline):
     main_process = jax.process_index() == 0
     if main_process:
         files.write_json(workdir / "config.json", run.stored, predictions.INTACT)
     checkpoints = Checkpoints(workdir, keep=run.training.keep, transient=run.task.transient)
+    parallel.agree(lambda: postponed.put_back(workdir))
     state, memory = restore(run, checkpoints)
     start, total = int(state.step), run.training.total_steps
     held.check()
@@ -73,15 +82,19 @@ def _fit(run, workdir, held):
         store_splits(run, workdir, start)
     with logger(run, workdir, start, writes=main_process) as log:
         if start:
-            done = "stopped early" if memory.get("stop") else "all steps are done" if start == total else ""
+            all_done = start == total and not memory.get("owed")
+            done = "stopped early" if memory.get("stop") else "all steps are done" if all_done else ""
             log.note(f"{done}; evaluating again" if done else f"going on from step {start} of {total}")
         state = run.parallel.replicate(run.complete(state, memory, workdir, log))
         try:
-            if start < total and not memory.get("stop"):
-                state = Loop(run, workdir, checkpoints, log, memory, held).train(state, start)
+            if (start < total or memory.get("owed")) and not memory.get("stop"):
+                state = Loop(run, workdir, checkpoints, log, memory, held, deadline).train(state, start)
         finally:
             checkpoints.close()
         held.check()
+        signals = Signals(deadline)  # for the time alone: the final evaluation is not begun when it is over
+        if math.isfinite(deadline) and signals.agreed(now=True):
+            raise stopped(signals, int(state.step), total)
         results, state = result.measure(run, workdir, checkpoints, state, log)
         if main_process:
             held.check()
@@ -149,10 +162,12 @@ class Loop:
         log: Logger,
         memory: dict[str, Any],
         held: lock.Lock | None = None,
+        deadline: float = math.inf,
     ):
         self.run, self.workdir, self.checkpoints, self.log, self.memory = run, workdir, checkpoints, log, memory
         self.held = held or lock.Lock(workdir)  # one that was not taken does nothing
-        self.validation = Measure(run, "validation", workdir / "eval") if run.selects else None
+        self.signals = Signals(deadline)
+        self.validation = Measure(run, "validation", workdir / "eval", self._leave) if run.selects else None
         self.first = [figure.name for figure in run.task.criteria[:1]]  # what people are shown beside the loss
         # (steps done before, metrics on the devices, number of steps) since the last log line
         self.window: list[tuple[int, Metrics, int]] = []
@@ -169,11 +184,14 @@ class Loop:
         run, feed, first = self.run, self.run.train_feed(), True
         self.refresh, training = run.refresher(feed), run.training
         periods = [training.log_every, training.checkpoint_every, training.eval_every, training.total_steps]
-        with Signals() as signals, contextlib.closing(feed):
+        with self.signals as signals, contextlib.closing(feed):
+            if owed := self.memory.pop("owed", None):
+                state = self._catch_up(state, step, owed)
             while step < training.total_steps and not self.memory.get("stop"):
                 stop = min((step // every + 1) * every for every in periods)
                 waiting = self.log.waiting("compiling the training step") if first else contextlib.nullcontext()
-                with waiting:
+                signals.moment = "once the step is compiled" if first else "after this step"
+                with waiting, self._explained("a training step"):
                     state, values, n = feed(state, step, stop)
                     if first:
                         jax.block_until_ready(values)
@@ -184,28 +202,31 @@ class Loop:
                     first, self.since, self.timed = False, time.monotonic(), 0
                 if len(self.window) > IN_FLIGHT:
                     jax.block_until_ready(self.window[-1 - IN_FLIGHT][1])
-                state = self._between(state, step, signals)
+                state = self._between(state, step)
         if self.memory.get("stop"):
             self.log.note(f"stopped early after step {step}: {self.memory['stop']}")
         return state
 
-    def _between(self, state, step, signals):
+    def _between(self, state, step):
         """Whatever is due after `step` steps: a log line, an evaluation, a checkpoint, a stop."""
         run, training = self.run, self.run.training
         end, logging = step == training.total_steps, step % training.log_every == 0
-        stopping = signals.agreed(now=logging or jax.process_count() == 1) and not end
+        stopping = self.signals.agreed(now=logging or end or jax.process_count() == 1)
         evaluating = self.validation is not None and (end or step % training.eval_every == 0)
+        refreshing = self.refresh is not None and (evaluating or end)
         saving = evaluating or stopping or end or step % training.checkpoint_every == 0
         if logging or saving:
             self.held.check()
         speed = self._log(step) if logging or saving else self._speed()
         if saving and not np.isfinite(self.norm(state.params)):  # a finite loss can still end in an infinite update
             self._stop_at("a parameter", step)
-        if self.refresh is not None and (evaluating or end):
-            state = self.refresh(state, step)
         score, figures = None, {}
-        if evaluating:
-            state, score, figures = self._evaluate(state, step)
+        if stopping and (evaluating or refreshing):
+            self.memory["owed"] = "all"
+        elif evaluating or refreshing:
+            state, score, figures, stopping = self._settle(state, step, refreshing, evaluating)
+        if stopping:
+            self.log.note(f"saving step {step}, then the run ends")
         if self.shown or self.log.live:  # a terminal shows the step before there are any metrics
             self.log.progress(step, self.shown | self.validated, speed)
         if saving:
@@ -216,11 +237,41 @@ class Loop:
             self.checkpoints.poll()
         if stopping:
             self.checkpoints.close()
-            raise Stopped(
-                f"stopped by {signals.name} after step {step} of {training.total_steps}; the state is saved",
-                signals.status,
-            )
+            raise stopped(self.signals, step, training.total_steps)
         return state
+
+    def _settle(self, state, step, refreshing, evaluating):
+        """What is due where a step is evaluated. Returns (state, score, figures, whether a stop left it undone)."""
+        if refreshing:
+            state = self.refresh(state, step)
+        try:
+            return (*(self._evaluate(state, step) if evaluating else (state, None, {})), False)
+        except postponed.Left:
+            self.signals.agreed(now=True)
+            self.memory["owed"] = "evaluation"
+            return state, None, {}, True
+
+    def _catch_up(self, state, step, owed):
+        """The evaluation that a stop has put off, and the step's checkpoint once more, with the score."""
+        refreshing = self.refresh is not None and owed == "all"
+        evaluating = self.validation is not None
+        state, score, figures, left = self._settle(state, step, refreshing, evaluating)
+        if left:  # the checkpoint says already that it is due
+            raise stopped(self.signals, step, self.run.training.total_steps)
+        with postponed.replacing(self.workdir, step):
+            self.checkpoints.save(self.run.parallel.saveable(state), self._meta(step, figures), score)
+            self.checkpoints.close()
+        return state
+
+    def _leave(self):
+        """Ends an evaluation when the run shall stop; one of several processes can't, as the others wait for it."""
+        if self.signals.waiting and jax.process_count() == 1:
+            raise postponed.Left
+
+    def _explained(self, doing):
+        config = self.run.stored
+        values = (self.run.training.batch_size, config.get("accumulate", 1), config.get("precision", "float32"))
+        return explained(*values, doing=doing)
 
     def _log(self, step):
         """Fetches the metrics since the last line, refuses a loss that is not finite, records their means.
@@ -269,7 +320,9 @@ class Loop:
     def _evaluate(self, state, step):
         """Evaluates on validation; returns (state with new controls, score, figures)."""
         began = time.monotonic()
-        with contextlib.nullcontext() if self.evaluated else self.log.waiting("evaluating"):  # the first one compiles
+        self.signals.moment = "without this evaluation" if jax.process_count() == 1 else "after this evaluation"
+        first = contextlib.nullcontext() if self.evaluated else self.log.waiting("evaluating")  # which compiles
+        with first, self._explained("an evaluation"):
             figures, outputs = self.validation(state)
         speed = {"pictures_per_second": figures["count"] / (time.monotonic() - began)} if self.evaluated else {}
         self.evaluated = True
@@ -292,6 +345,11 @@ class Loop:
     def _speed(self):
         """Training pictures per second since the last log line; 0 before the second step."""
         return self.timed * self.run.training.batch_size / max(time.monotonic() - self.since, 1e-9)
+
+
+def stopped(signals: Signals, step: int, total: int) -> Stopped:
+    """What ends a run that was asked to stop and has saved its state."""
+    return Stopped(f"stopped by {signals.name} after step {step} of {total}; the state is saved", signals.status)
 
 
 def meta_of(run: Run, step: int, figures: Figures, memory: Mapping[str, Any]) -> Meta:

@@ -1,10 +1,12 @@
-"""SIGTERM and Ctrl-C: the first one asks the loop to save and stop, a second Ctrl-C ends the process at once."""
+"""SIGTERM, Ctrl-C and the end of `--max-time`: each asks the loop to save and stop, a second Ctrl-C ends at once."""
 
 import contextlib
+import math
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,10 +14,11 @@ STATUS: dict[int, int] = {
     signal.SIGTERM: 0,
     signal.SIGINT: 130,
 }  # a scheduler that asks for a stop, and gets a saved run, sees success
+TIME = 1  # in place of a signal's number: the time is over; its status is 0
 
 
 class Stopped(Exception):  # not an error: the run did as it was told
-    """A signal asked the run to stop, and it has saved its state. `status` is the exit status."""
+    """A signal, or the end of its time, asked the run to stop; its state is saved. `status` is the exit status."""
 
     def __init__(self, text: str, status: int):
         super().__init__(text)
@@ -23,15 +26,20 @@ class Stopped(Exception):  # not an error: the run did as it was told
 
 
 class Signals:
-    """Within this context SIGTERM and SIGINT are noted instead of ending the process.
+    """Within this context SIGTERM and SIGINT are noted instead of ending the process. So is the end of the time.
+
+    Args:
+      deadline: the moment (of time.monotonic) at which the time is over.
 
     Python runs its handlers between two lines of the main thread, and so only after a compilation or a wait for the
     devices, which take minutes. Python's C handler writes the signal's number into a pipe at once, though, and a thread
     of ours reads it there: so Ctrl-C is answered at once, and a second one ends the process wherever it is.
     """
 
-    def __init__(self):
+    def __init__(self, deadline: float = math.inf):
         self.number: int | None = None
+        self.deadline = deadline
+        self.moment = "after this step"  # when the state can be saved, for the line that answers a signal
 
     def __enter__(self):
         self._old: dict[int, Any] = {}
@@ -65,15 +73,24 @@ class Signals:
             say("ended at once; the newest finished checkpoint is intact, and the same command goes on from it.")
             os._exit(STATUS[number])
         self.number = number
-        if number == signal.SIGINT:
-            say("saving, then the run ends; press Ctrl-C again to end it at once.")
+        again = "; press Ctrl-C again to end it at once" if number == signal.SIGINT else ""
+        say(f"{self.name}: saving {self.moment}, then the run ends{again}.")
+
+    @property
+    def waiting(self) -> bool:
+        """Whether this process was asked to stop."""
+        return self.number is not None or time.monotonic() >= self.deadline
 
     def agreed(self, *, now: bool) -> bool:
         """Whether to stop after this step. Several processes must ask at the same steps (`now`), and agree."""
         import jax  # here, so that Ctrl-C during its import is one line, too
 
-        if jax.process_count() == 1 or not now:
-            return self.number is not None and now
+        if not now:
+            return False
+        if self.number is None and self.waiting:
+            self.number = TIME
+        if jax.process_count() == 1:
+            return self.number is not None
         import numpy as np
         from jax.experimental import multihost_utils
 
@@ -83,13 +100,13 @@ class Signals:
 
     @property
     def name(self) -> str:
-        """SIGTERM or Ctrl-C."""
-        return "SIGTERM" if self.number == signal.SIGTERM else "Ctrl-C"
+        """SIGTERM, Ctrl-C or --max-time."""
+        return {signal.SIGTERM: "SIGTERM", TIME: "--max-time"}.get(self.number or 0, "Ctrl-C")
 
     @property
     def status(self) -> int:
-        """The exit status that goes with the signal; 0 where there was none."""
-        return STATUS[self.number] if self.number else 0
+        """The exit status that goes with it; 0 where there was none."""
+        return STATUS.get(self.number or 0, 0)
 
 
 @contextlib.contextmanager
