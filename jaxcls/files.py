@@ -15,9 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
 
 from jaxcls.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
 from jaxcls.types import PathLike
 
 REMEDY = "free some space, or mend what is wrong there"
@@ -145,13 +147,15 @@ def read_json(path: str | Path, *, strict: bool = False, limit: int = LARGEST) -
 
 
 @contextlib.contextmanager
-def open_arrays(path: str | Path) -> Iterator[np.lib.npyio.NpzFile]:
+def open_arrays(path: str | Path) -> Iterator["np.lib.npyio.NpzFile"]:
     """The arrays of a file of `np.savez`, which are read when they are asked for. They can't take more memory than the
     file has bytes: compressed ones, which `np.savez` does not write, are refused.
 
     Raises:
       OSError, ValueError: or a dozen others for a damaged file, when it is opened as when an array is asked for.
     """
+    import numpy as np
+
     with open_regular(path, None) as file:
         size = os.fstat(file.fileno()).st_size
         if file.read(4) != b"PK\3\4":
@@ -164,7 +168,7 @@ def open_arrays(path: str | Path) -> Iterator[np.lib.npyio.NpzFile]:
             yield archive
 
 
-def read_arrays(path: str | Path, key: str) -> dict[str, np.ndarray] | None:
+def read_arrays(path: str | Path, key: str) -> "dict[str, np.ndarray] | None":
     """Name -> array of a file that `write_arrays` made with this key; None where it is missing or another."""
     try:
         with open_arrays(path) as file:
@@ -175,12 +179,14 @@ def read_arrays(path: str | Path, key: str) -> dict[str, np.ndarray] | None:
     return None
 
 
-def write_arrays(path: str | Path, key: str, **arrays: np.ndarray) -> None:
+def write_arrays(path: str | Path, key: str, **arrays: "np.ndarray") -> None:
     """Writes arrays that took long to compute, beside the key that says what they are of.
 
     Raises:
       UserError: where it can't be written.
     """
+    import numpy as np
+
     with replacing(path) as temporary, open(temporary, "wb") as file:
         content: dict[str, Any] = {"key": key, **arrays}
         np.savez(file, **content)

@@ -20,7 +20,7 @@ def add_processes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--num_processes", type=count, help="several processes by hand: how many")
     parser.add_argument("--process_id", type=count, help="several processes by hand: which one this is, from 0")
     parser.add_argument(
-        "--initialization_timeout", type=count, default=300, metavar="SECONDS",
+        "--initialization-timeout", type=count, default=300, metavar="SECONDS",
         help="how long the processes wait for each other at the start; default 300",
     )  # fmt: skip
 

@@ -46,7 +46,7 @@ def gather(address: str, number: int, timeout: float, service: str) -> dict[int,
             link.send(f"refused process {absent} of {number} did not come within {timeout:.0f} s")
         raise UserError(
             f"process {absent} of {number} did not come within {timeout:.0f} s; start it with "
-            f"--coordinator_address={address} as well, or wait longer with --initialization_timeout=SECONDS."
+            f"--coordinator_address={address} as well, or wait longer with --initialization-timeout=SECONDS."
         )
     for link in links.values():
         link.send("go")
@@ -67,7 +67,7 @@ def join(address: str, number: int, index: int, timeout: float) -> Link:
         if time.monotonic() > deadline:
             raise UserError(
                 f"process 0 of {number} did not come within {timeout:.0f} s ({address}: {reason}); start it, or wait "
-                "longer with --initialization_timeout=SECONDS."
+                "longer with --initialization-timeout=SECONDS."
             )
         time.sleep(0.2)
     try:

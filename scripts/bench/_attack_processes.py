@@ -111,7 +111,7 @@ def finish(workdir: Path) -> dict[str, bytes]:
 
 def absent(folder: Path, which: int) -> tuple[bool, str]:
     """One of two never comes."""
-    processes = Processes(folder / "absent", who=(1 - which,), more=("--initialization_timeout=5",))
+    processes = Processes(folder / "absent", who=(1 - which,), more=("--initialization-timeout=5",))
     try:
         status, text = processes.end(1 - which, BOUND)
     finally:
