@@ -13,14 +13,13 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
-
+from typing import IO, TYPE_CHECKING, Any
 
 from jaxcls.errors import UserError
+from jaxcls.types import PathLike
 
 if TYPE_CHECKING:
     import numpy as np
-from jaxcls.types import PathLike
 
 REMEDY = "free some space, or mend what is wrong there"
 LARGEST = 128 * 2**20  # bytes of a text: a table of two million pictures has less
@@ -120,7 +119,7 @@ def _require_regular(found, limit, path):
 
 
 def short_lines(file: IO[str]) -> Iterator[str]:
-    """The lines of a text for csv.reader, of at most 2**20 characters: longer ones, which no table has, come in parts."""
+    """The lines of a text for csv.reader, of at most 2**20 characters: longer ones, of no table, come in parts."""
     return iter(lambda: file.readline(2**20), "")
 
 
