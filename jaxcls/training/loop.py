@@ -93,7 +93,7 @@ def _fit(run, workdir, held, deadline):
             checkpoints.close()
         held.check()
         signals = Signals(deadline)  # for the time alone: the final evaluation is not begun when it is over
-        if math.isfinite(deadline) and signals.agreed(now=True):
+        if signals.agreed(now=True):
             raise stopped(signals, int(state.step), total)
         results, state = result.measure(run, workdir, checkpoints, state, log)
         if main_process:
