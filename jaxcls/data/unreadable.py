@@ -11,6 +11,7 @@ import numpy as np
 from jaxcls.data import decode, ends, formats
 from jaxcls.data.base import Source, Subset
 from jaxcls.errors import of_picture
+from jaxcls.text import printable
 
 CHUNK = 64  # pictures of a task
 SAMPLE = 48  # pictures that are decoded to estimate how long all take
@@ -109,7 +110,10 @@ def _look(source: Any, row: int, full: bool, max_pixels: int) -> _Look:
         image = decode.decode(encoded, max_pixels=max_pixels, name=name)
         return _Look(decoded=True, most=int(image.max()) if formats.bits(encoded) > 8 else None)
     except Exception as error:  # of one picture, and no other
-        return _Look((name, str(of_picture(error, name)).removeprefix(f"{name}: ")), True)
+        problem = str(of_picture(error, name))
+        for shown in (name, printable(name)):  # what is told of a file has it as people see it
+            problem = problem.removeprefix(f"{shown}: ")
+        return _Look((name, problem), True)
 
 
 def _notes(looks: Sequence[_Look]) -> list[str]:

@@ -53,6 +53,7 @@ def no_pictures() -> dict[str, bytes | Callable[[Path], object]]:
         "tga.bmp": encode(smooth(), "TGA"),
         "\x1b[31mempty.jpg": b"", "\nempty.png": b"", "\udcffempty.jpg": b"", "\u2028empty.png": b"",
         "broken-link.jpg": lambda path: path.symlink_to("nowhere.jpg"),
+        "cannot-be-read.jpg": lambda path: path.symlink_to("/proc/self/mem"),
         "circle.png": lambda path: path.symlink_to(path.name),
     }  # fmt: skip
     for name, encoded in pictures().items():

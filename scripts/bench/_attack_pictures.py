@@ -11,6 +11,8 @@ from typing import Any
 
 from _attack_run import Ended, command, environment
 
+from jaxcls.text import printable
+
 SECONDS, MEBIBYTES = 2, 500  # of a picture, of the processor, over what the command has taken before
 TRIES = 3  # of a file beyond a bound: other jobs make the processor slower, never faster
 HERE = Path(__file__).resolve().parent
@@ -155,7 +157,7 @@ def _of_rows(folder: Path, there: set[str], refused: set[str]) -> str:
 def _of_skipping(run: Path, refused: set[str]) -> str:
     """What is wrong with the list of a run that skips: of what it drew and evaluated, in a line each."""
     lines = (run / "skipped.txt").read_text().splitlines()
-    wrong = [line for line in lines if not any(line.startswith(f"{_shown(path)}: ") for path in refused)]
+    wrong = [line for line in lines if not any(line.startswith(f"{printable(path)}: ") for path in refused)]
     return f"skipped, but read alone: {wrong[:3]}" if wrong else ""
 
 
@@ -169,7 +171,3 @@ def _apart(what: str, found: set[str], wanted: set[str]) -> str:
     """How two sets of paths differ, "" where they don't."""
     more, fewer = sorted(found - wanted), sorted(wanted - found)
     return f"{what} too much: {more[:3]}, missing: {fewer[:3]}" if more or fewer else ""
-
-
-def _shown(path: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in path)

@@ -159,3 +159,15 @@ def test_the_ends_of_a_whole_picture_leave_no_doubt(suffix):
         short = encoded[:-cut]
         if suffix not in ("jpg", "png") or cut > 1:  # within the mark
             assert not ends.look_whole(short[:65536], short[-2048:], len(short))
+
+
+@pytest.mark.parametrize("name", ["new\nline.png", "\x1b[31mred.png", "\udcff.png"])
+@pytest.mark.parametrize("kind", ["empty", "link to nothing"])
+def test_a_problem_does_not_name_its_picture_again(tmp_path, name, kind):
+    for folder_ in "ab":
+        (tmp_path / folder_).mkdir()
+        (tmp_path / folder_ / "x.png").write_bytes(encode(noise(), "PNG"))
+    bad = tmp_path / "a" / name
+    bad.write_bytes(b"") if kind == "empty" else bad.symlink_to("none")
+    ((found, problem),) = unreadable.check(folder.scan(tmp_path)["all"]).problems
+    assert found == f"a/{name}" and problem.startswith("empty file" if kind == "empty" else "cannot be read")
