@@ -110,7 +110,7 @@ def read(
     Only lines of `wanted` paths are kept. A line that ends early lacks the columns behind.
 
     Raises:
-      UserError: where it cannot be read, is no regular file, has more than 256 MiB or 1,000 columns, lacks one of
+      UserError: where it cannot be read, is no regular file, has more than 128 MiB or 1,000 columns, lacks one of
         `columns` or is empty. `key` is the config key that named it.
     """
     try:
@@ -118,7 +118,7 @@ def read(
         if not os.path.isfile(path) and os.path.isfile(Path(root) / path):
             path = Path(root) / path
         with files.open_regular(path, mode="r", newline="", encoding="utf-8", errors="surrogateescape") as opened:
-            lines = filter(None, csv.reader(opened))
+            lines = filter(None, csv.reader(files.short_lines(opened)))
             header = next(lines, [])
             if not set(columns) <= set(header):
                 raise UserError(f"{key}: {path} lacks the columns {' and '.join(columns)} in its first line.")

@@ -48,7 +48,7 @@ def read(path: PathLike, classes: Sequence[str]) -> Float[np.ndarray, "classes c
 
 def _rows(file, limit):
     """The cells of a CSV file without its empty lines: of so many lines and in each so many cells at most."""
-    lines = ([cell.strip() for cell in row[:limit]] for row in csv.reader(file))
+    lines = ([cell.strip() for cell in row[:limit]] for row in csv.reader(files.short_lines(file)))
     return list(itertools.islice(filter(any, lines), limit))
 
 

@@ -14,7 +14,7 @@ from jaxcls.errors import UserError
 from jaxcls.models.torch_pickle import LONGEST_NAME, RANK
 
 # Of safetensors, in bytes. By its definition 100 MB, of which Python would make 3 GB; a tensor takes some 100 bytes.
-LONGEST_HEADER = 4 * 2**20
+LONGEST_HEADER = 3 * 2**20
 _DTYPES = {
     "F64": np.float64,
     "F32": np.float32,

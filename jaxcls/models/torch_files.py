@@ -35,7 +35,7 @@ class _Bounded:
     """A file whose reads are refused if long: zipfile reads a table of contents in one go, and makes much of it."""
 
     def __init__(self, file):
-        self.file, self.longest = file, LONGEST_PICKLE // 2
+        self.file, self.longest = file, LONGEST_PICKLE // 4
 
     def read(self, count=-1):
         if count > self.longest:

@@ -78,7 +78,7 @@ _MADE: dict[str, Callable[[], Any]] = {
 }
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _PASSED_OVER = {"PROTO", "FRAME", "STOP"}
-STEPS = 600_000  # opcodes, and items that one of them copies; a tensor takes some 45
+STEPS = 400_000  # opcodes, and items that one of them copies; a tensor takes some 45
 RANK = 32  # of a tensor: dimensions that NumPy had before its version 2
 LONGEST_NAME = 1000  # characters of a tensor's name
 
