@@ -18,70 +18,11 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxcls.errors import UserError, did_you_mean
+from jaxcls.errors import UserError
 
 # Keys that have another name now, in the same section. The old one is read wherever a config is: in files, on the
 # command line, in what earlier runs have stored.
 RENAMED = {"data.sizes": "data.resize_schedule"}
-
-# What a number may be, as an interval: ( and ) leave the end out.
-RANGES = {
-    "seed": "[0, 4294967295]",
-    "batch_size": "[1, inf)",
-    "accumulate": "[1, inf)",
-    "data.validation": "[0, 1)",
-    "data.repeats": "[1, inf)",
-    "data.imbalance": "[1, inf)",
-    "data.device_memory": "[0, inf)",
-    "data.workers": "[-1, inf)",
-    "data.pack": "[0, inf)",
-    "loss.label_smoothing": "[0, 1)",
-    "loss.gamma": "[0, inf)",
-    "loss.alpha": "(0, inf)",
-    "loss.epsilon": "[-1, inf)",
-    "loss.threshold": "[0, 1)",
-    "loss.aux_weight": "[0, inf)",
-    "loss.consistency": "[0, inf)",
-    "distill.alpha": "[0, 1]",
-    "distill.temperature": "(0, inf)",
-    "distill.hint_weight": "(0, inf)",
-    "optim.momentum": "[0, 1)",
-    "optim.weight_decay": "[0, inf)",
-    "optim.clip_norm": "[0, inf)",
-    "optim.clip_adaptive": "[0, inf)",
-    "optim.b1": "[0, 1)",
-    "optim.b2": "[0, 1)",
-    "optim.eps": "[0, inf)",
-    "optim.trust": "(0, inf)",
-    "optim.adam_rate": "(0, inf)",
-    "optim.layer_decay": "(0, 1]",
-    "optim.lookahead": "[0, inf)",
-    "optim.lookahead_alpha": "(0, 1]",
-    "optim.lookahead_end": "[0, 1]",
-    "optim.sam": "[0, inf)",
-    "schedule.peak": "(0, inf)",
-    "schedule.final": "[0, inf)",
-    "schedule.pct_start": "(0, 1)",
-    "schedule.per_batch": "[0, inf)",
-    "schedule.warmup_start": "[0, inf)",
-    "schedule.power": "(0, inf)",
-    "schedule.factor": "(0, 1]",
-    "schedule.mult": "[1, inf)",
-    "schedule.div_factor": "(0, inf)",
-    "schedule.final_div_factor": "(0, inf)",
-    "plateau.factor": "(0, 1)",
-    "plateau.patience": "[0, inf)",
-    "plateau.threshold": "[0, inf)",
-    "plateau.cooldown": "[0, inf)",
-    "plateau.min_scale": "[0, 1]",
-    "early_stopping.patience": "[0, inf)",
-    "early_stopping.threshold": "[0, inf)",
-    "ema_decay": "[0, 1)",
-    "precise_bn": "[0, inf)",
-    "parallel.devices": "[0, inf)",
-    "eval.batch_size": "[0, inf)",
-    "checkpoint.keep": "[1, inf)",
-}
 
 
 def default_config() -> ConfigDict:
@@ -273,31 +214,3 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
-
-
-def unknown_key(path: str) -> str:
-    """The message for a path such as "optim.momentun" that is no key, with the nearest one."""
-    node, section, keys = default_config(), "config", path.split(".")
-    while keys[0] in node and hasattr(node[keys[0]], "keys"):
-        section += f".{keys[0]}"
-        node = node[keys.pop(0)]
-    here = {key: ".".join([section, key, *keys[1:]]) for key in node}
-    anywhere = {key.rpartition(".")[2]: f"config.{key}" for key, _ in flatten(default_config())}
-    hint = did_you_mean(keys[0], here) or did_you_mean(keys[-1], anywhere, cutoff=0.8)
-    nothing_near = f"; {section} has {', '.join(node)}."
-    return f"config.{path} does not exist{hint or nothing_near}"
-
-
-def out_of_range(config: Mapping[str, Any]) -> list[str]:
-    """What is wrong with the numbers of a config, a line each; [] if all are possible."""
-    values, problems = dict(flatten(config)), []
-    for path, interval in RANGES.items():
-        value, (low, high) = values[path], map(float, interval[1:-1].split(","))
-        above = value >= low if interval[0] == "[" else value > low
-        below = value <= high if interval[-1] == "]" else value < high
-        if not (above and below):  # NaN is neither
-            least = f"{'at least' if interval[0] == '[' else 'above'} {low:.0f}"
-            most = {"]": f" and at most {high:.0f}", ")": f" and below {high:.0f}" if high < float("inf") else ""}
-            finite = ", and finite" if value != value or abs(value) == float("inf") else ""
-            problems.append(f"config.{path} is {value!r}; it must be {least}{most[interval[-1]]}{finite}.")
-    return problems

@@ -1,7 +1,8 @@
-"""The one exception for what a user can cause and mend, and a way to show several of them at once."""
+"""The one exception for what a user can cause and mend, and ways to word it."""
 
 import contextlib
 import difflib
+import errno
 from collections.abc import Iterable, Iterator, Mapping
 
 
@@ -48,6 +49,38 @@ def did_you_mean(word: str, known: Iterable[str] | Mapping[str, str], cutoff: fl
     shown = known if isinstance(known, Mapping) else {str(k): str(k) for k in known}
     near = difflib.get_close_matches(str(word), list(shown), 1, cutoff)
     return f"; did you mean {shown[near[0]]!r}?" if near else ""
+
+
+def listed(names: Iterable[object], most: int = 12) -> str:
+    """Names with commas between them; of many the first ones, "and 30 more"."""
+    texts = [text if len(text) <= 60 else f"{text[:57]}..." for text in map(str, names)]
+    while most > 1 and len(", ".join(texts[:most])) > 240:
+        most -= 1
+    return ", ".join(texts[:most]) + (f" and {len(texts) - most} more" if len(texts) > most else "")
+
+
+def of_machine(error: BaseException) -> str | None:
+    """The line for what is not a UserError and a user can cause all the same; None for what only a bug can be.
+
+    Files and disks, characters, memory, depth, and devices that JAX does not find. A pipe that broke is none of them.
+    """
+    reason = " ".join(str(error).split())[:200]
+    if isinstance(error, OSError) and not isinstance(error, (BrokenPipeError, ConnectionError)):
+        reason = error.strerror or reason or type(error).__name__
+        remedy = "; free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else ""
+        what = error.filename if error.filename is not None else "the output, or a file" if remedy else ""
+        return f"{what}: {reason}{remedy}" if what else reason
+    if isinstance(error, UnicodeError):
+        return f"a text can't be read or written ({reason}); is it UTF-8?"
+    if isinstance(error, MemoryError):
+        return f"the memory of this machine is not enough{f' ({reason})' if reason else ''}; ask for less of it."
+    if isinstance(error, RecursionError):
+        return "something is nested too deeply to be read (JAXCLS_TRACEBACK=1 shows where)."
+    if isinstance(error, RuntimeError) and "nable to initialize backend" in reason:
+        return f"JAX finds no such device: {reason}; set JAX_PLATFORMS to what is there, or unset it (jaxcls doctor)."
+    if isinstance(error, RuntimeError) and reason.startswith("Unknown backend"):
+        return f"JAX knows no such device: {reason}; unset JAX_PLATFORMS, or set it to cpu, cuda or tpu."
+    return None
 
 
 def of_picture(error: Exception, name: str) -> UserError:

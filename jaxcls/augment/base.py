@@ -7,6 +7,7 @@ float32 pictures on the same scale, and come last. Those that also take arrays o
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -99,7 +100,7 @@ def check_range(what: str, value: Any, low: float | None = None, high: float | N
       ValueError: where it is neither, is in the wrong order, or lies outside of [low, high].
     """
     pair = value if isinstance(value, (tuple, list)) else (value, value)
-    numbers = [float(v) for v in pair if isinstance(v, (int, float)) and not isinstance(v, bool)]
+    numbers = [float(v) for v in pair if isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v)]
     if len(numbers) != 2 or len(pair) != 2 or numbers[0] > numbers[1]:
         raise ValueError(f"{what} must be a number or a pair (low, high), not {value!r}")
     if (low is not None and numbers[0] < low) or (high is not None and numbers[1] > high):

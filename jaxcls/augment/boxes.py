@@ -16,6 +16,22 @@ def check_size(value: Any) -> int:
     return value
 
 
+def check_pair(what: str, value: Any, low: float, high: float = math.inf) -> Pair:
+    """The value, if it is (least, most) with low < least <= most <= high, both finite. Raises ValueError otherwise."""
+    pair = tuple(value) if isinstance(value, (tuple, list)) else ()
+    if not all(isinstance(x, (int, float)) and not isinstance(x, bool) and math.isfinite(x) for x in pair):
+        pair = ()
+    if len(pair) != 2 or not low < pair[0] <= pair[1] <= high:
+        most = f" and at most {high:g}" if math.isfinite(high) else ""
+        raise ValueError(f"{what} must be a pair (least, most), above {low:g}{most}, not {value!r}")
+    return pair[0], pair[1]
+
+
+def check_crop(scale: Any, ratio: Any) -> tuple[Pair, Pair]:
+    """(scale, ratio), if `crop_box` can use them. Raises ValueError otherwise."""
+    return check_pair("scale", scale, 0, 1), check_pair("ratio", ratio, 0)
+
+
 def resized(shape: tuple[int, int], height: int, width: int | None = None) -> tuple[int, int]:
     """(height, width) of a picture of this shape after a resize to height x width.
 

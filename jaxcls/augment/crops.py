@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcls.augment.base import Operation, of_pictures, to_uint8
-from jaxcls.augment.boxes import TRIES, Pair, check_size, crop_box, resized
+from jaxcls.augment.boxes import TRIES, Pair, check_crop, check_size, crop_box, resized
 from jaxcls.data import bounds
 from jaxcls.errors import UserError
 
@@ -16,7 +16,7 @@ def crop(size: int, pad: int = 0, mode: str = "zero") -> Operation:
     """
     check_size(size)
     modes = {"zero": "constant", "reflect": "reflect"}
-    if not isinstance(pad, int) or pad < 0:
+    if not isinstance(pad, int) or isinstance(pad, bool) or pad < 0:
         raise ValueError(f"pad must be a whole number, not {pad!r}")
     if mode not in modes:
         raise ValueError(f"mode can be 'zero' or 'reflect', not {mode!r}")
@@ -25,6 +25,8 @@ def crop(size: int, pad: int = 0, mode: str = "zero") -> Operation:
         n, height, width, channels = image.shape
         if min(height, width) + 2 * pad < size:
             raise UserError(f"a crop of {size} does not fit into {height}x{width} padded by {pad}")
+        if pad >= min(height, width):
+            raise UserError(f"crop: a pad of {pad} is more than a picture of {height}x{width} has; make it smaller")
         padded = jnp.pad(image, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode=modes[mode])
         room = jnp.array([height, width]) + 2 * pad - size + 1
         corners = jax.vmap(lambda key: jax.random.randint(key, (2,), 0, room))(keys)
@@ -40,6 +42,7 @@ def crop(size: int, pad: int = 0, mode: str = "zero") -> Operation:
 def random_resized_crop(size: int, scale: Pair = (0.08, 1.0), ratio: Pair = (3 / 4, 4 / 3)) -> Operation:
     """A random box (boxes.crop_box), resized to size x size with an antialiased bilinear filter, as Pillow has it."""
     check_size(size)
+    scale, ratio = check_crop(scale, ratio)
 
     def operation(keys, image):
         height, width, channels = image.shape[1:]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from jaxcls.augment import opencv
-from jaxcls.augment.boxes import TRIES, Pair, check_size, crop_box, resized
+from jaxcls.augment.boxes import TRIES, Pair, check_crop, check_size, crop_box, resized
 from jaxcls.data import bounds
 from jaxcls.errors import UserError
 
@@ -112,8 +112,7 @@ class RandomResizedCrop:
 
     def __init__(self, size: int, scale: Pair = (0.08, 1.0), ratio: Pair = (3 / 4, 4 / 3), resample: str = "bilinear"):
         self.size, self.resample = check_size(size), resample
-        (least, most), (narrow, wide) = scale, ratio
-        self.scale, self.ratio = (least, most), (narrow, wide)
+        self.scale, self.ratio = check_crop(scale, ratio)
         self.resize = opencv.resized if resample == FAST and opencv.loaded() else _pillow(resample, FAST)
 
     def plan(self, shape: tuple[int, int], random: np.random.Generator | None) -> tuple[int, int, int, int]:

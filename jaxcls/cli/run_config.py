@@ -34,7 +34,7 @@ def read(config: str | None, workdir: str | None, settings: Settings = ()) -> tu
     names.check(workdir or "")
     if config is not None:
         made = config_file.load(expanded(config))
-        workdir = workdir or f"runs/{Path(config.partition(':')[0]).stem}"
+        workdir = workdir or f"runs/{Path(config_file.split(config)[0]).stem}"
     else:
         assert workdir is not None
         made = stored(workdir)
@@ -52,8 +52,8 @@ def stored(workdir: str | Path) -> "ConfigDict":
 
     path = Path(workdir) / "config.json"
     try:
-        return ConfigDict(json.loads(path.read_text()), convert_dict=True)
+        return ConfigDict(json.loads(path.read_text(encoding="utf-8")), convert_dict=True)
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{workdir} holds no run (no {path}); give --config=NAME too, or another folder.") from None
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{path} can't be read ({error}); give --config=NAME too.") from error

@@ -39,8 +39,8 @@ def check_writers(names: Iterable[str]) -> None:
 
 
 def _check(name):
-    if name not in TRACKERS:
-        hint = did_you_mean(name, list(TRACKERS)) or f"; it can have {', '.join(TRACKERS)}."
+    if not isinstance(name, str) or name not in TRACKERS:
+        hint = did_you_mean(str(name), list(TRACKERS)) or f"; it can have {', '.join(TRACKERS)}."
         raise UserError(f"config.log_to has {name!r}{hint}")
     if not installed(TRACKERS[name].package):
         raise UserError(f"config.log_to={name} needs a package that is not installed: pip install 'jaxcls[{name}]'")

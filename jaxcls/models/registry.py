@@ -8,7 +8,8 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxcls import call_strings
-from jaxcls.errors import UserError, did_you_mean
+from jaxcls.errors import UserError, did_you_mean, listed
+from jaxcls.models import field_checks
 from jaxcls.models.base import Classifier
 from jaxcls.models.fpn import FPN
 
@@ -44,9 +45,10 @@ def create(name: str, *, num_classes: int = 1000, neck: str = "", **fields: Any)
     """
     if name not in _MODELS:
         raise UserError(f"there is no model {name!r}{did_you_mean(name, list_models()) or _listed(list_models())}")
-    if not isinstance(num_classes, int) or num_classes < 0:
+    if not isinstance(num_classes, int) or isinstance(num_classes, bool) or num_classes < 0:
         raise UserError(f"num_classes must be a whole number (0: no classifier), not {num_classes!r}")
-    known = {f.name for f in dataclasses.fields(_MODELS[name]())} - {"parent", "name"}
+    usual = _MODELS[name]()
+    known = {f.name for f in dataclasses.fields(usual)} - {"parent", "name"}
     for field in fields:
         if field not in known:
             hint = did_you_mean(field, known) or _listed(sorted(known))
@@ -54,6 +56,8 @@ def create(name: str, *, num_classes: int = 1000, neck: str = "", **fields: Any)
     fields = {field: _tuples(value) for field, value in fields.items()}
     for field in {"dtype", "param_dtype"} & fields.keys():
         fields[field] = _float_dtype(field, fields[field])
+    for field in fields.keys() - {"dtype", "param_dtype"}:
+        field_checks.check(name, field, fields[field], getattr(usual, field))
     if not neck:
         return _MODELS[name](num_classes=num_classes, **fields)
     _, args, options = call_strings.parse(neck, ["fpn"], what="neck", kind="neck", like="'fpn' or 'fpn(64)'")
@@ -89,17 +93,18 @@ def parse_field(text: str) -> tuple[str, object]:
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise UserError(f"--field takes NAME=VALUE, as in stem=cifar, not {text!r}")
+    field_checks.refuse_reserved([name], "--field ")
     return name, call_strings.literal(value)
 
 
 def _listed(known: list[str]) -> str:
-    return f"; there are: {', '.join(known)}"
+    return f"; there are: {listed(known)}"
 
 
 def _float_dtype(field: str, value) -> jnp.dtype:
     try:
         dtype = jnp.dtype(value)
-    except TypeError:
+    except (TypeError, ValueError, SyntaxError, AttributeError):
         dtype = None
     if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
         raise UserError(f"{field} must be a floating type such as float32 or bfloat16, not {value!r}")

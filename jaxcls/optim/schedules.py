@@ -17,6 +17,7 @@ from jax import Array
 from jaxcls.errors import UserError
 
 UNITS = ("step", "epoch", "%")
+MOST_STEPS = 2**31 - 1  # the state counts them as int32
 Schedule = Callable[[Any], Array]  # step -> value, both scalars
 
 
@@ -30,17 +31,20 @@ def steps(duration: str | int | None, *, steps_per_epoch: int, total: int | None
       what: how to call the value in a message.
 
     Raises:
-      UserError: for anything else, and for a positive duration that rounds to no step at all.
+      UserError: for anything else, a positive duration that rounds to no step at all, and one of 2^31 steps or more.
     """
     if duration in (None, "", 0):
         return 0
     match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(steps?|epochs?|%)?\s*", str(duration))
     if not match:
-        raise UserError(f"{what} is {duration!r}; write it as '500 steps', '10 epochs' or '5%'.")
+        raise UserError(f"{what} is {str(duration)[:80]!r}; write it as '500 steps', '10 epochs' or '5%'.")
     value, unit = float(match[1]), (match[2] or "steps").rstrip("s")
     if unit == "%" and total is None:
         raise UserError(f"{what} is {duration!r}, but a share of the run makes no sense here; use steps or epochs.")
-    n = math.floor(value * {"step": 1, "epoch": steps_per_epoch, "%": (total or 0) / 100}[unit] + 0.5)
+    exact = value * {"step": 1, "epoch": steps_per_epoch, "%": (total or 0) / 100}[unit]
+    if exact > MOST_STEPS:
+        raise UserError(f"{what} is {str(duration)[:80]!r}, which is {exact:.3g} steps; there can be {MOST_STEPS:,}.")
+    n = math.floor(exact + 0.5)
     if n == 0 and value > 0:
         raise UserError(
             f"{what} is {duration!r}, which is less than one step (an epoch has {steps_per_epoch}); make it longer."

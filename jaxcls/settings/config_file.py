@@ -2,6 +2,9 @@
 
 import inspect
 import re
+import signal
+import sys
+import threading
 import traceback
 import types
 from collections.abc import Iterable
@@ -11,11 +14,12 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxcls import call_strings
-from jaxcls.defaults import current_key, default_config, flatten, unknown_key
+from jaxcls.defaults import current_key, default_config, flatten
 from jaxcls.errors import UserError, did_you_mean
-from jaxcls.settings import shipped
+from jaxcls.settings import hints, shipped
 
 EXAMPLES = {"get_config": "configs/lenet5_digits.py", "get_ladder": "configs/ladders/fashion_small.py"}
+SLOW = 10.0  # seconds after which a line says that a file still runs
 BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
@@ -25,7 +29,7 @@ def load(name: str) -> ConfigDict:
     Raises:
       UserError: no such file (the nearest is named), a mistake in it (with its line), no `get_config`.
     """
-    config, path = call(name, "get_config"), str(name).partition(":")[0]
+    config, path = call(name, "get_config"), split(name)[0]
     if not isinstance(config, ConfigDict):
         kind = type(config).__name__
         raise UserError(f"{path}: get_config must return a ConfigDict, not {kind}; is 'return' missing?")
@@ -43,7 +47,7 @@ def call(name: str, function: str, flag: str = "--config=") -> Any:
     Raises:
       UserError: no such file (the nearest is named), a mistake in it (with its line), no such function.
     """
-    file, colon, arg = str(name).partition(":")
+    file, arg = split(name)
     path = Path(file)
     if not path.is_file() and path.parent == Path():
         path = shipped.find(file) or path
@@ -51,23 +55,47 @@ def call(name: str, function: str, flag: str = "--config=") -> Any:
         raise UserError(f"{flag.rstrip('=') or 'the file'} is empty; give a file, such as {flag}{EXAMPLES[function]}.")
     if not path.is_file():
         raise UserError(_missing(path, flag))
+    slow = threading.Timer(SLOW, _slow, (path,))
+    slow.daemon = True
+    slow.start()
     try:
         module = types.ModuleType("jaxcls_config")
         module.__file__ = str(path)
         exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
         if not callable(called := getattr(module, function, None)):
             raise UserError(f"{path} has no function {function}; such a file defines {function}(arg='').")
-        args = (arg,) if colon else ()
+        args = () if arg is None else (arg,)
         try:
             inspect.signature(called).bind(*args)
         except TypeError:
-            takes = "needs an argument, as in" if not colon else "takes no argument; leave off"
+            takes = "needs an argument, as in" if arg is None else "takes no argument; leave off"
             raise UserError(f"{path} {takes} ':{arg or 'tiny'}'.") from None
         return called(*args)
     except UserError as error:
         raise UserError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
-    except Exception as error:  # whatever a file of Python can do wrong
+    except BaseException as error:  # whatever a file of Python can do wrong; sys.exit() and KeyboardInterrupt, too
+        if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            raise  # of the keyboard: below an entry point Ctrl-C is none
         raise UserError(_mistake(path, error)) from error
+    finally:
+        slow.cancel()
+
+
+def split(name: str) -> tuple[str, str | None]:
+    """(file, argument) of `x.py:arg`; the argument is None where there is none. A file may have ":" in its name."""
+    text = str(name)
+    ends = [match.start() for match in re.finditer(":", text)]
+    for end in [len(text), *ends]:
+        if Path(text[:end]).is_file():
+            return text[:end], text[end + 1 :] if end < len(text) else None
+    if ends and "/" in text[ends[0] :] and text.endswith(".py"):
+        return text, None  # a file that is not there, in a folder with ":" in its name
+    file, colon, arg = text.partition(":")
+    return file, arg if colon else None
+
+
+def _slow(path):
+    print(f"note: {path} has run for {SLOW:.0f} s and has not ended; Ctrl-C ends it.", file=sys.stderr, flush=True)
 
 
 def override(config: ConfigDict, settings: Iterable[tuple[str, str]]) -> None:
@@ -87,25 +115,24 @@ def override(config: ConfigDict, settings: Iterable[tuple[str, str]]) -> None:
         given.setdefault(current_key(path), []).append(text)
     for path, texts in given.items():
         try:
-            _set(config, path, _convert(path, texts, default))
+            _set(config, path, _convert(config, path, texts, default))
         except UserError as error:
             problems.append(str(error))
     if problems:
         raise UserError("\n".join(problems))
 
 
-def _convert(path, texts, default):
+def _convert(config, path, texts, default):
     """The value of a key from what was typed."""
     node: Any = default
     for key in path.split("."):
-        if path.startswith("model.fields."):
+        if path.startswith("model.fields.") and path.count(".") == 2:
             return call_strings.literal(texts[-1])
         if not isinstance(node, dict) or key not in node:
-            raise UserError(unknown_key(path))
+            raise UserError(hints.unknown_key(path))
         node = node[key]
     if isinstance(node, dict):
-        inside = f"config.{path}.{next(iter(node))}" if node else f"config.{path}.<field>"
-        raise UserError(f"--config.{path} is a section; set one of its keys, such as --{inside}=...")
+        raise UserError(hints.section(path, list(node), texts[-1]))
     if isinstance(node, tuple):
         return tuple(item for text in texts for item in call_strings.literals(text))
     text = texts[-1]
@@ -117,7 +144,9 @@ def _convert(path, texts, default):
         return type(node)(text)
     except (ValueError, KeyError, OverflowError):
         kind = {bool: "true or false", int: "a whole number", float: "a number"}[type(node)]
-        raise UserError(f"--config.{path}={text}: {text!r} is not {kind}; the default is {node!r}") from None
+        own = dict(flatten(config)).get(path, node)
+        shown = text if len(text) <= 80 else f"{text[:60]}..."
+        raise UserError(f"--config.{path}={shown}: {shown!r} is not {kind}; the config has {own!r}") from None
 
 
 def _whole(value):
@@ -130,7 +159,7 @@ def _set(config, path, value):
     *sections, key = path.split(".")
     with config.unlocked():
         for section in sections:
-            config = config.setdefault(section, ConfigDict()) if section not in config else config[section]
+            config = config[section]
         with config.ignore_type():
             config[key] = value
 
@@ -163,7 +192,7 @@ def _reason(error):
     if match := re.search(r'Did you mean "(\w+)" instead of "(\w+)"', text):
         return f"there is no key {match[2]!r}{did_you_mean(match[2], [match[1]])}"
     if match := re.search(r'Key "(\w+)" does not exist', text):
-        return unknown_key(match[1])
+        return hints.unknown_key(match[1])
     if match := re.search(r"field '(\w+)'.*original type <class '(\w+)'>.*to type <class '(?:\w+\.)*(\w+)'>", text):
         examples = [v for key, v in flatten(default_config()) if key.rpartition(".")[2] == match[1] and v]
         such = f" such as {examples[0]!r}" if examples else ""

@@ -5,8 +5,10 @@ from typing import Any, TypeVar
 
 from ml_collections import ConfigDict
 
-from jaxcls.defaults import current_key, default_config, flatten, out_of_range, unknown_key
-from jaxcls.errors import UserError, did_you_mean
+from jaxcls.defaults import current_key, default_config, flatten
+from jaxcls.errors import UserError, did_you_mean, listed
+from jaxcls.settings.hints import unknown_key
+from jaxcls.settings.ranges import out_of_range
 
 T = TypeVar("T")
 
@@ -27,7 +29,7 @@ def resolve(config: Mapping[str, Any]) -> ConfigDict:
                 continue  # the new name counts
             if key not in target:
                 problems.append(unknown_key(name))
-            elif name == "model.fields":
+            elif name == "model.fields" and hasattr(given[old], "keys"):
                 with target[key].unlocked():
                     target[key].update(given[old])
             elif hasattr(target[key], "keys") and hasattr(given[old], "keys"):
@@ -38,7 +40,8 @@ def resolve(config: Mapping[str, Any]) -> ConfigDict:
                         raise TypeError
                     target[key] = given[old]
                 except TypeError:
-                    problems.append(f"config.{name} is {given[old]!r}, but must be a {type(target[key]).__name__}.")
+                    kind = "section" if hasattr(target[key], "keys") else type(target[key]).__name__
+                    problems.append(f"config.{name} is {short(given[old])}, but must be a {kind}.")
 
     merge(full, config, "")
     problems += out_of_range(full)
@@ -66,9 +69,9 @@ class Reader:
         default, idle = dict(flatten(default_config())), []
         for path, value in flatten(self.config):
             if f"config.{path}" not in self._read and value != default.get(path):
-                idle.append(f"config.{path}={value!r}")
+                idle.append(f"config.{path}={short(value)}")
         if idle:
-            raise UserError(f"{', '.join(idle)} has no effect with the other settings of this run; remove it.")
+            raise UserError(f"{listed(idle)} has no effect with the other settings of this run; remove it.")
 
 
 def choose(what: str, value: T, options: Iterable[T]) -> T:
@@ -76,5 +79,11 @@ def choose(what: str, value: T, options: Iterable[T]) -> T:
     if value in options:
         return value
     names = [str(option) for option in options]
-    hint = did_you_mean(str(value), names) or f"; it can be {', '.join(names)}."
-    raise UserError(f"{what} is {value!r}{hint}")
+    hint = did_you_mean(str(value), names) or f"; it can be {listed(names)}."
+    raise UserError(f"{what} is {short(value)}{hint}")
+
+
+def short(value: Any) -> str:
+    """A value for a message of one line."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:60]}...{text[-15:]}"

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxcls import models, optim
 from jaxcls.errors import UserError
-from jaxcls.models import stages
+from jaxcls.models import field_checks, stages
 from jaxcls.models.basis import Use
 from jaxcls.parallel import Parallel
 from jaxcls.training.data import Data
@@ -81,6 +81,7 @@ def read(config: Any, data: Data, parallel: Parallel) -> Model:
         raise UserError(f"config.precision is {config.precision!r}; it can be {', '.join(PRECISIONS)}.")
     spec = {"name": section.name, "num_classes": len(data.classes), "neck": section.neck}
     spec["fields"] = section.fields.to_dict()
+    field_checks.refuse_reserved(spec["fields"])
     sync = config.parallel.sync_batchnorm and parallel.axis_name
     module = models.create(
         spec["name"],

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from jaxcls.data import checks, pipeline, sources
 from jaxcls.data.base import Leaf
-from jaxcls.defaults import RANGES, default_config, flatten, out_of_range, unknown_key
+from jaxcls.defaults import default_config, flatten
 from jaxcls.errors import Problems, UserError
 from jaxcls.settings import config_file
 from jaxcls.tasks.supervised import Supervised
@@ -196,33 +196,6 @@ def test_problems_are_collected():
         raise ValueError  # a bug is not a mistake of the user
     with pytest.raises(UserError, match="^one\ntwo$"):
         problems.refuse()
-
-
-def test_the_defaults_are_in_range_and_every_range_is_of_a_key():
-    assert RANGES.keys() <= dict(flatten(default_config())).keys()
-    assert out_of_range(default_config()) == []
-
-
-@given(st.sampled_from(sorted(RANGES)), st.floats() | st.integers(-(2**70), 2**70).map(float))
-def test_ranges_hold_their_ends(path, value):
-    """Against plain comparisons written out from the notation of intervals."""
-    config = default_config()
-    with config.unlocked(), config.ignore_type():
-        config.update_from_flattened_dict({path: value})
-    (low, high), first, last = map(float, RANGES[path][1:-1].split(",")), RANGES[path][0], RANGES[path][-1]
-    inside = low < value < high or (first == "[" and value == low) or (last == "]" and value == high)
-    assert (out_of_range(config) == []) == inside
-
-
-@given(st.sampled_from([path for path, _ in flatten(default_config()) if len(path.rpartition(".")[2]) > 5]), st.data())
-def test_a_letter_left_out_of_a_key_is_found(path, data):
-    section, _, key = path.rpartition(".")
-    where = data.draw(st.integers(1, len(key) - 1))
-    wrong = f"{section}.{key[:where]}{key[where + 1 :]}".strip(".")
-    if wrong in dict(flatten(default_config())):
-        return
-    message = unknown_key(wrong)
-    assert f"config.{wrong} does not exist; did you mean 'config.{path}'?" == message
 
 
 @given(st.sampled_from(["seed", "schedule.peak", "optim.nesterov", "data.mean", "duration"]), st.data())
