@@ -12,7 +12,7 @@ from jaxcls.checkpoints import view
 from jaxcls.defaults import default_config
 from jaxcls.errors import UserError
 from jaxcls.logs.records import read_metrics
-from jaxcls.training import build, deadline, evaluate, loop, memory, postponed, signals
+from jaxcls.training import deadline, evaluate, loop, memory, postponed, signals
 from jaxcls.training.feed import MemoryTrainFeed
 
 
@@ -73,7 +73,7 @@ def assert_same_run(workdir, whole):
     assert timeless[0] == timeless[1]
 
 
-@pytest.mark.parametrize("step", [4, 8])
+@pytest.mark.parametrize("step", [4, pytest.param(8, marks=pytest.mark.slow)])
 def test_a_stop_where_a_step_is_evaluated(tmp_path, monkeypatch, whole, step, capsys):
     """Saved without an evaluation; going on ends with the same bits, scores and best checkpoint."""
     with monkeypatch.context() as patch:
@@ -178,18 +178,22 @@ def test_the_end_of_the_time_stops_as_a_signal_does(tmp_path, whole):
         ("RESOURCE_EXHAUSTED: who knows", ""),
     ],
 )
-def test_want_of_memory_in_the_first_step_names_the_settings(tmp_path, monkeypatch, message, need):
-    def feed(self, state, start, stop):
+def test_want_of_memory_names_the_settings(message, need):
+    with pytest.raises(UserError) as error, memory.explained(16, 1, "float32"):
         raise RuntimeError(message)  # jaxlib's XlaRuntimeError is one
-
-    monkeypatch.setattr(MemoryTrainFeed, "__call__", feed)
-    run = build.build(config_of())
-    with pytest.raises(UserError) as error:
-        loop.fit(run, tmp_path)
     line = str(error.value)
     assert "\n" not in line and len(line) < 400 and need in line
     for text in ("the device", "config.accumulate=2", "config.batch_size=8", "precision=bfloat16", "remat=True"):
         assert text in line, line
+
+
+def test_want_of_memory_in_the_first_step(tmp_path, monkeypatch):
+    def feed(self, state, start, stop):
+        raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 20029400304 bytes.")
+
+    monkeypatch.setattr(MemoryTrainFeed, "__call__", feed)
+    with pytest.raises(UserError, match=r"a training step \(18.65 GiB asked for\) at config.batch_size=16"):
+        loop.run(config_of(), tmp_path)
 
 
 def test_other_errors_stay_and_memory_of_the_host_is_told():
