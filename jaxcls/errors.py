@@ -3,6 +3,8 @@
 import contextlib
 import difflib
 import errno
+import os
+import traceback
 from collections.abc import Iterable, Iterator, Mapping
 
 
@@ -78,9 +80,18 @@ def of_machine(error: BaseException) -> str | None:
         return "something is nested too deeply to be read (JAXCLS_TRACEBACK=1 shows where)."
     if isinstance(error, RuntimeError) and "nable to initialize backend" in reason:
         return f"JAX finds no such device: {reason}; set JAX_PLATFORMS to what is there, or unset it (jaxcls doctor)."
+    if isinstance(error, AssertionError) and _of_backends(error):  # a platform that JAX knows, without its plugin
+        wish = os.environ.get("JAX_PLATFORMS", "")
+        return f"JAX finds no device of JAX_PLATFORMS={wish}; set it to what is there, or unset it (jaxcls doctor)."
     if isinstance(error, RuntimeError) and reason.startswith("Unknown backend"):
         return f"JAX knows no such device: {reason}; unset JAX_PLATFORMS, or set it to cpu, cuda or tpu."
     return None
+
+
+def _of_backends(error):
+    """Whether an exception comes from where JAX looks for devices."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and frames[-1].filename.endswith("xla_bridge.py")
 
 
 def of_picture(error: Exception, name: str) -> UserError:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxcls import files
 from jaxcls.errors import UserError, of_machine
 from jaxcls.text import printable
 from jaxcls.training import signals
@@ -90,10 +91,12 @@ def _write_any_character():
 
 
 def _home():
-    """Libraries look for the home folder; where there is none (docker run -u 12345) they get one without files."""
+    """Libraries look for the home folder; where there is none (docker run -u 12345) they get one without files, and
+    caches lie in a temporary folder."""
     try:
         Path.home()
     except RuntimeError:
+        os.environ.setdefault("XDG_CACHE_HOME", str(files.cache()))
         os.environ["HOME"] = os.devnull
 
 

@@ -108,6 +108,17 @@ def settings() -> Iterator[tuple[str, str, object]]:
         yield "settings reported", path, text
 
 
+def attack(folder: Path, quick: bool, say: Callable[[str], None]) -> list[str]:
+    """`run` for attack.py: the table in Markdown; returns a line for each fault."""
+    faults: list[str] = []
+    rows = run(folder, faults.append, 23 if quick else 1)
+    say("| setting | tried | accepted | refused in a line | tracebacks, long lines |")
+    say("|---|---|---|---|---|")
+    for row in [*rows, ("all", *(sum(column) for column in zip(*(row[1:] for row in rows), strict=True)))]:
+        say(f"| {' | '.join(map(str, row))} |")
+    return faults
+
+
 def attempt(folder: Path, path: str, value: object) -> str:
     """What came of one setting: "accepted", "refused", or what was wrong with the answer."""
     config, text = base(), io.StringIO()

@@ -4,6 +4,7 @@
     python scripts/bench/attack.py pictures --quick    # every twelfth
 
     pictures    each alone, within 2 s and 500 MiB; all in a folder through predict, check and train
+    settings    every key of the config with what it can't be, or hardly: accepted or refused in a line
     weights     hostile and damaged files of weights, tables and JSON, each within the same bounds
 
 Everything is made in a folder of its own, which is removed (--keep FOLDER: is not). Exit status: 0; 1 where something
@@ -19,6 +20,7 @@ import time
 from pathlib import Path
 
 import _attack_pictures
+import _attack_settings
 import _attack_weights
 from gpu import commit
 
@@ -27,6 +29,7 @@ from jaxcls.cli.entry import entry_point
 # name -> run(empty folder, quick, say), which says lines of Markdown and returns a line for each fault
 ATTACKS = {
     "pictures": _attack_pictures.run,
+    "settings": _attack_settings.attack,
     "weights": _attack_weights.attack,
 }
 

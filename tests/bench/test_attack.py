@@ -83,3 +83,16 @@ def test_what_is_wrong_is_a_line_and_the_status_1(tmp_path, capsys, monkeypatch)
 @pytest.mark.slow
 def test_a_twelfth_of_it(capsys):
     assert bench.main(["pictures", "--quick"]) == 0, capsys.readouterr().out
+
+
+def test_settings_are_tried_on_every_key(tmp_path):
+    settings = sys.modules["_attack_settings"]
+    tried = list(settings.settings())
+    assert len(tried) > 2000 and {path for _, path, _ in tried} >= {
+        path for path, _ in settings.flatten(settings.base())
+    }
+    faults = []
+    rows = settings.run(tmp_path, faults.append, every=101)
+    assert faults == [] and sum(row[1] for row in rows) == -(-len(tried) // 101) and not any(row[4] for row in rows)
+    assert settings.attempt(tmp_path, "batch_size", "8") == "accepted"
+    assert settings.attempt(tmp_path, "batch_size", "x") == "refused"

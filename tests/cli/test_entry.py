@@ -103,6 +103,18 @@ def test_no_output_ends_by_a_character(environment, wanted):
     assert (run.returncode, run.stdout, run.stderr) == (0, wanted, b"")
 
 
+@pytest.mark.parametrize("platform", ["cuda", "nonsense"])
+def test_a_device_that_is_not_there_is_a_line(platform):
+    code = (
+        "from jaxcls.cli.entry import entry_point\nimport jax\nraise SystemExit(entry_point(lambda _: jax.devices())())"
+    )
+    environment = {**os.environ, "JAX_PLATFORMS": platform, "CUDA_VISIBLE_DEVICES": ""}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    lines = [line for line in run.stderr.splitlines() if line.startswith("error: ")]
+    assert run.returncode == 2 and "Traceback" not in run.stderr
+    assert len(lines) == 1 and "JAX_PLATFORMS" in lines[0]
+
+
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_an_output_that_takes_nothing_is_a_line_and_status_2(unbuffered):
     environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
