@@ -166,8 +166,16 @@ def open_output(kind: str, path: Path | None, interruption: Interruption, **fiel
         file = open(path, "w", newline="", encoding="utf-8", errors=errors)  # noqa: SIM115  closed below
     except OSError as error:
         raise UserError(f"--out {path} can't be written: {error.strerror or error}; choose another file.") from error
-    with file:
+    try:
         yield Output(form, file, str(path), interruption)
+    except BaseException:
+        with contextlib.suppress(OSError):  # of a full disk closing fails again, and the reason is told already
+            file.close()
+        raise
+    try:
+        file.close()
+    except OSError as error:
+        raise UserError(f"{path} can't be written: {error.strerror or error}") from error
 
 
 class Heatmaps:
