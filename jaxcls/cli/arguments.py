@@ -69,7 +69,7 @@ def expanded(text: str) -> str:
     Raises:
       UserError: where there is no such home folder.
     """
-    return str(files.path(text))
+    return str(files.path(text)) if text else text
 
 
 def path(text: str) -> Path:

@@ -52,13 +52,14 @@ def run(args: argparse.Namespace) -> None:
     if args.split and not args.other:
         raise UserError("--split is for --data; of a run validation and test are evaluated.")
     devices.set_up(args)
-    from jaxcls.training import evaluate, evaluate_run
+    from jaxcls.training import evaluate, evaluate_run, watch
 
-    if args.other:
-        evaluate_run.other(config, workdir, args.other, step=args.step, split=args.split, name=args.name)
-    elif evaluate_run.elsewhere(config, workdir, step=args.step, name=args.name) is None:
-        allowed = args.allow_changed_data
-        evaluate.run(config, workdir, step=args.step, name=args.name, allow_changed=allowed)
+    with watch.of_run(None):
+        if args.other:
+            evaluate_run.other(config, workdir, args.other, step=args.step, split=args.split, name=args.name)
+        elif evaluate_run.elsewhere(config, workdir, step=args.step, name=args.name) is None:
+            allowed = args.allow_changed_data
+            evaluate.run(config, workdir, step=args.step, name=args.name, allow_changed=allowed)
 
 
 def of_weights(args: argparse.Namespace) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jaxcls import files
 from jaxcls.checkpoints import names
 from jaxcls.cli.arguments import expanded
 from jaxcls.errors import UserError
@@ -52,7 +53,7 @@ def stored(workdir: str | Path) -> "ConfigDict":
 
     path = Path(workdir) / "config.json"
     try:
-        return ConfigDict(json.loads(path.read_text(encoding="utf-8")), convert_dict=True)
+        return ConfigDict(json.loads(files.read_bytes(path)), convert_dict=True)
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{workdir} holds no run (no {path}); give --config=NAME too, or another folder.") from None
     except (OSError, ValueError, TypeError, RecursionError) as error:

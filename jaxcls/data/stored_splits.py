@@ -123,8 +123,8 @@ def read(workdir: PathLike) -> Stored | None:
     columns: dict[str, tuple[list, list, list]] = {}
     names: dict[int, str] = {}
     try:
-        with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
-            lines = csv.reader(file)
+        with files.open_regular(path, 2**31, mode="r", newline="", encoding="utf-8", errors="surrogateescape") as file:
+            lines = csv.reader(files.short_lines(file))
             if next(lines, None) != HEADER:
                 raise ValueError("its first line is another")
             for split, label, name, mark, id in lines:

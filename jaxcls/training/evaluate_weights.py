@@ -84,9 +84,13 @@ def _class_names(file: PathLike | None, weights: str, source: Source, note: Note
     """Names of the outputs, in order. Raises UserError where they can't be known."""
     if file is not None:
         try:
-            names = [line.strip() for line in files.path(str(file)).read_text().splitlines() if line.strip()]
+            names = [
+                line.strip()
+                for line in files.read_bytes(files.path(str(file)), 2**24).decode().splitlines()
+                if line.strip()
+            ]
         except (OSError, UnicodeError) as error:
-            raise UserError(f"--classes={file} can't be read ({error}).") from error
+            raise UserError(f"--classes={file} can't be read ({getattr(error, 'strerror', None) or error}).") from error
         if len(set(names)) < max(2, len(names)):
             raise UserError(f"--classes={file} must have two or more names, one a line, all different.")
         return names

@@ -1,6 +1,6 @@
 """Connections between processes (`watch.py`): lines of text, and bytes that pass from one to another.
 
-The first line of a connection to process 0 says what it is for: `jaxcls watch INDEX NUMBER`, or `jaxcls rpc INDEX`, of
+The first line of a connection to process 0 says what it is for: `HELLO watch INDEX NUMBER`, or `HELLO rpc INDEX`, of
 which every byte goes to JAX's coordination service and back. When process 0 ends, the end is not passed on: XLA
 aborts a process whose connection to its service ends.
 """

@@ -9,6 +9,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from jaxcls import files
 from jaxcls.checkpoints import view
 from jaxcls.checkpoints.meta import Meta
 from jaxcls.data import metadata, unreadable
@@ -67,8 +68,8 @@ def differences(config: Mapping[str, Any], workdir: PathLike) -> dict[str, tuple
     if not there.is_file():
         return {}
     try:
-        stored = view.flatten_config(json.loads(there.read_text()))
-    except (OSError, ValueError, AttributeError) as error:
+        stored = view.flatten_config(json.loads(files.read_bytes(there)))
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise UserError(f"{there} can't be read ({error}); choose another --workdir.") from error
     new = view.flatten_config(config)
     # A key that is younger than the run had its default then, though there was no name for it.
