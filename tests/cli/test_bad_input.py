@@ -305,7 +305,7 @@ def test_labels_out_of_range_and_a_class_without_examples(refused, config, monke
         return lambda *_, **__: {"train": sources.ArraySource(images, labels, ("a", "b", "c"), list(map(str, labels)))}
 
     for labels, message in (
-        ([0, 1, 2, 3] * 8, "8 picture(s) of the train split have labels such as 3, but there are 3 classes (0 to 2)"),
+        ([0, 1, 2, 3] * 8, "of the train split have labels such as 3, but there are 3 classes (0 to 2)"),
         ([0, 1, 2, -1] * 8, "labels such as -1"),
         ([0, 2] * 16, "no training examples of b"),
     ):
