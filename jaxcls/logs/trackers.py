@@ -32,15 +32,15 @@ def check_writers(names: Iterable[str]) -> None:
       UserError: with a line for each that is not.
     """
     problems = Problems()
-    for name in dict.fromkeys(names):
+    for name in dict.fromkeys(map(str, names)):
         with problems.noted():
             _check(name)
     problems.refuse()
 
 
 def _check(name):
-    if not isinstance(name, str) or name not in TRACKERS:
-        hint = did_you_mean(str(name), list(TRACKERS)) or f"; it can have {', '.join(TRACKERS)}."
+    if name not in TRACKERS:
+        hint = did_you_mean(name, list(TRACKERS)) or f"; it can have {', '.join(TRACKERS)}."
         raise UserError(f"config.log_to has {name!r}{hint}")
     if not installed(TRACKERS[name].package):
         raise UserError(f"config.log_to={name} needs a package that is not installed: pip install 'jaxcls[{name}]'")
