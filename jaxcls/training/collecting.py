@@ -1,6 +1,7 @@
 """The outputs of an evaluation's batches put together, in little more memory than they take."""
 
 import math
+import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -51,6 +52,10 @@ def _array(shape, dtype, folder):
     """An array to be filled; a large one in a nameless file, where there is a folder for it."""
     if folder is None or math.prod(shape) * dtype.itemsize < ON_DISK_FROM:
         return np.empty(shape, dtype)
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder) as file:  # the mapping keeps it
-        return np.memmap(file, dtype, "w+", shape=shape)
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:  # the mapping keeps it
+            os.posix_fallocate(file.fileno(), 0, math.prod(shape) * dtype.itemsize)  # else a full disk is a SIGBUS
+            return np.memmap(file, dtype, "r+", shape=shape)
+    except (OSError, AttributeError):  # a disk that refuses, or a system without it: figures need no files
+        return np.empty(shape, dtype)

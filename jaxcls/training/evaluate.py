@@ -98,12 +98,12 @@ def run(
     variant = _variant(workdir, run.task)
     for split in splits:
         results[split], outputs = Measure(run, split, Path(workdir) / "eval")(state)
+        first = "".join(f"{figure.name.replace('_', ' ')} " for figure in run.task.criteria[:1])
+        note(f"step {number}, {split}: {first}{run.task.describe(results[split])}")  # before a disk may refuse
         title = f"{prefix}_{split}" if prefix else split
         path = predictions.save(workdir, title, f"{number}{variant}", outputs, results[split])
         predictions.save_rows(workdir, title, run.data.sources[split], run.data.metadata, run.data.group_by)
-        first = "".join(f"{figure.name.replace('_', ' ')} " for figure in run.task.criteria[:1])
-        what = "logits" if "logits" in outputs else "predictions"
-        note(f"step {number}, {split}: {first}{run.task.describe(results[split])}; {what} in {path}")
+        note(f"{'logits' if 'logits' in outputs else 'predictions'} of {split}: {path}")
     if jax.process_index() == 0 and not variant and not prefix:
         from jaxcls.report import of_run
 

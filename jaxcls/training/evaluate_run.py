@@ -92,9 +92,9 @@ def other(
         skipped=data.skipped(reader),
         note=note,
     )
-    path = evaluate_other.save(workdir, title, scored, network, _place(name_of_data))
     for line in evaluate_other.describe(scored):
         note(f"step {network.step}, {title}: {line}")
+    path = evaluate_other.save(workdir, title, scored, network, _place(name_of_data))
     note(f"logits in {path}; the run's own figures stay as they are")
     return {**scored.figures, **scored.about}
 

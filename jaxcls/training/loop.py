@@ -14,12 +14,11 @@ import optax
 from jaxcls import files, metrics, parallel
 from jaxcls.checkpoints.meta import Meta
 from jaxcls.checkpoints.store import Checkpoints
-from jaxcls.data import stored_splits
 from jaxcls.errors import UserError
 from jaxcls.logs.logger import Logger
 from jaxcls.state import TrainState
 from jaxcls.text import printable
-from jaxcls.training import build, lock, postponed, predictions, preflight, result, same_run, watch
+from jaxcls.training import begin, build, lock, postponed, predictions, preflight, result, watch
 from jaxcls.training.evaluate import Measure
 from jaxcls.training.memory import explained
 from jaxcls.training.run import Run
@@ -50,9 +49,8 @@ def run(
     """
     parallel.agree(lambda: lock.refuse(workdir))
     if jax.process_index() == 0:
-        print(
-            f"opening {printable(config['data']['name'])} ...", flush=True
-        )  # a big folder or a set to decode takes a while
+        # a big folder or a set to decode takes a while
+        print(f"opening {printable(config['data']['name'])} ...", flush=True)
     with watch.of_run(workdir):
         return fit(build.build(config, workdir=workdir, allow_changed=allow_changed), workdir, deadline)
 
@@ -75,12 +73,12 @@ def _fit(run, workdir, held, deadline):
         files.write_json(workdir / "config.json", run.stored, predictions.INTACT)
     checkpoints = Checkpoints(workdir, keep=run.training.keep, transient=run.task.transient)
     parallel.agree(lambda: postponed.put_back(workdir))
-    state, memory = restore(run, checkpoints)
+    state, memory = begin.restore(run, checkpoints)
     start, total = int(state.step), run.training.total_steps
     held.check()
     if main_process:
-        store_splits(run, workdir, start)
-    with logger(run, workdir, start, writes=main_process) as log:
+        begin.store_splits(run, workdir, start)
+    with begin.logger(run, workdir, start, writes=main_process) as log:
         if start:
             all_done = start == total and not memory.get("owed")
             done = "stopped early" if memory.get("stop") else "all steps are done" if all_done else ""
@@ -101,54 +99,6 @@ def _fit(run, workdir, held, deadline):
             result.summarise(run, workdir, results, state, log)
             held.check()
     return results
-
-
-def logger(run: Run, workdir: PathLike, start: int, *, writes: bool) -> Logger:
-    """The Logger of a run that begins or goes on at step `start`; `writes` as its own."""
-    training = run.training
-    return Logger(
-        workdir,
-        total_steps=training.total_steps,
-        steps_per_epoch=training.steps_per_epoch,
-        start_step=start,
-        writes=writes,
-        to=training.log_to,
-        config=run.stored,
-        shares=[figure.name for figure in run.task.criteria if figure.share],
-    )
-
-
-def restore(run: Run, checkpoints: Checkpoints) -> tuple[TrainState, dict[str, Any]]:
-    """(state as host arrays, the loop's memory): the newest good checkpoint, or a fresh start."""
-    checkpoint = checkpoints.restore(run.init_state, note=lambda text: print(f"warning: {text}"))
-    if checkpoint is None:
-        state, report = run.first_state()
-        if report is None:
-            return state, {}
-        if jax.process_index() == 0:
-            files.write_json(checkpoints.workdir / "pretrained.json", report.to_dict(), predictions.INTACT)
-        return state, {"pretrained": report.source}
-    state, meta = checkpoint
-    same_run.check_fingerprint(run.data, meta, checkpoints.workdir)
-    return state, dict(meta.loop)
-
-
-def store_splits(run: Run, workdir: Path, step: int) -> None:
-    """Writes which picture is in which split, where that is not stored yet or has changed (data.stored_splits).
-
-    Of changed data what was stored before gets the step into its name, with what was measured on it.
-    """
-    members, path = run.data.members, workdir / stored_splits.FILE
-    if members is None or (members.stored is not None and not members.allowed):
-        return
-    now = stored_splits.store(members.found)
-    if now is None or now == members.stored:
-        return
-    if members.stored is not None:
-        for old in (path, workdir / "eval"):
-            if old.exists():
-                old.rename(files.free_name(old.with_name(f"{old.stem}-{step}{old.suffix}")))
-    stored_splits.write(workdir, now, predictions.INTACT)
 
 
 class Loop:

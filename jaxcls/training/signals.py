@@ -111,25 +111,27 @@ class Signals:
 
 @contextlib.contextmanager
 def ending_at_once() -> Iterator[None]:
-    """Within this context Ctrl-C ends the process with one line, outside of `Signals`.
+    """Within this context Ctrl-C and SIGTERM end the process with one line, outside of `Signals`.
 
     Not by KeyboardInterrupt: raised inside an import or a callback of XLA it comes out as some other exception.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    old = signal.signal(signal.SIGINT, _end)
+    old = {number: signal.signal(number, _end) for number in STATUS}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, old)
+        for number, handler in old.items():
+            signal.signal(number, handler)
 
 
 def _end(number, _):
     with contextlib.suppress(RuntimeError):  # it was being written to
         sys.stdout.flush()
-    say("ended by Ctrl-C; what was saved is intact, and the same command goes on from it.")
-    os._exit(STATUS[number])
+    name = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
+    say(f"ended by {name}; what was saved is intact, and the same command goes on from it.")
+    os._exit(128 + number)  # nothing was saved by it, unlike in `Signals`
 
 
 def say(text: str) -> None:
