@@ -5,6 +5,8 @@
 
     pictures    each alone, within 2 s and 500 MiB; all in a folder through predict, check and train
     settings    every key of the config with what it can't be, or hardly: accepted or refused in a line
+    checkpoints damage of every kind to every file of every kept step: what --verify sees
+    processes   one of two processes killed, stopped or absent: how the other ends, and whether the run goes on
     weights     hostile and damaged files of weights, tables and JSON, each within the same bounds
 
 Everything is made in a folder of its own, which is removed (--keep FOLDER: is not). Exit status: 0; 1 where something
@@ -17,20 +19,39 @@ import shlex
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import _attack_checkpoints
 import _attack_pictures
+import _attack_processes
 import _attack_settings
 import _attack_weights
 from gpu import commit
 
 from jaxcls.cli.entry import entry_point
 
+
+def table(run: Callable[..., list[tuple]], *header: str) -> Callable[..., list[str]]:
+    """An attack of `run(empty folder, note) -> rows`, which notes a line for each fault. It has no quick way."""
+
+    def attack(folder: Path, quick: bool, say: Callable[[str], None]) -> list[str]:
+        del quick
+        faults: list[str] = []
+        for row in (header, ["---"] * len(header), *run(folder, faults.append)):
+            say(f"| {' | '.join(map(str, row))} |")
+        return faults
+
+    return attack
+
+
 # name -> run(empty folder, quick, say), which says lines of Markdown and returns a line for each fault
 ATTACKS = {
     "pictures": _attack_pictures.run,
     "settings": _attack_settings.attack,
     "weights": _attack_weights.attack,
+    "checkpoints": table(_attack_checkpoints.run, "kind", "tried", "seen"),
+    "processes": table(_attack_processes.run, "kind", "tried", "as promised"),
 }
 
 
