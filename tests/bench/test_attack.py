@@ -66,6 +66,12 @@ def test_answers_are_compared_with_those_alone(tmp_path):
     assert attack._of_rows(tmp_path, there, {"a/2.png"}) == "a row twice"
 
 
+def test_a_refusal_is_a_line_for_each_split():
+    assert attack._is_told("decoded: 304 of 1,716 pictures, 25 s left\nerror: 3 pictures in train\nerror: 1 in test\n")
+    for told in ("", "Traceback\n", "error: a\nb\n", "error: x\n" * 4, "decoded: 3 of 4\n"):
+        assert not attack._is_told(told)
+
+
 def test_a_command_has_its_status_and_memory():
     ended = sys.modules["_attack_run"].command(["--version"])
     assert ended.status == 0 and ended.out.strip() and ended.errors == "" and 10 < ended.mebibytes < 1000
