@@ -36,7 +36,8 @@ def command(words: Sequence[str], limit: float = 1200) -> Ended:
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
         began = time.monotonic()
         words = [sys.executable, "-m", "jaxcls", *words]
-        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=out, stderr=errors, env=environment())
+        options = {"stdin": subprocess.DEVNULL, "cwd": ROOT, "env": environment()}  # -m looks into the folder it is in
+        process = subprocess.Popen(words, stdout=out, stderr=errors, **options)
         timer = threading.Timer(limit, process.kill)
         timer.start()
         _, status, usage = os.wait4(process.pid, 0)
