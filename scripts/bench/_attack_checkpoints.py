@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxcls.checkpoints.meta import Meta
 from jaxcls.checkpoints.store import Checkpoints
-from jaxcls.cli.command import main
+from jaxcls.cli import command
 from jaxcls.state import TrainState
 
 SCORES = (0.3, 0.9, 0.5, 0.6)  # of steps 1 to 4; 2 (the best), 3 and 4 are kept
@@ -137,7 +137,7 @@ def verify(workdir: Path) -> tuple[int, str, str]:
     """(status, standard output, standard error) of `jaxcls inspect WORKDIR --verify`."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        status = main(["inspect", str(workdir), "--verify"])
+        status = command.main(["inspect", str(workdir), "--verify"])
     return status, out.getvalue(), err.getvalue()
 
 

@@ -7,6 +7,8 @@ one that is too unsure by 0.5. 2, 3, 5 and 10 classes, 1,000 draws a row (240 of
 on 20,000 fresh pictures; "worse" is by more than 0.001 nats.
 """
 
+import argparse
+
 import numpy as np
 
 from jaxcls.measure import calibration
@@ -39,7 +41,9 @@ def draw(rng, n, classes, temperature):
     return scores * temperature, (share.cumsum(1) < rng.random((n, 1))).sum(1).clip(max=classes - 1)
 
 
-def main():
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.parse_args(argv)
     rng = np.random.default_rng(0)
     fits = {"free fit": free, "ours": calibration.fit_temperature}
     print("| model | pictures | " + " | ".join(f"{name}: worse / mean change / T" for name in fits) + " |")

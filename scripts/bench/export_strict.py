@@ -8,6 +8,7 @@ one picture with ours, which shows that each tensor is where it belongs. Exit st
 or differs.
 """
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -84,7 +85,15 @@ def load(folder: Path) -> int:
     return bad
 
 
+def main(argv=None):
+    """Runs the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("write", "load"))
+    parser.add_argument("folder", type=Path)
+    args = parser.parse_args(argv)
+    args.folder.mkdir(parents=True, exist_ok=True)
+    return min(load(args.folder), 1) if args.what == "load" else write(args.folder)
+
+
 if __name__ == "__main__":
-    what, place = sys.argv[1:]
-    Path(place).mkdir(parents=True, exist_ok=True)
-    sys.exit(min(load(Path(place)), 1) if what == "load" else write(Path(place)))
+    sys.exit(main())
