@@ -8,6 +8,7 @@ import numpy as np
 from jaxcls.data import unreadable
 from jaxcls.data.base import Source
 from jaxcls.errors import UserError
+from jaxcls.text import printable
 from jaxcls.types import Note
 
 SHOWN = 5  # unreadable pictures, or classes, named in a message
@@ -59,7 +60,7 @@ def pictures(source: Source, what: str, note: Note, *, skip: bool = False, **how
     for line in found.notes:
         note(f"note: {what}: {line}")
     if bad := found.problems:
-        shown = "; ".join(f"{name}: {problem}" for name, problem in bad[:SHOWN])
+        shown = "; ".join(f"{printable(name)}: {problem}" for name, problem in bad[:SHOWN])
         more = f"; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
         count = "1 picture" if len(bad) == 1 else f"{len(bad)} pictures"
         if not skip or len(bad) == len(source):

@@ -1,9 +1,11 @@
 """Pictures in files below one folder, as a source. `folder.scan` finds them."""
 
+import contextlib
 import functools
 import hashlib
+import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -66,14 +68,20 @@ class FolderSource:
     def _sum(self, start: int) -> bytes:
         state = hashlib.blake2b(digest_size=16)
         for row in range(start, min(start + 256, len(self))):
-            with self._open(row) as file:
-                size = os.fstat(file.fileno()).st_size
-                state.update(f"{self.ids[row]}\0{size}\0".encode(errors="surrogateescape") + file.read(4096))
+            try:
+                with self._open(row) as file:
+                    size, head = os.fstat(file.fileno()).st_size, file.read(4096)
+            except UserError:  # reading the picture says so, and may skip it
+                size, head = -1, b""
+            state.update(f"{self.ids[row]}\0{size}\0".encode(errors="surrogateescape") + head)
         return state.digest()
 
-    def _open(self, row: int):
+    @contextlib.contextmanager
+    def _open(self, row: int) -> Iterator[io.FileIO]:
+        """A picture's file. Whatever goes wrong while it is opened or read is its line."""
         try:  # unbuffered: whole files or blocks are read
-            return open(os.path.join(self.root, self.ids[row]), "rb", buffering=0)
+            with open(os.path.join(self.root, self.ids[row]), "rb", buffering=0) as file:
+                yield file
         except OSError as error:
             name, root = printable(self.ids[row]), printable(self.root)
             raise UserError(f"{name}: cannot be read ({error.strerror}) in {root}") from error

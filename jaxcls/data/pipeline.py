@@ -16,6 +16,7 @@ from jaxcls.data import readers
 from jaxcls.data.base import Leaf, Source, check_metadata, fitted, leaves, stacked
 from jaxcls.data.skipping import stand_ins
 from jaxcls.errors import UserError, of_picture
+from jaxcls.text import printable
 from jaxcls.types import Batch
 
 UINT8 = np.dtype(np.uint8)
@@ -196,9 +197,10 @@ class Stream:
         """Row i of `share_of(step)`: its picture [h, w, c], or views [k, h, w, c], (id, leaves ...) of its item, and
         the row of the source that was taken.
 
-        With a list `bad` that is the first that can be read: the row itself, else the next ones of its class, in the
-        source's order and from the end on from its start. So it depends on the pictures alone, and a run that is
-        resumed draws the same ones. A line about each that can't be read is appended.
+        With a list `bad` that is the first that can be read: the row itself, else the next ones of its class (in
+        evaluation, where it is masked, of any), in the source's order and from the end on from its start. So it depends
+        on the pictures alone, and a run that is resumed draws the same ones. A line about each that can't be read is
+        appended.
 
         Raises:
           UserError: for a picture that can't be read; with `bad`, where none of its class can.
@@ -206,13 +208,13 @@ class Stream:
         row = int(rows["index"][i])
         if bad is None:
             return *self._read(row, i, rows), row
-        for candidate in stand_ins(self.source.labels, row):
+        for candidate in stand_ins(self.source.labels, row, any_class="draw" not in rows):
             try:
                 return *self._read(candidate, i, rows), candidate
             except UserError as error:
                 bad.append(str(error))
-        name = self.source.classes[int(self.source.labels[row])]
-        raise UserError(f"no picture of class {name!r} can be read; the last one: {bad[-1]}")
+        of = f" of class {self.source.classes[int(self.source.labels[row])]!r}" if "draw" in rows else ""
+        raise UserError(f"no picture{of} can be read; the last one: {bad[-1]}")
 
     def _read(self, row: int, i: int, rows: Rows) -> tuple[np.ndarray, tuple[Any, ...]]:
         """The picture, or views, of a row of the source as row i of a batch, and (id, leaves ...) of its item.
@@ -226,15 +228,16 @@ class Stream:
             others = self._pick(item)
         except KeyError:
             others = (item["id"], *map(item.get, self.leaves))
+        name = printable(item["id"])  # for messages, which are one line
         try:
             if not self.views:
                 random = generator(self.seed, int(rows["epoch"][i]), int(rows["draw"][i])) if "draw" in rows else None
-                return self.transform(item["image"], item["id"], random), others
+                return self.transform(item["image"], name, random), others
             numbers = (self.seed, int(rows["epoch"][i]), int(rows["draw"][i]))
             randoms = [generator(*numbers, *([v] if v else [])) for v in range(self.views)]
-            return self.transform.views(item["image"], item["id"], randoms), others
+            return self.transform.views(item["image"], name, randoms), others
         except Exception as error:
-            raise of_picture(error, item["id"]) from error
+            raise of_picture(error, name) from error
 
     def batches(self, start: int, stop: int) -> Generator[Batch, None, None]:
         """Iterates over the batches of steps start..stop-1, read ahead by Grain."""

@@ -8,11 +8,11 @@ from jaxtyping import Int
 SHOWN = 5  # skipped pictures that are told at once
 
 
-def stand_ins(labels: Int[np.ndarray, " n"], row: int) -> Iterator[int]:
-    """The row and, in the order in which they stand in for it, the others of its class: those behind it, then those
-    before it, from the first on."""
+def stand_ins(labels: Int[np.ndarray, " n"], row: int, *, any_class: bool = False) -> Iterator[int]:
+    """The row and, in the order in which they stand in for it, the others of its class, or of any: those behind it,
+    then those before it, from the first on."""
     yield row
-    same = np.flatnonzero(labels == labels[row])
+    same = np.arange(len(labels)) if any_class else np.flatnonzero(labels == labels[row])
     place = int(np.searchsorted(same, row))
     yield from (int(other) for other in np.roll(same, -place)[1:])
 

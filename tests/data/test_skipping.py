@@ -125,6 +125,25 @@ def test_a_run_goes_on_lists_them_and_resumes_exactly(tmp_path, changes, capsys)
 
 
 @pytest.mark.usefixtures("bare_end")
+def test_links_to_nowhere_odd_names_and_a_class_of_the_test_that_is_gone(tmp_path, capsys):
+    folder = draw(tmp_path / "pictures", ())
+    (folder / "train/cat/0.png").unlink()
+    (folder / "train/cat/0.png").symlink_to(tmp_path / "nowhere")
+    for name in ("\nx.png", "\x1b[31mx.png"):
+        (folder / "train/dog" / name).write_bytes(b"none")
+    for i in range(6):
+        (folder / f"test/dog/{i}.png").write_bytes(b"")
+    with toys.registered(toy_linear=toys.Linear):
+        results = loop.run(config_of(folder), tmp_path / "run")
+        assert results["test"]["count"] == 6
+        assert len((tmp_path / "run" / "skipped.txt").read_text().splitlines()) == 9
+        with pytest.raises(UserError, match="can't be used") as refused:
+            loop.run(config_of(folder, bad_pictures="stop"), tmp_path / "other")
+    lines = str(refused.value).splitlines()
+    assert len(lines) == 2 and r"train/dog/\nx.png" in lines[0] and "\x1b" not in lines[0] + capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("bare_end")
 def test_a_run_that_met_a_bad_picture_goes_on_once_it_may_skip_or_the_picture_is_gone(tmp_path, capsys):
     folder = draw(tmp_path / "pictures")
     with toys.registered(toy_linear=toys.Linear):
