@@ -15,7 +15,7 @@ from jaxcls.errors import UserError, did_you_mean
 
 FORMS = ("digits", "tfds/<name>", "folder/<path>", "synthetic", "synthetic/<n>x<size>x<channels>x<classes>")
 IN_MEMORY = 2**28  # bytes up to which synthetic pictures are made at once
-MOST = 10**8  # synthetic pictures
+MOST, PATTERNS = 10**8, 2**28  # synthetic pictures; numbers of their classes' patterns
 
 
 class Synthetic:
@@ -138,10 +138,10 @@ def _synthetic(n: int, size: int, channels: int, classes: int, seed: int) -> dic
         raise UserError(
             f"synthetic/{n}x{size}x{channels}x{classes}: it needs 2 classes, a picture per class, 1 pixel and 1 channel"
         )
-    if n > MOST or classes * size * size * channels > IN_MEMORY:
+    if n > MOST or classes * size * size * channels > PATTERNS:
         raise UserError(
             f"synthetic/{n}x{size}x{channels}x{classes}: it is too large; classes x size x size x channels can be "
-            f"{IN_MEMORY:,}, and there can be {MOST:,} pictures"
+            f"{PATTERNS:,}, and there can be {MOST:,} pictures"
         )
     by_split: dict[str, Source] = {}
     for split, count, first in (("train", n, 0), ("test", max(1, n // 4), n)):

@@ -225,7 +225,7 @@ REFUSED = {
         "one sub-folder, 'archive'.*use folder/",
     ),
     "an empty test": ([*tree("train"), "test/.keep"], r"test has no sub-folders \(there: 1 hidden .*or remove it"),
-    "a newline": (["a/1.jpg", "b\nc/2.txt"], r"b\?c: class folder without pictures"),
+    "a newline": (["a/1.jpg", "b\nc/2.txt"], r"b\\nc: class folder without pictures"),
 }
 
 
