@@ -48,7 +48,7 @@ def replacing(path: str | Path, remedy: str = REMEDY) -> Iterator[Path]:
         raise
 
 
-def path(text: str | Path) -> Path:
+def expanded(text: str) -> str:
     """A path as it was given, less `~` and `~user`, which a shell leaves in `--workdir=~/runs` and a config has, too.
 
     Raises:
@@ -56,9 +56,14 @@ def path(text: str | Path) -> Path:
     """
     there = os.path.expanduser(text)
     if there.startswith("~") and not os.path.lexists(text):
-        home = str(text).partition("/")[0]
+        home = text.partition("/")[0]
         raise UserError(f"{text}: no home folder {home} is known; write ./{text} for a name that begins with ~")
-    return Path(there)
+    return there
+
+
+def path(text: str | Path) -> Path:
+    """`expanded`, as a Path."""
+    return Path(expanded(str(text)))
 
 
 def cache() -> Path:

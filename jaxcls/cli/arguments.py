@@ -3,11 +3,11 @@
 import argparse
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
-from jaxcls import files
 from jaxcls.errors import UserError, did_you_mean
+from jaxcls.files import expanded as expanded
+from jaxcls.files import path as path
 
 SHELLS = ("bash", "zsh", "tcsh")
 SOURCES = ("digits", "synthetic", "tfds", "folder")  # what the name of a data set may begin with
@@ -61,20 +61,6 @@ def positive(text: str) -> int:
     if not text.isdigit() or not int(text):
         raise argparse.ArgumentTypeError(f"{text!r} is no positive whole number")
     return int(text)
-
-
-def expanded(text: str) -> str:
-    """A path as it was given, less `~` and `~user`: a shell leaves them in `--workdir=~/runs`.
-
-    Raises:
-      UserError: where there is no such home folder.
-    """
-    return str(files.path(text)) if text else text
-
-
-def path(text: str) -> Path:
-    """`expanded`, as a Path."""
-    return Path(expanded(text))
 
 
 def data_name(text: str) -> str:
