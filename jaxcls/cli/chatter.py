@@ -27,7 +27,7 @@ class Once(logging.Handler):
             return
         self.told.add(kind)
         with contextlib.suppress(OSError, ValueError, TypeError):  # a closed stream, a message without its values
-            print(f"warning: {printable(' '.join(record.getMessage().split()))}", file=sys.stderr, flush=True)
+            print(f"warning: {printable(' '.join(record.getMessage().split()), 180)}", file=sys.stderr, flush=True)
 
 
 def silence_xla() -> None:

@@ -8,9 +8,11 @@ on 20,000 fresh pictures; "worse" is by more than 0.001 nats.
 """
 
 import argparse
+import sys
 
 import numpy as np
 
+from jaxcls.cli.entry import entry_point
 from jaxcls.measure import calibration
 
 MODELS = {"right": 1.0, "too sure (T = 2)": 2.0, "too unsure (T = 0.5)": 0.5}
@@ -41,6 +43,7 @@ def draw(rng, n, classes, temperature):
     return scores * temperature, (share.cumsum(1) < rng.random((n, 1))).sum(1).clip(max=classes - 1)
 
 
+@entry_point
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.parse_args(argv)
@@ -70,4 +73,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -85,7 +85,7 @@ def load(folder: Path) -> int:
     return bad
 
 
-def main(argv=None):
+def command_line(argv=None):
     """Runs the command line; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("write", "load"))
@@ -94,6 +94,8 @@ def main(argv=None):
     args.folder.mkdir(parents=True, exist_ok=True)
     return min(load(args.folder), 1) if args.what == "load" else write(args.folder)
 
+
+main = command_line  # without jaxcls.cli.entry: `load` is for where jaxcls need not be installed
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -74,7 +74,7 @@ def test_measures_the_compiled_model(capsys, monkeypatch):
         ("resnet18 --field stem=mnist", "stem must be one of imagenet"),
         ("resnet18 --field stemm=cifar", "no field 'stemm'; did you mean 'stem'"),
         ("resnet18 --field stem", "NAME=VALUE"),
-        ("resnet18 --field width=wide", "cannot be built with {'width': 'wide'}"),
+        ("resnet18 --field width=wide", "field 'width' of model 'resnet18' must be a whole number"),
     ],
 )
 def test_errors_are_one_line(capsys, arguments, message):
