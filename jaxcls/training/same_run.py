@@ -141,7 +141,7 @@ def check_evaluation(config: Mapping[str, Any], workdir: PathLike, *, named: boo
         )
 
 
-def measured(key):
+def measured(key: str) -> bool:
     """Whether a key must be as in training; a set of another name holds the run's pictures, or is refused for that."""
     return key.startswith(MEASURED) and key != "data.name"
 

@@ -74,7 +74,7 @@ def test_a_refusal_is_a_line_for_each_split():
 
 def test_a_command_has_its_status_and_memory():
     ended = sys.modules["_attack_run"].command(["--version"])
-    assert ended.status == 0 and ended.out.strip() and ended.errors == "" and 10 < ended.mebibytes < 1000
+    assert ended.status == 0 and ended.out.strip() and ended.errors == "" and ended.mebibytes > 10
 
 
 def test_what_is_wrong_is_a_line_and_the_status_1(tmp_path, capsys, monkeypatch):

@@ -118,8 +118,17 @@ COMMANDS = {command.__name__: command for command in (check, train, evaluate, pr
 ALSO = {("clean", "bad"), ("clean", "left out"), *(("predict", name) for name in LAYOUTS)}
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("command", COMMANDS)
+# cleaning takes seconds: of the layouts that are read alike one is enough, the others are slow
+CELLS = [
+    pytest.param(command, layout, marks=pytest.mark.slow)
+    if command == "clean" and fit and layout not in ("tree", "inside")
+    else (command, layout)
+    for command in COMMANDS
+    for layout, (_, fit, _) in LAYOUTS.items()
+]
+
+
+@pytest.mark.parametrize("command, layout", CELLS)
 def test_each_cell_works_or_says_what_to_do(world, command, layout, tmp_path, capsys):
     make, fit, told = LAYOUTS[layout]
     folder = tmp_path / layout

@@ -51,6 +51,7 @@ def test_the_padding_of_tensorflow(kernel, stride, side, groups):
         np.testing.assert_allclose(layer.apply(variables, x), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_nets_pad_as_they_are_told(family, drawn):
     """On sides that stay odd the two paddings are the same; on others they are not."""

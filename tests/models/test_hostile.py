@@ -36,6 +36,7 @@ WHOLE = {
 }
 
 
+@pytest.mark.slow
 @LINUX
 def test_small_files_take_no_large_memory_or_time(tmp_path):
     """Weights, and what stands in place of a CSV, a list or a JSON file: pipes, devices, folders, too."""

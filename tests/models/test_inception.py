@@ -44,7 +44,7 @@ def test_long_kernels(abstract):
 def mixed(branches, pooled, x):
     """A block whose unit is a convolution with one-valued kernels, without a norm."""
 
-    def unit(features, kernel, stride=1, padding=None, name=None):
+    def unit(features, kernel, stride=1, padding="torch", name=None):
         ones = jax.nn.initializers.ones
         return layers.conv(features, kernel, stride, padding=padding, kernel_init=ones, name=name)
 

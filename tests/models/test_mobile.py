@@ -153,7 +153,11 @@ def test_make_divisible_examples():
     [
         ("mobilenet_v2", {"stem": "deep"}, "stem must be one of imagenet, cifar, not 'deep'"),
         ("mobilenet_v2", {"width_mult": 0}, "width_mult must be positive, not 0"),
-        ("mobilenet_v3_large", {"width_mult": -1.0}, "width_mult must be positive, not -1.0"),
+        (
+            "mobilenet_v3_large",
+            {"width_mult": -1.0},
+            "'width_mult' of model 'mobilenet_v3_large' must be a number from 0",
+        ),
         ("mnasnet1_0", {"width_mult": 0.0}, "width_mult must be positive"),
         ("efficientnet_b0", {"depth_mult": 0.0}, "depth_mult must be positive, not 0.0"),
         ("regnet_x_400mf", {"initial": 12}, "initial a multiple of 8"),

@@ -88,7 +88,10 @@ def test_stochastic_depth_acts_in_training_only(drawn):
 
 @pytest.mark.parametrize(
     "fields, message",
-    [({"stem": "mnist"}, "stem must be one of cifar, imagenet"), ({"alpha": -1}, "must not be negative: -1")],
+    [
+        ({"stem": "mnist"}, "stem must be one of cifar, imagenet"),
+        ({"alpha": -1}, "must be a whole number that is not negative, not -1"),
+    ],
 )
 def test_what_cannot_be_built_says_what_could(fields, message):
     with pytest.raises(UserError, match=message):

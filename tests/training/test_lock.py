@@ -165,6 +165,7 @@ def wait_for(condition, process, log):
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_runs_in_one_folder_and_a_folder_that_is_moved(tmp_path):
     """Real processes: the second is refused, the first lives on until its folder is moved away, and then fails."""
     workdir, log = tmp_path / "run", tmp_path / "run.log"

@@ -89,6 +89,7 @@ def killed(folder, which, moment, *arguments, by=signal.SIGKILL):
     return int(line.rpartition("from step ")[2].rstrip(".")) if "goes on from step" in line else 0
 
 
+@pytest.mark.slow
 def test_a_killed_process_ends_the_other_with_a_line(tmp_path):
     """Process 0 has JAX's coordination service, without which XLA aborts the others."""
     step = killed(tmp_path, 0, "stepping", *LONG)
