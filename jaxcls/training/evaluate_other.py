@@ -1,7 +1,6 @@
 """Evaluation of a network on pictures that are not its run's own: another folder, or weights without a run."""
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +111,11 @@ def score(
     source = renumbered(source, network.classes, [name or "" for name in matched.names])
     known = np.flatnonzero(source.labels >= 0)
     left_out = len(source) - len(known)
+    if not len(known):
+        raise UserError(
+            "none of these pictures is of a class that the model knows: the folders of "
+            f"{class_names.some([name for name in matched.names if name])} are empty; add some."
+        )
     if left_out:
         source = subset(source, known)
     lines = matched.lines() + ([f"{left_out:,} pictures of other classes are not scored"] if left_out else [])
@@ -176,25 +180,27 @@ def check_name(name: str) -> str:
     return name
 
 
-def save(workdir: PathLike, name: str, scored: Scored, network: Network, root: str, meta: Sequence[str] = ()) -> Path:
+def check_free(workdir: PathLike, title: str, root: str) -> None:
+    """Raises UserError where an evaluation of this title (`NAME-STEP`) is there, of pictures from elsewhere."""
+    earlier = (files.read_json(Path(workdir) / "eval" / f"{title}.json") or {}).get("data")
+    if earlier is not None and earlier != root:
+        raise UserError(f"{workdir} has an evaluation {title!r} of {earlier}; give this one another --name.")
+
+
+def save(workdir: PathLike, name: str, step: str, scored: Scored, root: str) -> Path:
     """Writes `eval/<name>-<step>.npz`, its figures as JSON beside it, and `eval/<name>-rows.json`.
 
     Args:
       workdir: of the run.
       name: of the evaluation.
+      step: of the checkpoint, with the suffix of another test-time augmentation than the run's (tta.suffix).
       scored: from `score`.
-      network: what was scored.
-      root: where the pictures come from: an evaluation of the same name and another origin is not overwritten.
-      meta: (data.metadata, data.group_by) for the names of rows.
+      root: where the pictures come from.
 
     Raises:
-      UserError: where there is such a one, or a file can't be written.
+      UserError: where a file can't be written.
     """
-    step = max(network.step, 0)  # of weights without a run
-    earlier = (files.read_json(Path(workdir) / "eval" / f"{name}-{step}.json") or {}).get("data")
-    if earlier is not None and earlier != root:
-        raise UserError(f"{workdir} has an evaluation {name!r} of {earlier}; give this one another --name.")
     figures = {**scored.figures, **scored.about, "data": root}
     path = predictions.save(workdir, name, step, scored.outputs, figures)
-    predictions.save_rows(workdir, name, scored.source, *meta)
+    predictions.save_rows(workdir, name, scored.source)
     return path

@@ -10,7 +10,7 @@ from jaxcls.data import stored_splits
 from jaxcls.errors import UserError
 from jaxcls.parallel import Parallel
 from jaxcls.settings.reader import Reader, resolve
-from jaxcls.tasks import networks
+from jaxcls.tasks import networks, tta
 from jaxcls.training import data, evaluate_other, same_run
 from jaxcls.types import Figures, Note, PathLike
 
@@ -73,6 +73,9 @@ def other(
         raise UserError(f"pictures are scored as the run's own are, but {same_run.shown(strange)}; leave that out.")
     title = evaluate_other.check_name(name) if name else evaluate_other.name_of(name_of_data)
     network = networks.from_run(workdir, step)
+    variant = tta.suffix(reader.eval.tta, network.views, reader.eval.tta_mean, network.mean)
+    at, place = f"{network.step}{variant}", _place(name_of_data)
+    evaluate_other.check_free(workdir, f"{title}-{at}", place)
     network = dataclasses.replace(network, views=tuple(reader.eval.tta), mean=reader.eval.tta_mean)
     picture = network.preprocessing.picture
     channels = picture[-1] if picture else network.preprocessing.channels
@@ -94,7 +97,7 @@ def other(
     )
     for line in evaluate_other.describe(scored):
         note(f"step {network.step}, {title}: {line}")
-    path = evaluate_other.save(workdir, title, scored, network, _place(name_of_data))
+    path = evaluate_other.save(workdir, title, at, scored, place)
     note(f"logits in {path}; the run's own figures stay as they are")
     return {**scored.figures, **scored.about}
 

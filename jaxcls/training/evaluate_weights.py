@@ -50,6 +50,9 @@ def run(
     Raises:
       UserError: for anything of these that can't be used.
     """
+    title = "" if out is None else evaluate_other.name_of(data)
+    if out is not None:
+        evaluate_other.check_free(out, f"{title}-0", data)
     config = published_weights.config_of(model, data)
     config_file.override(config, settings)
     reader = Reader(resolve(config))
@@ -72,8 +75,7 @@ def run(
     for line in evaluate_other.describe(scored):
         note(f"{network.title}: {line}")
     if out is not None:
-        title = evaluate_other.name_of(data)
-        path = evaluate_other.save(out, title, scored, network, data)
+        path = evaluate_other.save(out, title, "0", scored, data)
         if jax.process_index() == 0:
             files.write_json(Path(out) / "pretrained.json", report.to_dict())
         note(f"logits in {path}")

@@ -454,3 +454,24 @@ def test_an_evaluation_on_other_pictures_has_a_page_of_its_own(run, tmp_path, ca
     capsys.readouterr()
     assert main(["report", str(workdir), "--split", "other"]) == 2
     assert capsys.readouterr().err.count("\n") <= 2
+
+
+def test_other_views_stand_beside_and_a_taken_name_is_told_before_scoring(run, tmp_path, capsys, monkeypatch):
+    workdir, _ = run
+    command = ["eval", str(workdir), "--data", str(draw(tmp_path / "a" / "new", count=2, seed=15))]
+    assert main(command) == 0
+    before = (workdir / "eval" / "new-20.npz").read_bytes()
+    assert main([*command, "--config.eval.tta=flip"]) == 0
+    assert (workdir / "eval" / "new-20-tta.npz").is_file() and (workdir / "eval" / "new-20.npz").read_bytes() == before
+    monkeypatch.setattr("jaxcls.training.evaluate_other.score", lambda *_, **__: 1 / 0)
+    draw(tmp_path / "b" / "new", count=2, seed=16)
+    assert main(["eval", str(workdir), "--data", str(tmp_path / "b" / "new")]) == 2
+    assert "another --name" in capsys.readouterr().err
+
+
+def test_known_classes_without_a_picture_are_one_line(run, tmp_path, capsys):
+    workdir, _ = run
+    draw(tmp_path / "new", ("yak",), count=2)
+    (tmp_path / "new" / "cat").mkdir()
+    assert main(["eval", str(workdir), "--data", str(tmp_path / "new")]) == 2
+    assert "the folders of 'cat' are empty" in capsys.readouterr().err
