@@ -1,1 +1,1 @@
-"""Hyperparameter search: trials that are ordinary runs, drawn from a space, with Optuna as the store (`jaxcls tune`)."""
+"""Hyperparameter search: trials are ordinary runs, drawn from a space; Optuna keeps the study (`jaxcls tune`)."""
