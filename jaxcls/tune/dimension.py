@@ -2,13 +2,13 @@
 
 import dataclasses
 import math
-import re
 from typing import TYPE_CHECKING, Any
 
 from jaxcls.errors import UserError
+from jaxcls.tune.notation import Value, shown
 
 if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
+    from optuna.trial import Trial
 
 KINDS = {
     "log": "log(1e-3, 1)",
@@ -18,8 +18,6 @@ KINDS = {
     "choice": "choice(sgd, lion)",
 }  # an example each
 CONTINUOUS = ("log", "linear")
-BARE = re.compile(r"[^\s,;()\[\]{}'\"=]+( [^\s,;()\[\]{}'\"=]+)*")  # words that need no quotes
-Value = bool | int | float | str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,17 +57,15 @@ class Dimension:
         """`args`, for the kinds whose arguments are numbers."""
         return self.args
 
-    def distribution(self) -> "BaseDistribution":
-        """What Optuna draws it from."""
-        from optuna import distributions
-
+    def suggest(self, trial: "Trial") -> Value:
+        """The value of a trial, drawn by its study's sampler unless it has one already."""
         if self.kind == "choice":
-            return distributions.CategoricalDistribution(self.args)
+            return self.value(trial.suggest_categorical(self.name, self.args))
         if self.kind in CONTINUOUS:
             low, high = map(float, self.numbers)
-            return distributions.FloatDistribution(low, high, log=self.kind == "log")
+            return self.value(trial.suggest_float(self.name, low, high, log=self.kind == "log"))
         low, high, step = self._whole()
-        return distributions.IntDistribution(low, high, step=step)
+        return self.value(trial.suggest_int(self.name, low, high, step=step))
 
     def value(self, stored: Any) -> Value:
         """The value of the config from what Optuna keeps."""
@@ -123,35 +119,6 @@ class Dimension:
         return low, low + (high - low) // step * step, step
 
 
-def shown(value: Value) -> str:
-    """A value as a space's text has it: quotes only where it could be read as something else."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return value if BARE.fullmatch(value) and read(value) == value else repr(value)
-    return repr(value)
-
-
-def read(text: str) -> Value:
-    """The value that a text is: a number, true or false, what stands in quotes, else the text itself."""
-    import ast
-
-    text = text.strip()
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    if text[:1] in ("'", '"'):
-        try:
-            return str(ast.literal_eval(text))
-        except (ValueError, SyntaxError):
-            raise UserError(f"{text} can't be read; are the quotes closed?") from None
-    return text
-
-
 def _problem(dimension):
     """What is wrong with the arguments; "" where nothing is."""
     kind, args = dimension.kind, dimension.args
@@ -160,7 +127,7 @@ def _problem(dimension):
             return f"there is nothing to choose from; write it like {KINDS[kind]}."
         if bad := [a for a in args if isinstance(a, float) and not math.isfinite(a)]:
             return f"{bad[0]!r} is not a finite number."
-        twice = [a for i, a in enumerate(args) if any(type(a) is type(b) and a == b for b in args[:i])]
+        twice = [a for i, a in enumerate(args) if a in args[:i]]
         return f"{shown(twice[0])} stands there twice." if twice else ""
     most = 3 if kind == "int" else 2
     if not 2 <= len(args) <= most:

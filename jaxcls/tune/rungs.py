@@ -1,9 +1,9 @@
 """Successive halving with promotion of stopped trials (ASHA), and Hyperband's brackets of it.
 
-Li et al., "A System for Massively Parallel Hyperparameter Tuning" (MLSys 2020, arXiv:1810.05934), algorithm 2; Li et al.,
-"Hyperband" (JMLR 2018, arXiv:1603.06560), algorithm 1. A trial stops at a rung, unless it is among the best 1/eta there;
-a worker that is free first looks for one that is by now. Where we differ: the last rung is the whole run, whatever its
-length; brackets get whole trials in turn, since no trial is known beforehand. All in epochs.
+Li et al., "A System for Massively Parallel Hyperparameter Tuning" (MLSys 2020, arXiv:1810.05934), algorithm 2; Li et
+al., "Hyperband" (JMLR 2018, arXiv:1603.06560), algorithm 1. A trial stops at a rung, unless it is among the best 1/eta
+there; a worker that is free first looks for one that is by now. Where we differ: the last rung is the whole run,
+whatever its length; brackets get trials in turn, since how many there will be is not known. All in epochs.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Samplers and pruners by name. A draw depends on the seed, the trial's index and what was told before, on nothing else.
+"""Samplers and pruners by name. A draw depends on the seed, the trial's index and what was told before, no more.
 
 So a search with one worker draws the same again, also after a kill: nothing of a sampler lives in a process. An index
 counts trials in the order in which they began; those that go on with a stopped one (`continues`) are not counted.
@@ -15,22 +15,24 @@ import numpy as np
 
 from jaxcls.errors import UserError
 from jaxcls.settings.reader import choose
+from jaxcls.tune.plan import RUNGS
 from jaxcls.tune.space import Params, Space, grid
 
 try:
     import optuna
     from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler
+    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
     from optuna.trial import FrozenTrial
 except ImportError:
     raise UserError('searches need Optuna: pip install "jaxcls[tune]"') from None
+__all__ = ["JournalFileBackend", "JournalFileOpenLock", "optuna"]  # beside what is here
 
 if TYPE_CHECKING:
     from optuna.study import Study
 
 SAMPLERS = ("random", "grid", "qmc", "tpe")
-PRUNERS = ("none", "median", "patient", "wilcoxon", "halving", "hyperband")
-RUNGS = ("halving", "hyperband")  # ours: jaxcls/tune/rungs.py
+PRUNERS = ("none", "median", "patient", "wilcoxon", *RUNGS)
 CONTINUES = "continues"  # user attribute of a trial that goes on with a stopped one: the number of the first of them
 STARTUP = 10  # trials before TPE's model is asked, and before the median of the others counts
 WARMUP = 1  # evaluations before a trial can be pruned
@@ -41,8 +43,9 @@ def sampler(name: str, space: Space, seed: int, points: int = 0) -> BaseSampler:
     """The sampler of a name; each process of a search has its own.
 
     Args:
-      name: random, grid (each point once), qmc (scrambled Sobol points, Owen 1998), or tpe (multivariate, Bergstra et al.
-        2011, Falkner et al. 2018; running trials count as bad ones, so that workers spread out).
+      name: random, grid (each point once), qmc (scrambled Sobol points, Owen 1998), or tpe (multivariate, Bergstra et
+        al. 2011, Falkner et al. 2018; running trials count as bad ones, so that workers spread out). The first STARTUP
+        points of tpe are those of qmc, where Optuna draws at random.
       space: what is drawn.
       seed: of all draws.
       points: of a grid, for each continuous dimension.

@@ -17,7 +17,8 @@ from jaxcls.defaults import current_key, default_config, flatten
 from jaxcls.errors import Problems, UserError, did_you_mean
 from jaxcls.settings import config_file
 from jaxcls.settings.ranges import out_of_range
-from jaxcls.tune.dimension import CONTINUOUS, KINDS, Dimension, Value, read, shown
+from jaxcls.tune.dimension import CONTINUOUS, KINDS, Dimension
+from jaxcls.tune.notation import Value, enclosed, read, shown, split
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -44,6 +45,8 @@ class Space:
     rate_per_batch: int = 0
 
     def __post_init__(self):
+        if self.rate_per_batch < 0:
+            raise UserError(f"{PER_BATCH} is {self.rate_per_batch}; it must be at least 1, such as 256.")
         if not self.dimensions:
             raise UserError(f"the space is empty; write one like {LIKE}.")
         before: dict[str, Dimension] = {}
@@ -84,7 +87,7 @@ def parse(text: str, rate_per_batch: int = 0) -> Space:
     Raises:
       UserError: for a text that is none, in one line.
     """
-    return _of_entries(_split(text.replace("\n", ";"), ";"), rate_per_batch)
+    return _of_entries(split(text.replace("\n", ";"), ";"), rate_per_batch)
 
 
 def load(name: str, rate_per_batch: int = 0) -> Space:
@@ -122,13 +125,9 @@ def check(space: Space, config: ConfigDict) -> None:
         with problems.noted():
             _check_kind(dimension, known.get(dimension.key))
             for value in _ends(dimension):
-                before = {tuple(config_line) for config_line in out_of_range(config)}
                 tried = apply(space, {dimension.key: value}, config)
-                lines = [line for line in out_of_range(tried) if tuple(line) not in before]
-                if lines:
+                if lines := [line for line in out_of_range(tried) if line not in out_of_range(config)]:
                     raise UserError(f"the space has {dimension}, but {lines[0]}")
-    if space.rate_per_batch < 0:
-        problems.found.append(f"{PER_BATCH} is {space.rate_per_batch}; it must be at least 1, such as 256.")
     problems.refuse()
 
 
@@ -150,8 +149,7 @@ def draw(space: Space, trial: "Trial") -> Params:
     params: Params = {}
     for dimension in space.dimensions:
         if space.active(dimension, params):
-            stored = trial._suggest(dimension.name, dimension.distribution())
-            params[dimension.key] = dimension.value(stored)
+            params[dimension.key] = dimension.suggest(trial)
     return params
 
 
@@ -205,7 +203,7 @@ def _dimension(entry: str) -> Dimension:
     """The dimension of `KEY=KIND(ARGUMENTS)` or `KEY=KIND(ARGUMENTS) if KEY=VALUE`."""
     key, equals, rest = entry.partition("=")
     kind, opened, rest = rest.partition("(")
-    inside, closed, after = _enclosed(rest) if opened else ("", "", "")
+    inside, closed, after = enclosed(rest) if opened else ("", "", "")
     key, kind, after = key.strip(), kind.strip(), after.strip()
     if not (key and equals and closed) or (after and not after.startswith("if ")) or any(c in key for c in " ,'\""):
         raise UserError(f"the space has {_short(entry)}, which can't be read; write it like {LIKE}.")
@@ -218,43 +216,10 @@ def _dimension(entry: str) -> Dimension:
         if not (equals and parent.strip() and value.strip()):
             raise UserError(f"the space has {_short(entry)}; a condition is written like 'if optim.name=sgd'.")
         when = current_key(parent.strip()), read(value)
-    arguments = _split(inside, ",")
+    arguments = split(inside, ",")
     if arguments != [""] and "" in [argument.strip() for argument in arguments]:
         raise UserError(f"the space has {_short(entry)}, where a value is missing between two commas.")
     return Dimension(current_key(key), kind, tuple(map(read, arguments)) if inside.strip() else (), when)
-
-
-def _enclosed(text: str) -> tuple[str, str, str]:
-    """(inside, ")", what follows) of the text after an opening parenthesis; "" for the second where none closes it."""
-    depth = 1
-    for i, character in _outside_quotes(text):
-        depth += {"(": 1, ")": -1}.get(character, 0)
-        if depth == 0:
-            return text[:i], ")", text[i + 1 :]
-    return text, "", ""
-
-
-def _split(text: str, separator: str) -> list[str]:
-    """The parts of a text between separators that stand outside of quotes and parentheses."""
-    depth, ends = 0, [-1]
-    for i, character in _outside_quotes(text):
-        depth += {"(": 1, "[": 1, ")": -1, "]": -1}.get(character, 0)
-        if character == separator and depth <= 0:
-            ends.append(i)
-    return [text[a + 1 : b] for a, b in zip(ends, [*ends[1:], len(text)], strict=True)]
-
-
-def _outside_quotes(text: str) -> Iterable[tuple[int, str]]:
-    """(index, character) of what stands outside of quotes."""
-    quote, escaped = "", False
-    for i, character in enumerate(text):
-        if quote:
-            quote = "" if character == quote and not escaped else quote
-            escaped = character == "\\" and not escaped
-        elif character in "'\"":
-            quote = character
-        else:
-            yield i, character
 
 
 def _short(entry):

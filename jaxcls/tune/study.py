@@ -4,79 +4,39 @@ A trial that is stopped at a rung is told as pruned; where it is promoted later,
 parameters goes on with it (`continues`). `records` folds them into one.
 """
 
-import contextlib
 import dataclasses
-import os
+import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxcls import files
-from jaxcls.errors import UserError
-from jaxcls.settings.reader import choose
-from jaxcls.tune import rungs, sampling
-from jaxcls.tune.sampling import CONTINUES, FrozenTrial, optuna
-from jaxcls.tune.space import Params, Space, draw
+from jaxcls.tune import rungs, storage
+from jaxcls.tune.plan import Plan
+from jaxcls.tune.sampling import CONTINUES, optuna
+from jaxcls.tune.space import Params, draw, grid
+from jaxcls.tune.storage import Study, create, opened
 from jaxcls.types import PathLike
 
-PLAN, JOURNAL, LOCK = "plan.json", "study.journal", "ask"
-SLACK = 0.25  # epochs (at most a quarter of the rung) by which an evaluation may lie before a rung: whole steps
-optuna.logging.set_verbosity(optuna.logging.CRITICAL)  # we speak ourselves
-Study = optuna.Study
+__all__ = [
+    "Plan",
+    "Record",
+    "Study",
+    "ask",
+    "create",
+    "judge",
+    "note",
+    "opened",
+    "params",
+    "promote",
+    "records",
+    "tell",
+]
+
+SLACK = 0.25  # epochs (at most a quarter of the rung) by which an evaluation may lie before a rung: steps are whole
+STOPS = "rungs"  # attribute of a trial: {"values": {rung: value}, "stop": the rung where it is stopped, or null}
 States = optuna.trial.TrialState
 STATES = {"complete": States.COMPLETE, "pruned": States.PRUNED, "failed": States.FAIL, "running": States.RUNNING}
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """What a search is; two searches are the same where their plans are equal.
-
-    Attributes:
-      name: of the study in its storage.
-      config: the whole config that trials change, as JSON has it.
-      space: what is varied.
-      objectives: figures and costs; the first one decides "best".
-      directions: "max" or "min" for each.
-      sampler: one of sampling.SAMPLERS.
-      pruner: one of sampling.PRUNERS; none with several objectives.
-      seed: of all draws.
-      grid_points: of each continuous dimension of a grid.
-      epochs: of a whole trial, for rungs.
-      first_rung: epochs.
-      eta: the best 1/eta of a rung go on.
-    """
-
-    name: str
-    config: Mapping[str, Any]
-    space: Space
-    objectives: tuple[str, ...] = ("accuracy",)
-    directions: tuple[str, ...] = ("max",)
-    sampler: str = "tpe"
-    pruner: str = "none"
-    seed: int = 0
-    grid_points: int = 0
-    epochs: float = 0.0
-    first_rung: float = 1.0
-    eta: int = 3
-
-    def to_json(self) -> dict[str, Any]:
-        """As plan.json has it."""
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        lists = {key: list(fields[key]) for key in ("objectives", "directions")}
-        return {**fields, **lists, "space": self.space.to_json()}
-
-    @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> "Plan":
-        """The plan of `to_json`."""
-        known = {field.name: stored[field.name] for field in dataclasses.fields(cls) if field.name in stored}
-        tuples = {key: tuple(known[key]) for key in ("objectives", "directions")}
-        return cls(**{**known, **tuples, "space": Space.from_json(known["space"])})
-
-    @property
-    def rungs(self) -> tuple[float, ...]:
-        """Epochs of the rungs below a whole trial; () without halving."""
-        return rungs.rungs(self.first_rung, self.eta, self.epochs) if self.pruner in sampling.RUNGS else ()
+NAMES = {state: name for name, state in STATES.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +50,7 @@ class Record:
       params: key -> value.
       values: of the objectives; () where none are told.
       attrs: what was noted about it (`note`), the latest counts.
+      history: evaluation -> value of the first objective, as reported.
       index: counted from 0 in the order in which trials began.
     """
 
@@ -99,29 +60,8 @@ class Record:
     params: Params
     values: tuple[float, ...]
     attrs: Mapping[str, Any]
+    history: Mapping[int, float]
     index: int
-
-
-def create(search: PathLike, plan: Plan, storage: str = "") -> Study:
-    """The study of a search: a new one, or the one that is there.
-
-    Args:
-      search: folder of the search.
-      plan: what it is.
-      storage: a database's URL; "": the journal in the folder. One that is there stays where it is.
-
-    Raises:
-      UserError: another plan is there (what differs is named), the plan cannot be, the folder can't be written, the
-        storage can't be reached.
-    """
-
-
-def opened(search: PathLike) -> tuple[Study, Plan]:
-    """The study and the plan that a folder has.
-
-    Raises:
-      UserError: it has none, or its storage can't be reached.
-    """
 
 
 def ask(study: Study, plan: Plan, search: PathLike, most: int | None = None) -> tuple[int, Params] | None:
@@ -135,15 +75,34 @@ def ask(study: Study, plan: Plan, search: PathLike, most: int | None = None) -> 
       search: its folder, shared by the workers.
       most: trials in all, those that go on with a stopped one not counted; None: as many as are asked for.
     """
+    if plan.sampler == "grid":
+        points = len(grid(plan.space, plan.grid_points))
+        most = points if most is None else min(most, points)
+    with storage.alone(search):
+        if most is not None and sum(CONTINUES not in t.user_attrs for t in _trials(study)) >= most:
+            return None
+        number = study.ask().number
+        return number, params(study, plan, number)
 
 
 def params(study: Study, plan: Plan, number: int) -> Params:
     """The parameters of a trial; where its worker died while it drew them, they are drawn to the end, as they were."""
+    return draw(plan.space, _live(study, number))
 
 
 def promote(study: Study, plan: Plan, search: PathLike) -> tuple[int, int] | None:
     """(number of the trial that goes on, number of the first: its folder) of a stopped trial that is now among the best
     1/eta of its rung; None for none, or without halving. It runs from now on, and has the first one's parameters."""
+    if not plan.rungs or len(plan.objectives) > 1:
+        return None
+    with storage.alone(search):
+        known = {record.number: record for record in records(study, plan)}
+        for bracket in _brackets(plan):
+            standings = {n: _standing(r) for n, r in known.items() if _bracket(plan, r.index) == bracket}
+            found = rungs.promotable(standings, len(plan.rungs), plan.eta, plan.directions[0])
+            if found:
+                return _continue(study, known[found[0]]), found[0]
+    return None
 
 
 def judge(study: Study, plan: Plan, number: int, evaluation: int, epochs: float, value: float) -> str:
@@ -155,24 +114,120 @@ def judge(study: Study, plan: Plan, number: int, evaluation: int, epochs: float,
       number: of the running trial.
       evaluation: counted from 1: where trials are compared, whatever their batch size.
       epochs: trained until now.
-      value: of the first objective, the best until now.
+      value: of the first objective at this evaluation. On a rung the best until there counts.
     """
+    if len(plan.objectives) > 1:
+        return ""
+    trial = _live(study, number)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a trial that was killed reports its last evaluation again
+        trial.report(value, evaluation)
+        if not plan.rungs:
+            return f"pruned: {plan.pruner}" if trial.should_prune() else ""
+    return _judge_rungs(study, plan, number, epochs)
 
 
 def note(study: Study, number: int, **attrs: Any) -> None:
     """Notes what is to be known about a trial, JSON values (`Record.attrs`): epochs, seconds, why, host ..."""
+    trial = _live(study, number)
+    for key, value in attrs.items():
+        trial.set_user_attr(key, value)
 
 
 def tell(study: Study, number: int, state: str, values: Sequence[float] = (), why: str = "") -> None:
     """Ends a trial: "complete" with the values of all objectives; "pruned" or "failed" with the reason.
 
-    A second end of a trial is ignored: the first counts.
+    One whose values are no numbers has failed. A second end of a trial is ignored: the first counts.
     """
+    if _trials(study)[number].state.is_finished():
+        return
+    if state == "complete" and not (values and all(map(math.isfinite, values))):
+        state, why = "failed", why or f"its objectives are {list(values)}, and must be finite"
+    noted: dict[str, Any] = {"why": why} if why else {}
+    if state != "complete" and values:
+        noted["values"] = list(values)
+    note(study, number, **noted)
+    study.tell(number, list(values) if state == "complete" else None, STATES[state], skip_if_finished=True)
 
 
 def records(study: Study, plan: Plan) -> list[Record]:
     """The trials of a study, each with what went on with it, in order."""
+    chains: dict[int, list[Any]] = {}
+    for trial in _trials(study):
+        chains.setdefault(trial.user_attrs.get(CONTINUES, trial.number), []).append(trial)
+    found = []
+    for index, (number, chain) in enumerate(chains.items()):
+        latest = chain[-1]
+        attrs = {key: value for trial in chain for key, value in trial.user_attrs.items() if key != CONTINUES}
+        attrs[STOPS] = {"values": {}, "stop": None, **latest.user_attrs.get(STOPS, {})}
+        for trial in chain:
+            attrs[STOPS]["values"] = {**attrs[STOPS]["values"], **trial.user_attrs.get(STOPS, {}).get("values", {})}
+        values = latest.values if latest.state == States.COMPLETE else attrs.get("values")
+        history = {step: value for trial in chain for step, value in sorted(trial.intermediate_values.items())}
+        state, drawn = NAMES[latest.state], plan.space.values(latest.params)
+        found.append(Record(number, latest.number, state, drawn, tuple(values or ()), attrs, history, index))
+    return found
 
 
-def rung_of(plan: Plan, index: int, values: Mapping[int, float]) -> int | None:
-    """The next rung where the trial of an index stops, from what it reached; None: it runs to its end."""
+def _judge_rungs(study, plan, number, epochs):
+    """Why a trial stops at the rung that it has reached; "" for going on. Told once, also to one that was killed."""
+    record = next(r for r in records(study, plan) if r.latest == number)
+    if record.attrs[STOPS]["stop"] is not None:
+        return _reason(plan, record.attrs[STOPS]["stop"])
+    best = max if plan.directions[0] == "max" else min
+    values = {int(rung): value for rung, value in record.attrs[STOPS]["values"].items()}
+    first = _bracket(plan, record.index).first
+    for rung, at in enumerate(plan.rungs):
+        if rung < first or rung in values or epochs + min(SLACK, at / 4) < at:
+            continue
+        values[rung] = best(record.history.values())
+        note(study, number, **{STOPS: {"values": values, "stop": None}})
+        bracket = [r for r in records(study, plan) if _bracket(plan, r.index).first == first]
+        others = {r.number: s.values[rung] for r in bracket if rung in (s := _standing(r)).values}
+        if record.number not in rungs.top(others, plan.eta, plan.directions[0]):
+            note(study, number, **{STOPS: {"values": values, "stop": rung}})
+            return _reason(plan, rung)
+    return ""
+
+
+def _reason(plan, rung):
+    return f"stopped at {plan.rungs[rung]:g} epochs, not among the best 1/{plan.eta} there"
+
+
+def _standing(record):
+    stops = record.attrs[STOPS]
+    values = {int(rung): value for rung, value in stops["values"].items()}
+    return rungs.Standing(values, stops["stop"] if record.state == "pruned" else None)
+
+
+def _brackets(plan):
+    every = rungs.brackets(len(plan.rungs), plan.eta)
+    return every if plan.pruner == "hyperband" else every[:1]
+
+
+def _bracket(plan, index):
+    return rungs.bracket_of(index, _brackets(plan))
+
+
+def _continue(study, record):
+    """The number of a new trial that goes on with a stopped one; written in one piece, so that it is never half."""
+    last = _trials(study)[record.latest]
+    study.add_trial(
+        optuna.trial.create_trial(
+            state=States.RUNNING,
+            params=last.params,
+            distributions=last.distributions,
+            intermediate_values=last.intermediate_values,
+            user_attrs={CONTINUES: record.number},
+        )
+    )
+    return max(t.number for t in _trials(study) if t.user_attrs.get(CONTINUES) == record.number)
+
+
+def _live(study, number):
+    """Optuna's trial of a number, to report to and to draw from."""
+    return optuna.trial.Trial(study, _trials(study)[number]._trial_id)
+
+
+def _trials(study):
+    return study.get_trials(deepcopy=False)
