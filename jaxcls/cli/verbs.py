@@ -6,6 +6,7 @@ GROUPS = {
         "train": "train, or go on with a run that was stopped",
         "find-lr": "suggest a learning rate by a short test",
         "ablate": "run a ladder of configs with several seeds",
+        "tune": "search for good values of a config's keys",
         "configs": "list, show and copy the configs that come with jaxcls",
         "models": "list the models",
         "summarize": "a model layer by layer, with counts and speed",

@@ -1,7 +1,7 @@
 """What a search is after: figures of validation by which the task can be ranked, and what a model costs."""
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from jaxcls import pytree
 from jaxcls.criteria import Figure
@@ -46,12 +46,12 @@ def costs(names: Iterable[str], run: "Run") -> dict[str, float]:
     from jaxcls.models import summary, timing
     from jaxcls.training import preflight
 
-    state = run.state_shapes
+    state, shape = run.state_shapes, cast(tuple[int, int, int], run.data.picture)
     measures = {
-        "multiply_adds": lambda: summary.summarize(run.model.module, run.data.picture).total.macs,
+        "multiply_adds": lambda: summary.summarize(run.model.module, shape).total.macs,
         "parameters": lambda: preflight.parameters(run),
         "size": lambda: _bytes(state.params, state.model_state) / 1e6,
-        "latency": lambda: timing.measure(run.model.module, run.data.picture, 1)["latency_ms"],
+        "latency": lambda: timing.measure(run.model.module, shape, 1)["latency_ms"],
     }
     return {name: float(measures[name]()) for name in names if name in measures}
 

@@ -7,6 +7,7 @@ had not been.
 import contextlib
 import dataclasses
 import errno
+import math
 import os
 import sys
 import time
@@ -92,18 +93,25 @@ def run(config: Mapping[str, Any], folder: PathLike, wanted: Sequence[Figure], p
                 loop.fit(built, folder, follow=trial.follow, final=False)
     except Stopped as stopped:
         if trial is None or not trial.why:
-            return Ended("stopped", trial and trial.reached(), str(stopped), stopped.status)
+            return Ended("stopped", _reached(trial), str(stopped), stopped.status)
     except Exception as error:
         if _of_the_machine(error):
             raise
         line = str(error) if isinstance(error, UserError) else of_machine(error)
         if line is None:
             line = f"{type(error).__name__}: {error}"
-        return Ended("failed", trial and trial.reached(), " ".join(line.split())[:400])
+        return Ended("failed", _reached(trial), " ".join(line.split())[:400])
     assert trial is not None
     if not trial.why and not trial.history:
         return Ended("failed", trial.reached(), f"it was never evaluated on validation ({wanted[0].name})")
     return Ended("pruned" if trial.why else "complete", trial.reached(), trial.why)
+
+
+def look_at_test(config: Mapping[str, Any], folder: PathLike) -> None:
+    """The final evaluation of a run that has ended without one. Raises UserError."""
+    from jaxcls.training import loop
+
+    loop.run(config, folder)
 
 
 class _Trial:
@@ -124,6 +132,7 @@ class _Trial:
 
     def follow(self, step, figures):
         """For the loop: keeps the figures; the reason to stop, "" at the end, where there is nothing to stop."""
+        figures = _known(figures, [figure.name for figure in self.wanted])
         self.kept = [(s, kept) for s, kept in self.kept if s < step] + [(step, figures)]
         reached = self.reached()
         self.why = self.prune(reached)
@@ -143,14 +152,20 @@ class _Trial:
 
 def past(folder: PathLike, names: Sequence[str]) -> list[tuple[int, dict[str, float]]]:
     """(step, figures) of the evaluations until the newest finished checkpoint of a run, from which it would go on."""
-    from jaxcls.checkpoints import view
     from jaxcls.logs.records import read_metrics
 
-    if not (Path(folder) / "checkpoints").is_dir():
+    if not (last := newest(folder)):
         return []
-    newest = max((step.number for step in view.list_steps(folder) if step.finished), default=0)
-    lines = [line for line in read_metrics(folder) if line.get("split") == "validation" and line["step"] <= newest]
-    return [(line["step"], {name: line[name] for name in names if line.get(name) is not None}) for line in lines]
+    lines = [line for line in read_metrics(folder) if line.get("split") == "validation" and line["step"] <= last]
+    return [(line["step"], _known(line, names)) for line in lines]
+
+
+def newest(folder: PathLike) -> int:
+    """The step of the newest finished checkpoint; 0 where there is none."""
+    from jaxcls.checkpoints import view
+
+    there = (Path(folder) / "checkpoints").is_dir()
+    return max((step.number for step in view.list_steps(folder) if step.finished), default=0) if there else 0
 
 
 def ranked_by(config: Any, objective: str) -> Any:
@@ -186,6 +201,16 @@ def output_to(path: PathLike) -> Iterator[None]:
             os.dup2(old, number)
             os.close(old)
         os.close(file)
+
+
+def _reached(trial):
+    return None if trial is None else trial.reached()
+
+
+def _known(figures, names):
+    """Those of some figures that are there, and finite."""
+    found = {name: figures.get(name) for name in names}
+    return {name: value for name, value in found.items() if value is not None and math.isfinite(value)}
 
 
 def _of_the_machine(error):
