@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from jaxcls.defaults import current_key, default_config, flatten
 from jaxcls.errors import Problems, UserError, did_you_mean
-from jaxcls.settings import config_file
+from jaxcls.settings import config_file, shipped
 from jaxcls.settings.ranges import out_of_range
 from jaxcls.tune.dimension import CONTINUOUS, KINDS, Dimension
 from jaxcls.tune.notation import Value, enclosed, read, shown, split
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from optuna.trial import Trial
 
 PER_BATCH = "rate_per_batch"
+SHIPPED = "search/"  # where those lie that come with jaxcls
 LIKE = "'schedule.peak=log(1e-3, 1); batch_size=pow2(32, 512)'"
 MOST = 100_000  # points of a grid
 Params = dict[str, Value]  # key -> value, of a trial
@@ -100,9 +101,12 @@ def load(name: str, rate_per_batch: int = 0) -> Space:
     Raises:
       UserError: no such file, a mistake in it (with its line), or no space.
     """
-    file = config_file.split(name)[0]
-    if "=" in name and not Path(file).is_file():
-        return parse(name, rate_per_batch)
+    file, arg = config_file.split(name)
+    if not Path(file).is_file():
+        if "=" in name or not name.strip():
+            return parse(name, rate_per_batch)
+        if known := shipped.find(f"{SHIPPED}{file.removeprefix('configs/').removeprefix(SHIPPED)}"):
+            name = str(known) if arg is None else f"{known}:{arg}"
     returned = config_file.call(name, "get_space", flag="--space=")
     entries = [returned] if isinstance(returned, str) else returned
     if not isinstance(entries, list | tuple) or not all(isinstance(entry, str) for entry in entries):
