@@ -57,7 +57,9 @@ def page(record: Record) -> str:
         *head.best(record),
     ]
     footer = "Made by jaxcls from search.json. docs/tune.md says how to read it."
-    return document(f"{title}: report", join(top), [part for part in sections if part is not None], footer)
+    return document(
+        f"{title}: report", join([*top, *head.best(record)]), [part for part in sections if part is not None], footer
+    )
 
 
 def _plotted(identifier, title, drawn, about) -> Section | None:

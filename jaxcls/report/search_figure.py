@@ -85,7 +85,8 @@ def axis(objective: Mapping[str, Any]) -> tuple[float, str]:
 def focus(objective: Mapping[str, Any], values: Sequence[float]) -> tuple[float, float]:
     """The range of an axis, in its unit, where good values can be told apart.
 
-    It goes down to twice as far from the best as the median lies. Runs that came to nothing would else press all others into one line; they are drawn at the edge.
+    It goes down to twice as far from the best as the median lies. Runs that came to nothing would else press all others
+    into one line; they are drawn at the edge.
     """
     sign = 1.0 if objective["best"] == "max" else -1.0
     good = sign * np.array(values)
