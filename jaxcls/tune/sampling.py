@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 SAMPLERS = ("random", "grid", "qmc", "tpe")
 PRUNERS = ("none", "median", "patient", "wilcoxon", *RUNGS)
 CONTINUES = "continues"  # user attribute of a trial that goes on with a stopped one: the number of the first of them
-STARTUP = 10  # trials before TPE's model is asked, and before the median of the others counts
+STARTUP = 10  # trials before TPE's model is asked; half of them before the median of the others counts
 WARMUP = 1  # evaluations before a trial can be pruned
 PATIENCE = 2  # evaluations without a better figure
 
@@ -70,7 +70,8 @@ def pruner(name: str) -> optuna.pruners.BasePruner:
     choose("the pruner", name, PRUNERS)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # experimental
-        median = optuna.pruners.MedianPruner(n_startup_trials=STARTUP // 2, n_warmup_steps=WARMUP)
+        # Evaluations are counted from 1; Optuna spares those below its number.
+        median = optuna.pruners.MedianPruner(n_startup_trials=STARTUP // 2, n_warmup_steps=WARMUP + 1)
         if name == "median":
             return median
         if name == "patient":

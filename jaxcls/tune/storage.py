@@ -131,6 +131,8 @@ def _study(folder, plan, url):
     where = url or str(folder / JOURNAL)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if not url and not (folder / JOURNAL).exists() and next(folder.glob("trial-*"), None):
+            raise UserError(f"{folder} has trials, but its {JOURNAL} is gone; restore it, or begin in another folder.")
         if not url:
             _mend(folder / JOURNAL)
         study = optuna.create_study(
