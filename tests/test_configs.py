@@ -31,6 +31,11 @@ STAND_IN = {
     "tfds/mnist": "synthetic/256x28x1x10", "tfds/fashion_mnist": "synthetic/256x28x1x10",
     "tfds/cifar10": "synthetic/256x32x3x10", "tfds/cifar100": "synthetic/256x32x3x100",
 }  # fmt: skip
+LONG = (  # to compile, even as :tiny: their step is a slow test
+    "convnext_tiny_imagenet", "efficientnet_b0_imagenet", "inspection", "medical_densenet", "mobilenet_v2_imagenet",
+    "mobilenet_v3_large_imagenet", "plant_village", "resnet18_cifar100", "resnet50_imagenet", "resnet50_strikes_back",
+    "resnet50_torchvision", "simple_cnn_cats_vs_dogs", "swin_t_imagenet", "wrn_28_10_cifar10", "wrn_28_10_cifar100",
+)  # fmt: skip
 CLASSES = {"ants": 90, "bees": 160}  # mean grey level of a picture
 
 
@@ -93,14 +98,24 @@ def test_tiny_variant_tries_what_the_recipe_uses(name):
     assert used(load(name, "tiny")) == used(load(name))
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-def test_tiny_variant_trains(name, tmp_path, pictures, bare_end):
+def tiny_run(name, pictures):
+    """The run of a `:tiny`, on what stands in for its pictures."""
     config = load(name, "tiny")
     config.parallel.devices = 1
     kind = config.data.name.split("/")[0]
     config.data.name = f"folder/{pictures}" if kind == "folder" else STAND_IN.get(config.data.name, config.data.name)
-    run = build.build(config)
+    return build.build(config)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_tiny_variant_is_a_run_that_answers(name, pictures):
+    run = tiny_run(name, pictures)
     assert run.answer.problem == "" and run.answer.names
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in CONFIGS])
+def test_tiny_variant_trains(name, tmp_path, pictures, bare_end):
+    run = tiny_run(name, pictures)
     results = loop.fit(run, tmp_path / "run")
     assert results["test"]["count"] == len(run.data.sources["test"])
     assert results["test"]["step"] <= run.training.total_steps <= 20

@@ -19,7 +19,7 @@ def free_port():
         return s.getsockname()[1]
 
 
-@pytest.mark.parametrize("mode", ["jit", "pmap"])
+@pytest.mark.parametrize("mode", [pytest.param("jit", marks=pytest.mark.slow), "pmap"])
 def test_two_processes_equal_one(tmp_path, mode):
     arguments = ["--config.duration=30 steps", "--config.eval.every=15 steps", f"--config.parallel.mode={mode}"]
     runs.finish(runs.start(tmp_path / "one", *arguments, devices=2, report=False), tmp_path / "one")

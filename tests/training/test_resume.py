@@ -72,7 +72,7 @@ def whole(tmp_path_factory):
     return run
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("source", ["memory", pytest.param("stream", marks=pytest.mark.slow)])
 def test_killed_and_resumed_equals_uninterrupted(tmp_path, source, whole):
     assert interrupted(tmp_path / "killed", [*ARGUMENTS, *SOURCES[source]], kills=2) >= 1
     assert_same(whole(source), tmp_path / "killed")
@@ -88,6 +88,7 @@ def test_killed_many_times(tmp_path, source):
     assert_same(tmp_path / "whole", tmp_path / "killed")
 
 
+@pytest.mark.slow
 def test_streaming_equals_memory(tmp_path):
     """The same batches in the same order whichever way they come: equal up to the rounding of two compilations."""
     for name, extra in SOURCES.items():
