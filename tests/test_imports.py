@@ -41,6 +41,7 @@ MAY = {
     "classical": "augment checkpoints data defaults files logs metrics models parallel settings tasks training",
     "corrupt": "augment data files metrics parallel settings tasks training",
     "ablate": "defaults files models settings training",
+    "tune": "checkpoints criteria defaults files logs metrics models pytree report settings training",
 }
 TOP = {"api", "cli", "main", "__main__", "__init__"}  # may use everything, and nothing below them uses them
 HEAVY = {"matplotlib", "sklearn", "tensorflow_datasets", "grain", "tensorboard", "rich", "orbax", "jax", "flax"}

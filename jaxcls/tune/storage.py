@@ -1,6 +1,7 @@
 """Where a study is kept: Optuna's journal in the search's folder, for any number of workers, or a database."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import re
@@ -43,10 +44,10 @@ def create(search: PathLike, plan: Plan, storage: str = "") -> Study:
         _study(folder, plan, storage)  # a storage that can't be reached leaves nothing behind
         _claim(folder / PLAN, {**plan.to_json(), "storage": storage})
     there, url = _read(folder)
-    _refuse_another(folder, there, plan)
+    _refuse_another(folder, there, dataclasses.replace(plan, name=there.name))  # the folder may have been renamed
     if storage not in ("", url):
         raise UserError(f"{folder} has its study in {url or JOURNAL}; leave --storage off, or give another --workdir.")
-    return _study(folder, plan, url)
+    return _study(folder, there, url)
 
 
 def opened(search: PathLike) -> tuple[Study, Plan]:

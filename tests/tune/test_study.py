@@ -334,6 +334,7 @@ def test_a_search_can_be_moved(tmp_path):
     shutil.move(tmp_path / "a", tmp_path / "b")
     again, plan = study.opened(tmp_path / "b")
     assert len(run(again, plan, tmp_path / "b", 1)) == 1
+    assert len(study.create(tmp_path / "b", dataclasses.replace(plan, name="b")).trials) == 2
 
 
 def test_without_optuna_a_line_says_what_to_install(monkeypatch):
