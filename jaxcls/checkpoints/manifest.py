@@ -18,6 +18,8 @@ from jaxcls.checkpoints.steps import NUMBER, list_steps, manifest_path
 from jaxcls.errors import UserError
 from jaxcls.types import PathLike
 
+REMOVED = "removed"  # in the folder `checkpoints`: a step goes there, at once and whole, before its files are deleted
+
 
 def write_manifest(folder: Path) -> None:
     """Seals a committed step: its number, folders and the SHA-256 of each of its files, in `manifests/<step>.json`.
@@ -95,7 +97,7 @@ def verify_all(workdir: PathLike) -> dict[str, Any]:
         newest = step.number == max(finished, default=None)
         rows.append({"step": step.number, "path": str(step.path), "newest": newest, "best": step.best})
         rows[-1]["problems"] = problems
-    gone = _manifests(folder.parent) - {step.number for step in steps}
+    gone = _manifests(folder.parent) - {step.number for step in steps} - removed(folder.parent)
     for number in sorted(gone):
         rows.append({"step": number, "path": str(folder / str(number)), "newest": False, "best": False})
         rows[-1]["problems"] = ["its folder is gone, and its manifest is there"]
@@ -105,7 +107,7 @@ def verify_all(workdir: PathLike) -> dict[str, Any]:
     skipped = [
         f"{names.shown(path.name)}: {'unfinished' if '.orbax-checkpoint-tmp' in path.name else 'is no step'}; skipped"
         for path in sorted(folder.iterdir())
-        if path.name not in known
+        if path.name not in {*known, REMOVED}
     ]
     return {"steps": sorted(rows, key=lambda row: row["step"]), "skipped": skipped}
 
@@ -114,6 +116,12 @@ def gone(workdir: Path) -> list[int]:
     """The steps of which there is a manifest and no folder: deleted by hand, or by a run that was killed then."""
     folder = workdir / "checkpoints"
     return sorted(number for number in _manifests(workdir) if not (folder / str(number)).is_dir())
+
+
+def removed(workdir: Path) -> set[int]:
+    """The steps that a run was removing when it ended."""
+    folder = workdir / "checkpoints" / REMOVED
+    return {int(path.name) for path in folder.glob("*") if re.fullmatch(NUMBER, path.name)}
 
 
 def _manifests(workdir: Path) -> set[int]:

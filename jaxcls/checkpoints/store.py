@@ -147,7 +147,7 @@ class Checkpoints:
                 newest = entry.number
                 if self.read_only:
                     break
-        for number in manifest.gone(self.workdir):
+        for number in set(manifest.gone(self.workdir)) - manifest.removed(self.workdir):
             note(f"checkpoint {number} is gone, and its manifest is there; it is passed over")
             if not self.read_only:
                 view.manifest_path(self.workdir / "checkpoints" / str(number)).unlink(missing_ok=True)
@@ -210,6 +210,7 @@ class Checkpoints:
             options = ocp.CheckpointManagerOptions(
                 preservation_policy=checkpoint_managers.AnyPreservationPolicy([newest, best]),
                 best_fn=lambda m: m["score"],  # without it Orbax stores no scores, and a restart loses the best
+                todelete_subdir=manifest.REMOVED,  # what is killed while it removes a step leaves no half of one
             )
             self.workdir.mkdir(parents=True, exist_ok=True)
             root = self._names.enter_context(names.plain(self.workdir))
@@ -229,6 +230,7 @@ class Checkpoints:
         write_manifest(folder)
         for number in manifest.gone(self.workdir):
             view.manifest_path(self.workdir / "checkpoints" / str(number)).unlink(missing_ok=True)
+        shutil.rmtree(self.workdir / "checkpoints" / manifest.REMOVED, ignore_errors=True)
 
     def _writing(self):
         return AsUserError(self.workdir)

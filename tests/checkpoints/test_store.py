@@ -192,6 +192,22 @@ def test_what_a_kill_during_the_writing_leaves_is_passed_over(tmp_path):
     assert newest(tmp_path)[0] == 2
 
 
+def test_a_step_is_removed_at_once_and_a_kill_while_its_files_go_leaves_nothing_damaged(tmp_path, monkeypatch):
+    with monkeypatch.context() as killed:  # before the first file is deleted: the step is whole, elsewhere
+        killed.setattr("jaxcls.checkpoints.store.shutil.rmtree", lambda *_, **__: None)
+        save_all(tmp_path, [0.9, 0.5, 0.4, 0.6], keep=2)
+    removed = tmp_path / "checkpoints" / "removed" / "2"
+    assert steps(tmp_path) == [1, 3, 4] and (removed / "state").is_dir()
+    manifests = tmp_path / "manifests"
+    (manifests / "2.json").write_text((manifests / "3.json").read_text())  # it goes after the folder
+    shutil.rmtree(removed / "state")
+    report = view.verify_all(tmp_path)
+    assert [row["problems"] for row in report["steps"]] == [[], [], []] and report["skipped"] == []
+    assert newest(tmp_path) == (4, 4, [])
+    save_all(tmp_path, [0.7], first=5, keep=2)
+    assert not removed.parent.exists() and not (manifests / "2.json").exists() and steps(tmp_path) == [1, 4, 5]
+
+
 def damage(folder, name):
     path = next(path for path in sorted(folder.rglob("*")) if path.is_file() and name in path.as_posix())
     data = bytearray(path.read_bytes())
