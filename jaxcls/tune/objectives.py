@@ -28,7 +28,7 @@ def choose(names: Sequence[str], run: "Run") -> tuple[Figure, ...]:
     for i, name in enumerate(names):
         if name not in figures | COSTS:
             known = f"; there are {', '.join([*figures, *COSTS])}"
-            raise UserError(f"--objective: this run has no {name!r}{did_you_mean(name, figures | COSTS) or known}")
+            raise UserError(f"--objective: this run has no {name!r}{did_you_mean(name, [*figures, *COSTS]) or known}")
         if name in names[:i]:
             raise UserError(f"--objective names {name} twice; once is enough.")
     if not names or names[0] in COSTS:

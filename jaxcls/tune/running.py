@@ -184,23 +184,22 @@ def output_to(path: PathLike) -> Iterator[None]:
     """
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        file = open(path, "a", buffering=1, errors="backslashreplace")  # noqa: SIM115  closed below
     except OSError as error:
         raise UserError(f"{path} can't be written: {error.strerror or error}; {files.REMEDY}.") from error
-    streams = (sys.stdout, sys.stderr)
-    kept = [os.dup(number) for number in (1, 2)]
+    kept = [(number, os.dup(number)) for number in (1, 2)]
+    sys.stdout.flush()
     try:
-        for number in (1, 2):
-            streams[number - 1].flush()
-            os.dup2(file, number)
-        yield
+        for number, _ in kept:
+            os.dup2(file.fileno(), number)
+        with contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+            yield
     finally:
-        for number, old in zip((1, 2), kept, strict=True):
-            with contextlib.suppress(OSError):  # of a full disk, say, which is told by what follows
-                streams[number - 1].flush()
+        for number, old in kept:
             os.dup2(old, number)
             os.close(old)
-        os.close(file)
+        with contextlib.suppress(OSError):  # of a full disk, say, which is told by what follows
+            file.close()
 
 
 def _reached(trial):
