@@ -81,7 +81,7 @@ def summary(record: Record) -> str:
     if not trials:
         return "There is no trial yet."
     if not record["best"]:
-        return f"None of {count} has a result; {spent} were trained."
+        return f"Not one of {count} has a result; {spent} were trained."
     best = next(trial for trial in trials if trial["number"] == record["best"][0])
     ends = figure.interval(objective, best["interval"])
     value = figure.value(objective, figure.first(best))
