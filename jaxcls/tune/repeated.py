@@ -29,13 +29,13 @@ def repeats(folder: Path, objective: Figure) -> list[dict[str, Any]]:
         tested = [((read_json(run / "results.json") or {}).get("test") or {}).get(objective.name) for _, run in runs]
         if any(value is not None for value in tested):
             known = [value for value in tested if value is not None]
-            entry["test"] = {objective.name: tested, "interval": mean_interval(known)}
+            entry["test"] = {objective.name: tested, "interval": mean_interval(known, share=objective.share)}
         found.append(entry)
     return found
 
 
-def mean_interval(values: list[float]) -> list[float] | None:
-    """95 % of the mean over seeds by Student's t; None of fewer than two values."""
+def mean_interval(values: list[float], *, share: bool = False) -> list[float] | None:
+    """95 % of the mean over seeds by Student's t, that of a share within 0 and 1; None of fewer than two values."""
     n = len(values)
     if n < 2:
         return None
@@ -43,7 +43,8 @@ def mean_interval(values: list[float]) -> list[float] | None:
 
     half = float(stdtrit(n - 1, 0.975) * np.std(values, ddof=1) / math.sqrt(n))
     mean = float(np.mean(values))
-    return [mean - half, mean + half]
+    ends = [mean - half, mean + half]
+    return [max(ends[0], 0.0), min(ends[1], 1.0)] if share else ends
 
 
 def _validation(run, objective):

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from _tune_simulate import read, simulate
 
+from jaxcls.cli import devices
 from jaxcls.cli.entry import entry_point
 
 RATES = 12  # from LOW to HIGH, evenly in the logarithm
@@ -53,6 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     playing.add_argument("--json", action="store_true")
     args = parser.parse_args(argv)
     if args.verb == "table":
+        devices.set_up()  # compiled programs are kept: each batch size is compiled once
         table(args.out, rates()[: args.rates], BATCHES[: args.batches], range(args.seeds))
         return 0
     began = time.process_time()
@@ -72,9 +74,6 @@ def table(path: Path, some_rates: Sequence[float], batches: Sequence[int], seeds
 
     A run that failed has fewer epochs.
     """
-    from jaxcls.cli import devices
-
-    devices.set_up()
     path.parent.mkdir(parents=True, exist_ok=True)
     known = set(read(path)) if path.exists() else set()
     wanted = [(rate, batch, seed) for batch in batches for seed in seeds for rate in some_rates]
