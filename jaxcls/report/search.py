@@ -50,12 +50,7 @@ def page(record: Record) -> str:
         parts.about(record),
     ]
     title = f"Search of {label(str(record['name']))}"
-    top = [
-        tag("p", "jaxcls · report of a search", class_="dim"),
-        tag("h1", title),
-        head.cautions(record),
-        *head.best(record),
-    ]
+    top = [tag("p", "jaxcls · report of a search", class_="dim"), tag("h1", title), head.cautions(record)]
     footer = "Made by jaxcls from search.json. docs/tune.md says how to read it."
     return document(
         f"{title}: report", join([*top, *head.best(record)]), [part for part in sections if part is not None], footer

@@ -30,7 +30,9 @@ def parallel(record: Record, axes: Sequence[Scale]) -> Markup:
     columns = [(label(scale.key, NAMES), scale.marks()) for scale in axes] + [(unit, marks)]
     places = np.linspace(60, WIDE - 70, len(columns))
     sign = 1 if objective["best"] == "max" else -1
-    ranked = sorted(valued, key=lambda trial: sign * trial["values"][0])  # the best is drawn last
+    ranked = sorted(
+        valued, key=lambda t: (t["number"] in record["best"][:1], sign * t["values"][0])
+    )  # the best is last
     parts = []
     for rank, trial in enumerate(ranked):
         end = min(max(_share(factor * trial["values"][0], low, high), 0.0), 1.0)

@@ -70,6 +70,10 @@ def test_the_page_says_what_is_best_and_how_to_train_with_it(pages):
     assert f"{100 * best['values'][0]:.2f} %" in page.text.replace("\N{NO-BREAK SPACE}", " ")
     lines = re.search(r"jaxcls train .*?--workdir=runs/best", page.text)[0]
     assert lines.replace(" \\", "") == record["command"]
+    assert page.text.count("is the best of") == page.text.count("jaxcls train") == 1
+    parallel = search.page(record).split('id="parallel"')[1].split("</section>")[0]
+    (strongest,) = re.findall(r'class="line s1"[^>]*><title>trial (\d+):', parallel)
+    assert int(strongest) == best["number"]
     counts = {state: sum(t["state"] == state for t in record["trials"]) for state in ("complete", "pruned", "failed")}
     assert all(f"{count} {state}" in page.text for state, count in counts.items())
     assert "loss is not finite" in page.text and "Repeat the best ones" in page.text
