@@ -107,19 +107,21 @@ def _go_on(args, folder):
     """Workers until all is done; what the search has come to."""
     from jaxcls.training.lock import Lock
     from jaxcls.training.signals import Stopped
-    from jaxcls.tune import begin, choosing, told, workers
+    from jaxcls.tune import begin, choosing, processes, told, workers
 
     say = lambda line: print(line, flush=True)  # noqa: E731
     if args.list:
         say("\n".join(told.listed(choosing.opened(folder))))
         return None
-    held = Lock(folder)
+    held, changes = Lock(folder), (args.trials, args.budget, args.add, args.repeat, args.seeds)
+    if args.join and any(changes):
+        raise UserError("--join adds workers to a search as it is; its budget is changed where it is gone on with.")
     if not args.join:
         begin.refuse_living(folder)
         held.take(lambda line: None)
     try:
-        begin.change_budget(folder, args.trials, args.budget, args.add, args.repeat, args.seeds)
-        status = workers.look_after(folder, args.workers, say)
+        begin.change_budget(folder, *changes)
+        status = processes.look_after(folder, args.workers, say)
     except Stopped as stopped:
         say(f"stopped; it goes on with: jaxcls tune {folder}")
         return stopped.status
@@ -133,10 +135,10 @@ def _go_on(args, folder):
 
 
 def _work(args):
-    """One worker, in a process that `workers.start` has started."""
-    from jaxcls.tune import workers
+    """One worker, in a process that `processes.start` has started."""
+    from jaxcls.tune import processes, workers
 
     index, number = map(int, args.worker.split("/"))
-    workers.settle_in(index, number)  # before JAX is loaded
+    processes.settle_in(index, number)  # before JAX is loaded
     devices.set_up()
     workers.work(args.target, lambda line: print(line, flush=True))

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from ml_collections import ConfigDict
 
-from jaxcls.training.lock import Lock
+from jaxcls.training.lock import Lock, in_use
 from jaxcls.tune import budget as budgets
 from jaxcls.tune import claims, repeats, running, space, study
 from jaxcls.tune.budget import Budget
@@ -111,27 +111,41 @@ def next_repeat(search: Search, record: Mapping[str, Any]) -> Job | Nothing:
 
 
 def _lost(search, found):
-    """A running trial that nobody works on; one that was lost again and again has failed."""
+    """A running trial that nobody works on."""
     for record in found:
         if record.state != "running" or (claim := claims.take(search.folder, str(record.latest))) is None:
             continue
-        folder, attrs = search.trial_folder(record.number), record.attrs
-        again = "going on" if attrs.get("stopped") else "its worker is gone"
-        if not attrs.get("stopped"):
-            here = running.newest(folder)
-            deaths, before = attrs.get("deaths") or (0, here)
-            deaths = deaths + 1 if here == before else 1
-            study.note(search.study, record.latest, deaths=[deaths, here])
-            if deaths >= DEATHS:
-                why = f"its worker was ended {deaths} times with nothing saved between (out of memory?)"
-                study.note(search.study, record.latest, lost=True)
-                study.tell(search.study, record.latest, "failed", why=why)
+        job = None
+        try:
+            job = _taken_over(search, record, claim)
+        finally:
+            if job is None:
                 claim.release()
-                continue
-        study.note(search.study, record.latest, stopped=False)
-        params = study.params(search.study, search.plan, record.latest)
-        return Job(claim, folder, params, record.latest, record.number, again, attrs.get("seconds", 0.0))
+        if job is not None:
+            return job
     return None
+
+
+def _taken_over(search, record, claim):
+    """The rest of a trial; None where its run lives elsewhere, or it was lost again and again and has failed."""
+    folder, attrs, number = search.trial_folder(record.number), record.attrs, record.latest
+    if in_use(folder):  # on another machine, whose last sign of life there was a little later
+        return None
+    if attrs.get("stopped"):
+        study.note(search.study, number, stopped=False)
+    else:
+        here = running.newest(folder)
+        deaths, before = attrs.get("deaths") or (0, here)
+        deaths = deaths + 1 if here == before else 1
+        study.note(search.study, number, deaths=[deaths, here])
+        if deaths >= DEATHS:
+            why = f"its worker was ended {deaths} times with nothing saved between (out of memory?)"
+            study.note(search.study, number, lost=True)
+            study.tell(search.study, number, "failed", why=why)
+            return None
+    again = "going on" if attrs.get("stopped") else "its worker is gone"
+    params = study.params(search.study, search.plan, number)
+    return Job(claim, folder, params, number, record.number, again, attrs.get("seconds", 0.0))
 
 
 def _promoted(search, found):

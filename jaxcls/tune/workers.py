@@ -1,31 +1,25 @@
-"""Workers of a search: processes that take one trial after the other, and the process that looks after them.
+"""Workers of a search: processes that take one trial after the other (`processes` starts them).
 
 They share nothing but the search's folder and its study, so they may be on several machines. One that is killed leaves
 a trial that another one goes on with, from its newest checkpoint.
 """
 
-import contextlib
+import gc
 import math
-import os
-import signal
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from jaxcls import files
 from jaxcls.errors import UserError
-from jaxcls.training.signals import STATUS, Stopped
+from jaxcls.training.signals import Stopped
 from jaxcls.tune import choosing, claims, records, repeats, running, study, told
 from jaxcls.tune.choosing import Job, Search
 from jaxcls.tune.running import Ended
 from jaxcls.types import Note, PathLike
 
 ALIKE = 3  # trials in a row that fail for one reason before any has succeeded, after which a search ends
-DEAD = 5  # workers that were lost one after the other without a trial that ended between, for each one that is wanted
 IDLE = 1.0  # seconds between two looks for something to do
 Run = Callable[..., Ended]  # as running.run
 
@@ -52,11 +46,13 @@ def work(folder: PathLike, note: Note = print, run: Run = running.run) -> None:
         failures = [*failures, _reason(ended)] if ended.state == "failed" else []
         if len(failures) >= ALIKE and len(set(failures)) == 1 and not _any_value(search):
             raise UserError(f"the first {len(failures)} trials failed alike, so the search ends: {ended.why}")
-    while (job := choosing.next_repeat(search, write(search, "running"))) != "done":
+    record = write(search, "running")
+    while (job := choosing.next_repeat(search, record)) != "done":
         if job == "wait":
             time.sleep(IDLE)
-        else:
-            _again(search, job, note, run)
+            continue
+        _again(search, job, note, run)
+        record = write(search, "running")
     write(search, "done")
 
 
@@ -135,7 +131,9 @@ def _run(search, job, run, prune):
     except UserError as error:
         return Ended("failed", None, " ".join(str(error).split()))
     with running.output_to(job.folder / running.OUTPUT):
-        return run(config, job.folder, search.budget.objectives, prune)
+        ended = run(config, job.folder, search.budget.objectives, prune)
+    gc.collect()  # the pictures and programs of a run hang in circles, and the next one needs the room
+    return ended
 
 
 def _line(search, job, ended):
@@ -156,97 +154,13 @@ def _any_value(search):
     return any(record.state in ("complete", "pruned") for record in search.records)
 
 
-def look_after(folder: PathLike, workers: int, note: Note = print) -> int:
-    """Starts workers in processes of their own and waits for their end; a lost one is replaced.
-
-    SIGTERM and Ctrl-C are handed on: each worker saves its trial and ends; a second Ctrl-C ends them at once.
-
-    Returns:
-      The exit status: 0; 2 where a worker ended with an error, which it has told.
-
-    Raises:
-      UserError: where workers are lost one after the other.
-      Stopped: after a signal, once the trials under way are saved.
-    """
-    processes = {i: start(folder, i, workers) for i in range(workers)}
-    lost, status, seen = 0, 0, _ended(folder)
-    with _handed_on(processes) as signals:
-        while processes:
-            time.sleep(0.1)
-            for i, process in list(processes.items()):
-                if (code := process.poll()) is None:
-                    continue
-                del processes[i]
-                if code in (0, 130) or signals:
-                    continue
-                if code == 2:
-                    status = 2
-                    for other in processes.values():
-                        other.send_signal(signal.SIGTERM)
-                elif not status:
-                    before, seen = seen, _ended(folder)
-                    lost = lost + 1 if seen == before else 1
-                    how = f"was killed by signal {-code}" if code < 0 else f"ended with status {code}"
-                    if lost > DEAD * workers:
-                        raise UserError(f"{lost} workers in a row were lost, the last one {how}; the search ends.")
-                    note(f"worker {i} {how}; another one takes its place")
-                    processes[i] = start(folder, i, workers)
-    if signals:
-        raise Stopped("stopped", STATUS[signals[0]])
-    return status
-
-
 def close(folder: PathLike) -> None:
-    """Says in search.json that nobody works on a search that is not done."""
-    if (files.read_json(Path(folder) / "search.json") or {}).get("state") == "running":
-        write(choosing.opened(folder), "stopped")
-
-
-def start(folder: PathLike, index: int, workers: int) -> subprocess.Popen:
-    """A worker in a process, in a process group of its own: a terminal would send it each Ctrl-C twice."""
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    if workers > 1:  # the first one would take three quarters of a GPU's memory
-        environment.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", f"{0.9 / workers:.3f}")
-    command = [sys.executable, "-m", "jaxcls", "tune", str(folder), f"--worker={index}/{workers}"]
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment, process_group=0)
-
-
-def settle_in(index: int, workers: int) -> None:
-    """For a worker's process, before JAX is loaded: its share of the processor's cores, and an end where the process
-    that has started it is gone."""
-    if workers > 1 and hasattr(os, "sched_setaffinity"):
-        cores = sorted(os.sched_getaffinity(0))
-        if len(cores) >= workers:
-            os.sched_setaffinity(0, cores[index::workers])
-    threading.Thread(target=_follow, args=(os.getppid(),), name="parent", daemon=True).start()
-
-
-def _follow(parent):
-    while os.getppid() == parent:
-        time.sleep(IDLE)
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _ended(folder):
-    """How many trials, repetitions and looks at test have ended."""
-    rows = (files.read_json(Path(folder) / "search.json") or {}).get("trials", [])
-    repeated = [*Path(folder).glob(f"repeat-*/*/{repeats.RECORD}"), *Path(folder).glob("repeat-*/*/results.json")]
-    return sum(row["state"] != "running" for row in rows) + len(repeated)
-
-
-@contextlib.contextmanager
-def _handed_on(processes: dict[int, subprocess.Popen]) -> Iterator[list[int]]:
-    """Within this context SIGTERM and SIGINT are sent on to processes. Yields the list of those that came."""
-    numbers: list[int] = []
-
-    def hand_on(number, _):
-        numbers.append(number)
-        for process in list(processes.values()):
-            process.send_signal(number)
-
-    old = {number: signal.signal(number, hand_on) for number in STATUS}
-    try:
-        yield numbers
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
+    """Notes that nobody works on a search that is not done: in search.json, and of trials that were ended by the way,
+    for whom that is no death."""
+    search = choosing.opened(folder)
+    left = [record for record in search.records if record.state == "running"]
+    for record in left:
+        if not claims.held(folder, str(record.latest)):
+            study.note(search.study, record.latest, stopped=True)
+    if left or (files.read_json(Path(folder) / "search.json") or {}).get("state") == "running":
+        write(search, "stopped")

@@ -5,7 +5,6 @@ import functools
 import itertools
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -13,7 +12,7 @@ import time
 
 import pytest
 from fake_trials import Fake, Killed, make, told, trained
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from jaxcls import files
@@ -97,10 +96,11 @@ def killing(moments):
     with pytest.MonkeyPatch.context() as patch:
         for name in MOMENTS:
             patch.setattr(study, name, killed_at(getattr(study, name)))
+        patch.setattr(choosing, "DEATHS", 100)  # trials of numbers have no checkpoint between two kills
         yield
 
 
-@settings(max_examples=4)
+@settings(max_examples=4, phases=[Phase.generate])
 @given(
     plan=st.sampled_from([("tpe", "none"), ("random", "median"), ("qmc", "halving"), ("tpe", "halving")]),
     kills=st.sets(st.tuples(st.integers(0, 8).map(lambda n: f"trial-{n}"), st.integers(1, 4)), max_size=3),
@@ -221,6 +221,36 @@ def test_a_trial_that_ends_its_workers_again_and_again_is_given_up(tmp_path):
     assert "ended 3 times with nothing saved between" in record(tmp_path)["trials"][1]["why"]
 
 
+def test_a_worker_that_was_told_to_end_counts_as_no_death(tmp_path):
+    """Ctrl-C while a run is built, when nothing can be saved, as often as one likes."""
+
+    def hook(config, folder, epoch):
+        raise Killed
+
+    make(tmp_path, trials=1)
+    for _ in range(choosing.DEATHS + 2):
+        with contextlib.suppress(Killed):
+            workers.work(tmp_path, quiet, Fake(hook=hook))
+        workers.close(tmp_path)
+    assert record(tmp_path)["state"] == "stopped"
+    workers.work(tmp_path, quiet, Fake())
+    assert [state for _, state, *_ in told(tmp_path)] == ["complete"]
+
+
+def test_a_trial_whose_run_lives_elsewhere_is_left_alone(tmp_path, monkeypatch):
+    """Its worker's last sign of life was earlier than that of its run."""
+    monkeypatch.setattr(workers, "IDLE", 0.01)
+    make(tmp_path, trials=1)
+    with contextlib.suppress(Killed):
+        workers.work(tmp_path, quiet, Fake(hook=once({("trial-0", 2)})))
+    path = tmp_path / "trial-0" / "running.json"
+    path.write_text(json.dumps({"pid": 1, "host": "elsewhere", "machine": "elsewhere"}))
+    assert choosing.next_job(choosing.opened(tmp_path)) == "wait"
+    os.utime(path, (time.time() - 200,) * 2)
+    workers.work(tmp_path, quiet, Fake())
+    assert trained(tmp_path) == {"trial-0": [1, 2, 3, 4]}
+
+
 def test_workers_at_once_share_the_points_of_a_grid(tmp_path, monkeypatch):
     """Threads stand for processes; what they print goes nowhere here, as all have one output."""
     monkeypatch.setattr(running, "output_to", lambda path: contextlib.nullcontext())
@@ -283,59 +313,6 @@ def test_a_claim_of_a_killed_process_is_free_at_once_and_one_of_another_machine_
     path.write_text(json.dumps({**held, "machine": "elsewhere"}))
     os.utime(path, (time.time() - 200,) * 2)
     assert claims.take(tmp_path, "5") and not claims.is_ours(claim)
-
-
-def scripts(monkeypatch, *codes):
-    """In place of workers: processes of these codes, one after the other, the last one for all that follow."""
-    started = []
-
-    def start(folder, index, number):
-        code = codes[min(len(started), len(codes) - 1)]
-        started.append(subprocess.Popen([sys.executable, "-S", "-E", "-c", code], process_group=0))
-        return started[-1]
-
-    monkeypatch.setattr(workers, "start", start)
-    return started
-
-
-KILLED = "import os; os.kill(os.getpid(), 9)"
-
-
-def test_a_lost_worker_is_replaced(tmp_path, monkeypatch):
-    lines, started = [], scripts(monkeypatch, KILLED, "", KILLED, "")
-    assert workers.look_after(tmp_path, 2, lines.append) == 0
-    assert [process.returncode for process in started] == [-9, 0, -9, 0]
-    assert [line.split("; ")[1] for line in lines] == 2 * ["another one takes its place"]
-    assert "was killed by signal 9" in lines[0]
-
-
-def test_workers_that_are_lost_without_end_end_the_search(tmp_path, monkeypatch):
-    started = scripts(monkeypatch, "import sys; sys.exit(1)")
-    with pytest.raises(UserError, match="6 workers in a row were lost, the last one ended with status 1"):
-        workers.look_after(tmp_path, 1, quiet)
-    assert len(started) == workers.DEAD + 1
-    ended = iter(range(100))
-    monkeypatch.setattr(workers, "_ended", lambda folder: next(ended) // 2)  # with trials that end between them
-    scripts(monkeypatch, *["import sys; sys.exit(1)"] * 12, "")
-    assert workers.look_after(tmp_path, 1, quiet) == 0
-
-
-def test_an_error_of_one_worker_ends_all(tmp_path, monkeypatch):
-    started = scripts(monkeypatch, "import time; time.sleep(60)", "import sys; sys.exit(2)")
-    assert workers.look_after(tmp_path, 2, quiet) == 2
-    assert [process.returncode for process in started] == [-signal.SIGTERM, 2]
-
-
-@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
-def test_signals_are_handed_on(tmp_path, monkeypatch, number, status):
-    saves = "import signal, sys, time; signal.signal({}, lambda *_: sys.exit(7)); print(flush=True); time.sleep(60)"
-    started = scripts(monkeypatch, saves.format(int(number)))
-    timer = threading.Timer(1.0, os.kill, (os.getpid(), number))
-    timer.start()
-    with pytest.raises(Stopped) as stopped:
-        workers.look_after(tmp_path, 2, quiet)
-    assert stopped.value.status == status
-    assert [process.returncode for process in started] == [7, 7]
 
 
 def test_a_search_that_nobody_works_on_says_so(tmp_path):
