@@ -14,6 +14,8 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Int
 
+from jaxcls.hyperparameters import inverse
+
 Logits = Float[Array, "n classes"]
 Label = Int[Array, " n"] | Float[Array, "n classes"]
 PerExample = Float[Array, " n"]
@@ -116,8 +118,8 @@ def distillation(student: Logits, teacher: Logits, temperature: float = 1.0) -> 
     Hinton et al., Distilling the Knowledge in a Neural Network, section 2: the factor keeps the size of the gradients
     when T changes. Nothing is cut off from differentiation: hand in constant logits of the teacher.
     """
-    log_q = jax.nn.log_softmax(student.astype(jnp.float32) / temperature)
-    log_p = jax.nn.log_softmax(teacher.astype(jnp.float32) / temperature)
+    log_q = jax.nn.log_softmax(student.astype(jnp.float32) * inverse(temperature))
+    log_p = jax.nn.log_softmax(teacher.astype(jnp.float32) * inverse(temperature))
     return temperature**2 * jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1)
 
 

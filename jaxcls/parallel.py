@@ -16,6 +16,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxcls.errors import UserError
+from jaxcls.hyperparameters import Hoisted
 from jaxcls.types import PyTree
 
 AXIS = "data"
@@ -144,24 +145,21 @@ class Parallel:
     def compile(
         self, fn: Callable[..., Any], in_axes: Sequence[int | None], *, donate: Sequence[int] = ()
     ) -> Callable[..., Any]:
-        """`fn`, a pure function of arrays, compiled for all devices; what it returns is replicated.
+        """`fn`, a pure function of arrays, compiled for all devices; what it returns is replicated. The numbers of the
+        recipe in it are no part of the program (hyperparameters).
 
         Args:
           in_axes: for each argument the axis along which it is split over devices, or None for a replicated one.
           donate: positions of arguments whose memory the result may take.
         """
-        fn = self.aimed(fn)
+        axes, donate = (None, *in_axes), tuple(i + 1 for i in donate)  # the first argument: the numbers
         if self.mode == "pmap":
-            return jax.pmap(
-                fn,
-                AXIS,
-                in_axes=tuple(None if a is None else 0 for a in in_axes),
-                out_axes=None,
-                devices=self._pmap_devices(),
-                donate_argnums=donate,
-            )
-        shardings = tuple(self.replicated if a is None else self._split(a) for a in in_axes)
-        return jax.jit(fn, in_shardings=shardings, out_shardings=self.replicated, donate_argnums=donate)
+            options: dict[str, Any] = {"in_axes": tuple(None if a is None else 0 for a in axes), "out_axes": None}
+            compiled = functools.partial(jax.pmap, axis_name=AXIS, devices=self._pmap_devices(), **options)
+        else:
+            shardings = tuple(self.replicated if a is None else self._split(a) for a in axes)
+            compiled = functools.partial(jax.jit, in_shardings=shardings, out_shardings=self.replicated)
+        return Hoisted(functools.partial(compiled, donate_argnums=donate), self.aimed(fn), self.replicate)
 
     def replicate(self, tree: PyTree) -> PyTree:
         """Copies of host arrays on every device. Every process must hold the same values."""

@@ -16,10 +16,11 @@ MAY = {
     "types": "",
     "pytree": "",
     "text": "",
-    "parallel": "",
+    "hyperparameters": "",
+    "parallel": "hyperparameters",
     "files": "",
     "call_strings": "",
-    "losses": "",
+    "losses": "hyperparameters",
     "criteria": "",
     "metrics": "",
     "state": "",
@@ -27,16 +28,16 @@ MAY = {
     "settings": "call_strings defaults",
     "logs": "text",
     "data": "call_strings files text",
-    "augment": "call_strings data",  # decode, for pictures that come encoded
+    "augment": "call_strings data hyperparameters",  # decode, for pictures that come encoded
     "models": "call_strings files parallel pytree",
-    "optim": "models pytree",
+    "optim": "hyperparameters models pytree",
     "checkpoints": "criteria parallel pytree state text",
     "measure": "checkpoints defaults files logs metrics text",
-    "tasks": "augment call_strings checkpoints criteria data files losses measure metrics models parallel pytree "
-    "settings state",
-    "report": "checkpoints criteria defaults files logs measure metrics models",
-    "training": "augment checkpoints criteria data defaults files logs losses metrics models optim parallel pytree "
-    "report settings state tasks text",
+    "tasks": "augment call_strings checkpoints criteria data files hyperparameters losses measure metrics models "
+    "parallel pytree settings state",
+    "report": "checkpoints criteria defaults files logs measure metrics models text",
+    "training": "augment checkpoints criteria data defaults files hyperparameters logs losses metrics models optim "
+    "parallel pytree report settings state tasks text",
     "predict": "data measure models tasks text",
     "classical": "augment checkpoints data defaults files logs metrics models parallel settings tasks training",
     "corrupt": "augment data files metrics parallel settings tasks training",

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxcls import hyperparameters
 from jaxcls.types import Batch
 
 Operation = Callable[..., Batch]  # (keys [n], batch) -> batch
@@ -117,7 +118,7 @@ def check_probability(value: Any, what: str = "p") -> float:
 
 def batch_keys(context: Context, batch: Batch) -> Array:
     """Keys [n], the same for all examples of a global batch, however it is cut into shares and micro-batches."""
-    base = jax.random.fold_in(jax.random.key(context.seed), 0x6D69)  # apart from the keys of examples
+    base = jax.random.fold_in(hyperparameters.key(context.seed), 0x6D69)  # apart from the keys of examples
 
     def key(epoch, draw):
         return jax.random.fold_in(jax.random.fold_in(base, epoch), draw // context.batch_size)

@@ -2,6 +2,7 @@
 
 import jax
 
+from jaxcls import hyperparameters
 from jaxcls.augment.base import Context, Operation, check_probability, select, to_uint8
 from jaxcls.augment.spatial import Mirror
 
@@ -25,7 +26,7 @@ def alternating_flip(*, context: Context) -> Operation:
     """
 
     def operation(_, batch):
-        base = jax.random.fold_in(jax.random.key(context.seed), 0x666C)  # apart from the keys of examples
+        base = jax.random.fold_in(hyperparameters.key(context.seed), 0x666C)  # apart from the keys of examples
         first = jax.vmap(lambda index: jax.random.bernoulli(jax.random.fold_in(base, index)))(batch["index"])
         image = to_uint8(batch["image"])
         return {**batch, "image": select(first ^ (batch["epoch"] % 2 == 1), image[:, :, ::-1], image)}

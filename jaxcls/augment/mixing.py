@@ -12,6 +12,7 @@ from jax import Array
 
 from jaxcls.augment.base import Context, Mixing, Operation, batch_keys, check_probability, chosen, fold, split, uniform
 from jaxcls.augment.erasing import inside
+from jaxcls.hyperparameters import number
 
 MODES = ("pair", "batch")
 POINTS = 4096  # of the quantile function of Beta
@@ -37,7 +38,7 @@ def mixup(alpha: float = 0.2, p: float = 1.0, mode: str = "pair", *, context: Co
 
     def operation(keys, batch):
         whether, which = split(_pair_keys(keys, batch, mode, context, "mixup"), 2)
-        lam = jnp.where(chosen(whether, p), _beta(which, alpha), 1)
+        lam = jnp.where(chosen(whether, number(p, "mixing.p")), _beta(which, alpha), 1)
         image, label = mix(batch["image"], batch["label"], lam)
         return {**batch, "image": image, "label": label}
 
@@ -57,7 +58,7 @@ def cutmix(alpha: float = 1.0, p: float = 1.0, mode: str = "pair", *, context: C
     def operation(keys, batch):
         height, width = batch["image"].shape[1:3]
         whether, which, where = split(_pair_keys(keys, batch, mode, context, "cutmix"), 3)
-        lam = jnp.where(chosen(whether, p), _beta(which, alpha), 1)
+        lam = jnp.where(chosen(whether, number(p, "mixing.p")), _beta(which, alpha), 1)
         centre = jax.vmap(lambda key: jax.random.randint(key, (2,), 0, jnp.array([height, width])))(where)
         image, label = cut(batch["image"], batch["label"], cutmix_box(lam, centre, height, width))
         return {**batch, "image": image, "label": label}
@@ -127,7 +128,8 @@ def _beta(keys, alpha):
     """
     from scipy.special import betaincinv
 
-    quantiles = jnp.asarray(betaincinv(alpha, alpha, np.linspace(0, 1, POINTS + 1)), jnp.float32)
+    points = betaincinv(alpha, alpha, np.linspace(0, 1, POINTS + 1)).astype(np.float32)
+    quantiles = jnp.asarray(number(points, "mixing.alpha"))
     place = POINTS * uniform(keys)
     cell = place.astype(jnp.int32)
     return quantiles[cell] + (place - cell) * (quantiles[cell + 1] - quantiles[cell])

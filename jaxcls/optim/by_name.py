@@ -9,6 +9,7 @@ from flax import linen as nn
 from jax import Array
 
 from jaxcls import pytree
+from jaxcls.hyperparameters import number
 from jaxcls.types import PyTree
 
 Factors = Callable[[PyTree], PyTree]  # parameters -> the factors of their learning rates
@@ -26,7 +27,8 @@ def by_name(multipliers: Iterable[tuple[str, float]], what: str = "config.optim.
         pytree.require_matches(params, [pattern for pattern, _ in multipliers], what)
 
         def factor(name):
-            return next((float(factor) for pattern, factor in multipliers if re.search(pattern, name)), 1.0)
+            found = (factor for pattern, factor in multipliers if re.search(pattern, name))
+            return number(float(next(found, 1.0)), what)
 
         return _map_names(factor, params)
 

@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from jaxcls.errors import UserError
+from jaxcls.hyperparameters import float32, inverse, number
 
 UNITS = ("step", "epoch", "%")
 MOST_STEPS = 2**31 - 1  # the state counts them as int32
@@ -63,7 +63,7 @@ def scaled_rate(rate: float, batch_size: int, *, per: int = 256) -> float:
 
 def constant(value: float) -> Schedule:
     """The same value for ever."""
-    return lambda t: jnp.full((), value, jnp.float32)
+    return lambda t: jnp.asarray(value, jnp.float32)
 
 
 def step(peak: float, every: int, *, factor: float = 0.1) -> Schedule:
@@ -73,12 +73,12 @@ def step(peak: float, every: int, *, factor: float = 0.1) -> Schedule:
 
 def multi_step(peak: float, milestones: Sequence[int], *, factor: float = 0.1) -> Schedule:
     """`peak`, multiplied by `factor` at each of the steps `milestones` (PyTorch's `MultiStepLR`)."""
-    return lambda t: peak * jnp.power(factor, jnp.sum(t >= np.asarray(milestones, np.int32)))
+    return lambda t: peak * jnp.power(factor, jnp.sum(t >= jnp.asarray(milestones, jnp.int32)))
 
 
 def exponential(peak: float, every: int, *, factor: float) -> Schedule:
     """`peak * factor ** (t / every)`, a smooth decay (PyTorch's `ExponentialLR` with every = 1)."""
-    return lambda t: peak * jnp.power(factor, t / every)
+    return lambda t: peak * jnp.power(factor, t * inverse(every))
 
 
 def linear(start: float, end: float, total: int) -> Schedule:
@@ -88,12 +88,12 @@ def linear(start: float, end: float, total: int) -> Schedule:
 
 def polynomial(peak: float, total: int, *, power: float = 2.0, final: float = 0.0) -> Schedule:
     """From `peak` at 0 down to `final` at `total`: final + (peak - final) * (1 - t / total) ** power."""
-    return lambda t: final + (peak - final) * (1 - jnp.clip(t / total, 0, 1)) ** power
+    return lambda t: final + (peak - final) * (1 - jnp.clip(t * inverse(total), 0, 1)) ** power
 
 
 def cubic(start: float, end: float, total: int) -> Schedule:
     """From `start` at 0 to `end` at `total` with the cube of t / total: slow at first."""
-    return lambda t: start + (end - start) * jnp.clip(t / total, 0, 1) ** 3
+    return lambda t: start + (end - start) * jnp.clip(t * inverse(total), 0, 1) ** 3
 
 
 def cosine(peak: float, total: int, *, final: float = 0.0) -> Schedule:
@@ -112,15 +112,15 @@ def sgdr(peak: float, first: int, *, mult: int = 1, final: float = 0.0) -> Sched
     """
     cycle = cosine(peak, 1, final=final)
     if mult == 1:
-        return lambda t: cycle((t % first) / first)
+        return lambda t: cycle((t % first) * inverse(first))
     steps = [0]
     while steps[-1] < 2**31 // mult - first:  # every step that fits int32
-        steps.append(steps[-1] * mult + first)
-    starts = np.array(steps, np.int32)
+        steps.append(steps[-1] * mult + int(first))
+    starts = number(steps + [MOST_STEPS] * (32 - len(steps)), "schedule.starts")  # of one length, whatever the first
 
     def schedule(t):
-        k = jnp.searchsorted(starts, t, side="right") - 1
-        return cycle((t - jnp.asarray(starts)[k]) / (first * float(mult) ** k))
+        k = jnp.searchsorted(jnp.asarray(starts, jnp.int32), t, side="right") - 1
+        return cycle((t - jnp.asarray(starts, jnp.int32)[k]) / (first * float(mult) ** k))
 
     return schedule
 
@@ -153,11 +153,11 @@ def with_warmup(
     if not warmup:
         return schedule
 
+    slope = float32(peak - start) * inverse(warmup)
+
     def warmed(t):
         climbed = t if inclusive else t + 1
-        return jnp.where(
-            t < warmup, start + (peak - start) * climbed / warmup, schedule(jnp.maximum(t - warmup, 0) if delay else t)
-        )
+        return jnp.where(t < warmup, start + slope * climbed, schedule(jnp.maximum(t - warmup, 0) if delay else t))
 
     return warmed
 
@@ -219,7 +219,7 @@ def _through(points, anneal):
     def schedule(t):
         value = points[0][1]
         for (t0, a), (t1, b) in zip(points, points[1:], strict=False):
-            share = jnp.clip((t - t0) / max(t1 - t0, 1e-8), 0, 1)
+            share = jnp.clip((t - t0) * inverse(max(t1 - t0, 1e-8)), 0, 1)
             left = (1 + jnp.cos(jnp.pi * share)) / 2 if anneal == "cosine" else 1 - share
             value = jnp.where(t > t0, b + (a - b) * left, value)  # exact at the end of a piece, where rates are small
         return jnp.asarray(value, jnp.result_type(float))

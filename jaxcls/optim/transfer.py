@@ -11,6 +11,7 @@ import optax
 
 from jaxcls import pytree
 from jaxcls.errors import UserError
+from jaxcls.hyperparameters import number
 from jaxcls.models.stages import HEAD
 
 ALL = "all"  # everything but the head
@@ -161,7 +162,7 @@ def gradual(
 
     def update(updates, state, params=None, **extra):
         updates, new = inner.update(updates, state.inner, params, **extra)
-        unfreeze_at = [timing(name) for name in pytree.flatten_names(updates)]
+        unfreeze_at = [number(timing(name), "optim.unfreeze") for name in pytree.flatten_names(updates)]
         leaves, structure = jax.tree.flatten(updates)
         kept = [u if not s else jnp.where(state.count >= s, u, 0) for u, s in zip(leaves, unfreeze_at, strict=True)]
         return jax.tree.unflatten(structure, kept), GradualState(new, state.count + 1)

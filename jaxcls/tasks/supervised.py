@@ -92,8 +92,9 @@ class Supervised(Task):
         if self.class_weight is None:
             return label, self.label_smoothing, 1.0
         # A target whose entries carry the weights: the loss multiplies them with its terms as they are.
-        target = losses.targets(label, classes, label_smoothing=self.label_smoothing) * self.class_weight[None]
-        return target, 0.0, losses.targets(label, classes) @ self.class_weight
+        weight = jnp.asarray(self.class_weight)
+        target = losses.targets(label, classes, label_smoothing=self.label_smoothing) * weight[None]
+        return target, 0.0, losses.targets(label, classes) @ weight
 
     def figures(self, predictions: Predictions, others: Mapping[str, Predictions]) -> Figures:
         """metrics.of_logits."""

@@ -15,6 +15,7 @@ from jaxcls import files, metrics, models, parallel, pytree
 from jaxcls.augment.preprocessing import Preprocessing
 from jaxcls.data.base import Source, subset
 from jaxcls.errors import UserError
+from jaxcls.hyperparameters import Section
 from jaxcls.state import TrainState
 from jaxcls.tasks import networks, teacher_files
 from jaxcls.tasks.base import Task
@@ -67,11 +68,11 @@ def read(config: Any, normalizations: Mapping[str, Normalization], student: Stud
         return None
     if section.mode not in MODES:
         raise UserError(f"config.distill.mode is {section.mode!r}; it can be {' or '.join(map(repr, MODES))}.")
-    loss = {"mode": section.mode, "cache": section.cache}
+    loss, numbers = {"mode": section.mode, "cache": section.cache}, Section(section, "distill")
     if section.mode == "soft":
-        loss |= {"alpha": section.alpha, "temperature": section.temperature}
+        loss |= {"alpha": numbers.alpha, "temperature": numbers.temperature}
     if section.hints:
-        loss |= {"hints": [_pair(text) for text in section.hints], "hint_weight": section.hint_weight}
+        loss |= {"hints": [_pair(text) for text in section.hints], "hint_weight": numbers.hint_weight}
         if section.cache:
             raise UserError("config.distill.hints need the teacher itself; set config.distill.cache=False.")
     random = _random(config)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
+from jaxcls import hyperparameters
 from jaxcls.state import Aux, TrainState
 from jaxcls.tasks.base import Task, Wrapper
 from jaxcls.types import Batch, PyTree
@@ -54,7 +55,7 @@ class Transformed(Wrapper):
 
 def example_keys(seed: int, batch: Batch) -> Array:
     """One key an example, [n]: `fold_in(fold_in(key(seed), epoch), draw)`."""
-    base = jax.random.key(seed)
+    base = hyperparameters.key(seed)
 
     def key(epoch, draw):
         return jax.random.fold_in(jax.random.fold_in(base, epoch), draw)

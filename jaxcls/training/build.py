@@ -20,6 +20,7 @@ from jaxcls.data.base import Source
 from jaxcls.data.sampling import Sampler
 from jaxcls.defaults import default_config
 from jaxcls.errors import Problems, UserError
+from jaxcls.hyperparameters import Section, number
 from jaxcls.optim import schedules, transfer
 from jaxcls.parallel import Parallel
 from jaxcls.settings.reader import Reader, resolve
@@ -193,14 +194,14 @@ def supervised(
     task = Supervised(
         model.module,
         loss=recipe.loss(reader, class_weight),
-        label_smoothing=reader.loss.label_smoothing,
-        aux_weight=aux_weight,
-        class_weight=class_weight,
+        label_smoothing=Section(reader.loss, "loss").label_smoothing,
+        aux_weight=number(aux_weight, "loss.aux_weight"),
+        class_weight=number(class_weight, "loss.class_weight"),
     )
     if reader.loss.consistency:
         if teacher:
             raise UserError("config.loss.consistency does not go with a teacher; leave out config.distill.teacher.")
-        return Consistency(task, reader.loss.consistency)
+        return Consistency(task, number(reader.loss.consistency, "loss.consistency"))
     return teacher.distill()(task) if teacher else task
 
 
@@ -210,7 +211,7 @@ def wrapped(reader: Any, task: Task, data: Data, train: Operation, when: transfe
         task = Tta(task, reader.eval.tta, reader.eval.tta_mean)
     task = Transformed(task, train, data.evaluation.device, seed=data.seed)
     if reader.ema_decay:
-        task = Ema(task, reader.ema_decay)
+        task = Ema(task, number(reader.ema_decay, "ema_decay"))
     return Frozen(task, when) if when.frozen or when.unfreeze_at else task
 
 

@@ -29,8 +29,17 @@ from jaxcls.types import Figures, PathLike
 IN_FLIGHT = 2  # calls that may be under way on the devices before the loop waits for one
 
 
+Follow = Callable[[int, Figures], str]  # (step, figures on validation) -> why the run shall stop; "" for going on
+
+
 def run(
-    config: Mapping[str, Any], workdir: PathLike, *, allow_changed: bool = False, deadline: float = math.inf
+    config: Mapping[str, Any],
+    workdir: PathLike,
+    *,
+    allow_changed: bool = False,
+    deadline: float = math.inf,
+    follow: Follow | None = None,
+    final: bool = True,
 ) -> dict[str, Figures]:
     """Trains, or goes on from the workdir's newest good checkpoint, and evaluates at the end.
 
@@ -39,35 +48,41 @@ def run(
       workdir: folder for everything that is written.
       allow_changed: whether a run goes on though its pictures are not those that it began with (docs/running.md).
       deadline: the moment (of time.monotonic) at which it stops as by a signal (`deadline.after`).
+      follow: called after each evaluation on validation; where it gives a reason the run stops there, as by a signal,
+        and goes on from there when it is run again. For one process.
+      final: whether the run is evaluated at its end; without, no test picture is looked at.
 
     Returns:
-      dict split -> figures of the final evaluation (metrics.of_logits).
+      dict split -> figures of the final evaluation (metrics.of_logits); {} without one.
 
     Raises:
       UserError: bad input, a loss that is not finite, a full disk; a workdir that another run uses, or that goes away.
-      Stopped: after SIGTERM, Ctrl-C or the deadline, once the state is saved.
+      Stopped: after SIGTERM, Ctrl-C, the deadline or a reason of `follow`, once the state is saved.
     """
     parallel.agree(lambda: lock.refuse(workdir))
     if jax.process_index() == 0:
         # a big folder or a set to decode takes a while
         print(f"opening {printable(config['data']['name'])} ...", flush=True)
     with watch.of_run(workdir):
-        return fit(build.build(config, workdir=workdir, allow_changed=allow_changed), workdir, deadline)
+        built = build.build(config, workdir=workdir, allow_changed=allow_changed)
+        return fit(built, workdir, deadline, follow, final=final)
 
 
-def fit(run: Run, workdir: PathLike, deadline: float = math.inf) -> dict[str, Figures]:
+def fit(
+    run: Run, workdir: PathLike, deadline: float = math.inf, follow: Follow | None = None, *, final: bool = True
+) -> dict[str, Figures]:
     """`run` with objects that are built already."""
     workdir, main_process = Path(workdir), jax.process_index() == 0
     preflight.check(run, workdir, note=print if main_process else lambda _: None)
     with lock.holding(workdir) as held, watch.of_run(workdir, held.release):
         try:
-            return _fit(run, workdir, held, deadline)
+            return _fit(run, workdir, held, deadline, follow, final)
         except UserError:
             held.check()  # whatever failed in a workdir that is gone, this is why
             raise
 
 
-def _fit(run, workdir, held, deadline):
+def _fit(run, workdir, held, deadline, follow, final):
     main_process = jax.process_index() == 0
     if main_process:
         files.write_json(workdir / "config.json", run.stored, predictions.INTACT)
@@ -86,10 +101,12 @@ def _fit(run, workdir, held, deadline):
         state = run.parallel.replicate(run.complete(state, memory, workdir, log))
         try:
             if (start < total or memory.get("owed")) and not memory.get("stop"):
-                state = Loop(run, workdir, checkpoints, log, memory, held, deadline).train(state, start)
+                state = Loop(run, workdir, checkpoints, log, memory, held, deadline, follow).train(state, start)
         finally:
             checkpoints.close()
         held.check()
+        if not final:
+            return {}
         signals = Signals(deadline)  # for the time alone: the final evaluation is not begun when it is over
         if signals.agreed(now=True):
             raise stopped(signals, int(state.step), total)
@@ -113,7 +130,9 @@ class Loop:
         memory: dict[str, Any],
         held: lock.Lock | None = None,
         deadline: float = math.inf,
+        follow: Follow | None = None,
     ):
+        self.follow, self.reason = follow or (lambda step, figures: ""), ""
         self.run, self.workdir, self.checkpoints, self.log, self.memory = run, workdir, checkpoints, log, memory
         self.held = held or lock.Lock(workdir)  # one that was not taken does nothing
         self.signals = Signals(deadline)
@@ -175,6 +194,8 @@ class Loop:
             self.memory["owed"] = "all"
         elif evaluating or refreshing:
             state, score, figures, stopping = self._settle(state, step, refreshing, evaluating)
+        if figures and (reason := self.follow(step, figures)):
+            stopping, self.reason = True, reason
         if stopping:
             self.log.note(f"saving step {step}, then the run ends")
         if self.shown or self.log.live:  # a terminal shows the step before there are any metrics
@@ -187,7 +208,7 @@ class Loop:
             self.checkpoints.poll()
         if stopping:
             self.checkpoints.close()
-            raise stopped(self.signals, step, training.total_steps)
+            raise stopped(self.signals, step, training.total_steps, self.reason)
         return state
 
     def _settle(self, state, step, refreshing, evaluating):
@@ -211,6 +232,8 @@ class Loop:
         with postponed.replacing(self.workdir, step):
             self.checkpoints.save(self.run.parallel.saveable(state), self._meta(step, figures), score)
             self.checkpoints.close()
+        if figures and (reason := self.follow(step, figures)):
+            raise stopped(self.signals, step, self.run.training.total_steps, reason)
         return state
 
     def _leave(self):
@@ -297,8 +320,10 @@ class Loop:
         return self.timed * self.run.training.batch_size / max(time.monotonic() - self.since, 1e-9)
 
 
-def stopped(signals: Signals, step: int, total: int) -> Stopped:
-    """What ends a run that was asked to stop and has saved its state."""
+def stopped(signals: Signals, step: int, total: int, reason: str = "") -> Stopped:
+    """What ends a run that was asked to stop, by a signal or for a reason, and has saved its state."""
+    if reason:
+        return Stopped(f"stopped after step {step} of {total}: {reason}; the state is saved", 0)
     return Stopped(f"stopped by {signals.name} after step {step} of {total}; the state is saved", signals.status)
 
 

@@ -13,6 +13,7 @@ from jaxcls import losses, optim
 from jaxcls.criteria import Figure
 from jaxcls.defaults import default_config
 from jaxcls.errors import UserError
+from jaxcls.hyperparameters import Section, number
 from jaxcls.optim import schedules, transfer
 from jaxcls.optim.schedules import Schedule
 from jaxcls.settings.reader import choose
@@ -45,7 +46,7 @@ def loss(config: Any, class_weight: Float[np.ndarray, " classes"] | None = None)
     Raises:
       UserError: unknown name, or class weights for a loss that is not linear in the label.
     """
-    section = config.loss
+    section = Section(config.loss, "loss")
     function, names = LOSSES[choose("config.loss.name", section.name, LOSSES)]
     if class_weight is not None and section.name == "binary_cross_entropy":
         raise UserError("config.loss.class_weight does not go with binary_cross_entropy; use another loss.name.")
@@ -74,7 +75,7 @@ def optimiser(
     `layers` () -> names of the parameters in order (optim.call_order), called for layer-wise decay alone; `parts` as
     of `timing`, which gave `when`.
     """
-    section = config.optim
+    section = Section(config.optim, "optim")
     rate, cycle = schedule(config, total, steps_per_epoch)
     name = choose("config.optim.name", section.name, OPTIMISERS)
     make, names = OPTIMISERS[name]
@@ -95,8 +96,8 @@ def optimiser(
     if section.lookahead:
         alpha = section.lookahead_alpha
         if section.lookahead_end:
-            alpha = schedules.cubic(alpha, section.lookahead_end, total)
-        tx = optim.lookahead(tx, k=section.lookahead, alpha=alpha)
+            alpha = schedules.cubic(alpha, section.lookahead_end, number(total, "total_steps"))
+        tx = optim.lookahead(tx, k=number(section.lookahead, "optim.lookahead"), alpha=alpha)
     if when.frozen:
         tx = optim.freeze(tx, when.frozen)  # around lookahead: frozen parameters need no slow copy
     if section.sam:
@@ -113,12 +114,13 @@ def _factors(section, layers, parts, when):
 
 def schedule(config: Any, total: int, steps_per_epoch: int) -> tuple[Schedule, Schedule | None]:
     """(learning rate, momentum), functions of the step; the second is None where it is not scheduled."""
-    section = config.schedule
+    section = Section(config.schedule, "schedule")
     choose("config.schedule.name", section.name, ("one_cycle", *SHAPES))
     peak = section.peak
     if section.per_batch:
         peak = schedules.scaled_rate(peak, config.batch_size, per=section.per_batch)
     steps = functools.partial(schedules.steps, steps_per_epoch=steps_per_epoch, total=total)
+    total = number(total, "total_steps")
     if section.name == "one_cycle":
         choose("config.schedule.anneal", section.anneal, ("cosine", "linear"))
         if section.three_phase and section.pct_start > 0.5:
@@ -127,7 +129,7 @@ def schedule(config: Any, total: int, steps_per_epoch: int) -> tuple[Schedule, S
         ends = {"div_factor": section.div_factor, "final_div_factor": section.final_div_factor}
         cycle = schedules.one_cycle_momentum(0.85, 0.95, total, **form) if section.cycle_momentum else None
         return schedules.one_cycle(peak, total, **form, **ends), cycle
-    warmup = steps(section.warmup, what="config.schedule.warmup")
+    warmup = number(steps(section.warmup, what="config.schedule.warmup"), "schedule.warmup")
     if warmup >= total:
         raise UserError(f"config.schedule.warmup is {warmup} steps, but the run has only {total}; make it shorter.")
     rest = SHAPES[section.name](section, peak, total - warmup, steps)
@@ -161,7 +163,12 @@ def _length(section, steps, key):
     n = steps(getattr(section, key), what=f"config.schedule.{key}")
     if not n:
         raise UserError(f"config.schedule.{key} is empty; {section.name} needs a duration such as '30 epochs'.")
-    return n
+    return number(n, f"schedule.{key}")
+
+
+def _milestones(section, steps):
+    milestones = [steps(milestone, what="config.schedule.milestones") for milestone in section.milestones]
+    return number(milestones, "schedule.milestones") if milestones else []
 
 
 def _trapezoid(section, peak, total, steps):
@@ -184,9 +191,7 @@ SHAPES = {
     "exponential": lambda s, peak, total, steps: schedules.exponential(
         peak, _length(s, steps, "every"), factor=s.factor
     ),
-    "multi_step": lambda s, peak, total, steps: schedules.multi_step(
-        peak, [steps(m, what="config.schedule.milestones") for m in s.milestones], factor=s.factor
-    ),
+    "multi_step": lambda s, peak, total, steps: schedules.multi_step(peak, _milestones(s, steps), factor=s.factor),
     "sgdr": lambda s, peak, total, steps: schedules.sgdr(peak, _length(s, steps, "every"), mult=s.mult, final=s.final),
 }
 

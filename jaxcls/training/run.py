@@ -14,6 +14,7 @@ from jaxcls import state as train_state
 from jaxcls.checkpoints.meta import Answer
 from jaxcls.data.base import Source
 from jaxcls.errors import UserError
+from jaxcls.hyperparameters import Hoisted
 from jaxcls.models import pretrained, weight_files, whitening
 from jaxcls.parallel import Parallel
 from jaxcls.state import TrainState
@@ -63,7 +64,7 @@ class Run:
 
     def init_state(self, weights: PyTree = None) -> TrainState:
         """The state of step 0 as host arrays, with published weights where given; made by one compiled call."""
-        return jax.device_get(jax.jit(self._create)(jax.random.PRNGKey(self.data.seed), weights))
+        return jax.device_get(Hoisted(jax.jit, self._create)(jax.random.PRNGKey(self.data.seed), weights))
 
     def first_state(self) -> tuple[TrainState, pretrained.Report | None]:
         """(the state a fresh run starts with, report on the weights of config.model.pretrained; None where empty)."""

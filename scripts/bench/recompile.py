@@ -1,0 +1,111 @@
+"""What it costs and saves that numbers of a recipe are arguments of the compiled step, and no constants in it.
+
+    taskset -c 0 python scripts/bench/recompile.py --config lenet5_digits
+
+Both forms of the step run in turns within one process, the order reversed every round; the ratio is the median of the
+rounds. Then the first steps of runs with other rates, decays, smoothings, seeds and durations, in both forms, each with
+a cache of compiled programs that is empty at the beginning: seconds from a config to the end of the first step.
+"""
+
+import argparse
+import contextlib
+import statistics
+import sys
+import tempfile
+import time
+
+import jax
+from gpu import commit
+from jax.experimental.compilation_cache import compilation_cache
+
+from jaxcls import hyperparameters
+from jaxcls.cli.entry import entry_point
+from jaxcls.settings import config_file
+from jaxcls.training import build
+
+TRIALS = (
+    {},
+    {"schedule.peak": 0.03},
+    {"optim.weight_decay": 3e-4},
+    {"loss.label_smoothing": 0.2},
+    {"seed": 1},
+    {"seed": 2},
+    {"duration": "70 epochs"},
+)
+
+
+@contextlib.contextmanager
+def constants():
+    """Within it numbers find no room, and are constants."""
+    room, hyperparameters.ROOM = hyperparameters.ROOM, dict.fromkeys(hyperparameters.ROOM, 0)
+    try:
+        yield
+    finally:
+        hyperparameters.ROOM = room
+
+
+def first_step(config):
+    """(feed, state after the first step) of a run."""
+    run = build.build(config)
+    feed, state = run.train_feed(), run.parallel.replicate(run.init_state())
+    state, values, _ = feed(state, 0, 1)
+    jax.block_until_ready(values)
+    return feed, state
+
+
+def compare(config, steps, rounds):
+    """Prints the ratio of the time of a step."""
+    forms, ratios = {"arguments": first_step(config)}, []
+    with constants():
+        forms["constants"] = first_step(config)
+    for turn in range(rounds):
+        seconds = {}
+        for name in sorted(forms, reverse=bool(turn % 2)):
+            feed, state = forms[name]
+            began = time.perf_counter()
+            for i in range(steps):
+                state, values, _ = feed(state, i + 1, i + 2)
+            jax.block_until_ready(state)
+            seconds[name], forms[name] = time.perf_counter() - began, (feed, state)
+        ratios.append(seconds["arguments"] / seconds["constants"])
+    q = statistics.quantiles(ratios, n=4)
+    milliseconds = {name: f"{value / steps * 1e3:.2f} ms" for name, value in seconds.items()}
+    print(f"a step, arguments / constants: {q[1]:.3f} (quartiles {q[0]:.3f} to {q[2]:.3f}); at last {milliseconds}")
+
+
+def trials(load):
+    """Prints seconds until the end of the first step, trial by trial."""
+    for name, form in (("constants", constants), ("arguments", contextlib.nullcontext)):
+        with tempfile.TemporaryDirectory() as cache, form():
+            jax.config.update("jax_compilation_cache_dir", cache)
+            compilation_cache.reset_cache()
+            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+            seconds = []
+            for changes in TRIALS:
+                jax.clear_caches()
+                config = load()
+                config.update_from_flattened_dict(changes)
+                began = time.perf_counter()
+                first_step(config)
+                seconds.append(time.perf_counter() - began)
+            print(
+                f"first steps of trials, {name}: " + ", ".join(f"{s:.2f}" for s in seconds) + f"; {sum(seconds):.1f} s"
+            )
+
+
+@entry_point
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", required=True, metavar="CONFIG")
+    parser.add_argument("--steps", type=int, default=20, help="of a round (default %(default)s)")
+    parser.add_argument("--rounds", type=int, default=21)
+    args = parser.parse_args(argv)
+    print(f"Commit {commit() or 'unknown'}, {args.config}", flush=True)
+    compare(config_file.load(args.config), args.steps, args.rounds)
+    trials(lambda: config_file.load(args.config))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
