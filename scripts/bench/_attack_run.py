@@ -7,8 +7,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -25,18 +26,22 @@ class Ended:
     errors: str
 
 
-def environment() -> dict[str, str]:
+def environment(**more: str) -> dict[str, str]:
     """That of a command: the package of this checkout, on the CPU unless another platform is asked for."""
-    return {"JAX_PLATFORMS": "cpu", **os.environ, "PYTHONPATH": str(ROOT)}
+    return {"JAX_PLATFORMS": "cpu", **os.environ, "PYTHONPATH": str(ROOT), **more}
 
 
-def command(words: Sequence[str], limit: float = 1200) -> Ended:
-    """Runs `python -m jaxcls WORDS`, killed after `limit` seconds. Whoever calls must be small: at its start a process
-    counts the memory of its parent as its own peak."""
+def command(words: Sequence[str], limit: float = 1200, more: Mapping[str, str] = MappingProxyType({})) -> Ended:
+    """Runs `python -m jaxcls WORDS` with `more` in its environment, killed after `limit` seconds. Whoever calls must be
+    small: at its start a process counts the memory of its parent as its own peak."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
         began = time.monotonic()
         words = [sys.executable, "-m", "jaxcls", *words]
-        options = {"stdin": subprocess.DEVNULL, "cwd": ROOT, "env": environment()}  # -m looks into the folder it is in
+        options = {
+            "stdin": subprocess.DEVNULL,
+            "cwd": ROOT,
+            "env": environment(**more),
+        }  # -m looks into the folder it is in
         process = subprocess.Popen(words, stdout=out, stderr=errors, **options)
         timer = threading.Timer(limit, process.kill)
         timer.start()

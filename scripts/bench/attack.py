@@ -7,6 +7,8 @@
     settings    every key of the config with what it can't be, or hardly: accepted or refused in a line
     checkpoints damage of every kind to every file of every kept step: what --verify sees
     processes   one of two processes killed, stopped or absent: how the other ends, and whether the run goes on
+    kills       a run killed 27 times at every moment of its life: what was saved, and the bits and records at the end
+    disks       too small, full and read-only ones: how each command ends, and whether it works once there is space
     weights     hostile and damaged files of weights, tables and JSON, each within the same bounds
 
 Everything is made in a folder of its own, which is removed (--keep FOLDER: is not). Exit status: 0; 1 where something
@@ -23,6 +25,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import _attack_checkpoints
+import _attack_disks
+import _attack_kills
 import _attack_pictures
 import _attack_processes
 import _attack_settings
@@ -51,6 +55,8 @@ ATTACKS = {
     "settings": _attack_settings.attack,
     "weights": _attack_weights.attack,
     "checkpoints": table(_attack_checkpoints.run, "kind", "tried", "seen"),
+    "kills": table(_attack_kills.run, "kind", "tried", "as promised"),
+    "disks": table(_attack_disks.run, "kind", "tried", "as promised"),
     "processes": table(_attack_processes.run, "kind", "tried", "as promised"),
 }
 
