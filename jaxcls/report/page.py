@@ -11,20 +11,19 @@ from jaxcls.report import notices, record, scalars
 from jaxcls.report.classes import classes, groups
 from jaxcls.report.confusion import confusion
 from jaxcls.report.costs import costs
+from jaxcls.report.document import document
 from jaxcls.report.evidence import Evidence, read
 from jaxcls.report.gallery import gallery
-from jaxcls.report.markup import Markup, Section, join, paragraph, tag
+from jaxcls.report.markup import Markup, Section, join, tag
 from jaxcls.report.overview import measured, overview, title
 from jaxcls.report.ranking import ranking
-from jaxcls.report.style import SHEET
 from jaxcls.report.trust import selective, trust
 from jaxcls.types import Note, PathLike
 
 if TYPE_CHECKING:
     from jaxcls.report.pictures import Pictures
 
-# Nothing is loaded from anywhere, and no script runs, whatever a class or a file is called.
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+FOOTER = "Made by jaxcls from the files of the run. docs/report.md says how to read it."
 NO_DATA = "the data was not opened"
 
 
@@ -84,7 +83,8 @@ def page(evidence: Evidence, pictures: "Pictures | None" = None, why_not: str = 
     ]
     head = [tag("p", "jaxcls · report of a run", class_="dim"), tag("h1", title(evidence)), notices.notices(evidence)]
     head.append(verdict)
-    return _document(title(evidence), join(head), [part for part in sections if part is not None])
+    present = [part for part in sections if part is not None]
+    return document(f"{title(evidence)}: report", join(head), present, FOOTER)
 
 
 def _how_good(evidence: Evidence, pictures: "Pictures | None", why_not: str) -> tuple[Markup, list[Section | None]]:
@@ -105,25 +105,6 @@ def _how_good(evidence: Evidence, pictures: "Pictures | None", why_not: str) -> 
         selective(evidence),
     ]
     return overview(evidence), [notices.told(part, evidence) for part in parts]
-
-
-def _document(name, head, sections):
-    links = tag("nav", tag("ul", *(tag("li", part.link()) for part in sections)), aria_label="Contents")
-    body = tag("body", tag("header", head, links), tag("main", *(part.render() for part in sections)), _footer())
-    about = [
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("title", f"{name}: report"),
-        tag("style", Markup(SHEET)),
-    ]
-    return f"<!doctype html>\n{tag('html', tag('head', *about), body, lang='en')}\n"
-
-
-def _footer():
-    about = "Made by jaxcls from the files of the run. docs/report.md says how to read it."
-    return tag("footer", paragraph(about, class_="dim"))
 
 
 def _write(path, content):
