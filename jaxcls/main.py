@@ -14,17 +14,17 @@ from jaxcls.cli.entry import entry_point
 from jaxcls.training import deadline
 
 
-def main(argv: Sequence[str]) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Runs what the command line asks for.
 
     Args:
-      argv: arguments, without the program's name.
+      argv: arguments, without the program's name; None for those of the process.
 
     Raises:
       UserError: a mistake on the command line, in the config or in the data.
       Stopped: SIGTERM, Ctrl-C or --max-time during training, once the state is saved.
     """
-    args = parse(argv)
+    args = parse(sys.argv[1:] if argv is None else argv)
     moment = deadline.after(args.max_time)
     config, workdir = run_config.read(args.config, args.workdir, args.settings)
     devices.set_up(args)
@@ -73,7 +73,7 @@ def cli(argv: Sequence[str] | None = None) -> None:
 
     0: done, or stopped by SIGTERM with the state saved. 2: a UserError. 130: Ctrl-C.
     """
-    if status := entry_point(main)(sys.argv[1:] if argv is None else argv):
+    if status := entry_point(main)(argv):
         sys.exit(status)
 
 

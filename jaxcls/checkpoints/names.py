@@ -23,13 +23,19 @@ BELOW = 200  # bytes of the longest path that is written below a workdir
 
 
 @contextlib.contextmanager
-def plain(folder: Path) -> Iterator[Path]:
+def plain(folder: Path, *, held: bool = False) -> Iterator[Path]:
     """A folder that exists under a name that Orbax takes, until the context is left; most are their own.
+
+    Args:
+      folder: any.
+      held: whether the name shall mean this very folder, wherever it is moved to, and nothing once it is deleted, so
+        that Orbax does not make it again; where the system can't, it is the plain name.
 
     Raises:
       UserError: where it needs another name and the system gives none.
     """
-    if not MAGIC.search(str(folder.absolute())):
+    odd = bool(MAGIC.search(str(folder.absolute())))
+    if not odd and not (held and DESCRIPTORS.is_dir()):
         yield folder.absolute()
         return
     if not DESCRIPTORS.is_dir():

@@ -213,7 +213,7 @@ class Checkpoints:
                 todelete_subdir=manifest.REMOVED,  # what is killed while it removes a step leaves no half of one
             )
             self.workdir.mkdir(parents=True, exist_ok=True)
-            root = self._names.enter_context(names.plain(self.workdir))
+            root = self._names.enter_context(names.plain(self.workdir, held=True))
             self._manager = ocp.CheckpointManager(root / "checkpoints", options=options)
         return self._manager
 

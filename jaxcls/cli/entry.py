@@ -6,6 +6,8 @@ import io
 import os
 import select
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +18,7 @@ from jaxcls.errors import UserError, of_machine
 from jaxcls.text import printable
 from jaxcls.training import signals
 
+PATIENCE = 5.0  # seconds that threads have after an error
 LONGEST = 400  # characters that a line of an error stays below
 BUG = "this is a bug of jaxcls, not a mistake of yours: please report it with the lines above (issues of the project)"
 
@@ -25,11 +28,19 @@ def entry_point(main: Callable[..., int | None]) -> Callable[..., int]:
 
     That is what main returns, 0 for None; 2 for a UserError and for what the machine refuses (errors.of_machine), which
     are printed; 130 after Ctrl-C; that of a run which a signal stopped; 0 where whoever read the output has seen enough
-    of it; 1 for a bug, whose traceback is followed by a line that says that it is one.
+    of it; 1 for a bug, whose traceback is followed by a line that says that it is one. Without arguments it is the
+    process itself that ends: after an error no thread of a library keeps it (Orbax waits ten minutes for a folder that
+    could not be made).
     """
 
     @functools.wraps(main)
-    def run(argv: Sequence[str] | None = None) -> int:
+    def process(argv: Sequence[str] | None = None) -> int:
+        status = run(argv)
+        if argv is None and status:
+            _leave(status)
+        return status
+
+    def run(argv):
         if sys.unraisablehook is sys.__unraisablehook__:
             sys.unraisablehook = _unraisable
         _write_any_character()
@@ -50,7 +61,18 @@ def entry_point(main: Callable[..., int | None]) -> Callable[..., int]:
                 return _of_machine_or_bug(error)
         return status or 0
 
-    return run
+    return process
+
+
+def _leave(status):
+    """Ends the process where threads would keep it for longer than PATIENCE; else it ends by itself."""
+    deadline = time.monotonic() + PATIENCE
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread() and not thread.daemon:
+            threading.Thread.join(thread, max(0.0, deadline - time.monotonic()))  # Orbax's own one raises
+            if thread.is_alive():
+                _drop_what_fails()
+                os._exit(status)
 
 
 def fail(error: BaseException) -> int:

@@ -7,6 +7,7 @@ they are taken anew from training batches (Izmailov et al. 2018, section 3.1), b
 
 import dataclasses
 import math
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -185,7 +186,7 @@ def check_out(out: PathLike) -> None:
 
 
 def write(out: PathLike, averager: Averager, state: TrainState, report: dict[str, Any], meta: Meta) -> None:
-    """A new workdir with the state as its one checkpoint, `config.json` and `soup.json`.
+    """A new workdir with the state as its one checkpoint, `config.json` and `soup.json`; all of it or nothing.
 
     Args:
       out: the folder.
@@ -197,7 +198,15 @@ def write(out: PathLike, averager: Averager, state: TrainState, report: dict[str
     Raises:
       UserError: where it can't be written.
     """
-    out, figures = Path(out), report.get("validation", {})
+    try:
+        _write(Path(out), averager, state, report, meta)
+    except BaseException:
+        shutil.rmtree(out, ignore_errors=True)  # it was empty, and the same command shall find it so
+        raise
+
+
+def _write(out, averager, state, report, meta):
+    figures = report.get("validation", {})
     out.mkdir(parents=True, exist_ok=True)
     files.write_json(out / "config.json", averager.run.stored)
     validation = {f"validation_{name}": value for name, value in figures.items()}

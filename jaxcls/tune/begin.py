@@ -9,7 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxcls.criteria import Figure
-from jaxcls.errors import UserError
+from jaxcls.errors import Problems, UserError
 from jaxcls.settings.reader import resolve
 from jaxcls.training.lock import in_use
 from jaxcls.tune import budget as budgets
@@ -20,6 +20,7 @@ from jaxcls.tune.space import Space
 from jaxcls.types import PathLike
 
 TRIALS, SEEDS = 20, 3  # where nothing is said
+QUICK = 100_000  # training pictures up to which each end and choice of a space is built; opening more takes a while
 
 
 def plan(
@@ -44,6 +45,8 @@ def plan(
     tried = config.copy_and_resolve_references()
     tried.parallel.devices = 0  # this process has no accelerator
     run = build.build(tried)
+    if len(run.data.sources["train"]) <= QUICK:
+        _try_extremes(varied, tried)
     wanted = list(names) or [run.training.best.name if run.training.best else ""]
     figures = objectives.choose(wanted, run)
     preflight.check(run, Path(folder) / "trial", note=lambda line: None)
@@ -60,6 +63,21 @@ def plan(
     )
     _check_pruner(made, first)
     return made, figures
+
+
+def _try_extremes(varied, config):
+    """Builds a run of each end and choice, so that what can't be is told before trials fail by it."""
+    from jaxcls.training import build
+
+    problems = Problems()
+    for dimension, params in space.extremes(varied):
+        with problems.noted():
+            try:
+                build.build(space.apply(varied, params, config))
+            except UserError as error:
+                lines = str(error).splitlines()
+                raise UserError(f"the space has {dimension}, but with {params[dimension.key]}: {lines[0]}") from error
+    problems.refuse()
 
 
 def _check_pruner(made, first):

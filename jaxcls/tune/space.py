@@ -7,7 +7,7 @@ A file of a space has `get_space(arg="")`, which returns such a text, or a list 
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -146,6 +146,18 @@ def apply(space: Space, params: Mapping[str, Any], config: ConfigDict) -> Config
     if space.rate_per_batch:
         config.schedule.per_batch = space.rate_per_batch
     return config
+
+
+def extremes(space: Space) -> Iterator[tuple[Dimension, Params]]:
+    """(dimension, parameters) for each end and choice of every dimension, with the choices that it depends on."""
+    by_key = {dimension.key: dimension for dimension in space.dimensions}
+    for dimension in space.dimensions:
+        needed, when = {}, dimension.when
+        while when is not None:
+            needed[when[0]] = when[1]
+            when = by_key[when[0]].when
+        for value in _ends(dimension):
+            yield dimension, {**needed, dimension.key: value}
 
 
 def draw(space: Space, trial: "Trial") -> Params:

@@ -123,7 +123,7 @@ def judge(study: Study, plan: Plan, number: int, evaluation: int, epochs: float,
         warnings.simplefilter("ignore")  # a trial that was killed reports its last evaluation again
         trial.report(value, evaluation)
         if not plan.rungs:
-            return f"pruned: {plan.pruner}" if trial.should_prune() else ""
+            return f"by the {plan.pruner} rule" if trial.should_prune() else ""
     return _judge_rungs(study, plan, number, epochs)
 
 

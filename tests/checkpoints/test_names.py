@@ -72,6 +72,7 @@ def test_links_slashes_and_other_places(tmp_path, monkeypatch):
 def test_a_step_that_cannot_be_read_back_is_never_sealed(tmp_path, monkeypatch):
     """Orbax as it is, without the other name."""
     monkeypatch.setattr(names, "MAGIC", names.re.compile("(?!)"))
+    monkeypatch.setattr(names, "DESCRIPTORS", tmp_path / "none")
     workdir = tmp_path / "exp[1]"
     with pytest.raises(UserError, match="checkpoint .*1 was written and can't be read back: ") as caught:
         save(workdir, 1.0)

@@ -169,3 +169,15 @@ def test_every_script_starts_there(script):
     lines = (SCRIPTS / script).read_text().splitlines()
     starts = [lines[i - 1] for i, line in enumerate(lines) if line.startswith("def main(")]
     assert set(starts) <= {"@entry_point"}
+
+
+def test_a_thread_that_waits_for_ever_ends_with_the_error():
+    code = (
+        "import threading; from jaxcls.cli import entry; entry.PATIENCE = 0.1\n"
+        "@entry.entry_point\n"
+        "def main(argv=None):\n    threading.Thread(target=threading.Event().wait).start()\n"
+        "    print('figures'); raise OSError(28, 'No space left on device', 'x')\n"
+        "import sys; sys.exit(main())"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert run.returncode == 2 and run.stdout == "figures\n" and run.stderr.startswith("error: x: No space left")

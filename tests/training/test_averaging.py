@@ -197,6 +197,18 @@ def test_a_folder_in_use_stays_as_it_is(trained, capsys):
     assert sorted((trained / "b").iterdir()) == before
 
 
+def test_a_disk_that_is_full_leaves_nothing_in_the_way(trained, tmp_path, capsys, monkeypatch):
+    arguments = ["average", str(trained / "a"), "--last", "2", "--out", str(tmp_path / "out")]
+
+    def full(*_):
+        raise UserError("No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(averaging.Checkpoints, "save", full)
+        assert main(arguments) == 2
+    assert not (tmp_path / "out").exists() and main(arguments) == 0
+
+
 def test_a_damaged_checkpoint_is_refused(trained, tmp_path, capsys):
     shutil.copytree(trained / "a", tmp_path / "a")
     file = next(path for path in (tmp_path / "a" / "checkpoints" / "4").rglob("*") if path.is_file())

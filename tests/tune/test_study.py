@@ -204,7 +204,7 @@ def test_the_median_rule_through_the_study(tmp_path):
         study.tell(own, number, "complete", [value])
     worse, _ = study.ask(own, plan, tmp_path)
     assert study.judge(own, plan, worse, 1, 1, 0.29) == ""  # spared
-    assert study.judge(own, plan, worse, 2, 2, 0.29) == "pruned: median"
+    assert study.judge(own, plan, worse, 2, 2, 0.29) == "by the median rule"
     better, _ = study.ask(own, plan, tmp_path)
     assert [study.judge(own, plan, better, e, e, 0.31) for e in (1, 2, 3)] == [""] * 3
 
