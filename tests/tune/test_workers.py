@@ -100,6 +100,7 @@ def killing(moments):
         yield
 
 
+@pytest.mark.slow
 @settings(max_examples=4, phases=[Phase.generate])
 @given(
     plan=st.sampled_from([("tpe", "none"), ("random", "median"), ("qmc", "halving"), ("tpe", "halving")]),
@@ -132,6 +133,7 @@ def test_a_stopped_trial_is_promoted_and_goes_on_where_it_was(tmp_path):
     assert record(tmp_path)["budget"]["spent_epochs"] == sum(map(len, trained(tmp_path).values()))
 
 
+@pytest.mark.slow
 @settings(max_examples=4)
 @given(epochs=st.floats(4, 20), pruner=st.sampled_from(["none", "median", "halving"]))
 def test_a_budget_of_epochs_is_never_passed_and_room_for_a_trial_is_used(epochs, pruner, tmp_path_factory):
