@@ -39,9 +39,9 @@ MAY = {
     "training": "augment checkpoints criteria data defaults files hyperparameters logs losses metrics models optim "
     "parallel pytree report settings state tasks text",
     "predict": "data measure models tasks text",
-    "classical": "augment checkpoints data defaults files logs metrics models parallel settings tasks training",
+    "classical": "augment checkpoints data defaults files logs metrics models parallel settings tasks text training",
     "corrupt": "augment data files metrics parallel settings tasks training",
-    "ablate": "defaults files models settings training",
+    "ablate": "defaults files models settings text training",
     "tune": "checkpoints criteria defaults files logs metrics models pytree report settings training",
 }
 TOP = {"api", "cli", "main", "__main__", "__init__"}  # may use everything, and nothing below them uses them

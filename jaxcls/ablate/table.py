@@ -14,6 +14,7 @@ from jaxcls.ablate import ladder
 from jaxcls.ablate.ladder import Rung
 from jaxcls.errors import UserError
 from jaxcls.files import read_json, replacing
+from jaxcls.text import cell
 from jaxcls.types import PathLike
 
 RULE = (
@@ -175,7 +176,7 @@ def as_csv(report: dict[str, Any]) -> str:
         ends = row["interval"] or ("", "")
         values = ["" if row[key] is None else row[key] for key in keys]
         numbers = [states.count("finished"), states.count("failed")]
-        out.writerow([row["name"], row["against"] or "", *numbers, *ends, *values])
+        out.writerow([cell(row["name"]), cell(row["against"] or ""), *numbers, *ends, *values])
     return lines.getvalue()
 
 

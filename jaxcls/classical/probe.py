@@ -25,6 +25,7 @@ from jaxcls.parallel import Parallel
 from jaxcls.settings.reader import Reader, resolve
 from jaxcls.tasks import base, networks
 from jaxcls.tasks.base import Task
+from jaxcls.text import printable
 from jaxcls.training import data, feeds, published_weights, same_run
 from jaxcls.types import Batch, Figures, PathLike, PyTree
 
@@ -108,7 +109,7 @@ def run(
     if options.smote and options.method != "linear":
         raise UserError("--smote has an effect on --method linear alone; remove it.")
     config.eval.batch_size = config.eval.batch_size or 64
-    print(f"opening {config.data.name} ...", flush=True)
+    print(f"opening {printable(config.data.name)} ...", flush=True)
     pictures = data.read(Reader(resolve(config)), trains=False, workdir=own)
     if own is not None:
         same_run.check_evaluated(pictures, list(pictures.sources), own, False, print)

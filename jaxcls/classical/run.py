@@ -17,6 +17,7 @@ from jaxcls.data.base import Source, subset
 from jaxcls.data.splits import stratified
 from jaxcls.errors import Problems, UserError
 from jaxcls.logs.logger import Logger
+from jaxcls.text import printable
 from jaxcls.training import data, predictions, same_run
 from jaxcls.types import Figures, PathLike
 
@@ -47,7 +48,7 @@ def run(config: Any, options: Options, workdir: PathLike) -> dict[str, Figures]:
     options, workdir = options.checked(), Path(workdir)
     stored = to_store(config, options)
     same_run.check(same_run.to_json(stored), workdir)
-    print(f"opening {config.data.name} ...", flush=True)
+    print(f"opening {printable(config.data.name)} ...", flush=True)
     sources = open_checked(config, options)
     grid = grid_of(options.C, "validation" in sources)
     with Logger(workdir, total_steps=STEP, steps_per_epoch=1) as log:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from jaxcls.cli.arguments import count, data_name, expanded, path, positive
 from jaxcls.errors import UserError
+from jaxcls.text import printable
 
 if TYPE_CHECKING:
     from jaxcls.data.cleaning.search import Embedding
@@ -108,9 +109,12 @@ def _apply(args: argparse.Namespace) -> int:
     aside = args.aside or moves.aside_of(root)
     paths = review.to_move(args.apply)
     moved = moves.apply(root, paths, aside, Progress("moving", "files"))
-    print(f"{moved:,} of {len(paths):,} files moved to {aside}" + (", the others before" * (moved < len(paths))))
+    print(
+        f"{moved:,} of {len(paths):,} files moved to {printable(aside)}"
+        + (", the others before" * (moved < len(paths)))
+    )
     if paths:
-        print(f"put them back with: jaxcls clean --undo {aside / moves.JOURNAL}")
+        print(f"put them back with: jaxcls clean --undo {printable(aside / moves.JOURNAL)}")
     return 0
 
 
@@ -122,5 +126,5 @@ def _undo(args: argparse.Namespace) -> int:
     restored, problems = moves.undo(args.undo, Progress("moving", "files"))
     print(f"{restored:,} files put back")
     for problem in problems:
-        print(f"not put back: {problem}", file=sys.stderr)
+        print(f"not put back: {printable(problem)}", file=sys.stderr)
     return 1 if problems else 0

@@ -76,6 +76,7 @@ EXTRAS = (
         "pip install 'tensorflow-cpu>=2.21,<2.22'",
         ("tensorflow",),
     ),
+    Extra("optuna", "searches: jaxcls tune", "pip install optuna"),
     Extra("wandb", "records: config.log_to='wandb'", "pip install wandb"),
     Extra("mlflow-skinny", "records: config.log_to='mlflow'", "pip install mlflow-skinny", ("mlflow",)),
     Extra("sqlalchemy", "MLflow without a server", "pip install sqlalchemy"),

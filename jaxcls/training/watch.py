@@ -89,8 +89,8 @@ class Watch:
 
     def _end(self, who, why, told_by):
         """Ends this process since another one has ended; `why` it is lost, or None where it tells itself."""
-        if why is None and self.status is not None:
-            return  # this one has an error of its own to tell
+        if self.status is not None:
+            return  # this one has an error of its own to tell, and ends by it
         with self._ending:  # for good: the first one ends the process
             if self.over and not self.index:
                 _leave(self.stopped)  # all that process 0 had to do is done

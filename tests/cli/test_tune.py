@@ -88,6 +88,8 @@ def test_the_space_alone_is_listed_and_nothing_is_written(here, capsys):
         (["small.py", f"--space={PEAK}", "--add=3"], "--add and --join take the folder of one"),
         (["small.py", "--space=schedule.paek=log(1e-3,1)"], "did you mean"),
         (["small.py", "--space=schedule.peak=log(1,1e-3)"], "schedule.peak=log("),
+        (["small.py", "--space=optim.name=choice(sgd,lionn)"], "with lionn: config.optim.name is 'lionn'; did you"),
+        (["small.py", "--space=batch_size=pow2(8,128)"], "with 128: config.batch_size 128 is more than the 96"),
         (
             ["small.py", f"--space={PEAK}", "--objective=acuracy"],
             "--objective: this run has no 'acuracy'; did you mean",

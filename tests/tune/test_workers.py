@@ -24,8 +24,9 @@ from jaxcls.tune.running import Ended
 
 @pytest.fixture(autouse=True)
 def page(monkeypatch):
-    """The page has tests of its own."""
+    """The page has tests of its own. There is nothing to collect, and in a process of many tests it takes seconds."""
     monkeypatch.setattr("jaxcls.report.search.write", lambda *_: None)
+    monkeypatch.setattr(workers.gc, "collect", lambda: 0)
 
 
 def quiet(line):

@@ -16,6 +16,7 @@ from jaxcls.data.cleaning.findings import Finding, Findings, ordered
 from jaxcls.data.cleaning.progress import Progress
 from jaxcls.data.cleaning.survey import Collection, Survey, collect, folder_of, survey
 from jaxcls.errors import UserError
+from jaxcls.text import printable
 
 CHECKS = {
     "unreadable": ("unreadable",),
@@ -82,9 +83,9 @@ def search(
         links = duplicates.find(pictures, options.radius, options.correlation)
         findings.copies(pictures, links)
     if embed:
-        notes = [f"features: {embedding.text}", *_judge(options, collection, pictures, links, findings)]
+        notes = [f"features: {printable(embedding.text)}", *_judge(options, collection, pictures, links, findings)]
     rows, title = ordered(findings.list), str(folder_of(name, data_dir) or name)
-    text = summary(title, options.checks, collection, rows, notes)
+    text = summary(printable(title), options.checks, collection, rows, notes)
     print(text)
     if rows:
         _write(out, title, text, rows, collection, links, most)
@@ -152,14 +153,15 @@ def _write(
     review.write_csv(table, findings)
     head = f"What was found in {title}"
     review.write_html(page, head, text, findings, collection, most=most, progress=Progress("drawing", "thumbnails"))
-    print(f"  written      {table}, {page}")
+    print(f"  written      {printable(table)}, {printable(page)}")
     if links:
         path = out / "groups.csv"
         groups.write(path, collection.ids, duplicates.components(len(collection), links).tolist())
-        print(f"               {path}: copies stay in one split with --config.data.group_by={path}")
+        shown = printable(path)
+        print(f"               {shown}: copies stay in one split with --config.data.group_by={shown}")
     if collection.root:
         command = shlex.join(["jaxcls", "clean", title, "--apply", str(table)])
-        print(f"Review the sheet (or edit the column `action`), then: {command}")
+        print(f"Review the sheet (or edit the column `action`), then: {printable(command)}")
 
 
 def free_folder(out: Path | None, name: str) -> Path:
