@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from _attack_run import Ended, command, environment
+from _attack_run import Counts, Ended, command, environment
 from PIL import Image
 
 from jaxcls.checkpoints import view
@@ -104,21 +104,14 @@ def run(folder: Path, note: Callable[[str], None]) -> list[tuple[str, int, int]]
     Returns:
       [(kind, tried, good)].
     """
-    counts: dict[str, list[int]] = {}
-
-    def count(kind: str, good: bool, what: str) -> None:
-        tried = counts.setdefault(kind, [0, 0])
-        tried[0] += 1
-        tried[1] += good
-        if not good:
-            note(f"{kind}: {what}")
+    count = Counts(note)
 
     _training(folder, count)
     names = _prepare(folder)
     for words in COMMANDS:
         with disk(folder / "disk", 64 * 1024) as remount:
             _command(words.format(**names), Path(names["run"]), folder / "run", remount, count)
-    return [(kind, tried, good) for kind, (tried, good) in counts.items()]
+    return count.rows
 
 
 def _training(folder, count):

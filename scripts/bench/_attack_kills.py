@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from _attack_processes import STEPS, Processes, finish, saved
+from _attack_run import Counts
 
 from jaxcls.checkpoints import view
 from jaxcls.logs.records import read_metrics
@@ -63,14 +64,7 @@ def run(folder: Path, note: Callable[[str], None]) -> list[tuple[str, int, int]]
       [(kind, tried, good)].
     """
     chance, workdir = random.Random(0), folder / "killed"
-    counts: dict[str, list[int]] = {}
-
-    def count(kind: str, good: bool, what: str) -> None:
-        tried = counts.setdefault(kind, [0, 0])
-        tried[0] += 1
-        tried[1] += good
-        if not good:
-            note(f"{kind}: {what}")
+    count = Counts(note)
 
     for turn in range(KILLS):
         moment = MOMENTS[turn % len(MOMENTS)]
@@ -80,4 +74,4 @@ def run(folder: Path, note: Callable[[str], None]) -> list[tuple[str, int, int]]
     count("bits after all kills", bool(whole) and resumed == whole, "they differ")
     count("records after all kills", records(workdir) == records(folder / "whole"), "they differ")
     count("still under way at the last kill", at < STEPS, f"it was at step {at}")
-    return [(kind, tried, good) for kind, (tried, good) in counts.items()]
+    return count.rows

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from _attack_run import environment
+from _attack_run import Counts, environment
 
 from jaxcls.checkpoints import view
 
@@ -169,14 +169,7 @@ def run(folder: Path, note: Callable[[str], None]) -> list[tuple[str, int, int]]
     Returns:
       [(kind, tried, good)].
     """
-    counts: dict[str, list[int]] = {}
-
-    def count(kind: str, good: bool, what: str) -> None:
-        tried = counts.setdefault(kind, [0, 0])
-        tried[0] += 1
-        tried[1] += good
-        if not good:
-            note(f"{kind}: {what}")
+    count = Counts(note)
 
     chance = random.Random(0)
     for which in (0, 1):
@@ -188,4 +181,4 @@ def run(folder: Path, note: Callable[[str], None]) -> list[tuple[str, int, int]]
     count("a second run in a workdir", *shared(folder))
     for how in AWAY:
         count(f"a workdir {how}", *away(folder, how))
-    return [(kind, tried, good) for kind, (tried, good) in counts.items()]
+    return count.rows

@@ -7,7 +7,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -24,6 +25,25 @@ class Ended:
     mebibytes: float
     out: str
     errors: str
+
+
+class Counts:
+    """How many cases of each kind were tried, and how many went as they should; `note` gets a line for each other."""
+
+    def __init__(self, note: Callable[[str], None]):
+        self.note, self.tried, self.good = note, Counter[str](), Counter[str]()
+
+    def __call__(self, kind: str, good: bool, what: str) -> None:
+        """Counts a case; `what`: how it went."""
+        self.tried[kind] += 1
+        self.good[kind] += good
+        if not good:
+            self.note(f"{kind}: {what}")
+
+    @property
+    def rows(self) -> list[tuple[str, int, int]]:
+        """[(kind, tried, good)], in the order of their first cases."""
+        return [(kind, tried, self.good[kind]) for kind, tried in self.tried.items()]
 
 
 def environment(**more: str) -> dict[str, str]:
