@@ -1,10 +1,8 @@
 """The runs of a ladder, one after another, each in a process of its own: finished ones stay, others go on."""
 
-import contextlib
 import dataclasses
 import os
 import resource
-import signal
 import subprocess
 import sys
 import time
@@ -18,7 +16,7 @@ from jaxcls.errors import Problems, UserError
 from jaxcls.files import read_json, write_json
 from jaxcls.models import summary
 from jaxcls.training import preflight, same_run
-from jaxcls.training.signals import STATUS, Stopped
+from jaxcls.training.signals import STATUS, Stopped, handed_on
 from jaxcls.types import Note, PathLike
 
 RECORD = "ablate.json"  # in a run's folder: what it cost, and why it failed
@@ -137,30 +135,13 @@ def in_process(config: Any, folder: Path) -> Ended:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment, process_group=0
         )
-        with _handed_on(process) as signals:
+        with handed_on(process.send_signal) as signals:
             status = process.wait()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     lines = (folder / OUTPUT).read_text(errors="replace").split("\n")
     last = next((line.strip() for line in reversed(lines) if line.strip()), "")
     return Ended(status, last.removeprefix("error: "), time.monotonic() - began, cpu, next(iter(signals), None))
-
-
-@contextlib.contextmanager
-def _handed_on(process):
-    """Within this context SIGTERM and SIGINT are sent on to a process. Yields the list of those that came."""
-    numbers = []
-
-    def hand_on(number, _):
-        numbers.append(number)
-        process.send_signal(number)
-
-    old = {number: signal.signal(number, hand_on) for number in STATUS}
-    try:
-        yield numbers
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
 
 
 def _one(config, folder, launch, cost):

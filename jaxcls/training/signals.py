@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 STATUS: dict[int, int] = {
@@ -121,6 +121,26 @@ def ending_at_once() -> Iterator[None]:
     old = {number: signal.signal(number, _end) for number in STATUS}
     try:
         yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def handed_on(send: Callable[[int], object]) -> Iterator[list[int]]:
+    """Within this context SIGTERM and SIGINT are handed on by `send(number)`, to other processes that save and end.
+
+    Yields the list of those that came.
+    """
+    numbers: list[int] = []
+
+    def hand_on(number, _):
+        numbers.append(number)
+        send(number)
+
+    old = {number: signal.signal(number, hand_on) for number in STATUS}
+    try:
+        yield numbers
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)

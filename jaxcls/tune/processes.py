@@ -1,18 +1,16 @@
 """The processes of a search's workers: started, handed signals on to, replaced where they are lost."""
 
-import contextlib
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from jaxcls import files
 from jaxcls.errors import UserError
-from jaxcls.training.signals import STATUS, Stopped, say
+from jaxcls.training.signals import STATUS, Stopped, handed_on, say
 from jaxcls.tune import repeats
 from jaxcls.types import Note, PathLike
 
@@ -34,7 +32,14 @@ def look_after(folder: PathLike, workers: int, note: Note = print) -> int:
     """
     processes = {i: start(folder, i, workers) for i in range(workers)}
     lost, status, seen = 0, 0, _ended(folder)
-    with _handed_on(processes) as signals:
+
+    def send(number):
+        if len(signals) == 1:
+            say("the trials under way are saved, then the search ends; a second Ctrl-C ends it at once.")
+        for process in list(processes.values()):
+            process.send_signal(number)
+
+    with handed_on(send) as signals:
         while processes:
             time.sleep(POLL)
             for i, process in list(processes.items()):
@@ -90,23 +95,3 @@ def _ended(folder):
     rows = (files.read_json(Path(folder) / "search.json") or {}).get("trials", [])
     repeated = [*Path(folder).glob(f"repeat-*/*/{repeats.RECORD}"), *Path(folder).glob("repeat-*/*/results.json")]
     return sum(row["state"] != "running" for row in rows) + len(repeated)
-
-
-@contextlib.contextmanager
-def _handed_on(processes: dict[int, subprocess.Popen]) -> Iterator[list[int]]:
-    """Within this context SIGTERM and SIGINT are sent on to processes. Yields the list of those that came."""
-    numbers: list[int] = []
-
-    def hand_on(number, _):
-        if not numbers:
-            say("the trials under way are saved, then the search ends; a second Ctrl-C ends it at once.")
-        numbers.append(number)
-        for process in list(processes.values()):
-            process.send_signal(number)
-
-    old = {number: signal.signal(number, hand_on) for number in STATUS}
-    try:
-        yield numbers
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)

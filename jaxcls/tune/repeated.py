@@ -35,9 +35,10 @@ def repeats(folder: Path, objective: Figure) -> list[dict[str, Any]]:
 
 
 def mean_interval(values: list[float], *, share: bool = False) -> list[float] | None:
-    """95 % of the mean over seeds by Student's t, that of a share within 0 and 1; None of fewer than two values."""
+    """95 % of the mean over seeds by Student's t, that of a share within 0 and 1; None of fewer than two values, and
+    of equal ones, which say nothing about how far seeds lie apart."""
     n = len(values)
-    if n < 2:
+    if n < 2 or len(set(values)) == 1:
         return None
     from scipy.special import stdtrit
 
