@@ -40,9 +40,9 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         x = layers.max_pool(self.conv(self.features, 3, name="conv1")(x), 2)
-        x = nn.gelu(self.norm(name="norm1")(x), approximate=False)
+        x = layers.gelu(self.norm(name="norm1")(x))
         x = self.conv(self.features, 3, name="conv2")(x)
-        return nn.gelu(self.norm(name="norm2")(x), approximate=False)
+        return layers.gelu(self.norm(name="norm2")(x))
 
 
 class Airbench(Classifier):
@@ -69,7 +69,7 @@ class Airbench(Classifier):
         )
         features = 2 * WINDOW**2 * images.shape[-1]
         x = layers.conv(features, WINDOW, padding=0, use_bias=True, name="whiten", **self.dtypes)(images)
-        out = {"stem": nn.gelu(x, approximate=False)}
+        out = {"stem": layers.gelu(x)}
         x, block = out["stem"], self.rematerialised(Block)
         for i, width in enumerate(self.widths, 1):
             out[f"stage{i}"] = x = block(width, conv, norm, name=f"block{i}")(x)

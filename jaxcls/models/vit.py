@@ -39,7 +39,7 @@ class PackedDense(nn.Module):
         weight = self.param("in_proj_weight", self.kernel_init, shape, self.param_dtype)
         bias = self.param("in_proj_bias", self.bias_init, shape[:1], self.param_dtype)
         x, weight, bias = nn.dtypes.promote_dtype(x, weight, bias, dtype=self.dtype)
-        return x @ weight.T + jnp.expand_dims(bias, range(x.ndim - 1))
+        return layers.matmul(x, weight.T) + jnp.expand_dims(bias, range(x.ndim - 1))
 
 
 def packed_dense(x: Array, features: int, **fields: Any) -> Array:

@@ -5,8 +5,9 @@ from jaxcls.models.layers.basic_conv import BasicConv
 from jaxcls.models.layers.check import check_choice, check_positive, check_size
 from jaxcls.models.layers.conv import PADDINGS, conv
 from jaxcls.models.layers.conv_norm import conv_norm
-from jaxcls.models.layers.dense import dense, flatten, logits_layer
+from jaxcls.models.layers.dense import dense, flatten, logits_layer, matmul
 from jaxcls.models.layers.drop import dropout, rising, stochastic_depth
+from jaxcls.models.layers.gelu import gelu
 from jaxcls.models.layers.init import kaiming_normal, torch_kernel, torch_uniform, uniform_within
 from jaxcls.models.layers.inverted import InvertedResidual, make_divisible
 from jaxcls.models.layers.norm import batch_norm, layer_norm
@@ -34,6 +35,7 @@ __all__ = [
     "dropout",
     "embed_patches",
     "flatten",
+    "gelu",
     "global_max",
     "global_mean",
     "kaiming_normal",
@@ -41,6 +43,7 @@ __all__ = [
     "loaded_table",
     "logits_layer",
     "make_divisible",
+    "matmul",
     "max_pool",
     "mlp",
     "rising",

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
+from jaxcls.models.layers.convolve import reshapes
 from jaxcls.models.layers.init import torch_kernel, torch_uniform
 
 
@@ -28,9 +29,23 @@ def dense(
         param_dtype=param_dtype,
         kernel_init=kernel_init,
         bias_init=bias_init or torch_uniform(x.shape[-1]),
+        dot_general=_dot_general,
         name=name,
     )
     return layer(x)
+
+
+def matmul(x: Array, kernel: Array, precision: Any = None) -> Array:
+    """`[..., c]` times `[c, features]`. On the CPU as one matrix: else XLA copies the transposed gradient there."""
+    if x.ndim == 2 or not reshapes():
+        return jnp.matmul(x, kernel, precision=precision)
+    y = jnp.matmul(x.reshape(-1, x.shape[-1]), kernel, precision=precision)
+    return y.reshape(*x.shape[:-1], kernel.shape[-1])
+
+
+def _dot_general(x, kernel, dimension_numbers, precision=None, **_):
+    """What nn.Dense asks for: its dimensions are always those of `matmul`."""
+    return matmul(x, kernel, precision)
 
 
 def logits_layer(x: Array, num_classes: int, *, param_dtype: Any, name: str, **inits: Any) -> Array:

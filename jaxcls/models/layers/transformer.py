@@ -8,6 +8,7 @@ from jax import Array
 
 from jaxcls.errors import UserError
 from jaxcls.models.layers.conv import conv
+from jaxcls.models.layers.gelu import gelu
 
 
 def embed_patches(images: Array, features: int, patch: int, **fields: Any) -> Array:
@@ -29,17 +30,28 @@ def attend(qkv: Array, heads: int) -> tuple[Array, Array]:
 
     Also returns the weights, float32 `[b, heads, tokens, tokens]`: scores and softmax are computed in float32.
     """
-    b, tokens, width = qkv.shape
-    qkv = qkv.reshape(b, tokens, 3, heads, width // (3 * heads))
-    q, k, v = (qkv[:, :, i] for i in range(3))
+    q, k, v = heads_first(qkv, heads)
     q = q * q.shape[-1] ** -0.5
-    scores = jnp.einsum("bqhc,bkhc->bhqk", q, k, preferred_element_type=jnp.float32)
+    scores = jnp.einsum("bhqc,bhkc->bhqk", q, k, preferred_element_type=jnp.float32)
     weights = jax.nn.softmax(scores, axis=-1)
-    mixed = jnp.einsum("bhqk,bkhc->bqhc", weights.astype(v.dtype), v)
-    return mixed.reshape(b, tokens, width // 3), weights
+    return heads_last(jnp.einsum("bhqk,bhkc->bhqc", weights.astype(v.dtype), v)), weights
+
+
+def heads_first(qkv: Array, heads: int) -> tuple[Array, ...]:
+    """Queries, keys and values, `[b, heads, tokens, c / heads]` each, of `[b, tokens, 3 * c]`.
+
+    The products of attention are batched over heads; with tokens first every one of them begins with a copy. Split
+    before: the gradient of a split is one concatenation, that of an index a sum of padded arrays.
+    """
+    return tuple(y.reshape(*y.shape[:2], heads, -1).swapaxes(1, 2) for y in jnp.split(qkv, 3, axis=-1))
+
+
+def heads_last(x: Array) -> Array:
+    """`[b, heads, tokens, c / heads]` to `[b, tokens, c]`."""
+    return x.swapaxes(1, 2).reshape(x.shape[0], x.shape[2], -1)
 
 
 def mlp(x: Array, hidden: int, dense: Any, *, names: tuple[str, str], drop: Any = lambda y: y) -> Array:
     """Dense, exact GELU, dense back to the width of `x`; dropout after both. `dense(x, features, name=...)`."""
-    y = drop(jax.nn.gelu(dense(x, hidden, name=names[0]), approximate=False))
+    y = drop(gelu(dense(x, hidden, name=names[0])))
     return drop(dense(y, x.shape[-1], name=names[1]))

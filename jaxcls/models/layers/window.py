@@ -13,6 +13,9 @@ import numpy as np
 from flax import linen as nn
 from jax import Array, lax
 
+from jaxcls.models.layers.dense import matmul
+from jaxcls.models.layers.transformer import heads_first, heads_last
+
 # The reference truncates at +-2, a hundred deviations out: a plain normal distribution.
 _init = nn.initializers.normal(0.02)
 
@@ -87,7 +90,7 @@ class QueryKeyValue(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (3 * c,), self.param_dtype)
         bias = jnp.where(np.arange(3 * c) // c == 1, 0, bias)
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
-        return x @ kernel + jnp.expand_dims(bias, range(x.ndim - 1))
+        return matmul(x, kernel) + jnp.expand_dims(bias, range(x.ndim - 1))
 
 
 class WindowAttention(nn.Module):
@@ -130,9 +133,8 @@ class WindowAttention(nn.Module):
             qkv = self.dense(x, 3 * c, name="qkv")
         else:
             qkv = QueryKeyValue(**self.dtypes, name="qkv")(x)
-        # Split first: the gradient of a split is one concatenation, that of an index a sum of padded arrays.
-        q, k, v = (y.reshape(n, places, self.heads, -1) for y in jnp.split(qkv, 3, axis=-1))
-        scores = jnp.einsum("nqhd,nkhd->nhqk", q, k, preferred_element_type=jnp.float32)
+        q, k, v = heads_first(qkv, self.heads)
+        scores = jnp.einsum("nhqd,nhkd->nhqk", q, k, preferred_element_type=jnp.float32)
         if self.version == 1:
             scores = scores * (c // self.heads) ** -0.5 + self.bias_from_table()[None]
         else:
@@ -142,7 +144,7 @@ class WindowAttention(nn.Module):
         if mask is not None:
             scores = scores.reshape(-1, len(mask), self.heads, places, places) + mask[None, :, None]
         weights = nn.softmax(scores.reshape(n, self.heads, places, places)).astype(v.dtype)
-        x = jnp.einsum("nhqk,nkhd->nqhd", weights, v).reshape(n, places, c)
+        x = heads_last(jnp.einsum("nhqk,nhkd->nhqd", weights, v))
         return self.dense(x, c, name="proj")
 
     def bias_from_table(self) -> Array:
@@ -170,9 +172,9 @@ def spread(table: Array, window: int) -> Array:
 
 
 def inverse_norm(x: Array) -> Array:
-    """1 over the length of each vector, `[n, places, heads, c]` to float32 `[n, heads, places]`.
+    """1 over the length of each vector, `[..., c]` to float32 `[...]`.
 
     0, and no gradient, where the length is (nearly) 0, as in padding.
     """
-    square = jnp.sum(jnp.square(x.astype(jnp.float32)), axis=-1).swapaxes(1, 2)
+    square = jnp.sum(jnp.square(x.astype(jnp.float32)), axis=-1)
     return jnp.where(square > 1e-24, lax.rsqrt(jnp.maximum(square, 1e-24)), 0)
