@@ -77,3 +77,15 @@ def crop_box(
     first = xp.argmax(fits)
     chosen = xp.stack([top[first], left[first], h[first], w[first]])
     return xp.where(xp.any(fits), chosen, fallback).astype(xp.int32)
+
+
+def first_box(uniform: np.ndarray, height: int, width: int, scale: Pair, ratio: Pair) -> tuple[int, int, int, int]:
+    """`crop_box` as four ints, candidate by candidate: nearly always the first fits, in a tenth of the time."""
+    low, high = math.log(ratio[0]), math.log(ratio[1])
+    for area, aspect, y, x in uniform.tolist():
+        area = height * width * (scale[0] + (scale[1] - scale[0]) * area)
+        aspect = math.exp(low + (high - low) * aspect)
+        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < w <= width and 0 < h <= height:
+            return math.floor(y * (height - h + 1)), math.floor(x * (width - w + 1)), h, w
+    return tuple(crop_box(uniform, height, width, scale=scale, ratio=ratio).tolist())

@@ -1,8 +1,8 @@
 """Crops and resizes on the host, for pictures that come encoded.
 
-All work on uint8 [h, w, c], through Pillow (antialiased); one is faster by OpenCV where that is chosen by name. JPEG is
-decoded no larger than the first operation needs, and of a thin picture that would grow beyond bounds.MAX_RESIZED no
-more is resized than a following crop keeps.
+All work on uint8 [h, w, c], antialiased through Pillow or, faster, through `simd`; one is faster still by OpenCV where
+that is chosen by name. JPEG is decoded no larger than the first operation needs, and of it only the box that a random
+crop takes. Of a thin picture that would grow beyond bounds.MAX_RESIZED no more is resized than a following crop keeps.
 """
 
 import copy
@@ -10,17 +10,21 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxcls.augment import opencv
-from jaxcls.augment.boxes import TRIES, Pair, check_crop, check_size, crop_box, resized
+from jaxcls.augment import opencv, simd
+from jaxcls.augment.boxes import TRIES, Pair, check_crop, check_size, first_box, resized
 from jaxcls.data import bounds
 from jaxcls.errors import UserError
 
+if TYPE_CHECKING:
+    from jaxcls.data.decode import Box, Part
+
 ONE_SIZE = ("random_resized_crop", "center_crop")
 FAST = "fast"
+AUTO = "auto"
 # In evaluation a picture is decoded at half or less only where twice the pixels asked for are left: Pillow's filter
 # then does most of the averaging, and published weights see the pixels they know to within a level or two.
 RESERVE = 2
@@ -83,14 +87,17 @@ class HostTransform:
         if not (self.operations and hasattr(self.operations[0], "plan") and decode.is_jpeg(encoded)):
             return [decode.decode(encoded, **options)] * len(randoms), self.operations
         first, *rest = self.operations
-        shape = decode.upright_size(encoded, name=name)
-        if isinstance(first, Resize):
-            first.check(shape, name)
-        plans = [first.plan(shape, random) for random in randoms]
-        height, width = map(max, zip(*(first.needs(shape, plan) for plan in plans), strict=True))
-        image = decode.decode(encoded, scale_for=(height, width), fast=first.resample == FAST, **options)
-        shrink = decode.shrink_of(image, shape)
-        return [first.cut(image, plan, shrink) for plan in plans], rest
+        plans = []
+
+        def wanted(shape):
+            if isinstance(first, Resize):
+                first.check(shape, name)
+            plans.extend(first.plan(shape, random) for random in randoms)
+            height, width = map(max, zip(*(first.needs(shape, plan) for plan in plans), strict=True))
+            return first.around(plans), (height, width)
+
+        part = decode.decode_part(encoded, wanted, fast=first.resample == FAST, **options)
+        return [first.cut(part.image, plan, part) for plan in plans], rest
 
 
 class RandomResizedCrop:
@@ -104,18 +111,22 @@ class RandomResizedCrop:
     Args:
       size: of the result.
       scale, ratio: as in boxes.crop_box.
-      resample: nearest, bilinear (the default) or bicubic, as in Pillow; or "fast": OpenCV, halved while twice as many
-        pixels are there on both sides, then bilinear (not antialiased), and libjpeg's fast decoding.
+      resample: nearest, bilinear or bicubic, as in Pillow; "bilinear-simd" (`simd`): bilinear to a level, three times
+        as fast; "auto", the default: bilinear-simd where that is installed, else bilinear; or "fast": OpenCV, halved
+        while twice as many pixels are there on both sides, then bilinear (not antialiased), and libjpeg's fast
+        decoding.
     """
 
     entry = "random_resized_crop"  # its name in a list
 
-    def __init__(self, size: int, scale: Pair = (0.08, 1.0), ratio: Pair = (3 / 4, 4 / 3), resample: str = "bilinear"):
+    def __init__(self, size: int, scale: Pair = (0.08, 1.0), ratio: Pair = (3 / 4, 4 / 3), resample: str = AUTO):
+        if resample == AUTO:
+            resample = simd.NAME if simd.installed() else "bilinear"
         self.size, self.resample = check_size(size), resample
         self.scale, self.ratio = check_crop(scale, ratio)
-        self.resize = opencv.resized if resample == FAST and opencv.loaded() else _pillow(resample, FAST)
+        self.resize = opencv.resized if resample == FAST and opencv.loaded() else _resizer(resample, FAST, AUTO)
 
-    def plan(self, shape: tuple[int, int], random: np.random.Generator | None) -> tuple[int, int, int, int]:
+    def plan(self, shape: tuple[int, int], random: np.random.Generator | None) -> "Box":
         """The box for a picture of this (height, width): (top, left, height, width)."""
         if random is None:
             raise UserError(
@@ -123,18 +134,25 @@ class RandomResizedCrop:
             )
         return first_box(random.random((TRIES, 4)), *shape, self.scale, self.ratio)
 
-    def needs(self, shape: tuple[int, int], box: tuple[int, int, int, int]) -> tuple[int, int]:
+    def needs(self, shape: tuple[int, int], box: "Box") -> tuple[int, int]:
         """The (height, width) of a picture of this shape at which the box has size x size pixels."""
         if self.resample == "nearest":
             return shape
         height, width = (math.ceil(n * self.size / part) for n, part in zip(shape, box[2:], strict=True))
         return height, width
 
-    def cut(self, image: np.ndarray, box: tuple[int, int, int, int], shrink: int = 1) -> np.ndarray:
-        """The box of the picture, which was decoded at 1 / shrink of the size that the box counts in."""
-        top, left, h, w = box
-        bottom, right = ((start + n) / shrink for start, n in ((top, h), (left, w)))
-        return self.resize(image, (self.size, self.size), box=(top / shrink, left / shrink, bottom, right))
+    def around(self, boxes: "Sequence[Box]") -> "Box":
+        """The smallest box that has all of these in it."""
+        top, left = (min(box[i] for box in boxes) for i in (0, 1))
+        bottom, right = (max(box[i] + box[i + 2] for box in boxes) for i in (0, 1))
+        return top, left, bottom - top, right - left
+
+    def cut(self, image: np.ndarray, box: "Box", part: "Part | None" = None) -> np.ndarray:
+        """The box of the picture; `part` says what of it, at which scale, the image is."""
+        _, y, x, shrink = part or (None, 0, 0, 1)
+        top, left = box[0] / shrink - y, box[1] / shrink - x
+        bottom, right = (box[0] + box[2]) / shrink - y, (box[1] + box[3]) / shrink - x
+        return self.resize(image, (self.size, self.size), box=(top, left, bottom, right))
 
     def __call__(self, image: np.ndarray, random: np.random.Generator | None) -> np.ndarray:
         return self.cut(image, self.plan(image.shape[:2], random))
@@ -144,6 +162,10 @@ class Resize:
     """The short side to `size`, keeping the shape (as torchvision rounds it), or exactly to height x width.
 
     A JPEG is decoded at 1/2, 1/4 or 1/8 of its size where twice the pixels of the result are left.
+
+    Args:
+      height, width: of the result; without a width `height` is the short side.
+      resample: nearest, bilinear (the default) or bicubic, as in Pillow, or "bilinear-simd" (RandomResizedCrop).
     """
 
     entry = "resize"
@@ -151,7 +173,7 @@ class Resize:
 
     def __init__(self, height: int, width: int | None = None, resample: str = "bilinear"):
         self.height, self.width = check_size(height), None if width is None else check_size(width)
-        self.resample, self.resize = resample, _pillow(resample)
+        self.resample, self.resize = resample, _resizer(resample)
 
     def check(self, shape: tuple[int, int], name: str) -> None:
         """Raises UserError where a picture of this (height, width) gets too many pixels and no crop follows."""
@@ -167,7 +189,10 @@ class Resize:
         """The (height, width) of a picture of this shape that is enough."""
         return shape if self.resample == "nearest" else (RESERVE * target[0], RESERVE * target[1])
 
-    def cut(self, image: np.ndarray, target: tuple[int, int], _shrink: int = 1) -> np.ndarray:
+    def around(self, _: Any) -> None:
+        """All of a picture is needed."""
+
+    def cut(self, image: np.ndarray, target: tuple[int, int], _: Any = None) -> np.ndarray:
         """The picture in its new size, or, where that is too large, what a central crop keeps of it."""
         if target == image.shape[:2]:
             return image
@@ -212,18 +237,6 @@ class CenterCrop:
 HOST = {"random_resized_crop": RandomResizedCrop, "resize": Resize, "center_crop": CenterCrop}
 
 
-def first_box(uniform: np.ndarray, height: int, width: int, scale: Pair, ratio: Pair) -> tuple[int, int, int, int]:
-    """boxes.crop_box as four ints, candidate by candidate: nearly always the first fits, in a tenth of the time."""
-    low, high = math.log(ratio[0]), math.log(ratio[1])
-    for area, aspect, y, x in uniform.tolist():
-        area = height * width * (scale[0] + (scale[1] - scale[0]) * area)
-        aspect = math.exp(low + (high - low) * aspect)
-        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
-        if 0 < w <= width and 0 < h <= height:
-            return math.floor(y * (height - h + 1)), math.floor(x * (width - w + 1)), h, w
-    return tuple(crop_box(uniform, height, width, scale=scale, ratio=ratio).tolist())
-
-
 def _joined(operations):
     """The operations, where each Resize knows the CenterCrop that follows it."""
     operations = list(operations)
@@ -234,8 +247,11 @@ def _joined(operations):
     return operations
 
 
-def _pillow(name, *others):
-    """data.resample.resized with the filter of this name; raises ValueError where there is none."""
+def _resizer(name, *others):
+    """What resizes under this name; raises ValueError where there is none."""
     from jaxcls.data import resample
 
-    return functools.partial(resample.resized, filter=resample.filter_named(name, *others))
+    if name == simd.NAME:
+        simd.loaded()
+        return simd.resized
+    return functools.partial(resample.resized, filter=resample.filter_named(name, simd.NAME, *others))

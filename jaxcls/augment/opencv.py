@@ -1,6 +1,7 @@
 """A quicker resize than Pillow's, for training, where OpenCV is installed."""
 
 import functools
+import math
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ def resized(image: np.ndarray, size: tuple[int, int], box: tuple[float, float, f
     to the 2.7 that may be left (boxes are no squares) misses few pixels.
     """
     cv2 = loaded()
-    top, left, bottom, right = (round(edge) for edge in box)
+    top, left, bottom, right = (math.floor(edge + 0.5) for edge in box)  # as well of a part: `round` asks for parity
     part = image[top : max(bottom, top + 1), left : max(right, left + 1)]
     while part.shape[0] >= 2 * size[0] and part.shape[1] >= 2 * size[1]:
         h, w = part.shape[0] // 2, part.shape[1] // 2

@@ -67,6 +67,7 @@ EXTRAS = (
         "pip install opencv-python-headless",
         ("opencv-python", "opencv-contrib-python"),
     ),
+    Extra("cykooz-resizer", "random_resized_crop of files in half the time", "pip install 'cykooz-resizer>=4,<5'"),
     Extra("scikit-image", "HOG (jaxcls baseline)", "pip install scikit-image"),
     Extra("imbalanced-learn", "--smote (jaxcls baseline, probe)", "pip install imbalanced-learn"),
     Extra("huggingface_hub", "weights: config.model.pretrained=hf-hub:...", "pip install huggingface_hub"),

@@ -37,7 +37,8 @@ def source_of(paths: list[str], rows: int | None = None) -> FolderSource:
 def stream(spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Batches through jaxcls; the order of an epoch is the same for every pipeline's first batch and any round."""
     size, batch, most = spec["size"], spec["batch"], peers.total_batches(spec)
-    specs = [f"random_resized_crop({size}, resample='{'fast' if spec['peer'].endswith('fast') else 'bilinear'}')"]
+    resample = {"fast": "fast", "pillow": "bilinear"}.get(spec["peer"].partition("-")[2], "auto")
+    specs = [f"random_resized_crop({size}, resample='{resample}')"]
     if spec["job"] == "eval" or spec["peer"] == "packed-copy":
         specs = [f"resize({peers.short_side(size)})", f"center_crop({size})"][spec["job"] == "train" :]
     transform = augment.host_transform([augment.parse(s) for s in specs], channels=3)

@@ -7,12 +7,13 @@
 
 The pictures are enlarged to ImageNet's usual size, 500 x 375, and to 12 megapixels (`as-is`: not), and each size goes
 through jaxcls and the pipelines of _input_peers.py. Two jobs: `train` (decode, random_resized_crop) and `eval` (decode,
-resize, center_crop). `jaxcls` is the default, antialiased and equal to Pillow's pixels; `jaxcls-fast` has
-resample='fast'; `packed` reads a packed file (256 pixels on the short side) with the same crop, `packed-copy` takes the
-middle from it, as where all cropping is left to the device. Every pipeline is a process of its own; they take turns,
-the order reversed every round; figures are medians over rounds. CPU time is that of the process and its workers,
-without their start; "x floor" is how many times that of decoding alone it is. The last lines are sets in device memory:
-rows are drawn on the host, pictures looked up on the device.
+resize, center_crop). `jaxcls` is the default, equal to Pillow's pixels, in `train` to a level where cykooz-resizer is
+installed; `jaxcls-pillow` has resample='bilinear', `jaxcls-fast` resample='fast'; `packed` reads a packed file (256
+pixels on the short side) with the same crop, `packed-copy` takes the middle from it, as where all cropping is left to
+the device. Every pipeline is a process of its own; they take turns, the order reversed every round; figures are medians
+over rounds. CPU time is that of the process and its workers, without their start; "x floor" is how many times that of
+decoding alone it is. The last lines are sets in device memory: rows are drawn on the host, pictures looked up on the
+device.
 """
 
 import argparse
@@ -42,6 +43,7 @@ PACK = 256
 TRAIN = (
     "decode",
     "jaxcls",
+    "jaxcls-pillow",
     "jaxcls-fast",
     "pillow",
     "pillow-draft",

@@ -70,7 +70,7 @@ def test_a_random_resized_crop_is_pillows_resize_of_the_box(resample):
 
 def test_a_box_of_torchvision_gives_torchvisions_pixels(monkeypatch):
     monkeypatch.setattr(host, "first_box", lambda *_: (3, 5, 20, 24))
-    out = host.RandomResizedCrop(16)(REFERENCE["in:c"], np.random.default_rng(0))
+    out = host.RandomResizedCrop(16, resample="bilinear")(REFERENCE["in:c"], np.random.default_rng(0))
     np.testing.assert_array_equal(out, REFERENCE["pil:c:resized_crop_3_5_20_24_to16"])
 
 
@@ -181,9 +181,9 @@ def test_fast_resampling_names_the_package_it_needs(monkeypatch):
     with pytest.raises(UserError, match="pip install opencv-python-headless"):
         augment.host_transform([augment.parse("random_resized_crop(8, resample='fast')")], channels=3)
     opencv.loaded.cache_clear()
-    with pytest.raises(UserError, match="nearest, bilinear, bicubic, fast, not 'quick'"):
+    with pytest.raises(UserError, match="nearest, bilinear, bicubic, bilinear-simd, fast, auto, not 'quick'"):
         augment.host_transform([augment.parse("random_resized_crop(8, resample='quick')")], channels=3)
-    with pytest.raises(UserError, match="nearest, bilinear, bicubic, not 'fast'"):
+    with pytest.raises(UserError, match="nearest, bilinear, bicubic, bilinear-simd, not 'fast'"):
         augment.host_transform([augment.parse("resize(8, resample='fast')")], channels=3)
 
 

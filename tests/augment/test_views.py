@@ -52,15 +52,21 @@ def photograph():
 
 @pytest.fixture
 def decoded(monkeypatch):
-    """The shapes of the pictures that are decoded."""
-    shapes, plain = [], decode.decode
+    """The shapes of the pictures that are decoded, of all of each, whatever part of it was."""
+    shapes, plain, plain_part = [], decode.decode, decode.decode_part
 
     def spied(*args, **kwargs):
         image = plain(*args, **kwargs)
         shapes.append(image.shape[:2])
         return image
 
+    def spied_part(image, *args, **kwargs):
+        part = plain_part(image, *args, **kwargs)
+        shapes.append(decode.shrunk(decode.upright_size(image), part.shrink))
+        return part
+
     monkeypatch.setattr(decode, "decode", spied)
+    monkeypatch.setattr(decode, "decode_part", spied_part)
     return shapes
 
 

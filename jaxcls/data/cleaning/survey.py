@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from jaxcls import files
-from jaxcls.data import decode, folder, metadata, resample, sources, tfds_source
+from jaxcls.data import decode, folder, metadata, resample, samples, sources, tfds_source
 from jaxcls.errors import UserError
 
 GREY = 32  # side of the small grey copies
@@ -154,7 +154,7 @@ def _look(result: Survey, collection: Collection, i: int, side: int) -> np.ndarr
     image = pixels(stored, collection.ids[i])
     result.sides[i] = image.shape[:2]
     result.pixels[i] = _digest(repr(image.shape).encode(), image)
-    result.greys[i] = resample.resized(decode.grey(image), (GREY, GREY), Image.Resampling.BOX)[..., 0]
+    result.greys[i] = resample.resized(samples.grey(image), (GREY, GREY), Image.Resampling.BOX)[..., 0]
     return resample.resized(image, (side, side), resample.FILTERS["bilinear"])
 
 
