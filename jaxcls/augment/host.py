@@ -41,6 +41,11 @@ class HostTransform:
     def __init__(self, operations: Sequence[Callable[..., np.ndarray]], channels: int):
         self.operations, self.channels = _joined(operations), channels
 
+    @property
+    def resample(self) -> str | None:
+        """That of the random crops, "auto" resolved; None without."""
+        return next((op.resample for op in self.operations if isinstance(op, RandomResizedCrop)), None)
+
     def __call__(self, image: bytes | np.ndarray, name: str, random: np.random.Generator | None) -> np.ndarray:
         """image: bytes or uint8 [h, w, c]; name: for messages; random: numpy Generator, or None in evaluation."""
         if isinstance(image, bytes):

@@ -55,7 +55,8 @@ class Meta:
       classes: their names, in the order of the logits.
       normalize: {"mean", "std"} of pictures on the scale of [0, 1].
       metrics: "validation_<name>" -> figure at this step; {} where it was not evaluated.
-      data: {"name", "fingerprint" (of the training pictures), "picture" ([h, w, c] of a set kept in memory, or None)}.
+      data: {"name", "fingerprint" (of the training pictures), "picture" ([h, w, c] of a set kept in memory, or None),
+        "resample" (of random crops on the host, or None)}.
       versions: of what the result depends on.
       loop: what the loop goes on with.
       pretrained: the weights that the run began with; None without.

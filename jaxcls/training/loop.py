@@ -18,7 +18,7 @@ from jaxcls.errors import UserError
 from jaxcls.logs.logger import Logger
 from jaxcls.state import TrainState
 from jaxcls.text import printable
-from jaxcls.training import begin, build, lock, postponed, predictions, preflight, result, watch
+from jaxcls.training import begin, build, lock, postponed, predictions, preflight, resampling, result, watch
 from jaxcls.training.evaluate import Measure
 from jaxcls.training.memory import explained
 from jaxcls.training.run import Run
@@ -342,6 +342,7 @@ def meta_of(run: Run, step: int, figures: Figures, memory: Mapping[str, Any]) ->
             "name": run.data.name,
             "fingerprint": run.data.sources["train"].fingerprint,
             "picture": run.data.evaluation.picture,
+            resampling.KEY: resampling.used(run.data),
         },
         versions=preflight.versions(run.parallel.devices[0]),
         loop=memory,

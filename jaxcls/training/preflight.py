@@ -19,7 +19,7 @@ from jaxcls.data.packed import PackedSource
 from jaxcls.errors import Problems, UserError
 from jaxcls.models.pretrained import Report
 from jaxcls.state import TrainState
-from jaxcls.training import same_run
+from jaxcls.training import resampling, same_run
 from jaxcls.training.data import Data
 from jaxcls.types import Note, PathLike
 
@@ -61,6 +61,7 @@ def check(run: "Run", workdir: PathLike, note: Note, *, seconds: float = 1.0, pr
         raise UserError(f"config.precise_bn has no effect: {run.model.name} has no BatchNorm; remove it.")
     report = check_weights(run, workdir)
     check_disk(shapes.replace(extra=_saved(shapes.extra, run.task.transient)), run.training.keep, workdir)
+    about = [*resampling.lines(run.data, workdir), *about]
     for line in [*describe(run, shapes), *about_data(run.data), *([] if report is None else [str(report)]), *about]:
         note(line)
     if run.answer.problem:
