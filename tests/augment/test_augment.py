@@ -97,7 +97,7 @@ def test_arguments_that_do_not_fit_are_found_before_anything_is_compiled(spec):
 
 
 def test_a_host_filter_that_does_not_exist_is_named():
-    with pytest.raises(UserError, match="resample can be nearest, bilinear, bicubic, not 'lanczos'"):
+    with pytest.raises(UserError, match="resample can be nearest, bilinear, bicubic, bilinear-simd, not 'lanczos'"):
         augment.host_transform([augment.parse("resize(8, resample='lanczos')")], channels=3)
 
 
