@@ -180,6 +180,10 @@ class Hoisted:
             self._taken = self._place(self._slots.arrays())
         return self._compiled(self._taken, *args)
 
+    def eval_shape(self, *args: Any) -> Any:
+        """The shapes of what `fn` gives; a call with arguments of these shapes does not trace it once more."""
+        return jax.eval_shape(self._compiled, self._place(self._slots.arrays()), *args)
+
     def lower(self, *args: Any) -> Any:
         """JAX's `Lowered`, of the function with its numbers as the first argument."""
         return self._compiled.lower(self._place(self._slots.arrays()), *args)

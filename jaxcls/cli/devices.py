@@ -1,6 +1,7 @@
 """JAX before its first use: compilation cache, quiet logs, processes."""
 
 import argparse
+import gc
 import logging
 import os
 from collections.abc import Sequence
@@ -32,6 +33,7 @@ def set_up(processes: argparse.Namespace | None = None) -> None:
       UserError: for half of the arguments of processes, and from `join`.
     """
     chatter.silence_xla()
+    gc.set_threshold(50_000, 20, 20)  # tracing makes millions of objects and hardly any garbage
     import jax
 
     chatter.tell_warnings()

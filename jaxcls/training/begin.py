@@ -32,7 +32,7 @@ def logger(run: Run, workdir: PathLike, start: int, *, writes: bool) -> Logger:
 
 def restore(run: Run, checkpoints: Checkpoints) -> tuple[TrainState, dict[str, Any]]:
     """(state as host arrays, the loop's memory): the newest good checkpoint, or a fresh start."""
-    checkpoint = checkpoints.restore(run.init_state, note=lambda text: print(f"warning: {text}"))
+    checkpoint = checkpoints.restore(run.blank_state, note=lambda text: print(f"warning: {text}"))
     if checkpoint is None:
         state, report = run.first_state()
         if report is None:

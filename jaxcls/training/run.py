@@ -16,7 +16,7 @@ from jaxcls.data.base import Source
 from jaxcls.errors import UserError
 from jaxcls.hyperparameters import Hoisted
 from jaxcls.models import pretrained, weight_files, whitening
-from jaxcls.parallel import Parallel
+from jaxcls.parallel import Parallel, once
 from jaxcls.state import TrainState
 from jaxcls.tasks.base import Task
 from jaxcls.tasks.networks import Network
@@ -64,7 +64,14 @@ class Run:
 
     def init_state(self, weights: PyTree = None) -> TrainState:
         """The state of step 0 as host arrays, with published weights where given; made by one compiled call."""
-        return jax.device_get(Hoisted(jax.jit, self._create)(jax.random.PRNGKey(self.data.seed), weights))
+        return jax.device_get(self._initial(jax.random.PRNGKey(self.data.seed), weights))
+
+    def blank_state(self) -> TrainState:
+        """A state of host arrays like that of step 0, for a checkpoint to take the place of: zeros, nothing is computed
+        but what no checkpoint holds (`Task.transient`)."""
+        if self.task.transient:
+            return self.init_state()
+        return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), self._fresh_shapes)
 
     def first_state(self) -> tuple[TrainState, pretrained.Report | None]:
         """(the state a fresh run starts with, report on the weights of config.model.pretrained; None where empty)."""
@@ -91,8 +98,17 @@ class Run:
         """The state of step 0 as shapes, with a teacher if there is one: nothing is computed."""
         # first, since a teacher is opened by it, and not while something is traced
         more = {} if self.training.teacher is None else self.training.teacher.shapes()
-        state = jax.eval_shape(self._create, jax.ShapeDtypeStruct((2,), np.uint32))
+        state = self._fresh_shapes
         return state.replace(extra={**state.extra, **more})
+
+    @functools.cached_property
+    def _fresh_shapes(self):
+        return self._initial.eval_shape(jax.ShapeDtypeStruct((2,), np.uint32), None)
+
+    @functools.cached_property
+    def _initial(self):
+        """`_create`, compiled: traced once for its shapes and its values."""
+        return Hoisted(functools.partial(jax.jit, compiler_options=once()), self._create)
 
     def complete(self, state: TrainState, memory: dict[str, Any], workdir: PathLike, log: Any) -> TrainState:
         """A state of host arrays with what lies in no checkpoint: a teacher (Teacher.complete)."""
