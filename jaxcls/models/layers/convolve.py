@@ -7,9 +7,9 @@ there (docs/results.md has the figures):
   convolution with a window as large as the picture;
 * grouped convolutions are a few dense ones, over groups taken together with zeros between them;
 * depthwise ones are sums of shifted products (`layers.depthwise`);
-* the weight gradient of other ones is added up over parts of a large batch, which stay in the cache.
+* the weight gradient of other ones is kept from YNNPACK, which takes 2 to 12 times as long for it as XLA's own code.
 
-The depthwise form and large batches have no forward-mode derivative (`jax.jvp`); use `plain()` where one is wanted.
+These forms but the first two have no forward-mode derivative (`jax.jvp`); use `plain()` where one is wanted.
 """
 
 import contextlib
@@ -28,7 +28,6 @@ from jaxcls.models.layers.depthwise import depthwise
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 WIDTH = 32  # input channels at least that a dense part of a grouped convolution has
 PARTS = 8  # dense parts at most: each is an operation to compile
-PART = 32  # examples whose weight gradient is computed at a time
 _PLAIN = contextvars.ContextVar("plain", default=False)
 
 
@@ -85,13 +84,10 @@ def convolve(
     if feature_group_count == x.shape[-1] == kernel.shape[-1] > 1:
         return depthwise(x, kernel, strides, padding)
     if feature_group_count > 1:
-        return _grouped(x, kernel, feature_group_count, native)
+        return _grouped(x, kernel, feature_group_count, functools.partial(_dense, strides, padding, precision))
     if not any(map(any, padding)) and kernel.shape[:2] in ((1, 1), strides):
         return _patches(x, kernel, strides, precision)
-    # parts of a shard would travel between devices
-    if x.shape[0] >= 2 * PART and x.shape[0] % PART == 0 and parallel.target().devices == 1:
-        return _in_parts(x, kernel, native)
-    return native(x, kernel)
+    return _dense(strides, padding, precision, x, kernel)
 
 
 def _patches(x, kernel, strides, precision):
@@ -106,26 +102,56 @@ def _patches(x, kernel, strides, precision):
     return y.reshape(b, h, w, features)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _in_parts(x, kernel, native):
-    """XLA's own convolution, its weight gradient a sum over parts of the batch (in no loop: docs/design.md)."""
-    return native(x, kernel)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def _dense(strides, padding, precision, x, kernel):
+    """XLA's own convolution, but for the gradient of its kernel."""
+    return _xla(strides, padding, precision, x, kernel)
 
 
-def _in_parts_backward(native, saved, grad):
+def _xla(strides, padding, precision, x, kernel):
+    return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=DIMENSIONS, precision=precision)
+
+
+def _dense_forward(strides, padding, precision, x, kernel):
+    return _xla(strides, padding, precision, x, kernel), (x, kernel)
+
+
+def _dense_backward(strides, padding, precision, saved, grad):
     x, kernel = saved
+    native = functools.partial(_xla, strides, padding, precision)
     (to_x,) = jax.linear_transpose(lambda x: native(x, kernel), x)(grad)
-    total = 0
-    for first in range(0, x.shape[0], PART):
-        part = x[first : first + PART]
-        total += jax.linear_transpose(lambda k, part=part: native(part, k), kernel)(grad[first : first + PART])[0]
-    return to_x, total
+    if grad.dtype == jnp.float32:
+        return to_x, _kernel_gradient(x, grad, kernel.shape, strides, padding, precision)
+    return to_x, jax.linear_transpose(lambda kernel: native(x, kernel), kernel)(grad)[0]
 
 
-_in_parts.defvjp(lambda x, kernel, native: (native(x, kernel), (x, kernel)), _in_parts_backward)
+_dense.defvjp(_dense_forward, _dense_backward)
 
 
-def _grouped(x, kernel, groups, native):
+def _kernel_gradient(x, grad, shape, strides, padding, precision):
+    """The picture convolved with the gradient, examples in the place of channels.
+
+    Every second row is asked for of a picture with a row of zeros behind each of its own: the same numbers and no more
+    work, but YNNPACK leaves such convolutions alone.
+    """
+    (height, width), (above, before) = x.shape[1:3], (pad[0] for pad in padding)
+    # As far as the last place of the kernel needs; where that is not all of the picture, what is over is cut off.
+    below = 2 * (shape[0] - 1 + strides[0] * (grad.shape[1] - 1) - above - height + 1)
+    behind = shape[1] - 1 + strides[1] * (grad.shape[2] - 1) - before - width + 1
+    y = lax.conv_general_dilated(
+        x,
+        grad,
+        window_strides=(2, 1),
+        padding=((2 * above, max(0, below)), (before, max(0, behind))),
+        lhs_dilation=(2, 1),
+        rhs_dilation=(2 * strides[0], strides[1]),
+        dimension_numbers=("CHWN", "IHWO", "HWNC"),
+        precision=precision,
+    )
+    return y[: shape[0], : shape[1]]
+
+
+def _grouped(x, kernel, groups, dense):
     """Dense convolutions over bundles of groups, whose kernels are zero between the groups."""
     inputs, outputs = kernel.shape[2], kernel.shape[3] // groups
     bundle = max(-(-WIDTH // inputs), -(-groups // PARTS))
@@ -133,7 +159,7 @@ def _grouped(x, kernel, groups, native):
     for first in range(0, groups, bundle):
         last = min(first + bundle, groups)
         part = _block_diagonal(kernel[..., first * outputs : last * outputs], last - first)
-        parts.append(native(x[..., first * inputs : last * inputs], part))
+        parts.append(dense(x[..., first * inputs : last * inputs], part))
     return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=-1)
 
 

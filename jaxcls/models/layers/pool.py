@@ -1,5 +1,7 @@
 """Pooling."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,21 +25,50 @@ def max_pool(x: Array, window: int, stride: int | None = None, padding: int = 0,
     if padding or any(over):
         x = jnp.pad(x, ((0, 0), *((padding, padding + more) for more in over), (0, 0)))
     if window <= SMALL and reshapes():
-        return _largest(x, window, stride)
+        return _largest(window, stride, x.shape, x)
     return nn.max_pool(x, window_shape=(window, window), strides=(stride, stride))
 
 
-def _largest(x, window, stride):
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def _largest(window, stride, shape, x):
     """Max pooling as the larger of shifted pictures; of equal ones the first gets the gradient, as in PyTorch.
 
     XLA:CPU takes 7 to 25 times as long for the gradient of its own pooling (docs/results.md).
     """
-    height, width = ((size - window) // stride * stride + 1 for size in x.shape[1:3])
-    places = [(i, j) for i in range(window) for j in range(window)]
-    largest, *others = (x[:, i : i + height : stride, j : j + width : stride] for i, j in places)
-    for other in others:
-        largest = jnp.where((largest >= other) | jnp.isnan(largest), largest, other)  # a NaN is not lost
-    return largest
+    return _largest_forward(window, stride, shape, x)[0]
+
+
+def _largest_forward(window, stride, shape, x):
+    """The maxima, and the number of the place in the window that each came from."""
+    height, width = ((size - window) // stride * stride + 1 for size in shape[1:3])
+    first, *others = (x[:, i : i + height : stride, j : j + width : stride] for i, j in _places(window))
+    largest, place = first, jnp.zeros(first.shape, jnp.int32)  # as wide as the values: else in no vectors
+    for n, other in enumerate(others, 1):
+        stays = (largest >= other) | jnp.isnan(largest)  # a NaN is not lost
+        largest, place = jnp.where(stays, largest, other), jnp.where(stays, place, n)
+    return largest, place
+
+
+def _largest_backward(window, stride, shape, place, grad):
+    """Adds up what the windows give back in every stride-th row and column apart, then puts these side by side."""
+    b, height, width, c = shape
+    rows, columns = -(-height // stride), -(-width // stride)
+    parts = [[jnp.zeros((b, rows, columns, c), grad.dtype) for _ in range(stride)] for _ in range(stride)]
+    for n, (i, j) in enumerate(_places(window)):
+        above, before = i // stride, j // stride
+        around = ((above, rows - above - grad.shape[1]), (before, columns - before - grad.shape[2]))
+        given = jnp.pad(jnp.where(place == n, grad, 0), ((0, 0), *around, (0, 0)))
+        parts[i % stride][j % stride] += given
+    x = jnp.stack([jnp.stack(row, 3) for row in parts], 2).reshape(b, rows * stride, columns * stride, c)
+    # Behind a barrier: fused with what follows, every value would be looked for in all parts.
+    return (jax.lax.optimization_barrier(x[:, :height, :width]),)
+
+
+_largest.defvjp(_largest_forward, _largest_backward)
+
+
+def _places(window):
+    return [(i, j) for i in range(window) for j in range(window)]
 
 
 def avg_pool(
