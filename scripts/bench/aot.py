@@ -1,0 +1,179 @@
+"""Compiles a training step for TPUs that are not there, and tells what the program costs.
+
+    python scripts/bench/aot.py --model resnet50 --topology v5e:2x4 --batch 1024
+    python scripts/bench/aot.py --model vit_base_patch16_224 --set depth=2 --topology v5e:16x16 --batch 16384 --json
+
+Nothing is run and no accelerator is needed, but libtpu is: `pip install 'jax[tpu]==VERSION'`, of the installed JAX, in
+an environment of its own. The program is that of a run in jit mode on all chips of the topology (v5e:2x4: 8 chips), its
+batch split over them, with the default config's recipe. Cycles are those of XLA's cost model, no measurement: compare
+two programs by them. Compiling ResNet-50 takes about eight CPU minutes, two blocks of a ViT one.
+"""
+
+import argparse
+import dataclasses
+import importlib.util
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from _aot_program import facts
+from _step import config_of_model
+from jax.sharding import NamedSharding, PartitionSpec
+
+from jaxcls import models
+from jaxcls.cli.entry import entry_point
+from jaxcls.data.base import ArraySource
+from jaxcls.errors import UserError
+from jaxcls.models import summary
+from jaxcls.parallel import AXIS, Parallel
+from jaxcls.training import build
+from jaxcls.training.model import PRECISIONS
+from jaxcls.training.run import Run
+from jaxcls.training.step import make_train_step
+from jaxcls.types import PyTree
+
+# libtpu asks a cloud's server for the machine's place and name unless told.
+ENVIRONMENT = {"TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost"}
+
+
+@entry_point
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command line; returns the exit status."""
+    args = parse(argv)
+    result = measure(args)
+    if args.hlo:
+        with open(args.hlo, "w") as file:
+            file.write(result["text"])
+    del result["text"]
+    print(json.dumps(result, indent=1) if args.json else "\n".join(lines(result)))
+    return 0
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True, metavar="NAME", help="by name")
+    parser.add_argument("--set", nargs="+", default=[], metavar="FIELD=VALUE", help="fields of the model")
+    parser.add_argument("--topology", default="v5e:2x4", help="the chips, such as v5e:2x4, v6e:16x16 (%(default)s)")
+    parser.add_argument("--batch", type=int, required=True, help="of all chips together")
+    parser.add_argument("--precision", choices=PRECISIONS, default="bfloat16", help="(default %(default)s)")
+    parser.add_argument("--size", type=int, default=224, help="side of the pictures (default %(default)s)")
+    parser.add_argument("--classes", type=int, default=1000, help="(default %(default)s)")
+    parser.add_argument("--json", action="store_true", help="everything as one JSON object")
+    parser.add_argument("--hlo", metavar="FILE", help="write the compiled program as text")
+    return parser.parse_args(argv)
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
+    """All facts of a command line, and the program as "text". Raises UserError for what can't be compiled."""
+    devices = topology(args.topology)
+    if args.batch < 1 or args.batch % len(devices):
+        raise UserError(f"--batch {args.batch} does not divide by the {len(devices)} chips of {args.topology}.")
+    run = build_run(args)
+    began = time.process_time()
+    program = compiled(run, Absent(devices=devices))
+    seconds, text = time.process_time() - began, program.as_text()
+    cost, memory = program.cost_analysis() or {}, program.memory_analysis()
+    macs = summary.summarize(run.model.module, (args.size, args.size, 3)).total.macs
+    sizes = {name: getattr(memory, f"{name}_size_in_bytes") for name in ("argument", "output", "alias", "temp")}
+    return {
+        "model": args.model,
+        "fields": run.model.spec["fields"],
+        "topology": args.topology,
+        "chips": len(devices),
+        "batch": args.batch,
+        "precision": args.precision,
+        "jax": jax.__version__,
+        "compile_cpu_s": seconds,
+        "flops": float(cost.get("flops", 0)),
+        "flops_in_theory": 6.0 * macs * args.batch / len(devices),
+        "bytes_accessed": float(cost.get("bytes accessed", 0)),
+        "memory": sizes,
+        **facts(text),
+        "text": text,
+    }
+
+
+def topology(name: str) -> Sequence[Any]:
+    """The chips of a topology. Raises UserError where libtpu is missing, or knows no such topology."""
+    if importlib.util.find_spec("libtpu") is None:
+        raise UserError(
+            f"libtpu is missing, which compiles for TPUs: pip install 'jax[tpu]=={jax.__version__}', in an environment "
+            "of its own (a JAX that finds libtpu looks for TPUs)."
+        )
+    from jax.experimental import topologies
+
+    for key, value in ENVIRONMENT.items():
+        os.environ.setdefault(key, value)
+    jax.config.update("jax_platforms", "cpu")  # what is computed on the way
+    try:
+        return topologies.get_topology_desc(platform="tpu", topology_name=name).devices
+    except (RuntimeError, ValueError, NotImplementedError) as error:
+        said = str(error).strip().splitlines()[0][:200]
+        raise UserError(f"--topology {name}: libtpu has no such chips, as it has v5e:2x4: {said}") from error
+
+
+class Absent(Parallel):
+    """Devices that are only compiled for: nothing can be put on them."""
+
+    def replicate(self, tree: PyTree) -> PyTree:
+        """What would be put there, as shapes."""
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self.replicated), tree)
+
+
+def build_run(args: argparse.Namespace) -> Run:
+    """A run of the default config, whose pictures have the right shape and no values."""
+    config = config_of_model(args.model, classes=args.classes, batch=args.batch, precision=args.precision)
+    config.data.name = f"synthetic/{args.classes}x1x3x{args.classes}"
+    config.batch_size = min(args.batch, args.classes)  # of the stand-in, which has as few pictures as can be
+    with config.unlocked():
+        config.model.fields = dict(map(models.parse_field, args.set))
+    run = build.build(config)
+    images = np.broadcast_to(np.uint8(0), (args.classes, args.size, args.size, 3))
+    source = ArraySource(images, np.zeros(args.classes, int), tuple(run.data.classes), [""] * args.classes)
+    evaluation = dataclasses.replace(run.data.evaluation, picture=images.shape[1:])
+    run = dataclasses.replace(run, data=dataclasses.replace(run.data, sources={"train": source}, evaluation=evaluation))
+    return dataclasses.replace(run, training=dataclasses.replace(run.training, batch_size=args.batch))
+
+
+def compiled(run: Run, chips: Parallel) -> Any:
+    """JAX's `Compiled` of the run's training step."""
+    split = NamedSharding(chips.mesh, PartitionSpec(AXIS))
+    batch = {
+        name: jax.ShapeDtypeStruct((run.training.batch_size, *(leaf.shape or ())), leaf.dtype, sharding=split)
+        for name, leaf in run.data.leaves("train", training=True).items()
+    }
+    number = jax.ShapeDtypeStruct((run.training.batch_size,), np.int32, sharding=split)
+    batch |= dict.fromkeys(("epoch", "draw"), number)
+    step = make_train_step(run.task, run.training.tx, accumulate=run.training.accumulate, platform=chips.platform)
+    return chips.compile(step, (None, 0), donate=(0,)).lower(chips.replicate(run.state_shapes), batch).compile()
+
+
+def lines(result: dict[str, Any]) -> Iterator[str]:
+    """The result as lines of text."""
+    fields = "".join(f", {name}={value!r}" for name, value in result["fields"].items())
+    yield (
+        f"{result['model']}{fields}, {result['precision']}, batch {result['batch']} on {result['topology']} "
+        f"({result['chips']} chips); JAX {result['jax']}, compiled in {result['compile_cpu_s']:.0f} CPU s"
+    )
+    share = result["flops"] / result["flops_in_theory"]
+    yield f"FLOPs a chip       {result['flops'] / 1e9:,.1f} G, {share:.3f} of 6 x multiply-adds; one step, as all below"
+    yield f"bytes accessed     {result['bytes_accessed'] / 1e9:,.2f} GB"
+    yield "memory             " + ", ".join(f"{name} {size / 1e6:,.0f} MB" for name, size in result["memory"].items())
+    yield "products           " + (", ".join(f"{n} {dtype}" for dtype, n in result["products"].items()) or "none")
+    for label, name in (("float32 > 3 M", "large_float32"), ("copies > 1 MB", "copies")):
+        yield f"{label:<19}" + (", ".join(f"{n} x {shape}" for shape, n in result[name].items()) or "none")
+    reduced = [f"{of['number']} of {dtype}, {of['bytes'] / 1e6:,.2f} MB" for dtype, of in result["all_reduces"].items()]
+    yield f"all-reduces        {'; '.join(reduced) or 'none'}; {result['all_reduces_started']} do not block"
+    yield f"estimated cycles   {result['cycles'] / 1e6:,.2f} M"
+    for name, cycles in result["cycles_by_kind"].items():
+        yield f"  {name:<22}{cycles / 1e6:>9,.2f} M {cycles / result['cycles']:>7.1%}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
