@@ -18,8 +18,6 @@ from typing import TYPE_CHECKING, Any
 import flax.serialization
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
-from orbax.checkpoint import checkpoint_managers
 
 from jaxcls import parallel, pytree
 from jaxcls.checkpoints import manifest, names, view
@@ -64,6 +62,8 @@ class Checkpoints:
           meta: of the step.
           score: what `best` means for this step, higher is better; None if it was not measured.
         """
+        import orbax.checkpoint as ocp
+
         step = int(state.step)
         with self._writing():
             self._finish()
@@ -203,6 +203,9 @@ class Checkpoints:
 
     def _open(self):
         if self._manager is None:
+            import orbax.checkpoint as ocp
+            from orbax.checkpoint import checkpoint_managers
+
             newest = checkpoint_managers.LatestN(self.keep)
             best = checkpoint_managers.BestN(
                 get_metric_fn=lambda m: m["score"], n=1, keep_checkpoints_without_metrics=False

@@ -65,7 +65,7 @@ class Averager:
         self.config, self.run = config, build.build(config, workdir=workdir)
         same_run.check_pictures(self.run.data, workdir, note)
         same_run.check_fingerprint(self.run.data, checkpoints[0].meta, checkpoints[0].title)
-        self.base, self.pictures, self.note = self.run.init_state(), pictures, note
+        self.base, self.pictures, self.note = self.run.blank_state(), pictures, note
         self.validation: evaluate.Measure | None = None
         self.feed: TrainFeed | None = None
 

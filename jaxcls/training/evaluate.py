@@ -122,7 +122,7 @@ def restored(run: Run, workdir: PathLike, step: int | None, note: Note) -> tuple
     """
     checkpoints = Checkpoints(workdir, transient=run.task.transient, read_only=True)
     step = parallel.agree(checkpoints.best) if step is None else step
-    checkpoint = checkpoints.restore(run.init_state(), note, step=step)
+    checkpoint = checkpoints.restore(run.blank_state(), note, step=step)
     if checkpoint is None:
         raise UserError(f"{workdir} holds no finished checkpoint; train first (jaxcls train).")
     state, meta = checkpoint
