@@ -8,6 +8,8 @@ and pool.py.
 """
 
 import argparse
+import json
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -50,18 +52,26 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="default %(default)s, after one to warm up")
     parser.add_argument("--case", choices=[*CASES, *POOLS], nargs="+", default=[*CASES, *POOLS], help="default: all")
+    parser.add_argument("--json", action="store_true", help="everything as one JSON object")
     args = parser.parse_args(argv)
     makers = {"XLA": (jax_calls(lax.conv_general_dilated), xla_pool), "jaxcls": (jax_calls(convolve), jax_pool)}
     try:
         makers["PyTorch"] = torch_calls(), torch_pool()
     except ImportError:
-        print("PyTorch is not installed: no comparison with it\n")
+        print("PyTorch is not installed: no comparison with it\n", file=sys.stderr)
     names = [f"{name} {part}" for part in ("forward", "pictures", "kernel") for name in makers]
-    print(f"| picture of side, case | {' | '.join(names)} |\n|{'---|' * (len(names) + 1)}", flush=True)
+    if not args.json:
+        print(f"| picture of side, case | {' | '.join(names)} |\n|{'---|' * (len(names) + 1)}", flush=True)
+    cases = []
     for name in args.case:
         calls, side = (pool_calls if name in POOLS else convolution_calls)(makers, name)
-        times = [f"{t:.1f}" for t in measure(calls, args.rounds)]
-        print(f"| {side}, {name} | {' | '.join(times + [''] * (len(names) - len(times)))} |", flush=True)
+        times = measure(calls, args.rounds)
+        cases.append({"case": name, "side": side, "ms": dict(zip(names, times, strict=False))})
+        if not args.json:
+            cells = [f"{t:.1f}" for t in times] + [""] * (len(names) - len(times))
+            print(f"| {side}, {name} | {' | '.join(cells)} |", flush=True)
+    if args.json:
+        print(json.dumps({"jax": jax.__version__, "cases": cases}, indent=1))
     return 0
 
 

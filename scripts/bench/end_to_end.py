@@ -13,6 +13,7 @@ Weights are random: no figure depends on them.
 import argparse
 import contextlib
 import io
+import json
 import os
 import sys
 import tempfile
@@ -52,14 +53,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--pictures", type=int, default=224, help="default %(default)s")
     parser.add_argument("--batch", type=int, default=32, help="default %(default)s")
     parser.add_argument("--rounds", type=int, default=5, help="default %(default)s")
+    parser.add_argument("--json", action="store_true", help="everything as one JSON object")
     args = parser.parse_args(argv)
+    result: dict[str, Any] = {"cpus": len(os.sched_getaffinity(0)), "pictures": args.pictures, "batch": args.batch}
+    result["models"] = {}
     with tempfile.TemporaryDirectory() as temporary:
         found = jpegs(args.folder or make_pictures(Path(temporary, "made")))
         paths = enlarge((found * args.pictures)[: args.pictures], (500, 375), Path(temporary, "pictures"))
-        print(f"{len(os.sched_getaffinity(0))} CPU core(s); {len(paths)} pictures, batches of {args.batch}", flush=True)
         for name in args.models:
             times = interleave(contenders(network_of(name), paths, args.batch, Path(temporary)), 1, args.rounds)
-            print("\n".join(lines(name, times, len(paths))), flush=True)
+            result["models"][name] = figures(times, len(paths))
+    print(json.dumps(result, indent=1) if args.json else "\n".join(lines(result)))
     return 0
 
 
@@ -138,12 +142,23 @@ def evaluate(network: Network, paths: list[str], batch: int) -> Callable[[int], 
     return call
 
 
-def lines(name: str, times: dict[str, Times], pictures: int) -> Iterator[str]:
-    """The figures of a model."""
-    yield f"{name:<20} {'CPU ms a picture: least':>24} {'median':>7} {'of bare':>8}"
+def figures(times: dict[str, Times], pictures: int) -> dict[str, dict[str, float]]:
+    """CPU ms a picture of each contender, least and median of the rounds, and bare's time in units of its."""
+    result = {}
     for key, rounds in times.items():
         each = [1e3 * t["cpu"] / pictures for t in rounds]
-        yield f"  {key:<18} {min(each):24.2f} {np.median(each):7.2f} {ratio(times['bare'], rounds, 'cpu'):8.2f}"
+        of_bare = ratio(times["bare"], rounds, "cpu")
+        result[key] = {"cpu_ms_min": min(each), "cpu_ms_median": float(np.median(each)), "of_bare": of_bare}
+    return result
+
+
+def lines(result: dict[str, Any]) -> Iterator[str]:
+    """The result as lines of text."""
+    yield f"{result['cpus']} CPU core(s); {result['pictures']} pictures, batches of {result['batch']}"
+    for name, contenders in result["models"].items():
+        yield f"{name:<20} {'CPU ms a picture: least':>24} {'median':>7} {'of bare':>8}"
+        for key, f in contenders.items():
+            yield f"  {key:<18} {f['cpu_ms_min']:24.2f} {f['cpu_ms_median']:7.2f} {f['of_bare']:8.2f}"
 
 
 if __name__ == "__main__":

@@ -197,10 +197,11 @@ def summary(key: tuple[str, str], times: dict[tuple[str, str], list], reads: int
         "pictures_per_second": reads / wall,
         "start_s": start,
     }
-    for other, name in (((job, "pillow"), "times_pillow"), (("train", "decode"), "of_decode")):
+    others = {"times_pillow": (job, "pillow"), "times_tf_data": (job, "tf.data"), "of_decode": ("train", "decode")}
+    for name, other in others.items():
         if other in times and other != key:
-            ratios = [b["cpu"] / a["cpu"] for a, b in zip(times[key], times[other], strict=True)]
-            figures[name] = float(np.median(ratios)) if name == "times_pillow" else 1 / float(np.median(ratios))
+            ratio = float(np.median([b["cpu"] / a["cpu"] for a, b in zip(times[key], times[other], strict=True)]))
+            figures[name] = 1 / ratio if name == "of_decode" else ratio
     return figures
 
 
@@ -211,9 +212,10 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
     for s in result["sets"]:
         yield ""
         yield f"{s['set']}: {s['files']} files of {s['mean_bytes'] / 1e3:,.0f} kB; {s['reads']} reads a round"
-        yield f"{'':<21}{'per CPU s':>10} {'per s':>8} {'x Pillow':>9} {'x floor':>8}"
+        yield f"{'':<21}{'per CPU s':>10} {'per s':>8} {'x Pillow':>9} {'x tf.data':>9} {'x floor':>8}"
         for p in s["pipelines"]:
-            ratios = (f"{p[k]:{w}.2f}" if k in p else " " * w for k, w in (("times_pillow", 9), ("of_decode", 8)))
+            columns = (("times_pillow", 9), ("times_tf_data", 9), ("of_decode", 8))
+            ratios = (f"{p[k]:{w}.2f}" if k in p else " " * w for k, w in columns)
             rates = f"{p['pictures_per_cpu_second']:10,.0f} {p['pictures_per_second']:8,.0f}"
             yield f"{p['job']:<6}{p['peer']:<15}{rates} {' '.join(ratios)}".rstrip()
         for peer in s["missing"]:

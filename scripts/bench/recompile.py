@@ -9,6 +9,7 @@ a cache of compiled programs that is empty at the beginning: seconds from a conf
 
 import argparse
 import contextlib
+import json
 import statistics
 import sys
 import tempfile
@@ -54,7 +55,7 @@ def first_step(config):
 
 
 def compare(config, steps, rounds):
-    """Prints the ratio of the time of a step."""
+    """The ratio of the times of a step: {"ratio", "quartiles", "last_ms"}."""
     forms, ratios = {"arguments": first_step(config)}, []
     with constants():
         forms["constants"] = first_step(config)
@@ -68,13 +69,14 @@ def compare(config, steps, rounds):
             jax.block_until_ready(state)
             seconds[name], forms[name] = time.perf_counter() - began, (feed, state)
         ratios.append(seconds["arguments"] / seconds["constants"])
-    q = statistics.quantiles(ratios, n=4)
-    milliseconds = {name: f"{value / steps * 1e3:.2f} ms" for name, value in seconds.items()}
-    print(f"a step, arguments / constants: {q[1]:.3f} (quartiles {q[0]:.3f} to {q[2]:.3f}); at last {milliseconds}")
+    q = statistics.quantiles(ratios, n=4) if rounds > 1 else ratios * 3
+    milliseconds = {name: value / steps * 1e3 for name, value in seconds.items()}
+    return {"ratio": statistics.median(ratios), "quartiles": [q[0], q[2]], "last_ms": milliseconds}
 
 
 def trials(load):
-    """Prints seconds until the end of the first step, trial by trial."""
+    """form: seconds until the end of the first step, trial by trial."""
+    result = {}
     for name, form in (("constants", constants), ("arguments", contextlib.nullcontext)):
         with tempfile.TemporaryDirectory() as cache, form():
             jax.config.update("jax_compilation_cache_dir", cache)
@@ -88,9 +90,18 @@ def trials(load):
                 began = time.perf_counter()
                 first_step(config)
                 seconds.append(time.perf_counter() - began)
-            print(
-                f"first steps of trials, {name}: " + ", ".join(f"{s:.2f}" for s in seconds) + f"; {sum(seconds):.1f} s"
-            )
+            result[name] = seconds
+    return result
+
+
+def lines(r):
+    """The result as lines of text."""
+    yield f"Commit {r['commit'] or 'unknown'}, {r['config']}"
+    low, high = r["quartiles"]
+    last = ", ".join(f"{name} {ms:.2f} ms" for name, ms in r["last_ms"].items())
+    yield f"a step, arguments / constants: {r['ratio']:.3f} (quartiles {low:.3f} to {high:.3f}); at last {last}"
+    for name, seconds in r["first_steps_s"].items():
+        yield f"first steps of trials, {name}: {', '.join(f'{s:.2f}' for s in seconds)}; {sum(seconds):.1f} s"
 
 
 @entry_point
@@ -100,10 +111,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--config", required=True, metavar="CONFIG")
     parser.add_argument("--steps", type=int, default=20, help="of a round (default %(default)s)")
     parser.add_argument("--rounds", type=int, default=21)
+    parser.add_argument("--json", action="store_true", help="everything as one JSON object")
     args = parser.parse_args(argv)
-    print(f"Commit {commit() or 'unknown'}, {args.config}", flush=True)
-    compare(config_file.load(args.config), args.steps, args.rounds)
-    trials(lambda: config_file.load(args.config))
+    result = {"commit": commit(), "config": args.config}
+    result |= compare(config_file.load(args.config), args.steps, args.rounds)
+    result["first_steps_s"] = trials(lambda: config_file.load(args.config))
+    print(json.dumps(result, indent=1) if args.json else "\n".join(lines(result)))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Measures the training step: compile time, step time, pictures per second, memory, FLOPs; the loop around it; PyTorch.
+"""Measures the training step: compile time, step time, pictures per second, memory, FLOPs; the loop around it; peers.
 
     python scripts/bench/step.py --model resnet50 --size 224 --classes 1000 --batch 256 --precision bfloat16
     python scripts/bench/step.py --config configs/resnet18_cifar10.py --batch 64
@@ -14,6 +14,8 @@ end. It draws the progress bar of a terminal.
 --peer torch runs the same net in PyTorch: torchvision's or timm's, channels_last, autocast below float32, torch.compile
 on a GPU; uint8 pictures on its device, normalised in the step, but no random crop, flip or EMA. On a CPU that other
 jobs use too, its threads (OpenMP) mostly wait for each other: compare on one core there (taskset -c 0).
+--peer keras runs the net of keras.applications on JAX in the same way, --peer jaxnn a ResNet of jaxnn. Several may be
+given; then one that lacks the net is left out.
 Several models, each in a process of its own, give a table in Markdown:
 
     taskset -c 0 python scripts/bench/step.py --model resnet50 swin_t --batch 4 --steps 1 --forward --peer torch
@@ -30,9 +32,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from _loop import Loop, compare
+from _peers import CALLED, peers_of
 from _step import Step, config_of_file, config_of_model, random_pictures
 from _timing import interleave, machine, peak_memory, ratio, speed, summary
-from _torch_peer import TorchPeer
 from absl import logging
 
 from jaxcls.cli.entry import entry_point
@@ -51,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     try:
         if args.model and len(args.model) > 1:
-            return table(args.model, sys.argv[1:] if argv is None else argv)
+            return table(args.model, args.peer, sys.argv[1:] if argv is None else argv)
         result = measure(args)
     except Stopped as stopped:  # by a signal, inside of the loop
         return stopped.status
@@ -76,7 +78,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="default %(default)s, after one to warm up")
     parser.add_argument("--loop", action="store_true", help="measure the training loop too (with --config)")
     parser.add_argument("--forward", action="store_true", help="measure evaluation too (with --model)")
-    parser.add_argument("--peer", choices=("torch",), help="measure the same net in PyTorch too")
+    parser.add_argument("--peer", nargs="+", choices=CALLED, default=[], help="measure the same net in these too")
     parser.add_argument("--json", action="store_true", help="everything as one JSON object")
     args = parser.parse_args(argv)
     if min(args.steps, args.rounds) < 1:
@@ -112,12 +114,12 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     if args.forward:
         contenders["forward"] = step.forward
         step.forward(1)
-    if args.peer:
-        peer = TorchPeer.of_run(run, *step.pictures())
-        contenders["peer"] = peer.step
+    pictures = step.pictures() if args.peer else ((), ())
+    for name, peer in peers_of(args.peer, run, *pictures):
+        contenders[f"{name} step"] = peer.step
         peer.step(max(2, args.steps // 4))
         if args.forward:
-            contenders["peer_forward"] = peer.forward
+            contenders[f"{name} forward"] = peer.forward
             peer.forward(2)
     with tempfile.TemporaryDirectory() as folder:
         if args.loop:
@@ -152,22 +154,26 @@ def figures(args: argparse.Namespace, run: Run, times: dict, flops: float) -> di
     result["flops_per_second"] = flops / result["step_ms"] * 1e3
     if "forward" in times:
         result["forward"] = summary(times["forward"], args.steps, batch)
-    for ours, theirs in (("step", "peer"), ("forward", "peer_forward")):
-        if theirs in times:
-            result[theirs] = summary(times[theirs], args.steps, batch) | {
-                "our_time": ratio(times[ours], times[theirs]),
-                "our_time_cpu": ratio(times[ours], times[theirs], "cpu"),
-            }
+    result["peers"] = {name: {} for name in args.peer if f"{name} step" in times}
+    for name, of_peer in result["peers"].items():
+        for kind in ("step", "forward"):
+            if (theirs := times.get(f"{name} {kind}")) is not None:
+                of_peer[kind] = summary(theirs, args.steps, batch) | {
+                    "our_time": ratio(times[kind], theirs),
+                    "our_time_cpu": ratio(times[kind], theirs, "cpu"),
+                }
     if "loop" in times:
         result["loop"] = compare(run, times, args.steps, batch)
     return result
 
 
-def table(names: Sequence[str], argv: Sequence[str]) -> int:
+def table(names: Sequence[str], peers: Sequence[str], argv: Sequence[str]) -> int:
     """Each model with the other flags in a process of its own; prints a row of a Markdown table for each."""
     others = [word for word in argv if word not in {"--model", "--json", *names}]
-    print("| model | our forward, CPU ms a picture | of PyTorch's | our step, CPU ms a picture | of PyTorch's | wall |")
-    print("|---|---|---|---|---|---|", flush=True)
+    of = [f"of {CALLED[peer]}'s" for peer in peers]
+    head = ["model", "our forward, CPU ms a picture", *of, "our step, CPU ms a picture", *of]
+    head += [f"wall, {words}" for words in of]
+    print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}", flush=True)
     failed = 0
     for name in names:
         command = [sys.executable, __file__, "--model", name, *others, "--json"]
@@ -175,19 +181,21 @@ def table(names: Sequence[str], argv: Sequence[str]) -> int:
         if done.returncode:
             failed = done.returncode
             continue
-        print(row(json.loads(done.stdout)), flush=True)
+        print(row(json.loads(done.stdout), peers), flush=True)
     return failed
 
 
-def row(r: dict[str, Any]) -> str:
+def row(r: dict[str, Any], peers: Sequence[str]) -> str:
     """A result as a row of the table of `table`."""
 
-    def cells(ours, peer):
-        of_peer = f"{r[peer]['our_time_cpu']:.2f}" if peer in r else "-"
-        return f"{ours['step_cpu_ms'] / r['batch']:.1f} | {of_peer}" if ours else "- | -"
+    def of_peers(kind, key):
+        figures = [r["peers"].get(peer, {}).get(kind) for peer in peers]
+        return [f"{f[key]:.2f}" if f else "-" for f in figures]
 
-    wall = f"{r['peer']['our_time']:.2f}" if "peer" in r else "-"
-    return f"| {r['model']} | {cells(r.get('forward'), 'peer_forward')} | {cells(r, 'peer')} | {wall} |"
+    cells = [r["model"]]
+    for kind, ours in (("forward", r.get("forward")), ("step", r)):
+        cells += [f"{ours['step_cpu_ms'] / r['batch']:.1f}" if ours else "-", *of_peers(kind, "our_time_cpu")]
+    return f"| {' | '.join([*cells, *of_peers('step', 'our_time')])} |"
 
 
 def lines(r: dict[str, Any]) -> Iterator[str]:
@@ -203,13 +211,13 @@ def lines(r: dict[str, Any]) -> Iterator[str]:
     yield f"peak memory        {r['peak_memory_bytes'] / 2**20:,.0f} MiB ({r['peak_memory']}){temporary}"
     flops, rate = r["flops_per_step"] / 1e9, r["flops_per_second"] / 1e12
     yield f"FLOPs a step       {flops:,.2f} G by XLA's count, {rate:,.3f} T a second"
-    for kind, theirs in (("forward", "peer_forward"), ("step", "peer")):
-        if kind == "forward" and kind in r:
-            yield speed(kind, r[kind])
-        if theirs in r:
-            yield speed("PyTorch", r[theirs])
-            wall, cpu = r[theirs]["our_time"], r[theirs]["our_time_cpu"]
-            yield f"of PyTorch's time  {wall:.2f} of its wall time, {cpu:.2f} of its CPU time for a {kind}"
+    if "forward" in r:
+        yield speed("forward", r["forward"])
+    for peer, kinds in r["peers"].items():
+        for kind, of_peer in kinds.items():
+            yield speed(f"{CALLED[peer]}, {kind}", of_peer)
+            wall, cpu = of_peer["our_time"], of_peer["our_time_cpu"]
+            yield f"we take            {wall:.2f} of its wall time, {cpu:.2f} of its CPU time"
     if "loop" in r:
         loop = r["loop"]
         both = "evaluation and checkpoint" if loop["evaluates"] else "checkpoint"

@@ -2,13 +2,16 @@
 
 import json
 import sys
+import types
 
+import numpy as np
 import pytest
 
 from jaxcls.errors import UserError
 from scripts import SCRIPTS, load, run_json
 
-bench, peer = load("bench/step.py"), load("bench/_torch_peer.py")
+bench, peers, peer = load("bench/step.py"), load("bench/_peers.py"), load("bench/_torch_peer.py")
+keras_peer, jaxnn_peer = load("bench/_keras_peer.py"), load("bench/_jaxnn_peer.py")
 DIGITS = str(SCRIPTS.parent / "configs" / "lenet5_digits.py")
 
 
@@ -40,7 +43,45 @@ def test_step_says_what_is_wrong(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     small = ["--model", "resnet18", "--size", "32", "--classes", "2", "--batch", "8"]
     with pytest.raises(UserError, match="pip install torch"):
-        bench.TorchPeer.of_run(bench.build_run(bench.parse(small)), None, None)
+        list(peers.peers_of(["torch"], bench.build_run(bench.parse(small)), None, None))
+
+
+def test_of_several_peers_one_that_lacks_the_net_is_left_out(monkeypatch, capsys):
+    run = bench.build_run(bench.parse(["--model", "resnet18", "--size", "32", "--classes", "2", "--batch", "8"]))
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setattr(peers.JaxnnPeer, "of_run", lambda *_: "peer")
+    assert list(peers.peers_of(["torch", "jaxnn"], run, None, None)) == [("jaxnn", "peer")]
+    assert "left out: --peer torch needs PyTorch" in capsys.readouterr().err
+
+
+def test_peers_without_the_net(monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")  # it is set: back to what it was
+    monkeypatch.setitem(sys.modules, "keras", types.ModuleType("keras"))
+    monkeypatch.setitem(sys.modules, "jaxnn", types.SimpleNamespace(is_model=lambda _: True))
+    with pytest.raises(UserError, match="--peer keras knows no swin_t; it has resnet50"):
+        keras_peer.build("swin_t", {}, (32, 32, 3), 10)
+    with pytest.raises(UserError, match="--peer jaxnn knows no vit_small_patch16_224"):
+        jaxnn_peer.build("vit_small_patch16_224", {}, 10)
+
+
+def test_a_row_has_a_cell_for_each_peer():
+    told = {"our_time": 1.5, "our_time_cpu": 1.25}
+    result = {"model": "resnet50", "batch": 2, "step_cpu_ms": 10.0, "forward": {"step_cpu_ms": 4.0}}
+    row = bench.row(result | {"peers": {"torch": {"step": told, "forward": told}}}, ["torch", "keras"])
+    assert row == "| resnet50 | 2.0 | 1.25 | - | 5.0 | 1.25 | - | 1.50 | - |"
+
+
+@pytest.mark.parametrize(("module", "name"), [(keras_peer, "mobilenet_v3_small"), (jaxnn_peer, "resnet18")])
+@pytest.mark.slow
+def test_a_peer_on_jax_trains(module, name):
+    pytest.importorskip(module.__name__.split("_")[-2])
+    size = ((32, 32, 3),) if module is keras_peer else ()
+    net = module.build(name, {}, *size, 10)
+    made = getattr(module, "KerasPeer" if module is keras_peer else "JaxnnPeer")
+    images = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
+    contender = made(net, images, np.arange(8), ((0.5,) * 3, (0.2,) * 3))
+    contender.step(2)
+    contender.forward(1)
 
 
 @pytest.mark.parametrize(
