@@ -17,6 +17,7 @@ from jax import Array
 from jaxcls.errors import UserError
 from jaxcls.models import layers
 from jaxcls.models.base import Classifier, Outputs
+from jaxcls.models.layers.transformer import SCORES
 from jaxcls.models.layers.window import WindowAttention, log_offsets, position_index, resize_table
 from jaxcls.models.registry import register
 
@@ -63,7 +64,8 @@ class Swin(Classifier):
     """Four stages of `depths` blocks, of `width` channels and doubling, at a 4th to a 32nd of the picture; mean, dense.
 
     Fields: `window_size`, in places: weights of version 1 for another window are resized; version 2 then wants
-    `trained_window`, that of the weights (None: the same). `out`: `stem` is the 4x4 convolution with its LayerNorm,
+    `trained_window`, that of the weights (None: the same). `scores`: in what the scores of attention and their softmax
+    are computed, "float32" or "computation" (`dtype`). `out`: `stem` is the 4x4 convolution with its LayerNorm,
     `stage4` ends with the last LayerNorm; all are `[b, h, w, c]`. Any picture of 4x4 or more. timm's names load for
     version 1 (the authors' files put the mergings at the end of a stage and not at the begin of the next, with the
     same names; timm's version 2 lacks the biases of the keys). Raises UserError for a smaller picture or window.
@@ -75,6 +77,7 @@ class Swin(Classifier):
     window_size: int = 7
     version: int = 1
     trained_window: int | None = None
+    scores: str = "float32"
     stochastic_depth: float = 0.0
     epsilon: ClassVar = 1e-5
     head: ClassVar = ("head",)
@@ -104,6 +107,7 @@ class Swin(Classifier):
         return found
 
     def __post_init__(self):
+        layers.check_choice("scores", self.scores, SCORES)
         if min(self.window_size, self.trained_window or self.window_size) < 2:
             raise UserError("window_size and trained_window of a Swin transformer must be 2 or more")
         super().__post_init__()
@@ -143,6 +147,7 @@ class Swin(Classifier):
                     self.trained_window or self.window_size,
                     dense,
                     self.dtypes,
+                    self.scores,
                 )
                 x = block(
                     attention,

@@ -20,6 +20,7 @@ from jax import Array
 from jaxcls.errors import UserError
 from jaxcls.models import layers
 from jaxcls.models.base import Classifier, Outputs
+from jaxcls.models.layers.transformer import SCORES
 from jaxcls.models.registry import register
 from jaxcls.models.vit_names import SPELLINGS, Spelling, renames
 
@@ -57,6 +58,7 @@ class Block(nn.Module):
     heads: int
     hidden: int
     names: Spelling
+    scores: str
     norm: Any
     qkv: Any
     proj: Any
@@ -69,7 +71,7 @@ class Block(nn.Module):
     def __call__(self, x: Array) -> tuple[Array, Array | None]:
         names, width = self.names, x.shape[-1]
         y = self.qkv(self.norm(name=names.norm1)(x), 3 * width, name=names.qkv)
-        y, weights = layers.attend(y, self.heads)
+        y, weights = layers.attend(y, self.heads, self.scores)
         x = x + self.branch_drop(self.drop(self.proj(y, width, name=names.proj)))
         y = self.norm(name=names.norm2)(x)
         y = layers.mlp(y, self.hidden, self.mlp, names=(names.fc1, names.fc2), drop=self.drop)
@@ -87,6 +89,8 @@ class ViT(Classifier):
         (torchvision's `dropout`; timm's `pos_drop_rate` and `proj_drop_rate`).
       distilled: a second token, whose classifier's logits are averaged with the first one's, in training as in
         evaluation; `out` then also has each: `class_logits` and `distillation_logits`.
+      scores: in what the scores of attention and their softmax are computed, "float32" or "computation", the type of
+        the computation (`dtype`).
       spelling: whose names the parameters bear, "torchvision" or "timm".
       return_attention: `out["attention"]` is then the list of every block's weights, `[b, heads, tokens, tokens]`.
 
@@ -99,6 +103,7 @@ class ViT(Classifier):
     depth: int
     heads: int
     distilled: bool = False
+    scores: str = "float32"
     spelling: str = "timm"
     block_dropout: float = 0.0
     stochastic_depth: float = 0.0
@@ -107,6 +112,7 @@ class ViT(Classifier):
 
     def __post_init__(self):
         layers.check_choice("spelling", self.spelling, SPELLINGS)
+        layers.check_choice("scores", self.scores, SCORES)
         if self.width % self.heads:
             raise UserError(f"width {self.width} must be a multiple of the number of heads, {self.heads}")
         super().__post_init__()
@@ -137,6 +143,7 @@ class ViT(Classifier):
             self.heads,
             4 * self.width,
             self.names,
+            self.scores,
             drop=drop,
             return_attention=self.return_attention,
             **self._layers(),

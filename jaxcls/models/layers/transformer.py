@@ -10,6 +10,8 @@ from jaxcls.errors import UserError
 from jaxcls.models.layers.conv import conv
 from jaxcls.models.layers.gelu import gelu
 
+SCORES = ("float32", "computation")  # in what the scores of attention and their softmax are computed
+
 
 def embed_patches(images: Array, features: int, patch: int, **fields: Any) -> Array:
     """One linear map of every patch: `[b, h, w, *]` to `[b, h / patch, w / patch, features]`; fields as for `conv`.
@@ -25,16 +27,22 @@ def embed_patches(images: Array, features: int, patch: int, **fields: Any) -> Ar
     return conv(features, patch, patch, padding=0, use_bias=True, **fields)(images)
 
 
-def attend(qkv: Array, heads: int) -> tuple[Array, Array]:
+def attend(qkv: Array, heads: int, scores: str = "float32") -> tuple[Array, Array]:
     """Scaled dot-product attention: `[b, tokens, 3 * c]` (queries, keys and values side by side) to `[b, tokens, c]`.
 
-    Also returns the weights, float32 `[b, heads, tokens, tokens]`: scores and softmax are computed in float32.
+    Also returns the weights, `[b, heads, tokens, tokens]`. They, the scores and the softmax are float32, or with
+    `scores="computation"` of the type of `qkv` (sums of the softmax are float32 in either case).
     """
     q, k, v = heads_first(qkv, heads)
     q = q * q.shape[-1] ** -0.5
-    scores = jnp.einsum("bhqc,bhkc->bhqk", q, k, preferred_element_type=jnp.float32)
-    weights = jax.nn.softmax(scores, axis=-1)
+    products = jnp.einsum("bhqc,bhkc->bhqk", q, k, preferred_element_type=scores_dtype(scores, q))
+    weights = jax.nn.softmax(products, axis=-1)
     return heads_last(jnp.einsum("bhqk,bhkc->bhqc", weights.astype(v.dtype), v)), weights
+
+
+def scores_dtype(scores: str, queries: Array) -> Any:
+    """The type of the scores of attention, by one of `SCORES`."""
+    return jnp.float32 if scores == "float32" else queries.dtype
 
 
 def heads_first(qkv: Array, heads: int) -> tuple[Array, ...]:

@@ -14,7 +14,7 @@ from flax import linen as nn
 from jax import Array, lax
 
 from jaxcls.models.layers.dense import matmul
-from jaxcls.models.layers.transformer import heads_first, heads_last
+from jaxcls.models.layers.transformer import heads_first, heads_last, scores_dtype
 
 # The reference truncates at +-2, a hundred deviations out: a plain normal distribution.
 _init = nn.initializers.normal(0.02)
@@ -97,7 +97,7 @@ class WindowAttention(nn.Module):
     """Self-attention within windows of a map `[b, h, w, c]`, to the same shape.
 
     The map is filled up with zeros to a multiple of the window, and these take part in the attention, as in the
-    reference. A side that one window covers is not shifted.
+    reference. A side that one window covers is not shifted. `scores`: one of `transformer.SCORES`.
     """
 
     heads: int
@@ -107,6 +107,7 @@ class WindowAttention(nn.Module):
     trained_window: int
     dense: Any
     dtypes: Any
+    scores: str = "float32"
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -127,21 +128,23 @@ class WindowAttention(nn.Module):
         return x[:, : sides[0], : sides[1]]
 
     def attend(self, x: Array, mask: np.ndarray | None) -> Array:
-        """Attention in windows `[b * windows, places, c]`; the softmax and what it sees in float32."""
+        """Attention in windows `[b * windows, places, c]`; the softmax and what it sees in the type of `scores`."""
         n, places, c = x.shape
         if self.version == 1:
             qkv = self.dense(x, 3 * c, name="qkv")
         else:
             qkv = QueryKeyValue(**self.dtypes, name="qkv")(x)
         q, k, v = heads_first(qkv, self.heads)
-        scores = jnp.einsum("nhqd,nhkd->nhqk", q, k, preferred_element_type=jnp.float32)
+        dtype = scores_dtype(self.scores, q)
+        scores = jnp.einsum("nhqd,nhkd->nhqk", q, k, preferred_element_type=dtype)
         if self.version == 1:
-            scores = scores * (c // self.heads) ** -0.5 + self.bias_from_table()[None]
+            scores = scores * (c // self.heads) ** -0.5 + self.bias_from_table()[None].astype(dtype)
         else:
             lengths = inverse_norm(q)[:, :, :, None] * inverse_norm(k)[:, :, None]
-            scores = scores * lengths * self.scale()[None]
-            scores = scores + self.bias_from_offsets()[None]
+            scores = scores * lengths.astype(dtype) * self.scale()[None].astype(dtype)
+            scores = scores + self.bias_from_offsets()[None].astype(dtype)
         if mask is not None:
+            mask = mask.astype(dtype)
             scores = scores.reshape(-1, len(mask), self.heads, places, places) + mask[None, :, None]
         weights = nn.softmax(scores.reshape(n, self.heads, places, places)).astype(v.dtype)
         x = heads_last(jnp.einsum("nhqk,nhkd->nhqd", weights, v))
