@@ -12,6 +12,14 @@ Rows = Iterator[tuple[str, Values]]  # (row, its values)
 
 TIMES, SPEED, RATE = "times the time", "times the speed", "pictures/s"
 HIGHER = (SPEED, RATE)  # units of which more is better; of all others less is
+# What is measured for comparison only: columns by their beginnings, rows.
+THEIR_COLUMNS = ("XLA", "PyTorch", "ONNX Runtime", "bare,", "constants:", "step without")
+THEIR_ROWS = {f"input/{job}, {peer}" for job in ("train", "eval") for peer in ("decode", "pillow", "pillow-draft")}
+THEIR_ROWS |= {f"input/{job}, tf.data" for job in ("train", "eval")} | {
+    "imports/python",
+    "imports/numpy",
+    "imports/jax",
+}
 MODELS = (
     "resnet50",
     "mobilenet_v3_large",
@@ -99,9 +107,14 @@ def forward_one_rows(r: dict[str, Any]) -> Rows:
 
 
 def convolve_rows(r: dict[str, Any]) -> Rows:
-    """Of convolve.py."""
+    """Of convolve.py, and our times in units of PyTorch's."""
     for case in r["cases"]:
-        yield f"{case['side']}, {case['case']}", {name: (ms, "ms") for name, ms in case["ms"].items()}
+        ms = case["ms"]
+        values: Values = {name: (value, "ms") for name, value in ms.items()}
+        for part in ("forward", "pictures", "kernel"):
+            if f"PyTorch {part}" in ms:
+                values[f"{part}, of PyTorch's"] = ms[f"jaxcls {part}"] / ms[f"PyTorch {part}"], TIMES
+        yield f"{case['side']}, {case['case']}", values
 
 
 def input_rows(r: dict[str, Any]) -> Rows:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from _speed_jobs import HIGHER, TABLES
+from _speed_jobs import HIGHER, TABLES, THEIR_COLUMNS, THEIR_ROWS
 
 from jaxcls.files import replacing
 from jaxcls.report.markup import Markup, figure, join, paragraph, section, tag, unordered
@@ -16,12 +16,12 @@ Line = Mapping[str, Any]  # of the file: what, values {column: [value, unit]}, c
 LIMIT = 0.10
 
 
-def series(lines: Iterable[Line]) -> dict[str, list[Line]]:
+def series(lines: Iterable[Line]) -> list[list[Line]]:
     """The lines of each row, oldest first; rows of other machines or quick runs are rows of their own."""
     rows: dict[tuple, list[Line]] = {}
     for line in lines:
         rows.setdefault((line["what"], machine_of(line), line["quick"]), []).append(line)
-    return {_name(key): found for key, found in rows.items()}
+    return list(rows.values())
 
 
 def machine_of(line: Line) -> str:
@@ -30,20 +30,18 @@ def machine_of(line: Line) -> str:
     return f"{m['cpu']}, {m['measured_on']} of {m['cpus']} cores, {m['memory_gib']} GiB"
 
 
-def _name(key):
-    what, machine, quick = key
-    return f"{what} ({'quick, ' if quick else ''}{machine})"
-
-
 def regressions(lines: Sequence[Line], limit: float = LIMIT) -> Iterator[str]:
-    """A sentence for each value of a row's last line that is worse than in the line before by more than `limit`."""
-    for found in series(lines).values():
-        if len(found) < 2:
+    """A sentence for each value of a row's last line that is worse than in the line before by more than `limit`.
+
+    What is measured for comparison only, such as PyTorch's own time, is left out.
+    """
+    for found in series(lines):
+        if len(found) < 2 or found[-1]["what"] in THEIR_ROWS:
             continue
         before, now = found[-2:]
         for column, (value, unit) in now["values"].items():
             old, old_unit = before["values"].get(column, (None, unit))
-            if not old or unit != old_unit:
+            if not old or unit != old_unit or column.startswith(THEIR_COLUMNS):
                 continue
             more = value / old if unit not in HIGHER else old / value if value else float("inf")
             if more > 1 + limit:
@@ -61,7 +59,7 @@ def number(value: float) -> str:
 
 def tables(lines: Sequence[Line]) -> Iterator[str]:
     """The newest line of each row, as Markdown; below each table the machine, load, versions and date."""
-    newest = [found[-1] for found in series(lines).values()]
+    newest = [found[-1] for found in series(lines)]
     for table, title in TABLES.items():
         rows = [line for line in newest if line["what"].split("/")[0] == table]
         if not rows:
@@ -72,14 +70,19 @@ def tables(lines: Sequence[Line]) -> Iterator[str]:
         for line in rows:
             cells = (number(line["values"][name][0]) if name in line["values"] else "" for name in columns)
             yield f"| {' | '.join([line['what'].split('/', 1)[1], *cells])} |"
-        yield "\n" + "\n".join(f"{text}\n" for text in dict.fromkeys(map(conditions, rows)))
+        yield "\n" + "\n".join(f"{text}\n" for text in conditions(rows))
 
 
-def conditions(line: Line) -> str:
-    """Under what a line was measured."""
-    versions = ", ".join(f"{name} {version}" for name, version in line["versions"].items())
-    kind = "Quick run, its figures mean little: " if line["quick"] else ""
-    return f"{kind}{line['date'][:10]}, commit {line['commit']}, {machine_of(line)}, load {load(line)}; {versions}."
+def conditions(lines: Sequence[Line]) -> Iterator[str]:
+    """Under what lines were measured: a sentence for all that differ in their load alone."""
+    alike: dict[str, list[float]] = {}
+    for line in lines:
+        versions = ", ".join(f"{name} {version}" for name, version in line["versions"].items())
+        kind = "Quick run, its figures mean little: " if line["quick"] else ""
+        words = f"{kind}{line['date'][:10]}, commit {line['commit']}, {machine_of(line)}; {versions}"
+        alike.setdefault(words, []).extend(line["load"])
+    for words, loads in alike.items():
+        yield f"{words}; load {min(loads):.1f} to {max(loads):.1f}."
 
 
 def load(line: Line) -> str:
@@ -87,35 +90,42 @@ def load(line: Line) -> str:
     return "{:.1f} to {:.1f}".format(*line["load"])
 
 
-def plot(name: str, found: Sequence[Line]) -> Markup:
-    """The values of a row, each in units of its first, over its lines."""
+def plots(found: Sequence[Line]) -> Iterator[Markup]:
+    """The values of a row that are ours, each in units of its first, over its lines: five curves a plot."""
     columns = list(dict.fromkeys(column for line in found for column in line["values"]))
-    curves = []
+    curves = {}
     for column in columns:
         values = [line["values"].get(column, (float("nan"), ""))[0] for line in found]
         first = next((value for value in values if value == value and value), None)
-        if first is not None:
-            curves.append((column, [value / first for value in values]))
-    known = [value for _, values in curves for value in values if value == value]
-    room = 0.05 + 0.1 * (max(known) - min(known))
-    last = len(found)
-    picture = Plot(
-        name, "measurement", "of the first", (1, max(2, last)), (min(known) - room, max(known) + room), height=360
-    )
-    for i, (column, values) in enumerate(curves[:STYLES]):
-        picture.line(range(1, last + 1), values, column, i, dots=True)
-    picture.say(" ".join(f"{column}: {number(values[-1])} of the first." for column, values in curves))
+        if first is not None and not column.startswith(THEIR_COLUMNS):
+            curves[column] = [value / first for value in values]
     told = [f"{i}: {line['commit']}, {line['date'][:10]}, load {load(line)}" for i, line in enumerate(found, 1)]
-    return figure(picture.render(), "; ".join(told[-3:]))
+    caption = f"{machine_of(found[-1])}. {'Quick runs. ' if found[-1]['quick'] else ''}{'; '.join(told[-3:])}"
+    for names in batched(curves, STYLES):
+        known = [value for name in names for value in curves[name] if value == value]
+        y_range = min(known) - 0.05, max(known) + 0.05
+        x = range(1, len(found) + 1)
+        title = found[-1]["what"].split("/", 1)[1]
+        picture = Plot(title, "measurement", "of the first", (1, max(2, len(found))), y_range, height=340)
+        for i, name in enumerate(names):
+            picture.line(x, curves[name], name, i, dots=True)
+            picture.say(f"{name}: {number(curves[name][-1])} of the first.")
+        yield figure(picture.render(), caption)
+
+
+def batched(names: Iterable[str], n: int) -> Iterator[list[str]]:
+    """The names, n at a time."""
+    found = list(names)
+    yield from (found[i : i + n] for i in range(0, len(found), n))
 
 
 def write_page(lines: Sequence[Line], path: Path) -> None:
-    """Writes the page of plots; a row that was measured once has a figure too, of a single point."""
+    """Writes the page of plots; a row that was measured once has plots too, of single points."""
     worse = list(regressions(lines))
     rows = series(line for line in lines if line["values"])
     parts = []
     for table, title in TABLES.items():
-        figures = [plot(name.split("/", 1)[1], f) for name, f in rows.items() if name.split("/")[0] == table]
+        figures = [p for found in rows if found[0]["what"].split("/")[0] == table for p in plots(found)]
         if figures:
             parts.append(section(table, title, tag("div", *figures, class_="plots")).render())
     lead = unordered(worse) if worse else paragraph("Nothing became slower by more than 10 % from the last time.")

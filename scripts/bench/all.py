@@ -57,10 +57,10 @@ print(json.dumps(found))
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     args = parse(argv)
-    failed = 0
+    failed, now = 0, commit()  # before the first row: with it the checkout is a changed one
     try:
         if not args.stored:
-            failed = sum([not measure(job, args) for job in wanted(args)])
+            failed = sum([not measure(job, args, now) for job in wanted(args)])
     finally:  # also of an interrupted run
         tell(args.out)
     return 1 if failed else 0
@@ -94,8 +94,8 @@ def wanted(args: argparse.Namespace) -> list[Job]:
     return [job for job in found if not args.only or job.name in args.only or job.table in args.only]
 
 
-def measure(job: Job, args: argparse.Namespace) -> bool:
-    """Runs a job and appends its rows; False where it failed."""
+def measure(job: Job, args: argparse.Namespace, now: str) -> bool:
+    """Runs a job of the commit `now` and appends its rows; False where it failed."""
     python = args.peer_python if job.peers or job.name == "convolve" else sys.executable
     found = versions(python)
     missing = [name for name in PEERS if job.peers and name not in found]
@@ -114,7 +114,7 @@ def measure(job: Job, args: argparse.Namespace) -> bool:
         print(f"{job.name}: failed: {reason}", flush=True)
         return False
     common = {
-        "commit": commit(),
+        "commit": now,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": machine(args.core),
         "load": [round(begin, 2), round(os.getloadavg()[0], 2)],
