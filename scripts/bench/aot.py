@@ -6,7 +6,7 @@
 Nothing is run and no accelerator is needed, but libtpu is: `pip install 'jax[tpu]==VERSION'`, of the installed JAX, in
 an environment of its own. The program is that of a run in jit mode on all chips of the topology (v5e:2x4: 8 chips), its
 batch split over them, with the default config's recipe. Cycles are those of XLA's cost model, no measurement: compare
-two programs by them. Compiling ResNet-50 takes about eight CPU minutes, two blocks of a ViT one.
+two programs by them. Compiling ResNet-50 takes about eight CPU minutes, two blocks of a ViT two.
 """
 
 import argparse
@@ -37,8 +37,8 @@ from jaxcls.training.run import Run
 from jaxcls.training.step import make_train_step
 from jaxcls.types import PyTree
 
-# libtpu asks a cloud's server for the machine's place and name unless told.
-ENVIRONMENT = {"TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost"}
+# libtpu asks a cloud's server for the machine's place and name unless told, and lets one process at a time load it.
+ENVIRONMENT = {"TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
 
 
 @entry_point
@@ -115,7 +115,7 @@ def topology(name: str) -> Sequence[Any]:
         return topologies.get_topology_desc(platform="tpu", topology_name=name).devices
     except (RuntimeError, ValueError, NotImplementedError) as error:
         said = str(error).strip().splitlines()[0][:200]
-        raise UserError(f"--topology {name}: libtpu has no such chips, as it has v5e:2x4: {said}") from error
+        raise UserError(f"--topology {name} (such as v5e:2x4): libtpu says {said}") from error
 
 
 class Absent(Parallel):
