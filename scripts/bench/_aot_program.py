@@ -10,6 +10,7 @@ BYTES = {"pred": 1, "s8": 1, "u8": 1, "s16": 2, "u16": 2, "f16": 2, "bf16": 2, "
 COMPUTATION = re.compile(r"^(?:ENTRY )?%(\S+) .*\{$")
 INSTRUCTION = re.compile(r"^\s+(ROOT )?%(\S+) = (\(.*?\)|\S+) ([a-z][\w-]*)\(")
 NO_WORK = {"parameter", "tuple", "get-tuple-element", "bitcast", "constant", "copy-done", "iota"}
+NO_ESTIMATE = ("-start", "-done", "all-reduce", "custom-call")  # the last: mostly buffers that are set aside
 MOVES = {*NO_WORK, "copy", "transpose", "reshape", "slice", "dynamic-slice", "concatenate", "broadcast", "convert"}
 
 
@@ -94,7 +95,7 @@ def facts(text: str) -> dict[str, Any]:
       dict: products (dtype of the result -> number of convolutions and matrix products), large_float32 (arrays of more
       than 3 M elements that are written to memory: shape -> number), copies (of more than 1 MB: type -> number,
       layouts apart), copy_bytes, all_reduces (dtype -> number, bytes), all_reduces_started (that do not block), cycles,
-      cycles_by_kind.
+      cycles_by_kind, not_estimated (operation -> number of those that give more than 1 MB and have no estimate).
     """
     program = parse(text)
     fused = {instruction.calls for lines in program.values() for instruction in lines}
@@ -105,11 +106,13 @@ def facts(text: str) -> dict[str, Any]:
     large: collections.Counter = collections.Counter()
     copies: collections.Counter = collections.Counter()
     by_kind: collections.Counter = collections.Counter()
+    silent: collections.Counter = collections.Counter()
     reduced: dict[str, dict[str, int]] = {}
     copied = started = 0
     for i in scheduled:
         what = kind(i, program)
         by_kind[what] += i.cycles
+        silent[i.opcode] += not i.cycles and i.bytes > 1e6 and not i.opcode.endswith(NO_ESTIMATE)
         large.update(str(list(shape)) for dtype, shape in i.arrays() if dtype == "f32" and math.prod(shape) > 3e6)
         if what == "copies" and i.opcode in ("copy", "transpose", "fusion") and i.bytes > 1e6:
             copies.update(f"{dtype}{list(shape)}" for dtype, shape in i.arrays())
@@ -129,4 +132,5 @@ def facts(text: str) -> dict[str, Any]:
         "all_reduces_started": started,
         "cycles": sum(by_kind.values()),
         "cycles_by_kind": {name: cycles for name, cycles in by_kind.most_common() if cycles},
+        "not_estimated": {opcode: n for opcode, n in silent.items() if n},
     }

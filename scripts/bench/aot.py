@@ -170,7 +170,8 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
         yield f"{label:<19}" + (", ".join(f"{n} x {shape}" for shape, n in result[name].items()) or "none")
     reduced = [f"{of['number']} of {dtype}, {of['bytes'] / 1e6:,.2f} MB" for dtype, of in result["all_reduces"].items()]
     yield f"all-reduces        {'; '.join(reduced) or 'none'}; {result['all_reduces_started']} do not block"
-    yield f"estimated cycles   {result['cycles'] / 1e6:,.2f} M"
+    without = ", ".join(f"{n} {opcode}" for opcode, n in result["not_estimated"].items())
+    yield f"estimated cycles   {result['cycles'] / 1e6:,.2f} M" + (f", without {without}" if without else "")
     for name, cycles in result["cycles_by_kind"].items():
         yield f"  {name:<22}{cycles / 1e6:>9,.2f} M {cycles / result['cycles']:>7.1%}"
 

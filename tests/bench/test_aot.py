@@ -36,6 +36,7 @@ ENTRY %main.1_spmd (param: bf16[8,4]) -> f32[8,2] {
   %fusion.2 = bf16[10,6]{1,0} fusion(%param), kind=kLoop, calls=%fused_computation.2, backend_config={"window_config":{"estimated_cycles":"5"}}
   %convolution.2 = bf16[8,2]{1,0} convolution(%param, %param), metadata={op_name="jit(step)/jvp(Net)/dot"}
   %exp = f32[2000,2000]{1,0:T(8,128)} exponential(%fusion), backend_config={"window_config":{"estimated_cycles":"5"}}
+  %select-and-scatter = bf16[1000,1000]{1,0} select-and-scatter(%fusion.1, %x, %zero), select=%ge, scatter=%add
   %all-reduce = (bf16[100,10]{1,0}, bf16[24]{0:T(256)(128)(2,1)}) all-reduce(%fusion, %x), channel_id=1, to_apply=%add
   %all-reduce-start = f32[10]{0} all-reduce-start(%y), channel_id=2, to_apply=%add
   ROOT %copy = bf16[10,10]{1,0} copy(%convolution.2)
@@ -53,6 +54,7 @@ def test_the_facts_of_a_program():
         "all_reduces_started": 1,
         "cycles": 100,
         "cycles_by_kind": {"products, backward": 70, "copies": 20, "pad": 5, "elementwise, forward": 5},
+        "not_estimated": {"select-and-scatter": 1},
     }
 
 
@@ -64,6 +66,7 @@ def test_lines_of_text():
     assert text.startswith("net, depth=2, bfloat16, batch 16 on v5e:2x4 (8 chips)")
     assert "98.0 G, 0.980 of" in text and "2 x" not in text and "1 x bf16[1000, 1000]" in text
     assert "1 of bf16, 0.00 MB; 1 of f32, 0.00 MB; 1 do not block" in text and "70.0%" in text
+    assert "0.00 M, without 1 select-and-scatter" in text
 
 
 def test_without_libtpu_a_line_says_what_to_install(monkeypatch, capsys):
