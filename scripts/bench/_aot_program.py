@@ -10,7 +10,7 @@ BYTES = {"pred": 1, "s8": 1, "u8": 1, "s16": 2, "u16": 2, "f16": 2, "bf16": 2, "
 COMPUTATION = re.compile(r"^(?:ENTRY )?%(\S+) .*\{$")
 INSTRUCTION = re.compile(r"^\s+(ROOT )?%(\S+) = (\(.*?\)|\S+) ([a-z][\w-]*)\(")
 NO_WORK = {"parameter", "tuple", "get-tuple-element", "bitcast", "constant", "copy-done", "iota"}
-NO_ESTIMATE = ("-start", "-done", "all-reduce", "custom-call")  # the last: mostly buffers that are set aside
+NO_ESTIMATE = ("-start", "-done", "all-reduce", "custom-call")  # the last: mostly ConcatBitcast, no work
 MOVES = {*NO_WORK, "copy", "transpose", "reshape", "slice", "dynamic-slice", "concatenate", "broadcast", "convert"}
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from jaxcls.models import layers
 from jaxcls.models.layers import convolve, pool
+from jaxcls.parallel import Parallel
 
 
 @settings(max_examples=15)
@@ -43,6 +44,37 @@ def test_max_pool_in_the_form_for_cpus_is_that_of_xla(window, stride):
     with convolve.plain():
         expected = jax.jit(lambda x: layers.max_pool(x, window, stride))(broken)
     np.testing.assert_array_equal(layers.max_pool(broken, window, stride), expected)
+
+
+@pytest.mark.parametrize("ceil", [False, True])
+def test_on_accelerators_a_max_pool_pads_by_itself_with_the_same_values_and_gradients(ceil):
+    """Behind a ReLU, with many zeros at the border: their gradient ends there, wherever in the window it goes.
+
+    For GPUs JAX pads in the gradient (a crash of XLA's, it says).
+    """
+    rng, over = np.random.default_rng(0), Parallel(devices=1)
+    x = jnp.asarray(rng.integers(-2, 3, (2, 10, 8, 3)), jnp.float32)
+
+    def pool(x):
+        return layers.max_pool(jax.nn.relu(x), 3, 2, padding=1, ceil=ceil)
+
+    def both(x):
+        y, back = jax.vjp(pool, x)
+        return y, back(jnp.asarray(np.random.default_rng(1).normal(size=y.shape), jnp.float32))[0]
+
+    def pads(fn, lowering):
+        text = jax.jit(over.aimed(lambda x: fn(x))).trace(x).lower(lowering_platforms=(lowering,)).as_text()
+        return text.count("stablehlo.pad")
+
+    want = jax.jit(lambda x: both(x))(x)
+    assert pads(pool, "cpu") == 1
+    for over.platform, lowering in (("gpu", "cuda"), ("tpu", "tpu")):
+        assert pads(pool, lowering) == 0 and (lowering == "cuda" or pads(both, lowering) == 0)
+        got = jax.jit(over.aimed(lambda x: both(x)))(x)
+        np.testing.assert_array_equal(got[0], want[0])
+        np.testing.assert_allclose(got[1], want[1], atol=1e-6)
+        with convolve.plain():  # what is exported
+            assert pads(pool, lowering) == 1
 
 
 @pytest.mark.parametrize("axis", [1, -1])

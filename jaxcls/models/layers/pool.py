@@ -8,7 +8,7 @@ import numpy as np
 from flax import linen as nn
 from jax import Array
 
-from jaxcls.models.layers.convolve import reshapes
+from jaxcls.models.layers.convolve import _PLAIN, reshapes
 
 SMALL = 3  # the largest window that is taken apart on the CPU: each of its places is an operation to compile
 
@@ -16,14 +16,20 @@ SMALL = 3  # the largest window that is taken apart on the CPU: each of its plac
 def max_pool(x: Array, window: int, stride: int | None = None, padding: int = 0, *, ceil: bool = False) -> Array:
     """Max pooling of `[b, h, w, c]` with the same padding on every side; the stride is the window unless given.
 
-    `ceil`: a last window that hangs over the border counts, too (PyTorch's ceil_mode). The padding is zeros, which are
-    neutral only for what comes out of a ReLU (x >= 0). It is a separate operation since the converter to ONNX drops the
-    padding of pools, and zeros since -inf would wreck the ranges of int8.
+    `ceil`: a last window that hangs over the border counts, too (PyTorch's ceil_mode).
+
+    `x` is what comes out of a ReLU (x >= 0), or the padding is none: it counts as zeros, which are neutral there. In
+    `plain()` and on CPUs these are an operation of their own: the converter to ONNX drops the padding of pools, and
+    -inf would wreck the ranges of int8. On accelerators the pool itself pads, with -inf, and nothing is copied; where a
+    window has no more than zeros their gradient then goes to one of `x`, and ends in the ReLU.
     """
     stride = stride or window
     over = _overhang(x.shape[1:3], window, stride, padding) if ceil else (0, 0)
+    pads = tuple((padding, padding + more) for more in over)
+    if not reshapes() and not _PLAIN.get():
+        return nn.max_pool(x, window_shape=(window, window), strides=(stride, stride), padding=pads)
     if padding or any(over):
-        x = jnp.pad(x, ((0, 0), *((padding, padding + more) for more in over), (0, 0)))
+        x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
     if window <= SMALL and reshapes():
         return _largest(window, stride, x.shape, x)
     return nn.max_pool(x, window_shape=(window, window), strides=(stride, stride))
