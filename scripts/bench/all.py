@@ -222,12 +222,10 @@ def tell(path: Path) -> None:
     if not lines:
         print(f"{path} has no rows yet")
         return
-    print("\n".join(["", *tables(lines)]))
-    worse = list(regressions(lines))
-    print("\n".join(["Worse by more than 10 %:", *(f"- {sentence}" for sentence in worse)] if worse else
-                    ["Nothing is worse by more than 10 % than before."]))  # fmt: skip
+    worse = list(regressions(lines)) or ["nothing"]
     write_page(lines, path.with_suffix(".html"))
-    print(f"plots: {path.with_suffix('.html')}")
+    words = ["", *tables(lines), "Worse by more than 10 % than before:", *(f"- {sentence}" for sentence in worse)]
+    print("\n".join([*words, "", f"Plots: {path.with_suffix('.html')}"]), flush=True)  # a signal ends without flushing
 
 
 if __name__ == "__main__":
