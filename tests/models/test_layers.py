@@ -104,6 +104,15 @@ def test_global_mean_of_half_precision_is_taken_in_float32():
     assert got[0, 0] == pytest.approx(1 + 1 / 4096, abs=1e-7)
 
 
+def test_global_mean_of_one_picture_is_kept_apart_from_what_is_in_front_on_the_cpu():
+    """With the same bits: XLA fuses no convolution through it (docs/results.md, one picture)."""
+    x = jax.random.normal(jax.random.key(0), (1, 3, 4, 5))
+    traced = [str(jax.make_jaxpr(lambda x: layers.global_mean(x))(x)) for x in (x, jnp.concatenate([x, x]))]
+    assert ["reduce_precision" in text for text in traced] == [True, False]
+    np.testing.assert_array_equal(layers.global_mean(x), jnp.mean(x, (1, 2)))
+    np.testing.assert_array_equal(jax.grad(lambda x: layers.global_mean(x).sum())(x), jnp.full_like(x, 1 / 12))
+
+
 def test_flatten_runs_over_channels_first():
     x = jnp.arange(12).reshape(1, 2, 3, 2)  # [b, h, w, c], the value is the position
     assert layers.flatten(x)[0].tolist() == [0, 2, 4, 6, 8, 10, 1, 3, 5, 7, 9, 11]
