@@ -130,7 +130,7 @@ def build_run(args: argparse.Namespace) -> Run:
     """A run of the default config, whose pictures have the right shape and no values."""
     config = config_of_model(args.model, classes=args.classes, batch=args.batch, precision=args.precision)
     config.data.name = f"synthetic/{args.classes}x1x3x{args.classes}"
-    config.batch_size = min(args.batch, args.classes)  # of the stand-in, which has as few pictures as can be
+    config.batch_size, config.parallel.devices = 1, 1  # of the stand-in, which has as few pictures as can be
     with config.unlocked():
         config.model.fields = dict(map(models.parse_field, args.set))
     run = build.build(config)

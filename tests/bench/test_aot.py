@@ -89,12 +89,3 @@ def test_a_small_step_for_eight_chips(capsys):
     assert bench.main(["--model", "resnet18", "--topology", "v5e:9x9x9", "--batch", "8"]) == 2
     assert bench.main(["--model", "resnet18", "--batch", "9"]) == 2
     assert [line.split(":")[0] for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is missing: pip install 'jax[tpu]'")
-def test_a_max_pool_of_a_step_pads_nothing(capsys):
-    fields = ["--set", "width=8", "--size", "64", "--classes", "10", "--batch", "64", "--json"]
-    assert bench.main(["--model", "resnet18", *fields]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert "pad" not in found["cycles_by_kind"] and any("pooling" in kind for kind in found["cycles_by_kind"])
