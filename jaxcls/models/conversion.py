@@ -18,7 +18,7 @@ from jaxcls.models.published import PUBLISHED, Published
 from jaxcls.models.state_dict import to_state_dict
 
 _UNTOLD = {"parent", "name", "num_classes", "dtype", "param_dtype", "axis_name", "remat", "dropout", "block_dropout",
-         "stochastic_depth", "momentum", "return_attention", "aux_logits"}  # fmt: skip
+         "stochastic_depth", "momentum", "return_attention", "aux_logits", "scores"}  # fmt: skip
 
 
 def read_published(

@@ -44,9 +44,14 @@ def plain() -> Iterator[None]:
         _PLAIN.reset(token)
 
 
+def is_plain() -> bool:
+    """Whether this is traced within `plain()`."""
+    return _PLAIN.get()
+
+
 def reshapes() -> bool:
     """Whether operations take the forms that the CPU is fast at: traced for it, outside of `plain()`."""
-    return not _PLAIN.get() and parallel.target().platform == "cpu"
+    return not is_plain() and parallel.target().platform == "cpu"
 
 
 def convolve(

@@ -8,7 +8,7 @@ import numpy as np
 from flax import linen as nn
 from jax import Array
 
-from jaxcls.models.layers.convolve import _PLAIN, reshapes
+from jaxcls.models.layers.convolve import is_plain, reshapes
 
 SMALL = 3  # the largest window that is taken apart on the CPU: each of its places is an operation to compile
 
@@ -26,7 +26,7 @@ def max_pool(x: Array, window: int, stride: int | None = None, padding: int = 0,
     stride = stride or window
     over = _overhang(x.shape[1:3], window, stride, padding) if ceil else (0, 0)
     pads = tuple((padding, padding + more) for more in over)
-    if not reshapes() and not _PLAIN.get():
+    if not reshapes() and not is_plain():
         return nn.max_pool(x, window_shape=(window, window), strides=(stride, stride), padding=pads)
     if padding or any(over):
         x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
