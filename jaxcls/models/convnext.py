@@ -32,8 +32,8 @@ class ConvNeXtBlock(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         c = x.shape[-1]
-        y = self.norm(name="block.2")(self.conv(c, 7, groups=c, name="block.0")(x))
-        y = layers.mlp(y, 4 * c, self.dense, names=("block.3", "block.5"))
+        y = self.norm(name="block.2")(layers.apart(self.conv(c, 7, groups=c, name="block.0")(x)))
+        y = layers.mlp(layers.apart(y), 4 * c, self.dense, names=("block.3", "block.5"))
         init = nn.initializers.constant(self.layer_scale)
         scale = self.param("layer_scale", init, (c, 1, 1), self.param_dtype)
         return x + self.drop(y * scale.reshape(1, 1, 1, c).astype(y.dtype))
@@ -80,7 +80,7 @@ class ConvNeXt(Classifier):
         out = {"stem": x}
         for i, (depth, width) in enumerate(zip(self.depths, self.widths, strict=True)):
             if i:
-                x = norm(name=f"features.{2 * i}.0")(x)
+                x = layers.apart(norm(name=f"features.{2 * i}.0")(layers.apart(x)))
                 x = conv(width, 2, 2, padding=0, name=f"features.{2 * i}.1")(x)
             for j in range(depth):
                 x = block(

@@ -1,5 +1,6 @@
 """What the families share: layers with PyTorch's padding, initialisation and order of axes."""
 
+from jaxcls.models.layers.apart import apart
 from jaxcls.models.layers.attention import SqueezeExcite, attention, check_attention
 from jaxcls.models.layers.basic_conv import BasicConv
 from jaxcls.models.layers.check import check_choice, check_positive, check_size
@@ -21,6 +22,7 @@ __all__ = [
     "InvertedResidual",
     "SqueezeExcite",
     "adaptive_avg_pool",
+    "apart",
     "attend",
     "attention",
     "avg_pool",

@@ -8,6 +8,7 @@ from flax import linen as nn
 from jax import Array
 
 from jaxcls.errors import UserError
+from jaxcls.models.layers.apart import apart
 from jaxcls.models.layers.cbam import Cbam
 from jaxcls.models.layers.init import torch_kernel, torch_uniform
 from jaxcls.models.layers.pool import global_mean
@@ -31,7 +32,7 @@ class SqueezeExcite(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        mean = global_mean(x)[:, None, None].astype(x.dtype)
+        mean = global_mean(apart(x))[:, None, None].astype(x.dtype)
         y = self.act(self.biased(self.squeezed, x.shape[-1], "fc1")(mean))
         return x * self.gate(self.biased(x.shape[-1], self.squeezed, "fc2")(y))
 

@@ -8,6 +8,7 @@ import numpy as np
 from flax import linen as nn
 from jax import Array
 
+from jaxcls.models.layers.apart import apart
 from jaxcls.models.layers.convolve import is_plain, reshapes
 
 SMALL = 3  # the largest window that is taken apart on the CPU: each of its places is an operation to compile
@@ -124,10 +125,8 @@ def _counted(size, window, stride, before, after, counts):
 
 def global_mean(x: Array) -> Array:
     """The mean over height and width: `[b, h, w, c]` of any float type to float32 `[b, c]`."""
-    if x.shape[0] == 1 and x.dtype == jnp.float32 and reshapes():
-        # Changes no value. Without it XLA:CPU hands the convolutions in front, together with the mean, to YNNPACK as
-        # one piece, which takes ten times as long for one picture (docs/results.md).
-        x = jax.lax.reduce_precision(x, exponent_bits=8, mantissa_bits=23)
+    if x.shape[0] == 1:  # for one picture alone that is slower
+        x = apart(x)
     return jnp.mean(x, axis=(1, 2), dtype=jnp.float32)
 
 
