@@ -163,7 +163,8 @@ def count(variables):
 
 
 # Those that take longest to trace; smaller ones of the families are quick.
-LARGE = {"efficientnet_b5", "efficientnet_b6", "efficientnet_b7", "pyramidnet272_a200_cifar"}
+LARGE = {"efficientnet_b5", "efficientnet_b6", "efficientnet_b7", "efficientnet_v2_l", "pyramidnet272_a200_cifar"}
+LARGE |= {"pyramidnet110_a84_cifar", "pyramidnet110_a270_cifar"}  # 110_a48 stays in the quick suite
 NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in GOLDEN]
 
 

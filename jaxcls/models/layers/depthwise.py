@@ -4,19 +4,21 @@ No forward-mode derivative (`jax.jvp`); `convolve.plain()` where one is wanted.
 """
 
 import functools
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import Array, lax
 
 CACHED = 2**15  # values of a gradient that are worked on at a time
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def depthwise(x, kernel, strides, padding):
+def depthwise(x: Array, kernel: Array, strides: Sequence[int], padding: Sequence[tuple[int, int]]) -> Array:
     """Each channel of `[b, h, w, c]` with its own window of `[h, w, 1, c]`: the sum of shifted copies times weights."""
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-    total = 0
+    total: Any = 0
     for i, j in _taps(kernel):
         total += _shifted(x, i, j, kernel.shape, strides) * kernel[i, j, :1, None, None]
     return total
