@@ -9,7 +9,7 @@ there (docs/results.md has the figures):
 * depthwise ones are sums of shifted products (`layers.depthwise`);
 * the weight gradient of other ones is kept from YNNPACK, which takes 2 to 12 times as long for it as XLA's own code.
 
-These forms but the first two have no forward-mode derivative (`jax.jvp`); use `plain()` where one is wanted.
+These forms but the first have no forward-mode derivative (`jax.jvp`); use `plain()` where one is wanted.
 """
 
 import contextlib
