@@ -38,7 +38,10 @@ MAY = {
     "report": "checkpoints criteria defaults files logs measure metrics models text",
     "training": "augment checkpoints criteria data defaults files hyperparameters logs losses metrics models optim "
     "parallel pytree report settings state tasks text",
-    "predict": "data measure models tasks text",
+    "runtime": "augment call_strings data files measure metrics predict text",  # without JAX
+    "predict": "data measure models runtime tasks text",
+    "export": "augment checkpoints criteria data defaults files logs measure metrics models parallel predict pytree runtime "
+    "settings state tasks text training",
     "classical": "augment checkpoints data defaults files logs metrics models parallel settings tasks text training",
     "corrupt": "augment data files metrics parallel settings tasks training",
     "ablate": "defaults files models settings text training",

@@ -1,0 +1,1 @@
+"""Running the files that `jaxcls export` writes, without JAX."""
