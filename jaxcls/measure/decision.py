@@ -230,17 +230,21 @@ def read(workdir: PathLike, step: int) -> Decision | None:
     decision = files.read_json(file, strict=True)
     if decision is None:
         return None
-    try:
-        good = _sound(decision)
-    except (KeyError, TypeError, ValueError, AttributeError):
-        good = False
-    if not good:
+    if not is_sound(decision):
         raise UserError(f"{file} is damaged; delete it, or make it anew with `jaxcls calibrate {workdir} --apply`")
     return decision
 
 
+def is_sound(decision: Any) -> bool:
+    """Whether what is stored can be used as a decision."""
+    try:
+        return bool(_sound(decision))
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+        return False
+
+
 def _sound(decision):
-    """Whether what is stored can be used; raises half a dozen types where not."""
+    """As `is_sound`; raises half a dozen types."""
     classes, temperature = decision["classes"], decision["temperature"]
     good = isinstance(classes, list) and math.isfinite(temperature) and temperature > 0
     good &= all(0 <= t["index"] < len(classes) and t["threshold"] >= 0 for t in decision["thresholds"])
