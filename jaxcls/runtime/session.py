@@ -1,0 +1,121 @@
+"""ONNX Runtime: a file opened, and asked. Whatever it refuses is one line."""
+
+import dataclasses
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxcls import files
+from jaxcls.errors import UserError
+from jaxcls.types import PathLike
+
+INSTALL = "pip install onnxruntime"
+CPU = ("CPUExecutionProvider",)
+_QUIET = 4  # its own lines on stderr: only before it ends the process
+
+
+@dataclasses.dataclass(frozen=True)
+class Tensor:
+    """An input or output: its name, its dtype as ONNX Runtime writes it ("uint8", "float", "float16"), its shape, in
+    which what is open is a name or None; shape None where not even the rank is known."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str | None, ...] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Session:
+    """An opened file; `metadata` is what it says about itself. `run` asks it. May be asked from several threads."""
+
+    path: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    metadata: Mapping[str, str]
+    handle: Any
+
+
+def open(path: PathLike, *, threads: int | None = None, providers: Sequence[str] = CPU) -> Session:
+    """Opens an ONNX file.
+
+    Args:
+      path: of the file.
+      threads: that compute one answer. None: what ONNX Runtime takes, one for each physical core; the cores that this
+        process may use, where these are fewer (it would count, and bind threads to, cores that are not ours).
+      providers: ONNX Runtime's execution providers, in order.
+
+    Raises:
+      UserError: where ONNX Runtime isn't installed, or refuses the file.
+    """
+    runtime, name = _runtime(), os.fspath(path)
+    try:
+        with files.open_regular(name, None) as file:
+            if not file.read(1):
+                raise UserError(f"{name} is empty, not an ONNX file; export it again")
+    except OSError as error:
+        raise UserError(f"{name} can't be read: {error.strerror or error}") from error
+    if lacking := [provider for provider in providers if provider not in runtime.get_available_providers()]:
+        there = ", ".join(runtime.get_available_providers())
+        raise UserError(f"this ONNX Runtime has no {lacking[0]}; it has {there}")
+    options = runtime.SessionOptions()
+    options.log_severity_level = _QUIET
+    options.intra_op_num_threads = threads or _fewer_cores()
+    try:
+        handle = runtime.InferenceSession(name, options, providers=list(providers))
+    except Exception as error:  # half a dozen types of its own, without a common one
+        raise UserError(_refused(name, error, runtime.__version__)) from error
+    inputs, outputs = (tuple(map(_tensor, found)) for found in (handle.get_inputs(), handle.get_outputs()))
+    return Session(name, inputs, outputs, dict(handle.get_modelmeta().custom_metadata_map), handle)
+
+
+def run(session: Session, array: np.ndarray) -> np.ndarray:
+    """The first output for an array given as the first input.
+
+    Raises:
+      UserError: where ONNX Runtime can't compute it.
+    """
+    try:
+        return session.handle.run([session.outputs[0].name], {session.inputs[0].name: array})[0]
+    except Exception as error:
+        reason = f"ONNX Runtime can't compute it for {array.dtype} {list(array.shape)}: {_reason(error)}"
+        raise UserError(f"{session.path}: {reason}") from error
+
+
+def _runtime():
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise UserError(f"ONNX files are run by ONNX Runtime, which is not installed: {INSTALL}") from error
+    onnxruntime.set_default_logger_severity(_QUIET)
+    return onnxruntime
+
+
+def _fewer_cores():
+    """The cores that this process may use, where that are not all; else 0, by which ONNX Runtime chooses."""
+    if not hasattr(os, "sched_getaffinity"):
+        return 0
+    allowed = len(os.sched_getaffinity(0))
+    return allowed if allowed < (os.cpu_count() or 1) else 0
+
+
+def _tensor(found):
+    dtype = re.sub(r"^tensor\((.*)\)$", r"\1", found.type)
+    return Tensor(found.name, dtype, None if found.shape is None else tuple(found.shape))
+
+
+def _refused(name, error, version):
+    kind = type(error).__name__
+    if kind == "InvalidProtobuf" or "No graph was found" in str(error):
+        return f"{name} is no ONNX file, or a damaged one; export it again"
+    return f"{name}: ONNX Runtime {version} refuses it: {_reason(error)}"
+
+
+def _reason(error):
+    """What went wrong, without the places in ONNX Runtime's source."""
+    text = " ".join(str(error).split())
+    text = re.sub(r"\[ONNXRuntimeError\] : \d+ : \w+ : |Load model from .*? failed: ?", "", text)
+    text = re.sub(r"/\S+\.(cc|h):\d+ .*?\) (?=[A-Z])", "", text, count=1)
+    return text[:200]
