@@ -5,16 +5,19 @@ at -inf alone is one that is ruled out). A row that is not finite is an answer o
 and its loss is infinite. `not_finite` says how many there are.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
-from jaxtyping import Float, Int
 
 from jaxcls.types import Figures
+
+if TYPE_CHECKING:
+    from jax import Array
+    from jaxtyping import Float, Int
 
 CHUNK = 2**17  # numbers worked on at once: they stay in the cache, and no second array of all logits is needed
 
@@ -26,6 +29,8 @@ def correct(
 
     A soft label counts as its most probable class.
     """
+    import jax.numpy as jnp  # for what is traced alone: files are run without JAX
+
     if label.ndim == 2:
         label = jnp.argmax(label, axis=-1)
     right = (jnp.argmax(logits, axis=-1) == label) & jnp.isfinite(jnp.max(logits, axis=-1))

@@ -5,6 +5,7 @@ encoded pictures the leading crops and resizes run on the host, with the decoder
 a random box from the same (seed, epoch, draw) by the same formula.
 """
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -23,8 +24,11 @@ def parse(spec: str, what: str = "config.data.augment") -> Call:
     Raises:
       UserError: if it is no call, or there is no transform of that name.
     """
-    from jaxcls.augment.device import DEVICE
     from jaxcls.augment.host import HOST
+
+    with contextlib.suppress(UserError):  # what the host does is read without JAX
+        return call_strings.parse(spec, HOST, what=what, kind="transform", like="", alternatives=True)
+    from jaxcls.augment.device import DEVICE
 
     like = "'crop(32, pad=4)', 'flip' or 'mixup(0.2) | cutmix(1.0)'"
     return call_strings.parse(spec, {*DEVICE, *HOST}, what=what, kind="transform", like=like, alternatives=True)

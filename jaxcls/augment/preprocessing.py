@@ -1,4 +1,9 @@
-"""What evaluation makes of a picture before the model sees it, as data: for evaluation, prediction and export alike."""
+"""What evaluation makes of a picture before the model sees it, as data: for evaluation, prediction and export alike.
+
+What the host does of it needs no JAX.
+"""
+
+from __future__ import annotations
 
 import dataclasses
 import functools
@@ -6,14 +11,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jax import Array
-from jaxtyping import UInt8
 
 from jaxcls import augment
-from jaxcls.augment.base import Context
 from jaxcls.errors import UserError, of_picture
 
 if TYPE_CHECKING:
+    from jax import Array
+    from jaxtyping import UInt8
+
     from jaxcls.augment.host import HostTransform
 
 WHAT = "config.data.eval_transform"
@@ -39,7 +44,7 @@ class Preprocessing:
     pack: int = 0
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> "Preprocessing":
+    def from_json(cls, stored: Mapping[str, Any]) -> Preprocessing:
         """The inverse of `to_json`. Raises KeyError or TypeError for what is none."""
         fields: dict[str, Any] = {key: tuple(x) if isinstance(x, list) else x for key, x in stored.items()}
         return cls(**fields)
@@ -59,7 +64,7 @@ class Preprocessing:
         _ = self.host  # it is made
 
     @functools.cached_property
-    def host(self) -> "HostTransform":
+    def host(self) -> HostTransform:
         """(encoded bytes or uint8 array, name, None) -> uint8 [h, w, c]: what the host does with an item."""
         return augment.host_transform(self.calls()[0], channels=self.channels, what=WHAT)
 
@@ -68,6 +73,8 @@ class Preprocessing:
         return self._device(self.calls()[1])(None, {"image": images})["image"]
 
     def _device(self, calls):
+        from jaxcls.augment.base import Context
+
         context = Context(mean=self.mean, std=self.std)
         return augment.device_transform(calls, random=False, context=context, what=WHAT)
 

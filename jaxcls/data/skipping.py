@@ -1,9 +1,14 @@
 """Pictures that can't be read and are skipped: what stands in for them, and who is told."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Int
+
+if TYPE_CHECKING:
+    from jaxtyping import Int
 
 SHOWN = 5  # skipped pictures that are told at once
 

@@ -1,12 +1,16 @@
 """Leaving pictures to a person, so that a stated share of the answers at most is wrong."""
 
+from __future__ import annotations
+
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool, Float
 
 from jaxcls.errors import UserError
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
 
 SURENESS = 0.95  # of the promise, over draws of the validation pictures
 

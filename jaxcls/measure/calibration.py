@@ -1,11 +1,16 @@
 """Probabilities from logits, and the temperature that makes them honest."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float, Int
 
 from jaxcls.metrics import chunks
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
 
 HOTTEST = 100.0  # a temperature beyond it, or below 1 / HOTTEST, is no calibration but a broken model
 FEW, NARROW = 60, 2.0  # of fewer pictures than this T stays between 1 / NARROW and NARROW, whatever they look like

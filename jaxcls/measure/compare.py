@@ -1,11 +1,15 @@
 """Whether two runs differ by more than noise: paired tests on the same pictures, and tests over seeds."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool
 
 LEVEL = 0.05
 

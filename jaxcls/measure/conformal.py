@@ -1,13 +1,17 @@
 """Sets of classes that hold the right one with a stated chance: split conformal prediction."""
 
+from __future__ import annotations
+
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
 
 from jaxcls.errors import UserError
 from jaxcls.measure.softmax import Probabilities
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
 
 
 def choose(probability: Probabilities, label: Int[np.ndarray, " n"], coverage: float) -> dict[str, Any]:

@@ -4,13 +4,17 @@ Only cells that are not empty are kept: of 21,841 classes a full table takes 3.8
 than pictures.
 """
 
-from typing import Any, NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
-from jaxtyping import Float, Int
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
 
 CELLS = ("true", "predicted", "number")
-Rates = dict[str, Int[np.ndarray, "*batch classes"] | Float[np.ndarray, "*batch classes"]]
+Rates: TypeAlias = 'dict[str, Int[np.ndarray, "*batch classes"] | Float[np.ndarray, "*batch classes"]]'
 
 
 class Confusion(NamedTuple):

@@ -1,15 +1,20 @@
 """What each mistake costs, from a CSV file."""
 
+from __future__ import annotations
+
 import csv
 import itertools
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
 
 from jaxcls import files
 from jaxcls.errors import UserError
 from jaxcls.types import PathLike
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 _LARGEST = 64 * 2**20  # bytes; a thousand classes have a million costs
 

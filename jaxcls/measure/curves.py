@@ -1,12 +1,16 @@
 """Points of the usual curves: ROC, precision and recall, reliability, selective prediction. Nothing is drawn here."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
 
 from jaxcls.measure.softmax import Probabilities, Softmax
 from jaxcls.metrics import wilson_interval
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
 
 BINS = 15  # Guo et al. 2017
 Curve = dict[str, Any]  # name -> array with an entry a point, or a figure of the whole curve

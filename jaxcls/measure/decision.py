@@ -18,19 +18,23 @@ null where they were not asked for, and lack in files of before; `distance` may 
 file (measure.outliers).
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
 
 from jaxcls import files
 from jaxcls.errors import UserError, did_you_mean
 from jaxcls.measure import abstain, calibration, conformal, cost_file, curves, doubt, outcome, outliers, stored
 from jaxcls.measure.softmax import Softmax
 from jaxcls.types import PathLike
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
 
 KINDS = ("recall", "precision")
 Decision = dict[str, Any]

@@ -1,13 +1,17 @@
 """What a decision says beside the class: that it is left to a person, a set of classes, that the picture is strange."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
 
 from jaxcls.measure import abstain, conformal, outliers
 from jaxcls.measure.softmax import Probabilities
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
 
 Decision = dict[str, Any]
 

@@ -1,12 +1,16 @@
 """What a calibration changes: figures before and after with intervals, paired over the same pictures."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
 
 from jaxcls.measure import calibration, curves
 from jaxcls.metrics import chunks, wilson_interval
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
 
 PARTS = 5  # of validation: each is measured with the temperature of the others
 WORK = 5 * 10**7  # pictures times redraws; 1,000 redraws of up to 50,000 pictures, fewer of more

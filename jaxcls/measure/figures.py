@@ -10,17 +10,22 @@ in areas and average precisions. Only the calibration errors speak of the answer
 there are `count` - `not_finite`.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
 
 from jaxcls.measure import confusion, curves
 from jaxcls.measure.softmax import Probabilities, Softmax, answers
 from jaxcls.metrics import check, chunks, of_logits, wilson_interval
 from jaxcls.types import Figures
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
 
 BOOTSTRAP_UP_TO = 50  # classes: beyond, redraws cost seconds, and what they tell is no more than that n is large
 COLUMNS = 8  # classes whose scores are sorted at once

@@ -1,12 +1,16 @@
 """What answers come to: recall and precision of the classes that have a threshold, and the mean cost."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float, Int
 
 from jaxcls.metrics import wilson_interval
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
 
 
 def of_answers(

@@ -3,18 +3,22 @@
 `calibration/<step>.npz` in the workdir holds the training features that distances are measured to (`Bank`).
 """
 
+from __future__ import annotations
+
 import hashlib
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float16
 
 from jaxcls import files
 from jaxcls.errors import UserError
 from jaxcls.metrics import chunks
 from jaxcls.types import PathLike
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Float16
 
 ACCEPTED = 0.95  # share of validation pictures that are no outliers, by default
 MOST = 5000  # training pictures that distances are measured to

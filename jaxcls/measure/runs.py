@@ -1,12 +1,13 @@
 """Runs side by side: what each of them left in its workdir, and which of them looked at the same pictures."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool
 
 from jaxcls import files
 from jaxcls.checkpoints import view
@@ -15,6 +16,9 @@ from jaxcls.errors import UserError
 from jaxcls.logs.records import read_metrics
 from jaxcls.measure import figures, stored
 from jaxcls.types import PathLike
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool
 
 SPLITS = ("test", "validation")
 

@@ -1,11 +1,15 @@
 """Probabilities that are computed where they are looked at."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from jaxtyping import Float, Int
 
 from jaxcls.metrics import chunks
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
 
 
 class Softmax:
@@ -34,7 +38,7 @@ class Softmax:
     def __len__(self) -> int:
         return len(self.logits)
 
-    def __getitem__(self, key: Any) -> Float[np.ndarray, "..."]:
+    def __getitem__(self, key: Any) -> Float[np.ndarray, " ..."]:
         """Rows, or (rows, classes), as NumPy has it; rows without an Ellipsis or a new axis."""
         out = self._exp(key)
         total = self._total[key[0] if isinstance(key, tuple) else key]
@@ -61,4 +65,4 @@ def answers(logits: Float[np.ndarray, "n classes"]) -> Int[np.ndarray, " n"]:
     return out
 
 
-Probabilities = Softmax | Float[np.ndarray, "n classes"]
+Probabilities: TypeAlias = 'Softmax | Float[np.ndarray, "n classes"]'

@@ -1,5 +1,7 @@
 """Reads what evaluations have left in a workdir: `eval/<split>-<step>.npz` and `.json`, class names, final figures."""
 
+from __future__ import annotations
+
 import contextlib
 import hashlib
 import re
@@ -7,15 +9,17 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
 
 from jaxcls import files
 from jaxcls.checkpoints import view
 from jaxcls.errors import UserError
 from jaxcls.types import Figures, PathLike
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
 
 SPLITS = ("validation", "test")  # of a run; other names are those of evaluations on other pictures
 # What NumPy and zipfile raise for a damaged file. MemoryError: of a header that claims more than there is.

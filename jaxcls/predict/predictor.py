@@ -1,13 +1,14 @@
 """A trained model as a function of pictures: everything it needs is in the checkpoint, the training data is not."""
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import jax
 import numpy as np
-from jaxtyping import Float, UInt8
 
 from jaxcls.errors import UserError
 from jaxcls.measure import decision as decisions
@@ -16,6 +17,9 @@ from jaxcls.models import explain
 from jaxcls.tasks import networks
 from jaxcls.tasks.networks import Network
 from jaxcls.types import PathLike
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, UInt8
 
 SIZES = (1, 8, 32)  # of batches that are compiled; what lies between is padded
 
