@@ -2,13 +2,13 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
 from jaxcls.errors import UserError
 from jaxcls.models.layers.conv import conv
 from jaxcls.models.layers.gelu import gelu
+from jaxcls.models.layers.softmax import softmax
 
 SCORES = ("float32", "computation")  # in what the scores of attention and their softmax are computed
 
@@ -36,7 +36,7 @@ def attend(qkv: Array, heads: int, scores: str = "float32") -> tuple[Array, Arra
     q, k, v = heads_first(qkv, heads)
     q = q * q.shape[-1] ** -0.5
     products = jnp.einsum("bhqc,bhkc->bhqk", q, k, preferred_element_type=scores_dtype(scores, q))
-    weights = jax.nn.softmax(products, axis=-1)
+    weights = softmax(products)
     return heads_last(jnp.einsum("bhqk,bhkc->bhqc", weights.astype(v.dtype), v)), weights
 
 

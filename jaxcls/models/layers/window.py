@@ -14,6 +14,7 @@ from flax import linen as nn
 from jax import Array, lax
 
 from jaxcls.models.layers.dense import matmul
+from jaxcls.models.layers.softmax import softmax
 from jaxcls.models.layers.transformer import heads_first, heads_last, scores_dtype
 
 # The reference truncates at +-2, a hundred deviations out: a plain normal distribution.
@@ -146,7 +147,7 @@ class WindowAttention(nn.Module):
         if mask is not None:
             mask = mask.astype(dtype)
             scores = scores.reshape(-1, len(mask), self.heads, places, places) + mask[None, :, None]
-        weights = nn.softmax(scores.reshape(n, self.heads, places, places)).astype(v.dtype)
+        weights = softmax(scores.reshape(n, self.heads, places, places)).astype(v.dtype)
         x = heads_last(jnp.einsum("nhqk,nhkd->nhqd", weights, v))
         return self.dense(x, c, name="proj")
 

@@ -1,0 +1,72 @@
+"""Calls that ONNX has as one operator, found by name: those of `layers.named`, and JAX's own activations.
+
+A function of JAX is taken for what its name says only if its program is that of JAX's own function of this name.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcls.export.graph import Graph
+from jaxcls.export.rules.linear import layer_norm
+from jaxcls.export.value import Value
+from jaxcls.models.layers.named import parsed
+
+
+def _clip(graph, x):
+    low, high = (graph.constant(np.array(bound, np.float32)) for bound in (0, 6))
+    return graph.value("Clip", [x.name, low, high], x, positive=True)
+
+
+def _hard_sigmoid(graph, x):
+    return graph.value("HardSigmoid", [x.name], x, positive=True, attributes={"alpha": 1 / 6, "beta": 0.5})
+
+
+def _one(op: str, **attributes: Any) -> Callable[[Graph, Value], Value]:
+    return lambda graph, x: graph.value(op, [x.name], x, attributes=attributes)
+
+
+_ACTIVATIONS: dict[str, list[tuple[Callable[..., Any], Callable[[Graph, Value], Value]]]] = {
+    "relu6": [(jax.nn.relu6, _clip)],
+    "hard_sigmoid": [(jax.nn.hard_sigmoid, _hard_sigmoid)],
+    "hard_silu": [(jax.nn.hard_swish, _one("HardSwish"))],
+    "gelu": [
+        (functools.partial(jax.nn.gelu, approximate=False), _one("Gelu", approximate="none")),
+        (functools.partial(jax.nn.gelu, approximate=True), _one("Gelu", approximate="tanh")),
+    ],
+}
+
+
+def piece(graph: Graph, eqn: Any, operands: list[Any]) -> Value | None:
+    """What comes out of a call (`jit`) that is one operator; None for others."""
+    title, x = eqn.params["name"], operands[0] if operands else None
+    if not isinstance(x, Value):
+        return None
+    if (ours := parsed(title)) is not None:
+        return _ours(graph, *ours, x, operands[1:])
+    for function, write in _ACTIVATIONS.get(title, []):
+        if len(operands) == 1 and str(eqn.params["jaxpr"]) == _program(function, eqn.invars[0].aval):
+            return write(graph, x)
+    return None
+
+
+def _ours(graph, name, settings, x, others):
+    if name == "softmax":
+        axis = x.axes.index(x.rank - 1)
+        return graph.value("Softmax", [x.name], x, positive=True, attributes={"axis": axis})
+    if name == "gelu":
+        return _one("Gelu", approximate="none")(graph, x)
+    if name == "layer_norm":
+        return layer_norm(graph, x, others, **settings)
+    return None
+
+
+def _program(function, aval):
+    """What JAX traces for its function of an array like this, as text."""
+    program = jax.make_jaxpr(lambda x: function(x))(jax.ShapeDtypeStruct(aval.shape, jnp.dtype(aval.dtype)))
+    inner = program.eqns[0].params
+    return str(inner["jaxpr"]) if "jaxpr" in inner else ""

@@ -1,0 +1,206 @@
+"""Operations on each element by itself."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import numpy as np
+
+from jaxcls.export.graph import Graph
+from jaxcls.export.pending import Affine
+from jaxcls.export.value import Axes, Value, is_one
+
+ARITHMETIC = {"add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div"}
+BINARY = {
+    **ARITHMETIC,
+    "pow": "Pow",
+    "max": "Max",
+    "min": "Min",
+    "and": "And",
+    "or": "Or",
+    "eq": "Equal",
+    "gt": "Greater",
+    "ge": "GreaterOrEqual",
+    "lt": "Less",
+    "le": "LessOrEqual",
+}
+UNARY = {
+    "exp": "Exp",
+    "log": "Log",
+    "tanh": "Tanh",
+    "logistic": "Sigmoid",
+    "erf": "Erf",
+    "sqrt": "Sqrt",
+    "abs": "Abs",
+    "neg": "Neg",
+    "sign": "Sign",
+    "floor": "Floor",
+    "ceil": "Ceil",
+    "sin": "Sin",
+    "cos": "Cos",
+    "not": "Not",
+}
+POSITIVE = {"Exp", "Sigmoid", "Sqrt", "Abs", "Relu"}
+SAME = ("copy", "copy_p", "stop_gradient", "optimization_barrier", "reduce_precision")
+
+
+def same(graph: Graph, eqn: Any, operands: list[Any]) -> list[Any]:
+    """What changes nothing in inference."""
+    return list(operands)
+
+
+def unary(graph: Graph, eqn: Any, operands: list[Value], *, op: str) -> list[Value]:
+    """One operator."""
+    (x,) = operands
+    return [graph.value(op, [x.name], x, positive=op in POSITIVE)]
+
+
+def rsqrt(graph: Graph, eqn: Any, operands: list[Value]) -> list[Value]:
+    """1 / sqrt(x)."""
+    (x,) = operands
+    root = graph.value("Sqrt", [x.name], x)
+    return [graph.value("Reciprocal", [root.name], x, positive=True)]
+
+
+def square(graph: Graph, eqn: Any, operands: list[Value]) -> list[Value]:
+    """x * x."""
+    (x,) = operands
+    return [graph.value("Mul", [x.name, x.name], x, positive=True)]
+
+
+def integer_pow(graph: Graph, eqn: Any, operands: list[Value]) -> list[Value]:
+    """x to a fixed power."""
+    (x,) = operands
+    power = graph.constant(np.array(eqn.params["y"], x.dtype))
+    return [graph.value("Pow", [x.name, power], x)]
+
+
+def convert(graph: Graph, eqn: Any, operands: list[Value]) -> list[Value]:
+    """Another type; float16 and bfloat16 of a computation are written as float32."""
+    (x,) = operands
+    dtype = eqn.params["new_dtype"]
+    if x.dtype == dtype:
+        return [x]
+    from onnx.helper import np_dtype_to_tensor_dtype
+
+    positive = x.positive or x.dtype.kind in "ub"
+    attributes = {"to": np_dtype_to_tensor_dtype(np.dtype(dtype))}
+    return [graph.value("Cast", [x.name], x, dtype=np.dtype(dtype), positive=positive, attributes=attributes)]
+
+
+def clamp(graph: Graph, eqn: Any, operands: list[Any]) -> list[Value]:
+    """Between two constants."""
+    low, x, high = operands
+    names = [graph.constant(np.asarray(bound, x.dtype).reshape(())) for bound in (low, high)]
+    return [graph.value("Clip", [x.name, *names], x, positive=bool(np.all(low >= 0)))]
+
+
+def select(graph: Graph, eqn: Any, operands: list[Any]) -> list[Value]:
+    """`select_n` of two: the second where the condition holds."""
+    which, no, yes = operands
+    axes, dims = together([x for x in operands if isinstance(x, Value)], operands)
+    names = [laid(graph, x, axes, dims) for x in (which, yes, no)]
+    return [written(graph, "Where", names, axes, dims, eqn)]
+
+
+def binary(graph: Graph, eqn: Any, operands: list[Any], *, op: str) -> list[Value]:
+    """One operator; a constant goes into the operation before it where it can."""
+    values = [x for x in operands if isinstance(x, Value)]
+    if len(values) == 1 and values[0].dtype == np.float32:
+        constant = next(x for x in operands if not isinstance(x, Value))
+        if (folded := _with_constant(graph, eqn, values[0], constant, operands[0] is constant)) is not None:
+            return [folded]
+    axes, dims = together(values, operands)
+    names = [laid(graph, x, axes, dims) for x in operands]
+    sign = op in ("Add", "Mul", "Max") and all(isinstance(x, Value) and x.positive for x in operands)
+    return [written(graph, op, names, axes, dims, eqn, positive=sign)]
+
+
+def _with_constant(graph, eqn, x, constant, first):
+    """`binary` with a constant, where it can be folded, or is a bound; else None."""
+    op = eqn.primitive.name
+    if op in ("max", "min") and constant.size == 1:
+        return _bounded(graph, x, op, float(constant.reshape(())))
+    if op not in ARITHMETIC or (op == "div" and first):
+        return None
+    constant = constant.reshape([1] * (x.rank - constant.ndim) + list(constant.shape))
+    spread = [axis for axis, size in enumerate(constant.shape) if size != 1]
+    if len(spread) > 1 or any(axis not in x.axes or is_one(x.dims[axis]) for axis in spread):
+        return None
+    place = x.axes.index(spread[0]) if spread else None
+    if not _fits(x.pending, place):
+        name = graph.name("affine")
+        pending = Affine(name, graph.place, place, input=x.name, rank=len(x.axes))
+        graph.nodes.append(pending)
+        x = dataclasses.replace(x, name=name, pending=pending)
+    if place is not None:
+        x.pending.axis = place
+    x.pending.fold(op, constant.reshape(-1), first)
+    return dataclasses.replace(x, positive=False)
+
+
+def _fits(pending, place):
+    """Whether a constant along an axis of the tensor goes into what is pending."""
+    if pending is None or place is None:
+        return pending is not None
+    return pending.axis == place or (pending.axis is None and isinstance(pending, Affine))
+
+
+def _bounded(graph, x, op, bound):
+    if op == "max" and bound == 0:
+        return graph.value("Relu", [x.name], x, positive=True)
+    if bound == (-np.inf if op == "max" else np.inf):
+        return x
+    name = graph.constant(np.array(bound, x.dtype))
+    inputs = [x.name, name] if op == "max" else [x.name, "", name]
+    return graph.value("Clip", inputs, x, positive=bound >= 0 if op == "max" else x.positive and bound >= 0)
+
+
+def together(values: list[Value], operands: list[Any]) -> tuple[Axes, tuple[Any, ...]]:
+    """(axes of a tensor, dims of the array) that operands have when they are broadcast together.
+
+    The tensor lies as the largest of the values does.
+    """
+    rank = max(x.rank for x in values)
+    shapes = [x.dims if isinstance(x, Value) else (1,) * (rank - x.ndim) + x.shape for x in operands]
+    dims = tuple(next((n for n in sizes if not is_one(n)), 1) for sizes in zip(*shapes, strict=True))
+    axes = max(values, key=lambda x: len(x.large())).axes
+    missing = [axis for axis, size in enumerate(dims) if not is_one(size) and axis not in axes]
+    if missing:
+        here = [axis for axis in axes if axis is not None]
+        axes = tuple(range(rank)) if here == sorted(here) else (*here, *missing)
+    return axes, dims
+
+
+def laid(graph: Graph, x: Any, axes: Axes, dims: tuple[Any, ...]) -> str:
+    """The name of an operand, so that it is broadcast to a tensor with these axes."""
+    if isinstance(x, Value):
+        return graph.lay(x, axes, short=True)
+    array = x.reshape((1,) * (len(dims) - x.ndim) + x.shape)
+    array = array.transpose([axis for axis in axes if axis is not None] + [a for a in range(len(dims)) if a not in axes])
+    array = array.reshape([1 if axis is None else x.shape[axis - (len(dims) - x.ndim)] if axis >= len(dims) - x.ndim
+                           else 1 for axis in axes])  # fmt: skip
+    while array.ndim and array.shape[0] == 1:
+        array = array[0]
+    return graph.constant(array)
+
+
+def written(
+    graph: Graph, op: str, names: list[str], axes: Axes, dims: tuple[Any, ...], eqn: Any, positive: bool = False
+) -> Value:
+    """A node whose tensor has these axes."""
+    (name,) = graph.node(op, names)
+    return Value(name, dims, axes, np.dtype(eqn.outvars[0].aval.dtype), positive)
+
+
+RULES = {
+    **{name: functools.partial(unary, op=op) for name, op in UNARY.items()},
+    **{name: functools.partial(binary, op=op) for name, op in BINARY.items()},
+    **dict.fromkeys(SAME, same),
+    "rsqrt": rsqrt,
+    "square": square,
+    "integer_pow": integer_pow,
+    "convert_element_type": convert,
+    "clamp": clamp,
+    "select_n": select,
+}

@@ -1,0 +1,139 @@
+"""A traced network as an ONNX graph: walks the jaxpr, each primitive by its rule (`rules`).
+
+docs/design.md has the four ideas that keep the graph small; docs/decisions.md why we have a writer of our own.
+"""
+
+import collections
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from jaxcls.errors import UserError
+from jaxcls.export import constant, tidy
+from jaxcls.export.graph import Graph
+from jaxcls.export.pieces import piece
+from jaxcls.export.rules import RULES
+from jaxcls.export.trace import trace
+from jaxcls.export.value import Value
+from jaxcls.types import PyTree
+
+if TYPE_CHECKING:
+    import onnx
+
+OPSET = 21
+INSIDE = ("jaxpr", "call_jaxpr", "fun_jaxpr")  # where primitives that call have what they call
+
+
+def to_onnx(
+    function: Callable[[PyTree, jax.Array], jax.Array],
+    variables: PyTree,
+    shape: tuple[int, ...],
+    *,
+    dtype: Any = np.uint8,
+    output: str = "logits",
+    metadata: Mapping[str, str] | None = None,
+) -> "onnx.ModelProto":
+    """The ONNX model of function(variables, pictures), pictures `[batch, *shape]`, any batch.
+
+    Args:
+      function: pure, for tracing; gives one array `[batch, d]`.
+      variables: its arrays, which become constants.
+      shape: of a picture, (height, width, channels).
+      dtype: of the pictures.
+      output: name of what comes out; the input is "image".
+      metadata: of the model.
+
+    Raises:
+      UserError: for an operation that has no rule, named with the module that it stands in.
+    """
+    closed = trace(function, variables, shape, dtype)
+    graph = Graph()
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(variables)]
+    (picture,) = closed.in_avals[len(leaves) :]
+    image = Value("image", picture.shape, tuple(range(len(picture.shape))), np.dtype(dtype), dtype == np.uint8)
+    if len(shape) == 3 and _convolves(closed.jaxpr):  # now, while a channel is one byte
+        axes = (0, 3, 1, 2)
+        image = Value(graph.lay(image, axes), image.dims, axes, image.dtype, image.positive)
+    (out,) = Walk(graph).walk(closed.jaxpr, [np.asarray(c) for c in closed.consts], [*leaves, image])
+    if not isinstance(out, Value):
+        raise UserError("the model's answer does not depend on the picture: there is nothing to export.")
+    name = graph.lay(out, tuple(range(out.rank)))
+    sizes = [n if isinstance(n, (int, np.integer)) else None for n in out.dims]
+    return tidy.model(graph, name, output, (shape, dtype), sizes, metadata or {}, OPSET)
+
+
+def _convolves(jaxpr):
+    """Whether there is a convolution in it, at any depth."""
+    return any(
+        eqn.primitive.name == "conv_general_dilated" or any(map(_convolves, _inner(eqn))) for eqn in jaxpr.eqns
+    )
+
+
+def _inner(eqn):
+    return [getattr(eqn.params[key], "jaxpr", eqn.params[key]) for key in INSIDE if key in eqn.params]
+
+
+class Walk:
+    """Goes through a program and what it calls."""
+
+    def __init__(self, graph: Graph):
+        self.graph = graph
+
+    def walk(self, jaxpr: Any, constants: list[Any], operands: list[Any], place: str = "") -> list[Any]:
+        """What comes out of a program for its operands."""
+        known: dict[Any, Any] = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*constants, *operands), strict=True))
+        uses = collections.Counter(
+            var for var in (v for eqn in (*jaxpr.eqns, jaxpr) for v in _read_by(eqn)) if not _is_literal(var)
+        )
+
+        def read(var):
+            if _is_literal(var):
+                return np.asarray(var.val)
+            x = known[var]
+            # What others see, too, is written as it is.
+            return x if not isinstance(x, Value) or uses[var] == 1 else _settled(x)
+
+        for eqn in jaxpr.eqns:
+            label = "/".join(filter(None, (place, str(eqn.source_info.name_stack))))
+            self.graph.place = label
+            results = self.write(eqn, [read(var) for var in eqn.invars], label)
+            known.update(zip(eqn.outvars, results, strict=True))
+        return [read(var) for var in jaxpr.outvars]
+
+    def write(self, eqn: Any, operands: list[Any], label: str) -> list[Any]:
+        """What comes out of an operation. Raises UserError where it can't be written."""
+        op = eqn.primitive.name
+        if op in ("jit", "pjit") and (one := piece(self.graph, eqn, operands)) is not None:
+            return [one]
+        if inner := _inner(eqn):
+            program = next(eqn.params[key] for key in INSIDE if key in eqn.params)
+            constants = [np.asarray(c) for c in getattr(program, "consts", ())]
+            return self.walk(inner[0], constants, operands, label)
+        if not any(isinstance(x, Value) for x in operands):
+            return constant.compute(eqn, operands)
+        try:
+            if op not in RULES:
+                raise NotImplementedError("no rule is known for it")
+            return RULES[op](self.graph, eqn, operands)
+        except NotImplementedError as error:
+            raise UserError(
+                f"ONNX: the operation {op!r} of {label or 'the network'} can't be written ({error}); "
+                "export to stablehlo, or replace it in the model."
+            ) from error
+
+
+def _settled(x):
+    """The value, into whose operation nothing more goes."""
+    import dataclasses
+
+    return x if x.pending is None else dataclasses.replace(x, pending=None)
+
+
+def _read_by(eqn):
+    return eqn.invars if hasattr(eqn, "primitive") else eqn.outvars
+
+
+def _is_literal(var):
+    return hasattr(var, "val")
