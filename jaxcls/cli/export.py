@@ -1,88 +1,276 @@
-"""Writes the weights of a run as a state dict for PyTorch, torchvision and timm: safetensors, or a .pth file.
+"""Writes a run, or a model with weights of a file, for other tools: weights, an ONNX file, programs of StableHLO.
 
-    jaxcls export runs/mine --out mine.safetensors                  # the best step, else the newest
-    jaxcls export runs/mine --out mine.pth --step 500 --dtype float16
-    jaxcls export published.th --out renamed.safetensors --model resnet20_cifar
+    jaxcls export runs/mine --out mine.safetensors                  # weights for PyTorch, torchvision and timm
+    jaxcls export runs/mine --to onnx                               # mine.onnx, compared with the run
+    jaxcls export runs/mine --to onnx --int8                        # and mine.int8.onnx, calibrated on its pictures
+    jaxcls export runs/mine --to stablehlo                          # mine.stablehlo, mine.cpu.stablehlo
+    jaxcls export --model resnet18 --weights resnet18.pth --to onnx
 
-Names, layouts and order of axes are those of the library that the model's names are from (torchvision, else timm), so
-its model takes the file with `load_state_dict`, strictly; GoogLeNet and Inception as built with `aux_logits=False`
-unless there are auxiliary classifiers. (MNASNet takes a .pth alone.) Where the run keeps an average of the weights
-(EMA), that is written, unless --raw. A safetensors file also holds class names, model, fields and normalisation in its
-metadata, which are compared with the config where it is loaded here. RUN is a workdir or the folder of one step; with
---model it is a file of weights, or hf-hub:ORG/NAME: they are read into that model and written under its own names.
+RUN is a workdir (its best checkpoint, else the newest; --step for another) or the folder of one step; where the run
+keeps an average of the weights (EMA), that is written, unless --raw. docs/deploy.md tells of ONNX and StableHLO.
 
-Exit status: 0; 2 where something is missing or cannot be read or written.
+Weights (--to weights) are a state dict, safetensors or .pth, in the names, layouts and order of axes of the library
+that the model's names are from (torchvision, else timm), so its model takes the file with `load_state_dict`, strictly;
+GoogLeNet and Inception as built with `aux_logits=False` unless there are auxiliary classifiers. (MNASNet takes a .pth
+alone.) A safetensors file also holds class names, model, fields and normalisation in its metadata. With --model they
+are read from --weights, a file or hf-hub:ORG/NAME (the place of RUN serves, too), and written under the model's names.
+
+Exit status: 0; 1 where a file is worse than --max-drop takes, and set aside; 2 where something is missing or cannot be
+read or written.
 """
 
 import argparse
-import json
+import importlib.util
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jaxcls import files
 from jaxcls.cli import devices
-from jaxcls.cli.arguments import add_run, expanded, positive
+from jaxcls.cli.arguments import count, expanded, positive
+from jaxcls.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
-    import numpy as np
+    from jaxcls.export.onnx_export import Options, Subject
 
-    from jaxcls.models.base import Classifier
-
+KINDS = ("weights", "onnx", "stablehlo")
 DTYPES = ("float32", "float16", "bfloat16")
+# Options that belong to some of --to alone, and those that say something of what another option asks for.
+OF_KIND = {
+    "dtype": ("weights",),
+    "normalize": ("onnx", "stablehlo"),
+    "output": ("onnx", "stablehlo"),
+    **dict.fromkeys(("int8", "float16", "target", "method", "calibration", "max_drop", "check"), ("onnx",)),
+}
+OF_MODEL = ("weights", "classes", "size", "channels", "field", "normalize")
+OF_RUN = ("step", "raw")
+OF_INT8 = ("target", "method", "calibration")
+
+
+def one_of(*words: str, hint: str = "") -> Callable[[str], str]:
+    """A type of arguments: one of some words; of another one the nearest is named, or `hint`."""
+
+    def word(text: str) -> str:
+        if text not in words:
+            near = did_you_mean(text, words) or hint
+            raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(words)}{near}")
+        return text
+
+    return word
+
+
+def percent(text: str) -> float:
+    """Points of accuracy, from 0 to 100."""
+    value = float(text)
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"{text} is no number of points from 0 to 100")
+    return value
+
+
+percent.__name__ = "number"  # argparse puts it into its message
+
+
+def classes(text: str) -> int | str:
+    """How many, or the file with their names."""
+    return positive(text) if text.isdigit() else expanded(text)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what the verb takes."""
-    add_run(parser)
-    text = "file to write: .safetensors, .pth or .pt"
-    parser.add_argument("--out", type=expanded, required=True, metavar="FILE", help=text)
-    parser.add_argument("--to", choices=("weights",), default="weights", help="what to write (default %(default)s)")
-    parser.add_argument("--raw", action="store_true", help="the weights themselves, where there is an average of them")
-    parser.add_argument("--dtype", choices=DTYPES, help="of all floating-point values; default: as they are")
-    parser.add_argument("--model", metavar="NAME", help="a registered model for the weights of a file")
-    parser.add_argument("--classes", type=positive, help="of --model; default: the published number")
-    parser.add_argument("--size", type=positive, help="side of the pictures of --model; default: the published one")
-    parser.add_argument("--channels", type=positive, help="of the pictures of --model; default: the published number")
-    parser.add_argument("--field", action="append", default=[], metavar="NAME=VALUE", help="of --model; repeatable")
+    add = parser.add_argument
+    add("run", metavar="RUN", type=expanded, nargs="?", help="workdir of a run; with --model a file of weights")
+    add("--step", type=count, metavar="N", help="of the run's checkpoints; default: the best one, else the newest")
+    add("--raw", action="store_true", help="the weights themselves, where there is an average of them")
+    text = "what to write: weights, onnx or stablehlo (default %(default)s)"
+    add("--to", choices=KINDS, type=one_of(*KINDS), default="weights", help=text)
+    text = "file to write: .safetensors, .pth or .pt; .onnx; .stablehlo (default of these two: by the name of the run)"
+    add("--out", type=expanded, metavar="FILE", help=text)
+    add("--output", choices=("logits", "probabilities"), help="what onnx and stablehlo give (default logits)")
+    add("--dtype", choices=DTYPES, help="of all floating-point values of weights; default: as they are")
+    _add_of_model(parser)
+    _add_of_onnx(parser)
 
 
-def run(args: argparse.Namespace) -> None:
-    """Writes the file, and prints a line that says what is in it."""
+def _add_of_model(parser):
+    add = parser.add_argument_group("a model in place of a run").add_argument
+    add("--model", metavar="NAME", help="a registered model, with --weights; without them it has drawn ones")
+    add("--weights", type=expanded, metavar="FILE", help="a file of weights, or hf-hub:ORG/NAME")
+    text = "how many, or a file with their names, one a line; default: as the weights say, else the published number"
+    add("--classes", type=classes, metavar="FILE", help=text)
+    add("--size", type=positive, metavar="N", help="side of the pictures; default: the published one")
+    add("--channels", type=positive, metavar="N", help="of the pictures; default: the published number")
+    add("--field", action="append", default=[], metavar="NAME=VALUE", help="of the model; repeatable")
+    text = "of pictures: imagenet, unit, symmetric, cifar10, ...; default: as the weights say, else imagenet"
+    add("--normalize", metavar="NAME", help=text)
+
+
+def _add_of_onnx(parser):
+    add = parser.add_argument_group("ONNX").add_argument
+    ways = ("auto", "static", "dynamic")
+    way = one_of(*ways, hint="; write RUN before --int8")
+    text = "an INT8 file, too: static (calibrated), dynamic (transformers), or by the kind of net"
+    add("--int8", nargs="?", const="auto", choices=ways, type=way, help=text)
+    add("--float16", action="store_true", help="a float16 file, too")
+    targets = ("any", "vnni", "arm")
+    text = "processors that INT8 is for: any (7-bit weights), vnni, arm (default any)"
+    add("--target", choices=targets, type=one_of(*targets), help=text)
+    text = "how many pictures to calibrate on, a folder of them, or both (default 64 of the run's training split)"
+    add("--calibration", nargs="+", metavar="N|DIR", type=expanded, help=text)
+    methods = ("minmax", "percentile", "entropy")
+    text = "how ranges are taken from these pictures (default minmax)"
+    add("--method", choices=methods, type=one_of(*methods), help=text)
+    text = "points of accuracy that a file may lose, beyond noise, before it is set aside (default 1)"
+    add("--max-drop", type=percent, metavar="POINTS", help=text)
+    text = "how many validation pictures are compared, 0 for all (default 2000)"
+    add("--check", type=count, metavar="N", help=text)
+
+
+def run(args: argparse.Namespace) -> int | None:
+    """Writes the files, and prints lines that say what is in them."""
+    check(args)
     devices.cpu_only()
-    from jaxcls.models import conversion, weight_files
+    return {"weights": to_weights, "onnx": to_onnx, "stablehlo": to_stablehlo}[args.to](args)
 
-    if args.model:
-        sizes = {"classes": args.classes, "size": args.size, "channels": args.channels}
-        model, state, metadata = conversion.read_published(args.run, args.model, fields=args.field, **sizes)
-        what = f"{args.model} from {args.run}"
+
+def check(args: argparse.Namespace) -> None:
+    """Raises UserError for options that don't go together."""
+    given = {name for name, value in vars(args).items() if value is not None and value is not False and value != []}
+    option = lambda name: f"--{name.replace('_', '-')}"  # noqa: E731
+    for name, kinds in OF_KIND.items():
+        if name in given and args.to not in kinds:
+            raise UserError(f"{option(name)} is for --to {' and '.join(kinds)}, not for {args.to}; leave it out.")
+    if args.model is None:
+        if args.run is None:
+            raise UserError("give RUN, the workdir of a run, or --model NAME with --weights FILE.")
+        for name in OF_MODEL:
+            if name in given:
+                raise UserError(f"{option(name)} is for a model in place of a run; add --model NAME, or leave it out.")
     else:
-        model, state, metadata, what = read_run(args.run, args.step, raw=args.raw)
-    state = model.for_library(state)
-    if args.dtype:
-        state = conversion.cast(state, args.dtype)
-    weight_files.write(args.out, state, {"format": "pt", **metadata}, model.versions)
-    dtypes = ", ".join(sorted({str(value.dtype) for value in state.values()}))
-    size = sum(value.nbytes for value in state.values()) / 2**20
-    count = sum(value.size for value in state.values())
-    print(f"{args.out}: {len(state)} tensors, {count:,} numbers, {size:.1f} MiB, {dtypes}; {what}")
+        for name in OF_RUN:
+            if name in given:
+                raise UserError(f"{option(name)} is for a run; leave it out, or leave out --model.")
+        if args.run is not None and args.weights is not None:
+            raise UserError(f"{args.run} and --weights {args.weights} are two files of weights; give one.")
+    if args.int8 is None and (idle := [name for name in OF_INT8 if name in given]):
+        raise UserError(f"{option(idle[0])} is for --int8; add that, or leave it out.")
+    if args.int8 and args.float16:
+        raise UserError("--int8 and --float16 are two files; export one after the other.")
 
 
-def read_run(
-    run: str, step: int | None, *, raw: bool
-) -> tuple["Classifier", dict[str, "np.ndarray"], dict[str, str], str]:
-    """(model, state dict, metadata, what it is) of a checkpoint. Raises UserError where it can't be read."""
-    from jaxcls.models import conversion
-    from jaxcls.models.state_dict import to_state_dict
-    from jaxcls.tasks import networks
+def to_weights(args: argparse.Namespace) -> None:
+    """`--to weights`. Raises UserError as `export.weights` does."""
+    if args.out is None:
+        raise UserError("weights need --out FILE (.safetensors, .pth or .pt).")
+    from jaxcls.export import weights
 
-    network = networks.from_run(run, step, raw=raw)
-    mean, std = network.normalize
-    kind = "averaged (EMA)" if network.averaged else "raw"
-    metadata = {
-        "model": network.name,
-        "step": str(network.step),
-        "weights": kind,
-        "classes": json.dumps(network.classes),
-        "normalize": json.dumps({"mean": mean, "std": std}),
-        "eval_transform": json.dumps(network.preprocessing.transforms),
-        "fields": conversion.fields_of(network.name, network.model),
+    file = args.weights or args.run
+    if args.model is None:
+        state = weights.of_run(args.run, args.step, raw=args.raw)
+    elif file is None:
+        raise UserError(f"--model {args.model} has no weights to write; add --weights FILE.")
+    else:
+        sizes = {"classes": args.classes, "size": args.size, "channels": args.channels}
+        state = weights.of_file(file, args.model, fields=args.field, **sizes)
+    weights.write(state, Path(args.out), dtype=args.dtype)
+
+
+def to_onnx(args: argparse.Namespace) -> int | None:
+    """`--to onnx`; the exit status. Raises UserError as `export.onnx_export` does."""
+    require("onnx", "onnxruntime", kind=args.to)
+    out = _out(args, ".onnx")
+    options = _options(args, out)
+    from jaxcls.export import onnx_export
+
+    return onnx_export.export(_subject(args, "float32"), options)
+
+
+def to_stablehlo(args: argparse.Namespace) -> None:
+    """`--to stablehlo`. Raises UserError as `export.stablehlo` does."""
+    require("flatbuffers", kind=args.to)
+    out = _out(args, ".stablehlo")
+    from jaxcls.export import stablehlo, subject
+
+    stablehlo.check_place(out)
+    found = _subject(args, None)
+    stablehlo.write(found.network, subject.samples(found), out, output=args.output or "logits")
+
+
+def require(*packages: str, kind: str) -> None:
+    """Raises UserError, with the line that installs it, where a package lacks."""
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise UserError(f'--to {kind} needs {package}: pip install "jaxcls[export]"')
+
+
+def _out(args, suffix):
+    """The file that is written: --out, else one named after the run or model in the current folder; looked at before
+    minutes are spent."""
+    if args.out is None:
+        name = args.model or _name(Path(args.run))
+    path = Path(f"{name}{suffix}") if args.out is None else files.path(args.out)
+    if path.suffix != suffix:
+        raise UserError(f"--out={path} must end in {suffix} for --to {args.to}.")
+    if path.is_dir():
+        raise UserError(f"--out={path} is a folder; give the name of a file.")
+    if not path.parent.is_dir():
+        raise UserError(f"--out={path}: there is no folder {path.parent}; make it, or choose another place.")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise UserError(f"--out={path} can't be written: {error.strerror}; choose another place.") from error
+    return path
+
+
+def _name(run):
+    """What the files of a run are called: as its folder."""
+    from jaxcls.checkpoints import view
+
+    workdir = view.find_workdir(run)
+    folder = (workdir or run).resolve()
+    return folder.parents[1].name if workdir is None and folder.parent.name == "checkpoints" else folder.name
+
+
+def _options(args: argparse.Namespace, out: Path) -> "Options":
+    from jaxcls.export.onnx_export import Options
+
+    number, folder = _calibration(args.calibration or ())
+    if args.int8 == "static" and args.model and folder is None:
+        raise UserError("--int8 needs pictures to calibrate on, and a model without a run has none: --calibration DIR.")
+    given = {
+        "int8": args.int8,
+        "float16": args.float16,
+        "output": args.output,
+        "target": args.target,
+        "method": args.method,
+        "calibration_pictures": number,
+        "calibration_folder": folder,
+        "max_drop": args.max_drop,
+        "check_pictures": args.check,
     }
-    return network.model, to_state_dict(network.variables), metadata, f"{kind} weights of step {network.step}"
+    return Options(out=out, **{name: value for name, value in given.items() if value is not None})
+
+
+def _calibration(words: Sequence[str]) -> tuple[int | None, Path | None]:
+    """(how many pictures, the folder) of --calibration; None for what is not given."""
+    numbers, folders = [w for w in words if w.isdigit()], [w for w in words if not w.isdigit()]
+    if len(numbers) > 1 or len(folders) > 1:
+        raise UserError("--calibration takes a number of pictures and a folder, one of each at most.")
+    if folders and not Path(folders[0]).is_dir():
+        raise UserError(f"--calibration {folders[0]}: there is no such folder.")
+    if numbers and not int(numbers[0]):
+        raise UserError("--calibration 0: at least one picture is needed.")
+    return int(numbers[0]) if numbers else None, files.path(folders[0]) if folders else None
+
+
+def _subject(args: argparse.Namespace, dtype: str | None) -> "Subject":
+    """What is exported; `dtype`: of a run's computation, None for its own."""
+    from jaxcls.export import subject
+
+    if args.model is None:
+        return subject.of_run(args.run, args.step, raw=args.raw, dtype=dtype)
+    return subject.of_model(
+        args.model, args.weights or args.run or "", classes=args.classes, size=args.size, channels=args.channels,
+        fields=args.field, normalize=args.normalize or "",
+    )  # fmt: skip

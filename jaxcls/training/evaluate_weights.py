@@ -10,7 +10,6 @@ from jaxcls import files
 from jaxcls.augment.preprocessing import Preprocessing
 from jaxcls.data import class_names
 from jaxcls.data.base import Source
-from jaxcls.errors import UserError
 from jaxcls.models import weight_files
 from jaxcls.parallel import Parallel
 from jaxcls.settings import config_file
@@ -85,17 +84,7 @@ def run(
 def _class_names(file: PathLike | None, weights: str, source: Source, note: Note) -> list[str]:
     """Names of the outputs, in order. Raises UserError where they can't be known."""
     if file is not None:
-        try:
-            names = [
-                line.strip()
-                for line in files.read_bytes(files.path(str(file)), 2**24).decode().splitlines()
-                if line.strip()
-            ]
-        except (OSError, UnicodeError) as error:
-            raise UserError(f"--classes={file} can't be read ({getattr(error, 'strerror', None) or error}).") from error
-        if len(set(names)) < max(2, len(names)):
-            raise UserError(f"--classes={file} must have two or more names, one a line, all different.")
-        return names
+        return published_weights.class_names(file)
     if names := list(weight_files.read(weights).says.classes):
         return names
     names = [str(name) for name in source.classes]

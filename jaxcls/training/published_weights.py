@@ -8,14 +8,15 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxcls import models
+from jaxcls import files, models
 from jaxcls.augment.preprocessing import Preprocessing
 from jaxcls.defaults import default_config
 from jaxcls.errors import UserError
 from jaxcls.models import pretrained, weight_files
-from jaxcls.models.basis import Use
+from jaxcls.models.basis import UNKNOWN, Use
 from jaxcls.models.published import PUBLISHED, Published
 from jaxcls.tasks.networks import Network
+from jaxcls.types import PathLike
 
 
 def config_of(name: str, data: str, size: int = 0) -> ConfigDict:
@@ -30,6 +31,18 @@ def config_of(name: str, data: str, size: int = 0) -> ConfigDict:
     return config
 
 
+def class_names(file: PathLike) -> list[str]:
+    """Names of outputs, one a line of a file. Raises UserError where it can't be read, or two are the same."""
+    try:
+        text = files.read_bytes(files.path(str(file)), 2**24).decode()
+    except (OSError, UnicodeError) as error:
+        raise UserError(f"--classes={file} can't be read ({getattr(error, 'strerror', None) or error}).") from error
+    names = [line.strip() for line in text.splitlines() if line.strip()]
+    if len(set(names)) < max(2, len(names)):
+        raise UserError(f"--classes={file} must have two or more names, one a line, all different.")
+    return names
+
+
 def network(
     path: str,
     reader: Any,
@@ -39,6 +52,7 @@ def network(
     *,
     count: int,
     headless: bool = False,
+    use: Use = UNKNOWN,
 ) -> tuple[Network, pretrained.Report]:
     """(the network of a file of weights, what became of its tensors).
 
@@ -50,6 +64,7 @@ def network(
       classes: names in the order of the logits; () where they are unknown.
       count: of the logits.
       headless: whether the last layer may be missing, for features.
+      use: how messages call the settings.
 
     Raises:
       UserError: for a file that is missing, damaged, not of this model, or lacks layers.
@@ -60,7 +75,13 @@ def network(
     model = models.create(section.name, num_classes=count, dtype=reader.precision, **section.fields.to_dict())
     file, image = weight_files.read(path), jax.ShapeDtypeStruct((2, *picture), np.float32)
     shapes = jax.eval_shape(lambda key, x: model.init(key, x, train=False), jax.random.key(0), image)
-    use = Use(section.name, preprocessing.mean, preprocessing.std, preprocessing.transforms, tuple(classes))
+    use = use._replace(
+        name=section.name,
+        mean=preprocessing.mean,
+        std=preprocessing.std,
+        transforms=preprocessing.transforms,
+        classes=tuple(classes),
+    )
     weights, report = pretrained.match(model, shapes, file, use)
     layers = tuple(f"{layer}." for layer in model.head)
     if fresh := [name for name in report.kept if not (headless and name.startswith(layers))]:
