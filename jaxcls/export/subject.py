@@ -96,7 +96,8 @@ def of_model(
     preprocessing = _preprocessing(name, size, channels, normalize, says)
     if weights:
         config = published_weights.config_of(name, "folder/", size or 0)
-        config.model.fields.update(parsed)
+        with config.model.fields.unlocked():
+            config.model.fields.update(parsed)
         reader, picture = Reader(resolve(config)), _seen(preprocessing)
         network, report = published_weights.network(
             weights, reader, preprocessing, picture, names, count=len(names), use=OPTIONS
