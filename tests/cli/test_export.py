@@ -1,5 +1,6 @@
 """`jaxcls export`: what a run or a published file holds, as PyTorch would have it."""
 
+import importlib.util
 import json
 import struct
 
@@ -26,6 +27,8 @@ def workdir(tmp_path_factory):
     config = default_config()
     config.data.name, config.batch_size, config.duration = "synthetic/64x8x3x4", 16, "4 steps"
     config.model.name = "resnet20_cifar_b"
+    with config.model.fields.unlocked():
+        config.model.fields.depth = 8
     config.eval.every = config.checkpoint.every = "2 steps"
     config.parallel.devices, config.ema_decay = 1, 0.5
     path = tmp_path_factory.mktemp("run") / "w"
@@ -147,3 +150,76 @@ def test_torchvision_takes_it_strictly_and_agrees(tmp_path, name):
         expected = theirs(torch.from_numpy(image).permute(0, 3, 1, 2)).numpy()
     got, _ = jax.jit(model.apply)(variables, image)
     assert np.linalg.norm(got - expected) <= 1e-5 * np.linalg.norm(expected)
+
+
+def test_options_that_do_not_go_together_are_one_line(capsys, workdir, tmp_path):
+    """Before JAX is imported, let alone a model built."""
+    onnx, program, model = ["--to", "onnx"], ["--to", "stablehlo"], ["--model", "resnet20_cifar"]
+    (tmp_path / "folder.onnx").mkdir()
+    for arguments, message in (
+        ([], "give RUN, the workdir of a run, or --model NAME"),
+        (["--to", "onx", workdir], "'onx' is none of weights, onnx, stablehlo; did you mean 'onnx'?"),
+        ([workdir], "weights need --out FILE"),
+        ([*model, "--out", tmp_path / "x.pth"], "has no weights to write; add --weights FILE"),
+        ([workdir, "--to", "onnx", "--dtype", "float16"], "--dtype is for --to weights, not for onnx"),
+        ([workdir, *program, "--int8"], "--int8 is for --to onnx, not for stablehlo"),
+        ([workdir, "--out", "x.pth", "--max-drop", 2], "--max-drop is for --to onnx, not for weights"),
+        ([workdir, "--out", "x.pth", "--output", "logits"], "--output is for --to onnx and stablehlo"),
+        ([*onnx, "--int8", workdir], "write RUN before --int8"),
+        ([workdir, *onnx, "--int8", "statik"], "did you mean 'static'?"),
+        ([workdir, *onnx, "--target", "vni", "--int8"], "did you mean 'vnni'?"),
+        ([workdir, *onnx, "--target", "vnni"], "--target is for --int8; add that"),
+        ([workdir, *onnx, "--calibration", 9], "--calibration is for --int8; add that"),
+        ([workdir, *onnx, "--int8", "--float16"], "--int8 and --float16 are two files"),
+        ([workdir, *onnx, "--int8", "--calibration", 9, 10], "a number of pictures and a folder, one of each"),
+        ([workdir, *onnx, "--int8", "--calibration", 0], "at least one picture"),
+        ([workdir, *onnx, "--int8", "--calibration", tmp_path / "no"], "there is no such folder"),
+        ([workdir, *onnx, "--max-drop", -1], "-1 is no number of points from 0 to 100"),
+        ([workdir, *onnx, "--normalize", "unit"], "--normalize is for a model in place of a run; add --model"),
+        ([workdir, *onnx, "--weights", "w.pth"], "--weights is for a model in place of a run"),
+        ([*model, *onnx, "--step", 0], "--step is for a run"),
+        (
+            ["a.pth", *model, *onnx, "--weights", "b.pth"],
+            "a.pth and --weights b.pth are two files of weights; give one",
+        ),
+        ([*model, *onnx, "--int8", "static"], "needs pictures to calibrate on"),
+        ([*model, *onnx, "--classes", tmp_path / "no.txt"], "no.txt can't be read"),
+        (["--model", "resnet20", *onnx], "there is no model 'resnet20'; did you mean"),
+        ([tmp_path / "no", *onnx], "is no folder"),
+        ([tmp_path, *program], "holds no folder 'checkpoints': give the workdir of a run"),
+        ([workdir, *onnx, "--out", tmp_path / "x.pth"], "must end in .onnx for --to onnx"),
+        ([workdir, *onnx, "--out", tmp_path / "folder.onnx"], "is a folder; give the name of a file"),
+        ([workdir, *onnx, "--out", tmp_path / "no" / "x.onnx"], "there is no folder"),
+        ([workdir, *onnx, "--out", "/proc/x.onnx"], "can't be written"),
+        ([workdir, *program, "--out", tmp_path / "x.onnx"], "must end in .stablehlo for --to stablehlo"),
+    ):
+        status, error = main(["export", *map(str, arguments)]), capsys.readouterr().err
+        assert status == 2 and message in error and error.count("\n") == 1, (arguments, error)
+
+
+@pytest.mark.parametrize("package, kind", [("onnx", "onnx"), ("onnxruntime", "onnx"), ("flatbuffers", "stablehlo")])
+def test_a_missing_extra_is_told_with_the_line_that_installs_it(capsys, workdir, monkeypatch, package, kind):
+    there = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == package else there(name, *a))
+    assert main(["export", str(workdir), "--to", kind]) == 2
+    assert f'needs {package}: pip install "jaxcls[export]"' in capsys.readouterr().err
+
+
+def test_programs_of_a_run(capsys, workdir, tmp_path, monkeypatch):
+    """Without --out they are named after the run, in the current folder."""
+    pytest.importorskip("flatbuffers")
+    from jaxcls.export import stablehlo
+
+    monkeypatch.setattr(stablehlo, "BATCHES", (1,))
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", str(workdir), "--to", "stablehlo", "--raw", "--output", "probabilities"]) == 0
+    out = capsys.readouterr().out
+    assert "not checked: cuda and tpu" in out and out.count("differs by at most") == 2
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"w.stablehlo", "w.cpu.stablehlo", "w.safetensors", "w.json"}
+    about = json.loads((tmp_path / "w.json").read_text())
+    assert (about["output"], about["averaged"], about["classes"]) == (
+        "probabilities",
+        False,
+        [f"class {i}" for i in range(4)],
+    )
