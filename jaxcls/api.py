@@ -12,23 +12,33 @@ if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
     from jaxcls.predict.predictor import Predictor
+    from jaxcls.runtime.predictor import FilePredictor
 
 
-def load(workdir: PathLike, step: int | None = None) -> "Predictor":
+def load(workdir: PathLike, step: int | None = None) -> "Predictor | FilePredictor":
     """A trained model as a function of pictures: that of a run's best checkpoint, the newest where none is best.
 
     Args:
-      workdir: folder of a run, or of one step; `~` is the home folder.
-      step: another of its checkpoints. Its files are compared with their digests first, which tells of damage and not
-        of someone who rewrote both.
+      workdir: folder of a run, or of one step; or an ONNX file, MODEL.onnx, which then answers without JAX
+        (jaxcls.runtime.predictor.FilePredictor); `~` is the home folder.
+      step: of a run, another of its checkpoints. Its files are compared with their digests first, which tells of damage
+        and not of someone who rewrote both.
 
     Raises:
-      UserError: where there is no checkpoint that can be read.
+      UserError: where there is no checkpoint that can be read, or ONNX Runtime refuses the file.
     """
     from jaxcls.cli import arguments
+
+    path = arguments.expanded(os.fspath(workdir))
+    if arguments.is_file(path):
+        from jaxcls.runtime.predictor import FilePredictor
+
+        if step is not None:
+            raise UserError(f"{path} is a file, of one step; leave step={step} out, or give the run.")
+        return FilePredictor.load(path)
     from jaxcls.predict.predictor import Predictor
 
-    return Predictor.load(arguments.expanded(os.fspath(workdir)), step)
+    return Predictor.load(path, step)
 
 
 def train(

@@ -35,11 +35,11 @@ MAY = {
     "measure": "checkpoints defaults files logs metrics text",
     "tasks": "augment call_strings checkpoints criteria data files hyperparameters losses measure metrics models "
     "parallel pytree settings state",
+    "predict": "augment data files measure metrics models tasks text",
+    "runtime": "augment call_strings data files measure predict text",  # without JAX
     "report": "checkpoints criteria defaults files logs measure metrics models text",
     "training": "augment checkpoints criteria data defaults files hyperparameters logs losses metrics models optim "
-    "parallel pytree report settings state tasks text",
-    "runtime": "augment call_strings data files measure metrics predict text",  # without JAX
-    "predict": "data measure models runtime tasks text",
+    "parallel predict pytree report settings state tasks text",
     "export": "augment checkpoints criteria data defaults files logs measure metrics models parallel predict pytree runtime "
     "settings state tasks text training",
     "classical": "augment checkpoints data defaults files logs metrics models parallel settings tasks text training",

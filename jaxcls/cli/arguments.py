@@ -1,6 +1,7 @@
 """One way to take arguments, for all verbs: mistakes are one line, and what several verbs take is spelt alike."""
 
 import argparse
+import math
 import os
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -73,6 +74,22 @@ def data_name(text: str) -> str:
     kind = text.partition("/")[0]
     misspelt = did_you_mean(kind, (*SOURCES, *SETS)) and not os.path.exists(text)
     return text if kind in SOURCES or misspelt else f"folder/{text}"
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """Finite numbers with commas between them: "0.5", "0.485,0.456,0.406"."""
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        values = (math.nan,)
+    if not all(map(math.isfinite, values)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers; write it like 0.485,0.456,0.406")
+    return values
+
+
+def is_file(text: str) -> bool:
+    """Whether a RUN is a file for ONNX Runtime, by its name; a folder of such a name may be a workdir."""
+    return text.lower().endswith(".onnx") and not os.path.isdir(text)
 
 
 def add_run(parser: argparse.ArgumentParser, step: str = "the best one, else the newest") -> None:

@@ -5,16 +5,18 @@
     jaxcls eval runs/mine --config.eval.tta=flip          # views averaged; the run's own figures stay
     jaxcls eval runs/mine --data other/pictures           # all pictures of another labelled folder
     jaxcls eval --model resnet32_cifar --weights X.th --data tfds/cifar10 --split test
+    jaxcls eval mine.onnx --data other/pictures           # a file of jaxcls export, by ONNX Runtime and without JAX
 
 The logits go to RUN/eval; every figure, the report and the comparison of runs is computed from there. The run's splits
 are those it began with (RUN/splits.csv). Other pictures are scored under a name of their own: classes are matched by
-name, and what the run has trained on among them is told, by content. Weights of a file write nothing without --out.
+name, and what the run has trained on among them is told, by content. Weights of a file and ONNX
+files write nothing without --out.
 """
 
 import argparse
 
-from jaxcls.cli import devices, run_config
-from jaxcls.cli.arguments import add_allow_changed, count, data_name, expanded
+from jaxcls.cli import devices, foreign, run_config
+from jaxcls.cli.arguments import add_allow_changed, count, data_name, expanded, is_file
 from jaxcls.errors import UserError
 
 SETTINGS = True
@@ -23,7 +25,7 @@ SETTINGS = True
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what the verb takes."""
     add = parser.add_argument
-    add("run", type=expanded, metavar="RUN", nargs="?", help="workdir of a run")
+    add("run", type=expanded, metavar="RUN", nargs="?", help="workdir of a run; or an ONNX file, with --data")
     add("--step", type=count, metavar="N", help="of the run's checkpoints; default: the best one, else the newest")
     add("--config", metavar="CONFIG", help="in place of the one that the run has stored")
     text = "score other pictures: a folder, or what config.data.name takes"
@@ -32,16 +34,21 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--name", default="", help="what this evaluation is called beside the run's own; default: that of the folder")
     add("--model", metavar="NAME", help="in place of a run, with --weights and --data")
     add("--weights", type=expanded, metavar="FILE", help="a file of weights, or hf-hub:ORG/NAME")
-    text = "of --weights: the class names, one a line, in the order of its outputs"
+    text = "of --weights, or of an ONNX file: the class names, one a line, in the order of its outputs"
     add("--classes", type=expanded, metavar="FILE", help=text)
-    text = "of --weights: where figures and logits go; default: they are printed alone"
+    text = "of --weights, or of an ONNX file: where figures and logits go; default: they are printed alone"
     add("--out", type=expanded, metavar="DIR", help=text)
+    foreign.add_options(parser, classes=False)
     add_allow_changed(parser)
     devices.add_processes(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Evaluates."""
+    if args.run is not None and is_file(args.run):
+        of_file(args)
+        return
+    foreign.refuse(args, foreign.NAMES)
     if args.run is None:
         of_weights(args)
         return
@@ -60,6 +67,20 @@ def run(args: argparse.Namespace) -> None:
         elif evaluate_run.elsewhere(config, workdir, step=args.step, name=args.name) is None:
             allowed = args.allow_changed_data
             evaluate.run(config, workdir, step=args.step, name=args.name, allow_changed=allowed)
+
+
+def of_file(args: argparse.Namespace) -> None:
+    """`jaxcls eval MODEL.onnx --data D`, without JAX. Raises UserError for what it lacks, or can't take."""
+    if not args.other:
+        raise UserError(f"{args.run} is a file, which has no pictures of its own: give some with --data.")
+    for option in ("step", "config", "name", "model", "weights", "allow_changed_data", "distributed"):
+        if getattr(args, option):
+            raise UserError(f"--{option.replace('_', '-')} is not for a file; leave it out, or give the run.")
+    if args.settings:
+        raise UserError(f"--config.{args.settings[0][0]} is not for a file, which says itself what pictures it takes.")
+    from jaxcls.runtime import evaluate
+
+    evaluate.run(args.run, args.other, split=args.split, out=args.out, foreign=foreign.given(args))
 
 
 def of_weights(args: argparse.Namespace) -> None:

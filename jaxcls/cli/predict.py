@@ -4,11 +4,15 @@
     jaxcls predict runs/mine pictures/ --out answers.csv     # every picture of a folder, at any depth
     jaxcls predict runs/mine 'scans/**/*.png' --format jsonl --top 3 --heatmaps maps
     find /archive -name '*.jpg' | jaxcls predict runs/mine - --out answers.jsonl
+    jaxcls predict mine.onnx pictures/                       # a file of jaxcls export, by ONNX Runtime and without JAX
 
 RUN is a run's workdir (its best checkpoint, the newest where none is best; --step for another) or the folder of one
 step; nothing else is needed, the training data neither. Pictures are treated as in the run's evaluation, so a test
 picture gets the logits that the evaluation stored. Probabilities are calibrated, and the class is what stored
 thresholds or costs decide, where jaxcls calibrate has left them. docs/predicting.md has the formats.
+
+RUN may be an ONNX file, MODEL.onnx. One that jaxcls export has written knows all that itself; of one from elsewhere
+--classes, --mean, --std and --eval-transform tell what it does not say.
 
 Rows come in the order of the input. --out is replaced at the start and then written batch by batch in whole lines:
 what is there after Ctrl-C is valid. A picture that cannot be read gets a row with the reason, and a line on stderr.
@@ -18,9 +22,14 @@ Exit status: 0 where something was predicted; 1 where nothing could be; 2 where 
 """
 
 import argparse
+from typing import TYPE_CHECKING
 
-from jaxcls.cli import devices
-from jaxcls.cli.arguments import add_run, expanded, path, positive
+from jaxcls.cli import devices, foreign
+from jaxcls.cli.arguments import add_run, expanded, is_file, path, positive
+from jaxcls.errors import UserError
+
+if TYPE_CHECKING:
+    from jaxcls.predict.progress import Interruption
 
 FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}  # by the suffix of --out
 
@@ -36,6 +45,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--heatmaps", metavar="DIR", type=path, help="PNGs that show what each answer rests on")
     parser.add_argument("--batch", type=positive, default=32, metavar="N", help="pictures at a time (%(default)s)")
     parser.add_argument("--threads", type=positive, metavar="N", help="that read pictures (default: one a core)")
+    foreign.add_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -43,12 +53,34 @@ def run(args: argparse.Namespace) -> int:
     from jaxcls.predict.progress import Interruption
 
     with Interruption() as interruption:
+        if is_file(args.run):
+            return of_file(args, interruption)
+        foreign.refuse(args)
         devices.set_up()
         from jaxcls.predict import answering
+        from jaxcls.predict.heatmaps import Heatmaps
+        from jaxcls.predict.predictor import Predictor
 
-        suffix = args.out.suffix.lower() if args.out else ""
-        options = answering.Options(
-            form=args.format or FORMATS.get(suffix, "table"), out=args.out, top=args.top, heatmaps=args.heatmaps,
-            batch=args.batch, threads=args.threads,
-        )  # fmt: skip
-        return answering.run(args.run, args.step, args.pictures, options, interruption)
+        predictor = Predictor.load(args.run, args.step, sizes=(1, min(8, args.batch), args.batch))
+        heatmaps = Heatmaps(args.heatmaps, predictor, interruption) if args.heatmaps else None
+        return answering.run(predictor, args.pictures, _options(args), interruption, heatmaps)
+
+
+def of_file(args: argparse.Namespace, interruption: "Interruption") -> int:
+    """`jaxcls predict MODEL.onnx`, without JAX. Raises UserError for options that a file can't take."""
+    for option, reason in (("step", "a file is of one step"), ("heatmaps", "they need the model's features and JAX")):
+        if getattr(args, option) is not None:
+            raise UserError(f"--{option}: {args.run} is a file, and {reason}; leave it out, or give the run.")
+    from jaxcls.predict import answering
+    from jaxcls.runtime.predictor import FilePredictor
+
+    predictor = FilePredictor.load(args.run, foreign=foreign.given(args), batch=args.batch)
+    return answering.run(predictor, args.pictures, _options(args), interruption)
+
+
+def _options(args):
+    from jaxcls.predict.answering import Options
+
+    suffix = args.out.suffix.lower() if args.out else ""
+    form = args.format or FORMATS.get(suffix, "table")
+    return Options(form=form, out=args.out, top=args.top, batch=args.batch, threads=args.threads)

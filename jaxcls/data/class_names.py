@@ -5,7 +5,9 @@ import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from jaxcls import files
 from jaxcls.errors import UserError
+from jaxcls.types import PathLike
 
 SHOWN = 5
 
@@ -92,3 +94,19 @@ def some(names: Sequence[str]) -> str:
 
 def _more(names):
     return f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+
+
+def read(file: PathLike) -> list[str]:
+    """The names in a text file, one a line, in the order of a model's outputs.
+
+    Raises:
+      UserError: where it can't be read, or has not two or more names, all different.
+    """
+    try:
+        lines = files.read_bytes(files.path(str(file)), 2**24).decode().splitlines()
+    except (OSError, UnicodeError) as error:
+        raise UserError(f"--classes={file} can't be read ({getattr(error, 'strerror', None) or error}).") from error
+    names = [line.strip() for line in lines if line.strip()]
+    if len(set(names)) < max(2, len(names)):
+        raise UserError(f"--classes={file} must have two or more names, one a line, all different.")
+    return names

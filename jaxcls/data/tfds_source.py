@@ -139,8 +139,13 @@ def builder(name: str, data_dir: str | Path | None = None) -> Any:
     Raises:
       UserError: unknown name, version or configuration.
     """
-    import tensorflow_datasets as tfds
-
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        remedy = "pip install tensorflow-datasets importlib_resources array_record"
+        raise UserError(
+            f"tfds/{name} is read by tensorflow-datasets, which can't be loaded ({error}); {remedy}"
+        ) from error
     try:
         return tfds.builder(name, data_dir=data_dir and files.path(data_dir))
     except tfds.core.DatasetNotFoundError as error:

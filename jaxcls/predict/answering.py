@@ -1,22 +1,24 @@
-"""Predicts any number of pictures: reads them ahead, answers batch by batch, writes rows in the order of the input."""
+"""Predicts any number of pictures: reads them ahead, answers batch by batch, writes rows in the order of the input.
+
+Whatever answers, a run or a file; without JAX.
+"""
 
 import contextlib
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from jaxcls.data import listing
 from jaxcls.data.pipeline import default_threads
 from jaxcls.measure import doubt
-from jaxcls.predict.output import Heatmaps, open_output
-from jaxcls.predict.predictor import Predictor
+from jaxcls.predict.base import BasePredictor
+from jaxcls.predict.output import open_output
 from jaxcls.predict.progress import Interruption, Progress
 from jaxcls.predict.reading import Picture, ahead, batches, paths, read
 from jaxcls.text import printable
-from jaxcls.types import PathLike
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +29,6 @@ class Options:
       form: "table", "jsonl" or "csv".
       out: the file, None for the standard output.
       top: how many classes are listed.
-      heatmaps: folder of heat maps, or None.
       batch: pictures at a time.
       threads: that read; None for one a core.
     """
@@ -35,26 +36,38 @@ class Options:
     form: str = "table"
     out: Path | None = None
     top: int = 5
-    heatmaps: Path | None = None
     batch: int = 32
     threads: int | None = None
 
 
-def run(run: PathLike, step: int | None, pictures: Sequence[str], options: Options, interruption: Interruption) -> int:
-    """Predicts pictures with a checkpoint; returns the exit status: 0, or 1 where no picture could be predicted.
+class Draws(Protocol):
+    """What adds heat maps to answers (predict.heatmaps)."""
+
+    def draw(
+        self, images: np.ndarray, answers: list[dict[str, Any]], names: Sequence[str], places: Sequence[int]
+    ) -> None:
+        """Of pictures with these names and numbers."""
+
+
+def run(
+    predictor: BasePredictor,
+    pictures: Sequence[str],
+    options: Options,
+    interruption: Interruption,
+    heatmaps: Draws | None = None,
+) -> int:
+    """Predicts pictures; returns the exit status: 0, or 1 where no picture could be predicted.
 
     Args:
-      run: workdir, or the folder of one step.
-      step: of a workdir; None for the best one, else the newest.
+      predictor: of a run, or of a file.
       pictures: files, folders, patterns, "-" for paths from stdin.
       options: what to write.
       interruption: holds signals off while rows are written.
+      heatmaps: draws them, or None.
 
     Raises:
-      UserError: where the checkpoint can't be used, or something can't be written.
+      UserError: where something can't be written, or the predictor can't answer at all.
     """
-    predictor = Predictor.load(run, step, sizes=(1, min(8, options.batch), options.batch))
-    heatmaps = Heatmaps(options.heatmaps, predictor, interruption) if options.heatmaps else None
     fields = {
         "classes": predictor.classes,
         "top": min(options.top, len(predictor.classes)),
@@ -87,19 +100,18 @@ def run(run: PathLike, step: int | None, pictures: Sequence[str], options: Optio
     return 0 if progress.done > progress.failed else 1
 
 
-def title(predictor: Predictor) -> str:
+def title(predictor: BasePredictor) -> str:
     """A line about the model."""
-    weights = ", averaged weights" if predictor.averaged else ""
     decision = predictor.decision
     changed = decision is not None and decision["temperature"] != 1
     calibrated = f"; calibrated (temperature {decision['temperature']:.3g})" if decision and changed else ""
     kind = "costs" if decision and decision["costs"] else "thresholds"
     decides = f"; the class is what the stored {kind} decide" if predictor.decides else ""
-    return f"{predictor.name}, step {predictor.step}{weights}: {len(predictor.classes)} classes{calibrated}{decides}"
+    return f"{predictor.title}: {len(predictor.classes)} classes{calibrated}{decides}"
 
 
 def answer(
-    predictor: Predictor, number: int, batch: Sequence[Picture], top: int, heatmaps: Heatmaps | None
+    predictor: BasePredictor, number: int, batch: Sequence[Picture], top: int, heatmaps: Draws | None
 ) -> list[dict[str, Any]]:
     """The rows of a batch: path with class, probability and top, or with error; `number` pictures came before it."""
     good = [(place, p.path, p.image) for place, p in enumerate(batch, number + 1) if p.image is not None]

@@ -71,14 +71,18 @@ class Progress:
         self._quiet, self._began, self._last_line = quiet, time.monotonic(), time.monotonic()
         self._bar: Any = None
         if not quiet and sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-            from rich.progress import Progress as Bar
+            with contextlib.suppress(ImportError):  # files are predicted without rich, too: by lines
+                self._begin()
 
-            columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
-            self._bar = Bar(*columns, console=Console(stderr=True), transient=True)
-            self._task = self._bar.add_task("", total=None, rate="")
-            self._bar.start()
+    def _begin(self):
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+        self._bar = Bar(*columns, console=Console(stderr=True), transient=True)
+        self._task = self._bar.add_task("", total=None, rate="")
+        self._bar.start()
 
     def count(self, number: Callable[[], int]) -> None:
         """Finds out the total by `number()`, on the side: folders may hold millions of pictures."""

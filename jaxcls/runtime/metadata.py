@@ -37,7 +37,7 @@ DECODER = {
     "others": "Pillow; EXIF orientation applied, transparency on white",
     "resize": "Pillow's, antialiased",
 }
-_PACKAGES = ("jax", "flax", "numpy", "onnx", "onnxruntime")
+_PACKAGES = ("jaxcls", "jax", "flax", "numpy", "onnx", "onnxruntime")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,9 +223,7 @@ def _plain(value):
 
 def _versions():
     """name -> version of what wrote the file, as far as it is installed."""
-    from jaxcls import __version__
-
-    found = {"jaxcls": __version__}
+    found = {}
     for package in _PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)

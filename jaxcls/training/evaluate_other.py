@@ -1,43 +1,29 @@
 """Evaluation of a network on pictures that are not its run's own: another folder, or weights without a run."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from jaxcls import files, metrics
 from jaxcls.augment.preprocessing import Preprocessing
-from jaxcls.data import class_names, overlap, pipeline, sources, stored_splits
-from jaxcls.data.base import Source, subset
-from jaxcls.data.views import joined, renumbered
+from jaxcls.data import pipeline, stored_splits
+from jaxcls.data.base import Source
 from jaxcls.errors import UserError
 from jaxcls.parallel import Parallel
+from jaxcls.predict import scoring
+from jaxcls.predict.scoring import Scored as Scored
+from jaxcls.predict.scoring import check_free as check_free
+from jaxcls.predict.scoring import check_name as check_name
+from jaxcls.predict.scoring import describe as describe
+from jaxcls.predict.scoring import find as find
+from jaxcls.predict.scoring import name_of as name_of
 from jaxcls.tasks.base import Task
 from jaxcls.tasks.networks import Network
 from jaxcls.training import predictions
 from jaxcls.training.feed import StreamEvalFeed
 from jaxcls.training.step import make_eval_step
-from jaxcls.types import Batch, Figures, Note, PathLike, PyTree
-
-
-@dataclasses.dataclass(frozen=True)
-class Scored:
-    """What was measured.
-
-    Attributes:
-      figures: of all pictures, as of metrics.of_logits; with "unseen", those of the pictures that neither trained nor
-        chose the weights, where the others are known and there are some of both.
-      outputs: logits, label and index, rows of `source`.
-      source: the pictures whose class the network knows.
-      about: what else belongs to the figures: "data", "overlap", "classes".
-    """
-
-    figures: Figures
-    outputs: dict[str, np.ndarray]
-    source: Source
-    about: dict[str, Any]
+from jaxcls.types import Batch, Note, PathLike, PyTree
 
 
 class Answers(Task):
@@ -59,24 +45,6 @@ class Prepared:
 
     def __call__(self, image: Any, name: str, _: Any) -> np.ndarray:
         return self.preprocessing.prepare(image, name)
-
-
-def find(name: str, *, data_dir: str = "", split: str = "", channels: int = 0) -> tuple[Source, str]:
-    """(all pictures of a set as one source, a line that says which); of one of its own splits, where that is named.
-
-    Raises:
-      UserError: for a set that can't be opened, or has no such split.
-    """
-    bases = sources.find(name, data_dir=data_dir or None, channels=channels or None, trains=False)
-    if split and split not in bases:
-        there = f"it has {', '.join(bases)}" if len(bases) > 1 else "it has no splits of its own"
-        raise UserError(f"--split={split}: {name} has no such split; {there}.")
-    chosen = {split: bases[split]} if split else bases
-    source = joined(list(chosen.values()))
-    which = f"its {split} split" if split else "all of it"
-    if len(chosen) > 1:
-        which += f" ({', '.join(chosen)}; --split takes one)"
-    return source, f"{name}: {len(source):,} pictures, {which}"
 
 
 def score(
@@ -107,32 +75,14 @@ def score(
     """
     if network.key != "logits":
         raise UserError(f"{network.title} answers with {network.key}, not with classes: there is nothing to score.")
-    matched = class_names.match(source.classes, network.classes)
-    source = renumbered(source, network.classes, [name or "" for name in matched.names])
-    known = np.flatnonzero(source.labels >= 0)
-    left_out = len(source) - len(known)
-    if not len(known):
-        raise UserError(
-            "none of these pictures is of a class that the model knows: the folders of "
-            f"{class_names.some([name for name in matched.names if name])} are empty; add some."
-        )
-    if left_out:
-        source = subset(source, known)
-    lines = matched.lines() + ([f"{left_out:,} pictures of other classes are not scored"] if left_out else [])
-    seen = overlap.find(source, stored, same_folder=same_folder)
-    lines += seen.lines() if seen else []
-    for line in lines:
-        note(line)
-    outputs = _predicted(network, source, parallel, batch_size, skipped)
-    figures = metrics.of_logits(outputs["logits"], outputs["label"])
-    unseen = np.ones(0, bool) if seen is None else seen.unseen[outputs["index"]]
-    if 0 < unseen.sum() < len(unseen):
-        figures["unseen"] = metrics.of_logits(outputs["logits"][unseen], outputs["label"][unseen])
-    about = {
-        "overlap": overlap.summary(seen),
-        "classes": {"surplus": list(matched.surplus), "missing": list(matched.missing), "not_scored": left_out},
-    }
-    return Scored(figures, outputs, source, about)
+    return scoring.score(
+        source,
+        network.classes,
+        lambda known: _predicted(network, known, parallel, batch_size, skipped),
+        stored=stored,
+        same_folder=same_folder,
+        note=note,
+    )
 
 
 def _predicted(network, source, parallel, batch_size, skipped):
@@ -146,45 +96,6 @@ def _predicted(network, source, parallel, batch_size, skipped):
     stream = pipeline.Stream(source, Prepared(network.preprocessing), rows, share=share, skipped=skipped)
     feed = StreamEvalFeed(step, stream, parallel, n=n, batch_size=batch_size)
     return feed(parallel.replicate(network.variables))
-
-
-def describe(scored: Scored) -> list[str]:
-    """The figures for people."""
-    lines = [f"accuracy {metrics.describe(scored.figures)}"]
-    if "unseen" in scored.figures:
-        lines.append(
-            f"without what the run has trained on or was chosen by: {metrics.describe(scored.figures['unseen'])}"
-        )
-    elif any(split in scored.about["overlap"] for split in overlap.LEARNT):
-        lines.append("all of these pictures trained the network or chose it: these figures say nothing of others")
-    return lines
-
-
-def name_of(data: str) -> str:
-    """What the evaluation of a set is called, by its name: the folder's, with the one above it for `test` and the like.
-
-    Raises:
-      UserError: where that is no name of a file.
-    """
-    parts = [part for part in Path(data).parts if part not in ("folder", "tfds", ".", "..", "/", "~")]
-    name = parts[-1] if parts else data
-    if name.lower() in (*stored_splits.SPLITS, "val", "valid") and len(parts) > 1:
-        name = f"{parts[-2]}_{name}"
-    return check_name("".join(c if c.isalnum() or c in "_." else "_" for c in name).strip("._"))
-
-
-def check_name(name: str) -> str:
-    """The name, if it can be that of an evaluation. Raises UserError otherwise."""
-    if not name or name in stored_splits.SPLITS or not all(c.isalnum() or c in "_." for c in name):
-        raise UserError(f"{name!r} can't be the name of an evaluation; give one of letters and digits as --name.")
-    return name
-
-
-def check_free(workdir: PathLike, title: str, root: str) -> None:
-    """Raises UserError where an evaluation of this title (`NAME-STEP`) is there, of pictures from elsewhere."""
-    earlier = (files.read_json(Path(workdir) / "eval" / f"{title}.json") or {}).get("data")
-    if earlier is not None and earlier != root:
-        raise UserError(f"{workdir} has an evaluation {title!r} of {earlier}; give this one another --name.")
 
 
 def save(workdir: PathLike, name: str, step: str, scored: Scored, root: str) -> Path:

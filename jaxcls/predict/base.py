@@ -1,0 +1,146 @@
+"""What predictors have in common, those of runs and those of files: pictures prepared, and answers made of logits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxcls.augment.preprocessing import Preprocessing
+from jaxcls.measure import decision as decisions
+from jaxcls.measure import doubt
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, UInt8
+
+
+class BasePredictor:
+    """Prepared pictures -> answers; what gives the logits is the subclass's.
+
+    Attributes:
+      name: of the model; `classes`: the names of its classes; `step`: of the checkpoint; `averaged`: whether its
+        weights are averages.
+      output: what an answer means: "softmax" or "sigmoid" (of logits), or "features".
+      decision: what is stored about calibration and thresholds (measure.decision), or None.
+      data: the name of what it was trained on.
+      picture: (height, width, channels) of prepared pictures.
+      notes: lines for people about what may surprise: pictures brought to the size of a set of small ones, and whether
+        probabilities are calibrated.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    step: int
+    averaged: bool
+    output: str
+    decision: decisions.Decision | None
+    data: str
+    picture: tuple[int, ...]
+    notes: list[str]
+    _prepares: Preprocessing
+
+    @property
+    def title(self) -> str:
+        """A few words about which weights these are."""
+        return f"{self.name}, step {self.step}{', averaged weights' if self.averaged else ''}"
+
+    def prepare(self, image: bytes | UInt8[np.ndarray, "h w c"], name: str = "") -> UInt8[np.ndarray, "H W C"]:
+        """A picture as it goes to the device, of shape `picture`.
+
+        Args:
+          image: pixels, or the bytes of a file (what `data.decode` reads).
+          name: what messages call it.
+
+        Raises:
+          UserError: for what is no picture, or a damaged one.
+        """
+        return self._prepares.prepare(image, name)
+
+    def logits(self, images: UInt8[np.ndarray, "n H W C"]) -> Float[np.ndarray, "n classes"]:
+        """Those of prepared pictures, float32. Raises UserError where the answer is features."""
+        raise NotImplementedError
+
+    def distances(self, images: UInt8[np.ndarray, "n H W C"]) -> Float[np.ndarray, " n"] | None:
+        """Those of prepared pictures to the training ones (measure.outliers), where they are stored."""
+        del images
+        return None
+
+    def probabilities(self, logits: Float[np.ndarray, "n classes"]) -> Float[np.ndarray, "n classes"]:
+        """float64, calibrated where a calibration is stored."""
+        return decisions.probabilities(self.decision, logits)
+
+    def __call__(self, images: UInt8[np.ndarray, "n H W C"], top: int = 5) -> list[dict[str, Any]]:
+        """What to say about prepared pictures, as `answers` has it, distances included where they are stored."""
+        return self.answers(self.logits(images), top, self.distances(images))
+
+    def answers(
+        self, logits: Float[np.ndarray, "n classes"], top: int = 5, distance: Float[np.ndarray, " n"] | None = None
+    ) -> list[dict[str, Any]]:
+        """What to say about each picture: a list of dicts that JSON takes.
+
+        `class` and `probability` are of the answer: the most probable class, or what stored thresholds or costs decide.
+        `top` is the list of the most probable classes with their probabilities, highest first. Where `jaxcls calibrate`
+        has stored them there are `abstained`, `set`, `energy`, `distance` and `outlier` (measure.doubt.columns). Where
+        the model's output is not finite there is only `error`.
+
+        Args:
+          logits: of pictures.
+          top: how many classes are listed.
+          distance: of their features to those of training; without it an outlier is told by energy alone.
+        """
+        probability = self.probabilities(logits)
+        chosen = decisions.decide(self.decision, probability)
+        more = doubt.columns(self.decision, logits, probability, chosen, self.classes, distance)
+        order = np.argsort(-probability, axis=1, kind="stable")[:, :top]
+        rows: list[dict[str, Any]] = []
+        for i, (p, answer, best) in enumerate(zip(probability, chosen, order, strict=True)):
+            if not np.isfinite(p).all():
+                rows.append({"error": "the model's answer to this picture is not finite"})
+                continue
+            first = [{"class": self.classes[i], "probability": float(p[i])} for i in best]
+            beside = {name: column[i] for name, column in more.items()}
+            rows.append({"class": self.classes[answer], "probability": float(p[answer]), "top": first, **beside})
+        return rows
+
+    @property
+    def decides(self) -> bool:
+        """Whether thresholds or costs are stored, so that the answer need not be the most probable class."""
+        return bool(self.decision and (self.decision["thresholds"] or self.decision["costs"]))
+
+    def _remarks(self) -> Iterator[str]:
+        """Lines for `notes`."""
+        if self._prepares.picture:
+            h, w, c = self._prepares.picture
+            place = f"pictures are squeezed to {w}x{h} pixels ({'grey' if c == 1 else 'colour'})"
+            yield f"trained on {self.data}: {place} and should look like its own"
+        if self.decision is None and self.output != "features":
+            yield "probabilities are not calibrated; `jaxcls calibrate` does that, and chooses thresholds"
+        if self.decision and self.decision["temperature"] == 1:
+            count = self.decision.get("count")
+            on = f"{count:,} pictures of validation" if count else "validation"
+            yield f"probabilities are as the model states them: {on} did not show that others are better"
+
+
+def in_pieces(
+    ask: Callable[[np.ndarray], Any], images: np.ndarray, sizes: Sequence[int], width: int
+) -> Float[np.ndarray, "n d"]:
+    """Rows of `ask` for pictures, the largest of some sizes at a time; what is less is padded to the next size.
+
+    Without sizes between, those are the only ones that `ask` sees. `width` is that of an answer to no pictures.
+    """
+    parts = []
+    for start in range(0, len(images), sizes[-1]):
+        chunk = np.asarray(images[start : start + sizes[-1]])
+        parts.append(np.asarray(ask(padded(chunk, room(sizes, len(chunk)))))[: len(chunk)])
+    return np.concatenate(parts) if parts else np.zeros((0, width), np.float32)
+
+
+def room(sizes: Sequence[int], n: int) -> int:
+    """The smallest of the sizes, ascending, that has room for n."""
+    return next((size for size in sizes if size >= n), n)
+
+
+def padded(rows: np.ndarray, size: int) -> np.ndarray:
+    """Rows, with zeros behind them up to this size."""
+    return rows if len(rows) == size else np.pad(rows, [(0, size - len(rows))] + [(0, 0)] * (rows.ndim - 1))
