@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxcls.export.value import is_one, number
+from jaxcls.export.value import number
 
 _ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "add": np.add,
@@ -43,7 +43,7 @@ _ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "optimization_barrier": np.asarray,
     "reduce_precision": np.asarray,
 }
-_REDUCE = {"reduce_sum": np.sum, "reduce_max": np.max, "reduce_min": np.min}
+_REDUCE: dict[str, Callable[..., Any]] = {"reduce_sum": np.sum, "reduce_max": np.max, "reduce_min": np.min}
 
 
 def compute(eqn: Any, operands: list[np.ndarray]) -> list[np.ndarray]:
@@ -53,7 +53,7 @@ def compute(eqn: Any, operands: list[np.ndarray]) -> list[np.ndarray]:
     """
     op, p = eqn.primitive.name, eqn.params
     aval = eqn.outvars[0].aval
-    if op in _ELEMENTWISE and eqn.primitive.name != "reduce_precision" or op in _ELEMENTWISE:
+    if op in _ELEMENTWISE:
         return [np.asarray(_ELEMENTWISE[op](*_ranked(operands))).astype(aval.dtype)]
     if op == "convert_element_type":
         return [operands[0].astype(p["new_dtype"])]
@@ -83,15 +83,10 @@ def compute(eqn: Any, operands: list[np.ndarray]) -> list[np.ndarray]:
 
 def full(array: np.ndarray, shape: Any) -> np.ndarray:
     """The array with the sizes that it is broadcast to; along an axis that depends on the batch it stays 1."""
-    wanted = [have if not isinstance(n, (int, np.integer)) else n for n, have in zip(shape, array.shape, strict=True)]
+    wanted = [int(n) if isinstance(n, (int, np.integer)) else have for n, have in zip(shape, array.shape, strict=True)]
     return np.broadcast_to(array, wanted)
 
 
 def _ranked(operands):
     rank = max(x.ndim for x in operands)
     return [x if x.ndim == rank or not x.ndim else x.reshape((1,) * (rank - x.ndim) + x.shape) for x in operands]
-
-
-def fits(array: np.ndarray, shape: Any) -> bool:
-    """Whether an array is one of this shape, as far as it is not broadcast."""
-    return array.ndim == len(shape) and all(is_one(have) or have == n for have, n in zip(array.shape, shape, strict=True))

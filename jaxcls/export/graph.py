@@ -108,14 +108,14 @@ class Graph:
             renamed = {old: new for (old,), (new,) in pairs}
             axes = tuple(None if axis is None else renamed.get(axis) for axis in value.axes)
             return dataclasses.replace(value, dims=tuple(dims), axes=axes)
-        of = {axis: pair for pair in pairs for axis in pair[0]}
-        order: list[int] = []
-        for axis in value.large():
-            order += [] if axis in order else of[axis][0]
-        name = value.name if order == value.large() else self.lay(value, tuple(order))
-        axes = tuple(axis for pair in _unique(of[axis] for axis in order) for axis in pair[1])
-        name = self.shaped(name, [dims[axis] for axis in axes])
-        return Value(name, tuple(dims), axes, value.dtype, value.positive)
+        order = value.large()
+        if any(_apart(order, old) for old, _ in pairs):  # then at once in the order of the array
+            order = sorted(order)
+        name = self.lay(value, tuple(order)) if order != value.large() else value.name
+        of = {old[0]: new for old, new in pairs}
+        split = tuple(axis for place in order for axis in of.get(place, ()))
+        name = self.shaped(name, [dims[axis] for axis in split])
+        return Value(name, tuple(dims), split, value.dtype, value.positive)
 
     def full(self, value: Value, dims: Sequence[Any]) -> Value:
         """The value with the sizes that it is broadcast to, which are written where an operator needs them."""
@@ -151,9 +151,7 @@ def _stripped(shape):
     return shape
 
 
-def _unique(pairs):
-    seen: list[Any] = []
-    for pair in pairs:
-        if not any(pair is other for other in seen):
-            seen.append(pair)
-    return seen
+def _apart(order, axes):
+    """Whether axes don't lie side by side, in turn."""
+    first = order.index(axes[0])
+    return order[first : first + len(axes)] != axes

@@ -62,6 +62,11 @@ def _ours(graph, name, settings, x, others):
         return _one("Gelu", approximate="none")(graph, x)
     if name == "layer_norm":
         return layer_norm(graph, x, others, **settings)
+    if name == "response_norm":
+        axes = (0, x.rank - 1, *range(1, x.rank - 1))
+        size = int(settings["size"])
+        attributes = {"size": size, "alpha": settings["alpha"] * size, "beta": settings["beta"], "bias": settings["k"]}
+        return graph.value("LRN", [graph.lay(x, axes)], x, axes=axes, attributes=attributes)
     return None
 
 

@@ -60,15 +60,13 @@ def to_onnx(
     if not isinstance(out, Value):
         raise UserError("the model's answer does not depend on the picture: there is nothing to export.")
     name = graph.lay(out, tuple(range(out.rank)))
-    sizes = [n if isinstance(n, (int, np.integer)) else None for n in out.dims]
+    sizes = [int(n) if isinstance(n, (int, np.integer)) else None for n in out.dims]
     return tidy.model(graph, name, output, (shape, dtype), sizes, metadata or {}, OPSET)
 
 
 def _convolves(jaxpr):
     """Whether there is a convolution in it, at any depth."""
-    return any(
-        eqn.primitive.name == "conv_general_dilated" or any(map(_convolves, _inner(eqn))) for eqn in jaxpr.eqns
-    )
+    return any(eqn.primitive.name == "conv_general_dilated" or any(map(_convolves, _inner(eqn))) for eqn in jaxpr.eqns)
 
 
 def _inner(eqn):

@@ -73,11 +73,15 @@ def local_response_norm(x: Array, size: int = 5, k: float = 2.0, alpha: float = 
 
     Section 3.3, with its constants. (PyTorch and Caffe divide alpha by the size.) Comes back in the type of x.
     """
-    y = x.astype(jnp.float32)
+    settings = {"size": size, "k": k, "alpha": alpha, "beta": beta}
+    return layers.named("response_norm", _response_norm, x.astype(jnp.float32), **settings).astype(x.dtype)
+
+
+def _response_norm(x, *, size, k, alpha, beta):
     window, strides = (1,) * (x.ndim - 1) + (size,), (1,) * x.ndim
     around = ((0, 0),) * (x.ndim - 1) + ((size // 2, size // 2),)
-    squares = lax.reduce_window(y**2, 0.0, lax.add, window, strides, around)
-    return (y * (k + alpha * squares) ** -beta).astype(x.dtype)
+    squares = lax.reduce_window(x**2, 0.0, lax.add, window, strides, around)
+    return x * (k + alpha * squares) ** -beta
 
 
 class AlexNet2012(Classifier, kw_only=True):

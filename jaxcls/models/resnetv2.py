@@ -176,6 +176,8 @@ class ResNetV2(Classifier):
             return conv(self.width, 3, name=name)(images)
         x = conv(self.width, 7, 2, name=name)(images)
         # No activation comes before this pool, so a border of zeros could win. One that repeats the edge cannot.
+        if layers.is_plain():
+            return nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
         return layers.max_pool(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge"), 3, 2)
 
 

@@ -159,12 +159,12 @@ def _bounded(graph, x, op, bound):
 def together(values: list[Value], operands: list[Any]) -> tuple[Axes, tuple[Any, ...]]:
     """(axes of a tensor, dims of the array) that operands have when they are broadcast together.
 
-    The tensor lies as the largest of the values does.
+    The tensor lies as the largest of the values does (`lying`).
     """
     rank = max(x.rank for x in values)
     shapes = [x.dims if isinstance(x, Value) else (1,) * (rank - x.ndim) + x.shape for x in operands]
     dims = tuple(next((n for n in sizes if not is_one(n)), 1) for sizes in zip(*shapes, strict=True))
-    axes = max(values, key=lambda x: len(x.large())).axes
+    axes = lying(values)
     missing = [axis for axis, size in enumerate(dims) if not is_one(size) and axis not in axes]
     if missing:
         here = [axis for axis in axes if axis is not None]
@@ -172,12 +172,22 @@ def together(values: list[Value], operands: list[Any]) -> tuple[Axes, tuple[Any,
     return axes, dims
 
 
+def lying(values: list[Value]) -> Axes:
+    """The axes of the tensor of the largest value. Of several that lie otherwise, one with the channels last leads:
+    what is behind a transformer's first convolution would lie as that does."""
+    most = max(len(x.large()) for x in values)
+    largest = [x for x in values if len(x.large()) == most]
+    return next((x.axes for x in largest if x.large() == sorted(x.large())), largest[0].axes)
+
+
 def laid(graph: Graph, x: Any, axes: Axes, dims: tuple[Any, ...]) -> str:
     """The name of an operand, so that it is broadcast to a tensor with these axes."""
     if isinstance(x, Value):
         return graph.lay(x, axes, short=True)
     array = x.reshape((1,) * (len(dims) - x.ndim) + x.shape)
-    array = array.transpose([axis for axis in axes if axis is not None] + [a for a in range(len(dims)) if a not in axes])
+    array = array.transpose(
+        [axis for axis in axes if axis is not None] + [a for a in range(len(dims)) if a not in axes]
+    )
     array = array.reshape([1 if axis is None else x.shape[axis - (len(dims) - x.ndim)] if axis >= len(dims) - x.ndim
                            else 1 for axis in axes])  # fmt: skip
     while array.ndim and array.shape[0] == 1:
@@ -193,7 +203,7 @@ def written(
     return Value(name, dims, axes, np.dtype(eqn.outvars[0].aval.dtype), positive)
 
 
-RULES = {
+RULES: dict[str, Any] = {
     **{name: functools.partial(unary, op=op) for name, op in UNARY.items()},
     **{name: functools.partial(binary, op=op) for name, op in BINARY.items()},
     **dict.fromkeys(SAME, same),

@@ -1,4 +1,7 @@
-"""Sums, means and extrema over axes. The axes stay with size 1, so that what is computed from means needs no reshaping."""
+"""Sums, means and extrema over axes.
+
+The tensor keeps the axes, with size 1: what is computed from means needs no reshaping then.
+"""
 
 import dataclasses
 import functools
@@ -64,7 +67,7 @@ def argument(graph: Graph, eqn: Any, operands: list[Value], *, op: str) -> list[
     return [Value(name, eqn.outvars[0].aval.shape, left, np.dtype(np.int32), True)]
 
 
-RULES = {
+RULES: dict[str, Any] = {
     "reduce_sum": total,
     "reduce_max": functools.partial(extreme, op="ReduceMax"),
     "reduce_min": functools.partial(extreme, op="ReduceMin"),

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from jaxcls.export.graph import Graph, Padded
-from jaxcls.export.value import Value, is_one, number, transposed
+from jaxcls.export.rules.elementwise import lying
+from jaxcls.export.value import Axes, Value, is_one, number, transposed
 
 
 def transpose(graph: Graph, eqn: Any, operands: list[Value]) -> list[Value]:
@@ -64,14 +65,23 @@ def stack(graph: Graph, eqn: Any, operands: list[Any]) -> list[Value]:
     return [_joined(graph, parts, shapes, dims, axis)]
 
 
+def whole(axes: Axes, rank: int) -> tuple[int, ...]:
+    """Axes of a tensor with those that are missing: in the places of none, then behind the axis that each follows."""
+    missing = [axis for axis in range(rank) if axis not in axes]
+    filled = [missing.pop(0) if axis is None and missing else axis for axis in axes]
+    here = [axis for axis in filled if axis is not None]
+    for axis in missing:
+        here.insert(here.index(axis - 1) + 1 if axis else 0, axis)
+    return tuple(here)
+
+
 def _joined(graph, operands, shapes, dims, axis):
     """Concatenation: all have every axis, in one order."""
     values = [
         graph.full(x, shape) if isinstance(x, Value) else graph.of_constant(x, shape)
         for x, shape in zip(operands, shapes, strict=True)
     ]
-    axes = tuple(a for a in max(values, key=lambda x: len(x.large())).axes if a is not None)
-    axes += tuple(a for a in range(len(dims)) if a not in axes)
+    axes = whole(lying(values), len(dims))
     (name,) = graph.node("Concat", [graph.lay(x, axes) for x in values], axis=axes.index(axis))
     positive = all(x.positive for x in values)
     return Value(name, tuple(dims), axes, values[0].dtype, positive)
@@ -137,8 +147,7 @@ def pad(graph: Graph, eqn: Any, operands: list[Any]) -> list[Value]:
     wide = [(max(0, low), max(0, high)) for low, high, _ in config]
     if not any(map(any, wide)):
         return [x]
-    axes = tuple(axis for axis in x.axes if axis is not None)
-    axes += tuple(axis for axis in range(x.rank) if axis not in axes)
+    axes = whole(x.axes, x.rank)
     name = graph.lay(x, axes)
     pads = [wide[axis][0] for axis in axes] + [wide[axis][1] for axis in axes]
     value = np.asarray(fill, x.dtype).reshape(())
@@ -150,23 +159,51 @@ def pad(graph: Graph, eqn: Any, operands: list[Any]) -> list[Value]:
 
 
 def gather(graph: Graph, eqn: Any, operands: list[Any]) -> list[Value]:
-    """A fixed place, or fixed places in a row, along one axis: `x[:, 0]`."""
+    """Fixed places, each axis by itself: what `x[:, 0]` and `x[:, ::2, ::2]` are where the batch is symbolic."""
     x, indices = operands
-    numbers = eqn.params["dimension_numbers"]
-    sizes = eqn.params["slice_sizes"]
-    shape = eqn.invars[0].aval.shape
-    (axis,) = numbers.start_index_map if len(numbers.start_index_map) == 1 else (None,)
-    whole = all(number(n) == number(m) for i, (n, m) in enumerate(zip(sizes, shape, strict=True)) if i != axis)
-    batching = tuple(getattr(numbers, "operand_batching_dims", ()))
-    if isinstance(indices, Value) or axis is None or not whole or batching or np.size(indices) != 1:
-        raise NotImplementedError("indexing but by one fixed place of one axis")
-    start, size = int(np.reshape(indices, ())), int(sizes[axis])
-    x = graph.full(x, shape)
-    if tuple(numbers.collapsed_slice_dims) == (axis,):
-        (name,) = graph.node("Gather", [x.name, graph.constant(np.array(start))], axis=x.axes.index(axis))
-        axes = tuple(None if a is None else a - (a > axis) for a in x.axes if a != axis)
-        return [Value(name, tuple(eqn.outvars[0].aval.shape), axes, x.dtype, x.positive)]
-    return [sliced(graph, x, [(axis, start, start + size, 1)], eqn.outvars[0].aval.shape)]
+    p, shape = eqn.params, eqn.invars[0].aval.shape
+    numbers = p["dimension_numbers"]
+    if isinstance(indices, Value) or numbers.operand_batching_dims:
+        raise NotImplementedError("indexing by what is computed")
+    x, indices = graph.full(x, shape), np.broadcast_to(indices, eqn.invars[1].aval.shape)
+    out = eqn.outvars[0].aval.shape
+    behind: dict[int, int] = {}  # axis of the picture -> axis of the result, where it is not removed
+    free = [axis for axis in range(len(out)) if axis not in numbers.offset_dims]
+    kept = [axis for axis in range(x.rank) if axis not in numbers.collapsed_slice_dims]
+    behind.update(zip(kept, numbers.offset_dims, strict=True))
+    for j, axis in enumerate(numbers.start_index_map):
+        places = indices[..., j]
+        if axis in kept:
+            if np.ptp(places):
+                raise NotImplementedError("indexing of parts that lie apart")
+            start, size = int(places.flat[0]), number(p["slice_sizes"][axis])
+            if size != number(shape[axis]):
+                dims = [*x.dims[:axis], p["slice_sizes"][axis], *x.dims[axis + 1 :]]
+                x = sliced(graph, x, [(axis, start, start + size, 1)], dims)
+            continue
+        varied = [d for d in range(places.ndim) if np.ptp(places, axis=d).any()]
+        if len(varied) > 1 or any(free[d] in behind.values() for d in varied):
+            raise NotImplementedError("indexing of several axes by one")
+        line = places.reshape(-1)[:1]
+        if varied:
+            behind[axis] = free[varied[0]]
+            line = np.moveaxis(places, varied[0], 0).reshape(places.shape[varied[0]], -1)[:, 0]
+        x = _taken(graph, x, axis, line)
+    place = [behind.get(axis) for axis in range(x.rank)]
+    axes = tuple(None if axis is None else place[axis] for axis in x.axes)
+    return [dataclasses.replace(x, dims=tuple(out), axes=axes)]
+
+
+def _taken(graph, x, axis, places):
+    """The value with fixed places of an axis, which stays."""
+    dims = [*x.dims[:axis], len(places), *x.dims[axis + 1 :]]
+    steps = set(np.diff(places).tolist())
+    if len(steps) <= 1 and (not steps or min(steps) > 0):
+        step = steps.pop() if steps else 1
+        return sliced(graph, x, [(axis, int(places[0]), int(places[-1]) + 1, step)], dims)
+    inputs = [x.name, graph.constant(places.astype(np.int64))]
+    attributes = {"axis": x.axes.index(axis)}
+    return graph.value("Gather", inputs, x, dims=tuple(dims), positive=x.positive, attributes=attributes)
 
 
 RULES = {

@@ -30,10 +30,9 @@ def pool(graph: Graph, eqn: Any, operands: list[Value], *, op: str) -> list[Valu
     name = graph.lay(x, axes)
     pads = [padding[axis] for axis in spatial]
     before = graph.padded.get(name)
-    if before and not any(map(any, before.widths[:2])) and before.fill == 0 and (op == "sum" or before.positive):
-        if not any(map(any, pads)):
-            name, pads = before.name, before.widths[2:]
-    attributes = {
+    if before and before.fill == 0 and (op == "sum" or before.positive) and not any(map(any, pads + before.widths[:2])):
+        name, pads = before.name, before.widths[2:]
+    attributes: dict[str, Any] = {
         "kernel_shape": [window[axis] for axis in spatial],
         "strides": [strides[axis] for axis in spatial],
         "pads": [low for low, _ in pads] + [high for _, high in pads],

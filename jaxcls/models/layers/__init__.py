@@ -6,11 +6,13 @@ from jaxcls.models.layers.basic_conv import BasicConv
 from jaxcls.models.layers.check import check_choice, check_positive, check_size
 from jaxcls.models.layers.conv import PADDINGS, conv
 from jaxcls.models.layers.conv_norm import conv_norm
+from jaxcls.models.layers.convolve import is_plain
 from jaxcls.models.layers.dense import dense, flatten, logits_layer, matmul
 from jaxcls.models.layers.drop import dropout, rising, stochastic_depth
 from jaxcls.models.layers.gelu import gelu
 from jaxcls.models.layers.init import kaiming_normal, torch_kernel, torch_uniform, uniform_within
 from jaxcls.models.layers.inverted import InvertedResidual, make_divisible
+from jaxcls.models.layers.named import named
 from jaxcls.models.layers.norm import batch_norm, layer_norm
 from jaxcls.models.layers.pool import adaptive_avg_pool, avg_pool, global_max, global_mean, max_pool
 from jaxcls.models.layers.position import loaded_table, table_for
@@ -40,6 +42,7 @@ __all__ = [
     "gelu",
     "global_max",
     "global_mean",
+    "is_plain",
     "kaiming_normal",
     "layer_norm",
     "loaded_table",
@@ -48,6 +51,7 @@ __all__ = [
     "matmul",
     "max_pool",
     "mlp",
+    "named",
     "rising",
     "stochastic_depth",
     "table_for",

@@ -132,6 +132,8 @@ def global_mean(x: Array) -> Array:
 
 def global_max(x: Array) -> Array:
     """The maximum over height and width: `[b, h, w, c]` to `[b, c]`."""
+    if is_plain():
+        return jnp.max(x, (1, 2))
     return largest(x.reshape(x.shape[0], -1, x.shape[-1]), 1)
 
 
