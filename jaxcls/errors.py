@@ -64,7 +64,8 @@ def listed(names: Iterable[object], most: int = 12) -> str:
 def of_machine(error: BaseException) -> str | None:
     """The line for what is not a UserError and a user can cause all the same; None for what only a bug can be.
 
-    Files and disks, characters, memory, depth, and devices that JAX does not find. A pipe that broke is none of them.
+    Files and disks, characters, memory, depth, packages that lack, and devices that JAX does not find. A pipe that
+    broke is none of them.
     """
     reason = " ".join(str(error).split())[:200]
     if isinstance(error, OSError) and not isinstance(error, (BrokenPipeError, ConnectionError)):
@@ -78,6 +79,8 @@ def of_machine(error: BaseException) -> str | None:
         return f"the memory of this machine is not enough{f' ({reason})' if reason else ''}; ask for less of it."
     if isinstance(error, RecursionError):
         return "something is nested too deeply to be read (JAXCLS_TRACEBACK=1 shows where)."
+    if isinstance(error, ModuleNotFoundError) and error.name and error.name.partition(".")[0] != "jaxcls":
+        return f"this needs {error.name}, which is not installed: pip install jaxcls (ONNX files are run without JAX)"
     if isinstance(error, RuntimeError) and "nable to initialize backend" in reason:
         return f"JAX finds no such device: {reason}; set JAX_PLATFORMS to what is there, or unset it (jaxcls doctor)."
     if isinstance(error, AssertionError) and _of_backends(error):  # a platform that JAX knows, without its plugin

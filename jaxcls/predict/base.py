@@ -39,6 +39,7 @@ class BasePredictor:
     picture: tuple[int, ...]
     notes: list[str]
     _prepares: Preprocessing
+    _calibrate = "`jaxcls calibrate` does that, and chooses thresholds"
 
     @property
     def title(self) -> str:
@@ -115,7 +116,7 @@ class BasePredictor:
             place = f"pictures are squeezed to {w}x{h} pixels ({'grey' if c == 1 else 'colour'})"
             yield f"trained on {self.data}: {place} and should look like its own"
         if self.decision is None and self.output != "features":
-            yield "probabilities are not calibrated; `jaxcls calibrate` does that, and chooses thresholds"
+            yield f"probabilities are not calibrated; {self._calibrate}"
         if self.decision and self.decision["temperature"] == 1:
             count = self.decision.get("count")
             on = f"{count:,} pictures of validation" if count else "validation"

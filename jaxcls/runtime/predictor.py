@@ -37,6 +37,8 @@ class FilePredictor(BasePredictor):
       named: whether the names of the classes are known.
     """
 
+    _calibrate = "`jaxcls calibrate RUN --apply` before the export does that, and chooses thresholds"
+
     def __init__(self, opened: Session, foreign: Given | None = None, batch: int = BATCH):
         """`foreign` and `batch` as of `load`."""
         self.session, self._given = opened, foreign or Given()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from jaxcls.cli.entry import entry_point
-from jaxcls.errors import UserError
+from jaxcls.errors import UserError, of_machine
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 # Prints far more than a pipe holds; then, with an argument, writes to another pipe that nobody reads.
@@ -50,6 +50,9 @@ def test_a_bug_shows_its_traceback_and_a_line_that_says_so(capsys):
     error = capsys.readouterr().err
     assert "ZeroDivisionError" in error and "Traceback" in error
     assert error.splitlines()[-1].startswith("error: this is a bug of jaxcls")
+    with pytest.raises(ModuleNotFoundError) as lacking:
+        __import__("jaxcls.no_such_module")
+    assert of_machine(lacking.value) is None  # our own is one
 
 
 @pytest.mark.parametrize(
@@ -63,6 +66,10 @@ def test_a_bug_shows_its_traceback_and_a_line_that_says_so(capsys):
         (RecursionError("x"), "something is nested too deeply"),
         (RuntimeError("Unable to initialize backend 'cuda': no plugin"), "JAX finds no such device: Unable to"),
         (RuntimeError("Unknown backend: 'gpu' requested"), "JAX knows no such device: Unknown backend"),
+        (
+            ModuleNotFoundError("No module named 'jax'", name="jax"),
+            "this needs jax, which is not installed: pip install",
+        ),
         (UserError("a" * 5000), "a" * 100),
         (UserError("\x1b[31m"), "\\x1b[31m"),
     ],

@@ -23,6 +23,8 @@ class Absent(importlib.abc.MetaPathFinder):
 
 sys.meta_path.insert(0, Absent())
 from jaxcls.cli.command import main
+if {alone!r}:
+    sys.exit(main({alone!r}))
 statuses = [main(arguments) for arguments in {commands!r}]
 assert not BLOCKED & {{name.split(".")[0] for name in sys.modules}}
 sys.exit(max(statuses))
@@ -56,11 +58,19 @@ def test_no_package_of_training_is_imported(tmp_path, pictures):
     from jaxcls.cli.command import main
 
     path = model(tmp_path / "net.onnx", told())
-    code = BLOCK.format(blocked=BLOCKED, commands=commands(path, pictures, tmp_path))
+    code = BLOCK.format(blocked=BLOCKED, commands=commands(path, pictures, tmp_path), alone=[])
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     rows = check(done, tmp_path)
     assert main(["predict", str(path), str(pictures), "--format", "jsonl", "--out", str(tmp_path / "here.jsonl")]) == 0
     assert rows == [json.loads(line) for line in (tmp_path / "here.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("verb, absent", [("predict", "jax"), ("eval", "ml_collections")])
+def test_a_run_is_not_for_such_an_environment(tmp_path, pictures, verb, absent):
+    data = ["--data", str(pictures)] if verb == "eval" else [str(pictures)]
+    code = BLOCK.format(blocked=BLOCKED, commands=[], alone=[verb, str(tmp_path), *data])
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and done.stderr.startswith(f"error: this needs {absent}, which is not installed: pip")
 
 
 @pytest.mark.slow
