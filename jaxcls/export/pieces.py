@@ -62,8 +62,15 @@ def _ours(graph, name, settings, x, others):
         return _one("Gelu", approximate="none")(graph, x)
     if name == "layer_norm":
         return layer_norm(graph, x, others, **settings)
+    axes = (0, x.rank - 1, *range(1, x.rank - 1))
+    if name == "repeat_pixels":
+        sizes = [int(settings["height"]), int(settings["width"])]
+        attributes = {"mode": "nearest", "nearest_mode": "floor", "axes": [2, 3]}
+        attributes["coordinate_transformation_mode"] = "asymmetric"
+        inputs = [graph.lay(x, axes), "", "", graph.constant(np.array(sizes, np.int64))]
+        dims = (x.dims[0], *sizes, x.dims[3])
+        return graph.value("Resize", inputs, x, dims=dims, axes=axes, positive=x.positive, attributes=attributes)
     if name == "response_norm":
-        axes = (0, x.rank - 1, *range(1, x.rank - 1))
         size = int(settings["size"])
         attributes = {"size": size, "alpha": settings["alpha"] * size, "beta": settings["beta"], "bias": settings["k"]}
         return graph.value("LRN", [graph.lay(x, axes)], x, axes=axes, attributes=attributes)

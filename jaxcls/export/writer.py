@@ -14,7 +14,8 @@ from jaxcls.errors import UserError
 from jaxcls.export import constant, tidy
 from jaxcls.export.graph import Graph
 from jaxcls.export.pieces import piece
-from jaxcls.export.rules import RULES
+from jaxcls.export.rules import shapes
+from jaxcls.export.rules.table import RULES
 from jaxcls.export.trace import trace
 from jaxcls.export.value import Value
 from jaxcls.types import PyTree
@@ -23,7 +24,17 @@ if TYPE_CHECKING:
     import onnx
 
 OPSET = 21
-INSIDE = ("jaxpr", "call_jaxpr", "fun_jaxpr")  # where primitives that call have what they call
+# Primitives that only call another program, and where they have it.
+CALLS = {
+    "jit": "jaxpr",
+    "pjit": "jaxpr",
+    "closed_call": "call_jaxpr",
+    "core_call": "call_jaxpr",
+    "checkpoint": "jaxpr",
+    "custom_jvp_call": "call_jaxpr",
+    "custom_vjp_call": "call_jaxpr",
+}
+STEPS = 64  # of a loop at most: each is written out
 
 
 def to_onnx(
@@ -66,11 +77,9 @@ def to_onnx(
 
 def _convolves(jaxpr):
     """Whether there is a convolution in it, at any depth."""
-    return any(eqn.primitive.name == "conv_general_dilated" or any(map(_convolves, _inner(eqn))) for eqn in jaxpr.eqns)
-
-
-def _inner(eqn):
-    return [getattr(eqn.params[key], "jaxpr", eqn.params[key]) for key in INSIDE if key in eqn.params]
+    inside = [program for eqn in jaxpr.eqns for program in jax.core.jaxprs_in_params(eqn.params)]
+    own = any(eqn.primitive.name == "conv_general_dilated" for eqn in jaxpr.eqns)
+    return own or any(map(_convolves, inside))
 
 
 class Walk:
@@ -100,15 +109,38 @@ class Walk:
             known.update(zip(eqn.outvars, results, strict=True))
         return [read(var) for var in jaxpr.outvars]
 
+    def call(self, program: Any, operands: list[Any], label: str) -> list[Any]:
+        """What comes out of a program within another."""
+        constants = [np.asarray(c) for c in getattr(program, "consts", ())]
+        return self.walk(getattr(program, "jaxpr", program), constants, operands, label)
+
+    def scan(self, eqn: Any, operands: list[Any], label: str) -> list[Any]:
+        """A loop of few steps, one behind the other."""
+        p = eqn.params
+        fixed, carried = p["num_consts"], p["num_consts"] + p["num_carry"]
+        constants, carry, lists = operands[:fixed], operands[fixed:carried], operands[carried:]
+        sizes = [var.aval.shape for var in eqn.invars[carried:]]
+        steps = range(p["length"])
+        out: list[list[Any]] = []
+        for i in reversed(steps) if p["reverse"] else steps:
+            items = [shapes.item(self.graph, x, size, i) for x, size in zip(lists, sizes, strict=True)]
+            results = self.call(p["jaxpr"], [*constants, *carry, *items], label)
+            carry = results[: p["num_carry"]]
+            out.append(results[p["num_carry"] :])
+        out = out[::-1] if p["reverse"] else out
+        wholes = [var.aval.shape for var in eqn.outvars[p["num_carry"] :]]
+        parts = zip(*out, strict=True)
+        return [*carry, *(shapes.stacked(self.graph, part, dims) for part, dims in zip(parts, wholes, strict=True))]
+
     def write(self, eqn: Any, operands: list[Any], label: str) -> list[Any]:
         """What comes out of an operation. Raises UserError where it can't be written."""
         op = eqn.primitive.name
         if op in ("jit", "pjit") and (one := piece(self.graph, eqn, operands)) is not None:
             return [one]
-        if inner := _inner(eqn):
-            program = next(eqn.params[key] for key in INSIDE if key in eqn.params)
-            constants = [np.asarray(c) for c in getattr(program, "consts", ())]
-            return self.walk(inner[0], constants, operands, label)
+        if op in CALLS:
+            return self.call(eqn.params[CALLS[op]], operands, label)
+        if op == "scan" and eqn.params["length"] <= STEPS:
+            return self.scan(eqn, operands, label)
         if not any(isinstance(x, Value) for x in operands):
             return constant.compute(eqn, operands)
         try:

@@ -93,7 +93,11 @@ def pyramid_stages(out: dict[str, Any]) -> list[Array]:
 
 def repeat_pixels(x: Array, size: tuple[int, ...]) -> Array:
     """`[b, h, w, c]` enlarged to a (height, width) by repeating pixels, those that PyTorch's "nearest" takes."""
-    for axis, new in enumerate(size, 1):
+    return layers.named("repeat_pixels", _repeat_pixels, x, height=size[0], width=size[1])
+
+
+def _repeat_pixels(x, *, height, width):
+    for axis, new in enumerate((height, width), 1):
         old = x.shape[axis]
         if new in (2 * old - 1, 2 * old):  # the usual case, without a gather
             x = lax.slice_in_dim(jnp.repeat(x, 2, axis), 0, new, axis=axis)

@@ -68,6 +68,20 @@ def square(graph: Graph, eqn: Any, operands: list[Value]) -> list[Value]:
     return [graph.value("Mul", [x.name, x.name], x, positive=True)]
 
 
+def is_finite(graph: Graph, eqn: Any, operands: list[Value]) -> list[Value]:
+    """Neither infinite nor NaN."""
+    (x,) = operands
+    parts = [graph.node(op, [x.name])[0] for op in ("IsInf", "IsNaN")]
+    (either,) = graph.node("Or", parts)
+    return [graph.value("Not", [either], x, dtype=np.dtype(bool))]
+
+
+def unequal(graph: Graph, eqn: Any, operands: list[Any]) -> list[Value]:
+    """Not equal."""
+    (equal,) = binary(graph, eqn, operands, op="Equal")
+    return [graph.value("Not", [equal.name], equal)]
+
+
 def integer_pow(graph: Graph, eqn: Any, operands: list[Value]) -> list[Value]:
     """x to a fixed power."""
     (x,) = operands
@@ -86,6 +100,26 @@ def convert(graph: Graph, eqn: Any, operands: list[Value]) -> list[Value]:
     positive = x.positive or x.dtype.kind in "ub"
     attributes = {"to": np_dtype_to_tensor_dtype(np.dtype(dtype))}
     return [graph.value("Cast", [x.name], x, dtype=np.dtype(dtype), positive=positive, attributes=attributes)]
+
+
+def shifted(graph: Graph, eqn: Any, operands: list[Any]) -> list[Value]:
+    """A whole number that is not negative, shifted to the right by a fixed number of bits."""
+    from onnx import TensorProto
+
+    x, bits = operands
+    if not isinstance(x, Value) or isinstance(bits, Value) or not x.positive or x.dtype != np.int32:
+        raise NotImplementedError("a shift of what may be negative")
+    wide = graph.value("Cast", [x.name], x, attributes={"to": TensorProto.UINT32})
+    amount = graph.constant(np.asarray(bits, np.uint32))
+    wide = graph.value("BitShift", [wide.name, amount], x, attributes={"direction": "RIGHT"})
+    return [graph.value("Cast", [wide.name], x, positive=True, attributes={"to": TensorProto.INT32})]
+
+
+def rounded(graph: Graph, eqn: Any, operands: list[Value]) -> list[Value]:
+    """To the nearest whole number, half to the even one."""
+    if int(eqn.params["rounding_method"]) != 1:
+        raise NotImplementedError("rounding half away from zero")
+    return [graph.value("Round", [operands[0].name], operands[0], positive=operands[0].positive)]
 
 
 def clamp(graph: Graph, eqn: Any, operands: list[Any]) -> list[Value]:
@@ -112,7 +146,8 @@ def binary(graph: Graph, eqn: Any, operands: list[Any], *, op: str) -> list[Valu
             return [folded]
     axes, dims = together(values, operands)
     names = [laid(graph, x, axes, dims) for x in operands]
-    sign = op in ("Add", "Mul", "Max") and all(isinstance(x, Value) and x.positive for x in operands)
+    signs = [x.positive if isinstance(x, Value) else bool((x >= 0).all()) for x in operands]
+    sign = op in ("Add", "Mul", "Max") and all(signs)
     return [written(graph, op, names, axes, dims, eqn, positive=sign)]
 
 
@@ -212,5 +247,9 @@ RULES: dict[str, Any] = {
     "integer_pow": integer_pow,
     "convert_element_type": convert,
     "clamp": clamp,
+    "round": rounded,
+    "is_finite": is_finite,
+    "ne": unequal,
+    "shift_right_arithmetic": shifted,
     "select_n": select,
 }

@@ -1,10 +1,12 @@
 """Operations that move elements."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from jaxcls.export.constant import full
 from jaxcls.export.graph import Graph, Padded
 from jaxcls.export.rules.elementwise import lying
 from jaxcls.export.value import Axes, Value, is_one, number, transposed
@@ -49,9 +51,14 @@ def concatenate(graph: Graph, eqn: Any, operands: list[Any]) -> list[Value]:
 
 def stack(graph: Graph, eqn: Any, operands: list[Any]) -> list[Value]:
     """A new axis, then as concatenate."""
-    axis = eqn.params["axis"]
     dims = eqn.outvars[0].aval.shape
-    axis = axis % len(dims)
+    return [stacked(graph, operands, dims, eqn.params["axis"] % len(dims))]
+
+
+def stacked(graph: Graph, operands: Sequence[Any], dims: Any, axis: int = 0) -> Any:
+    """Arrays of one shape as one of shape `dims`, along a new axis."""
+    if not any(isinstance(x, Value) for x in operands):
+        return np.stack(operands, axis)
     place = [i for i in range(len(dims)) if i != axis]
     parts: list[Any] = []
     for x in operands:
@@ -61,8 +68,17 @@ def stack(graph: Graph, eqn: Any, operands: list[Any]) -> list[Value]:
         else:
             x = np.expand_dims(x, axis)
         parts.append(x)
-    shapes = [(*var.aval.shape[:axis], 1, *var.aval.shape[axis:]) for var in eqn.invars]
-    return [_joined(graph, parts, shapes, dims, axis)]
+    shape = (*dims[:axis], 1, *dims[axis + 1 :])
+    return _joined(graph, parts, [shape] * len(parts), dims, axis)
+
+
+def item(graph: Graph, x: Any, shape: Any, place: int) -> Any:
+    """One place of the first axis, which goes, of an array of this shape."""
+    if not isinstance(x, Value):
+        return full(x, shape)[place]
+    x = _taken(graph, graph.full(x, shape), 0, np.array([place]))
+    axes = tuple(axis - 1 if axis else None for axis in x.axes)
+    return dataclasses.replace(x, dims=x.dims[1:], axes=axes)
 
 
 def whole(axes: Axes, rank: int) -> tuple[int, ...]:
