@@ -17,7 +17,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import UInt8
 
-from jaxcls import files, pytree
+from jaxcls import files, parallel, pytree
 from jaxcls.errors import UserError
 from jaxcls.models import safetensors_files
 from jaxcls.models.layers import convolve
@@ -153,8 +153,8 @@ def artefacts(
     cpu = jax.devices("cpu")[0]
     for_cpu = Parallel(devices=[cpu]).aimed(answer)  # whatever JAX's default device is
     with jax.default_device(cpu):
-        own = jax.jit(lambda w, x: for_cpu(w, x))  # a new one for each: JAX keeps the trace of a function it has seen
-        wanted = {n: np.asarray(own(given, pictures[:n])) for n in BATCHES}
+        own = _compiled(lambda w, x: for_cpu(w, x))  # a new one for each: JAX keeps the trace of a function it has seen
+        wanted = np.asarray(own(given, pictures[: max(BATCHES)]))
         with convolve.plain():
             exported = _exported(network, lambda w, x: answer(w, x), given, pictures, PLATFORMS, ())
         forms = _exported(network, lambda w, x: for_cpu(w, x), given, pictures, ("cpu",), (f"b<={LARGEST}",))
@@ -163,6 +163,11 @@ def artefacts(
             suffix: _checked(one, batch, given, pictures, wanted, TOLERANCE.get(precision, 1e-4))
             for suffix, (one, batch) in found.items()
         }
+
+
+def _compiled(function):
+    """Jitted on the CPU for a few calls, where most of the time is the compiler's."""
+    return jax.jit(function, compiler_options=parallel.once())
 
 
 def _exported(network, answer, given, pictures, platforms, constraints):
@@ -187,12 +192,10 @@ def _checked(exported, batch, given, pictures, wanted, tolerance):
     from jax import export
 
     content = bytes(exported.serialize())
-    call = jax.jit(export.deserialize(bytearray(content)).call)
-    difference, largest = 0.0, 1.0
-    for n, expected in wanted.items():
-        got = np.asarray(call(given, pictures[:n]))
-        difference = max(difference, float(np.abs(got - expected).max()))
-        largest = max(largest, float(np.abs(expected).max()))
+    call = _compiled(export.deserialize(bytearray(content)).call)
+    answers = {n: np.asarray(call(given, pictures[:n])) for n in BATCHES}
+    difference = max(float(np.abs(answer - wanted[:n]).max()) for n, answer in answers.items())
+    largest = max(1.0, float(np.abs(wanted).max()))
     if not difference <= tolerance * largest:  # NaN, too
         raise UserError(
             f"the program for {', '.join(exported.platforms)} answers otherwise than the network, by {difference:.2g} "

@@ -102,7 +102,11 @@ def of_model(
         network, report = published_weights.network(
             weights, reader, preprocessing, picture, names, count=len(names), use=OPTIONS
         )
-        note(str(report))
+        for line in str(report).splitlines():
+            if not line.startswith("  assumed"):  # by names of the settings of a run
+                note(line)
+        if not normalize and not (says and says.mean and says.std):
+            note("nothing says how its pictures were normalised: as ImageNet's are, is assumed (--normalize)")
     else:
         network = _drawn(name, names, preprocessing, parsed)
         note(f"{network.title}: it knows nothing; --weights FILE gives it what a file holds")
