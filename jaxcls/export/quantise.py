@@ -173,11 +173,13 @@ def quantised(
     return labelled(out, source.model, "int8")
 
 
-def dynamic(model: "ModelProto", *, target: str = "any", keep_float: Collection[str] = ()) -> "ModelProto":
+def dynamic(
+    model: "ModelProto", *, target: str = "any", keep_float: Collection[str] = (), only: Collection[str] = ()
+) -> "ModelProto":
     """A dynamic INT8 model: products with weights in int8, the range of their input measured anew at each call.
 
     For transformers; it needs no pictures. Convolutions stay in float (`way` refuses nets of convolutions). Args as of
-    `static`; activations are always uint8, which ONNX allows alone here.
+    `quantised`; activations are always uint8, which ONNX allows alone here.
 
     Raises:
       UserError: where ONNX Runtime refuses.
@@ -195,6 +197,7 @@ def dynamic(model: "ModelProto", *, target: str = "any", keep_float: Collection[
             per_channel=True,
             reduce_range=target == "any",
             weight_type=QuantType.QInt8,
+            nodes_to_quantize=list(only),
             nodes_to_exclude=list(keep_float),
             extra_options={"MatMulConstBOnly": True},
         )
