@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from jaxcls import models
 from jaxcls.augment.preprocessing import Preprocessing
 from jaxcls.checkpoints import view
+from jaxcls.data import class_names
 from jaxcls.errors import UserError
 from jaxcls.export import pictures
 from jaxcls.export.onnx_export import Subject
@@ -116,7 +117,7 @@ def of_model(
 def _names(classes, said, published):
     """Names of the outputs: of a file, of the weights, or class_0 and so on."""
     if isinstance(classes, str):
-        return tuple(published_weights.class_names(classes))
+        return tuple(class_names.read(classes))
     if said and classes in (None, len(said)):
         return tuple(said)
     return tuple(f"class_{i}" for i in range(classes or published))

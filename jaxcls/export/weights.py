@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxcls.data import class_names
 from jaxcls.models import conversion, weight_files
 from jaxcls.models.base import Classifier
 from jaxcls.models.state_dict import to_state_dict
 from jaxcls.tasks import networks
-from jaxcls.training import published_weights
 from jaxcls.types import Note, PathLike
 
 
@@ -61,7 +61,7 @@ def of_file(
     Raises:
       UserError: where the file can't be read or does not fit.
     """
-    number = len(published_weights.class_names(classes)) if isinstance(classes, str) else classes
+    number = len(class_names.read(classes)) if isinstance(classes, str) else classes
     model, tensors, metadata = conversion.read_published(
         source, name, classes=number, size=size, channels=channels, fields=fields
     )

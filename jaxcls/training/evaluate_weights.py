@@ -84,7 +84,7 @@ def run(
 def _class_names(file: PathLike | None, weights: str, source: Source, note: Note) -> list[str]:
     """Names of the outputs, in order. Raises UserError where they can't be known."""
     if file is not None:
-        return published_weights.class_names(file)
+        return class_names.read(file)
     if names := list(weight_files.read(weights).says.classes):
         return names
     names = [str(name) for name in source.classes]

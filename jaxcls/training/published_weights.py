@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxcls import files, models
+from jaxcls import models
 from jaxcls.augment.preprocessing import Preprocessing
 from jaxcls.defaults import default_config
 from jaxcls.errors import UserError
@@ -16,7 +16,6 @@ from jaxcls.models import pretrained, weight_files
 from jaxcls.models.basis import UNKNOWN, Use
 from jaxcls.models.published import PUBLISHED, Published
 from jaxcls.tasks.networks import Network
-from jaxcls.types import PathLike
 
 
 def config_of(name: str, data: str, size: int = 0) -> ConfigDict:
@@ -29,18 +28,6 @@ def config_of(name: str, data: str, size: int = 0) -> ConfigDict:
     if data.startswith("folder/"):
         config.data.normalize = "imagenet"
     return config
-
-
-def class_names(file: PathLike) -> list[str]:
-    """Names of outputs, one a line of a file. Raises UserError where it can't be read, or two are the same."""
-    try:
-        text = files.read_bytes(files.path(str(file)), 2**24).decode()
-    except (OSError, UnicodeError) as error:
-        raise UserError(f"--classes={file} can't be read ({getattr(error, 'strerror', None) or error}).") from error
-    names = [line.strip() for line in text.splitlines() if line.strip()]
-    if len(set(names)) < max(2, len(names)):
-        raise UserError(f"--classes={file} must have two or more names, one a line, all different.")
-    return names
 
 
 def network(
