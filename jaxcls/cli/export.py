@@ -268,9 +268,12 @@ def _subject(args: argparse.Namespace, dtype: str | None) -> "Subject":
     """What is exported; `dtype`: of a run's computation, None for its own."""
     from jaxcls.export import subject
 
-    if args.model is None:
-        return subject.of_run(args.run, args.step, raw=args.raw, dtype=dtype)
-    return subject.of_model(
-        args.model, args.weights or args.run or "", classes=args.classes, size=args.size, channels=args.channels,
-        fields=args.field, normalize=args.normalize or "",
-    )  # fmt: skip
+    if args.model is not None:
+        return subject.of_model(
+            args.model, args.weights or args.run or "", classes=args.classes, size=args.size, channels=args.channels,
+            fields=args.field, normalize=args.normalize or "",
+        )  # fmt: skip
+    found = subject.of_run(args.run, args.step, raw=args.raw, dtype=dtype)
+    if args.output and found.network.key == "features":
+        raise UserError(f"--output {args.output}: {args.run} answers with features, without classes; leave it out.")
+    return found

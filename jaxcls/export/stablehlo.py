@@ -55,22 +55,18 @@ def program(network: Network, output: str = "logits") -> Program:
 
     Args:
       network: what answers; names are those of `weights`.
-      output: "logits" (or features, where the network gives these), or "probabilities": calibrated where it is.
-
-    Raises:
-      UserError: for probabilities of a network without classes.
+      output: "logits", or "probabilities": those of predictions, calibrated where that is stored. A network whose
+        answer is features gives these either way.
     """
     structure = jax.tree.structure(network.variables)
     names = list(pytree.flatten_names(network.variables))  # in the order of the tree
-    if output == "probabilities" and network.key != "logits":
-        raise UserError(f"{network.title} answers with {network.key}, which have no probabilities; leave --output out")
     temperature = network.calibration["temperature"] if network.calibration else 1.0
-    squash = {"softmax": jax.nn.softmax, "sigmoid": jax.nn.sigmoid}.get(network.output)
+    squashed = output == "probabilities" and network.key == "logits"
 
     def answer(given: Weights, images: Array) -> Array:
         variables = jax.tree.unflatten(structure, [given[name] for name in names])
         logits = network.answer(variables, network.preprocessing.device(images))
-        return squash(logits / temperature) if output == "probabilities" and squash else logits
+        return jax.nn.softmax(logits / temperature) if squashed else logits
 
     return answer
 
