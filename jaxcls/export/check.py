@@ -180,7 +180,8 @@ def verdict(
     if not math.isfinite(found["relative"]) and not unjudged:
         return REJECTED, f"{name} gives answers that are no numbers where the run gives some; keep another precision."
     if "drop" not in found:
-        same = f"the same class on {100 * found['agreement']:.1f} % of {found['pictures']:,}, " * ("agreement" in found)
+        share = f"the same class on {100 * found.get('agreement', 0):.1f} % of {found['pictures']:,}, "
+        same = share if "agreement" in found else ""
         return NOT_JUDGED, (
             f"{name}: {same}largest difference {found['relative']:.1e} of the largest; without labels what that costs "
             "can't be told."

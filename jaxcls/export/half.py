@@ -34,22 +34,4 @@ def half(model: "ModelProto") -> "ModelProto":
     except Exception as error:  # of half a dozen types
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(f"--float16: onnxruntime can't convert this net ({reason}); leave it out.") from error
-    _sort(out.graph)
     return quantise.labelled(out, model, "float16")
-
-
-def _sort(graph):
-    """Puts every node behind those whose results it takes: the converter adds its casts at the end."""
-    made = {name: i for i, node in enumerate(graph.node) for name in node.output}
-    order: dict[int, None] = {}
-    for i in range(len(graph.node)):
-        todo = [i]
-        while todo:
-            before = [made[name] for name in graph.node[todo[-1]].input if name in made and made[name] not in order]
-            if before:
-                todo += before
-            else:
-                order[todo.pop()] = None
-    nodes = [graph.node[i] for i in order]
-    del graph.node[:]
-    graph.node.extend(nodes)

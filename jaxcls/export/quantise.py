@@ -92,7 +92,7 @@ def static(
       batches: prepared pictures, uint8 [n, h, w, c].
       target: "any", "vnni" or "arm".
       method: how a range is found: "minmax", "percentile" (99.999 %), "entropy" (Kullback-Leibler).
-      keep_float: names of nodes (`weighted.named`) that stay in float.
+      keep_float: names of layers (`weighted.layers`) that stay in float.
 
     Raises:
       UserError: without pictures, or where ONNX Runtime refuses.
@@ -142,7 +142,9 @@ def batch_size(method: str) -> int:
 def quantised(
     source: Calibrated, *, target: str = "any", keep_float: Collection[str] = (), only: Collection[str] = ()
 ) -> "ModelProto":
-    """A static INT8 model; `only`: nodes that alone are quantised, for measuring what each costs. Args as of `static`.
+    """A static INT8 model; `only`: layers that alone are quantised, for measuring what each costs. Args as of `static`.
+
+    What follows a layer (`weighted.followers`) shares its fate: a sum of 8 bits would undo a layer kept in float.
 
     Raises:
       UserError: where ONNX Runtime refuses.
@@ -153,7 +155,9 @@ def quantised(
 
     copy = onnx.ModelProto()
     copy.CopyFrom(source.model)
-    excluded = [] if only else [*_around_the_layers(copy.graph), *keep_float]
+    followers = weighted.followers(copy)
+    whole = lambda names: [each for name in names for each in (name, *followers.get(name, ()))]  # noqa: E731
+    excluded = [*_around_the_layers(copy.graph), *whole(keep_float)]
     with _refusals("quantise"), _quiet():
         quantizer = QDQQuantizer(
             copy,
@@ -162,7 +166,7 @@ def quantised(
             QuantType.QInt8,
             QuantType.QInt8 if target == "arm" else QuantType.QUInt8,
             source.ranges,
-            list(only),
+            whole(only),
             excluded,
             list(source.operators),
             {},
@@ -207,6 +211,7 @@ def dynamic(
 
 def labelled(model: "ModelProto", source: "ModelProto", precision: str) -> "ModelProto":
     """The model with the metadata of the one that it was made of, but for "precision", and no inferred shapes."""
+    weighted.sort(model.graph)
     del model.metadata_props[:], model.graph.value_info[:]
     said = {entry.key: entry.value for entry in source.metadata_props}
     for key, value in {**said, "precision": precision}.items():

@@ -1,7 +1,7 @@
 """The nodes of an ONNX graph that multiply by weights, and what each costs: INT8 is about them."""
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -46,11 +46,47 @@ def layers(model: "ModelProto") -> list[Layer]:
     return found
 
 
+def followers(model: "ModelProto") -> dict[str, list[str]]:
+    """Layer -> names of the nodes that work on what it gives, up to the next layers: activations, sums with shortcuts,
+    pools. A node that takes from several belongs to the last of them."""
+    found: dict[str, list[str]] = {}
+    last: dict[str, int] = {}  # value -> number of the last layer that has a part in it
+    names: list[str] = []
+    for node in model.graph.node:
+        if node.op_type in WEIGHTED:
+            names.append(node.name)
+            found[node.name] = []
+            latest = len(names) - 1
+        else:
+            latest = max((last.get(name, -1) for name in node.input), default=-1)
+            if latest >= 0:
+                found[names[latest]].append(node.name)
+        last.update(dict.fromkeys(node.output, latest))
+    return found
+
+
 def share_of_convolutions(model: "ModelProto") -> float:
     """The share of a net's multiply-adds that lie in convolutions, 0 to 1."""
     found = layers(model)
     total = sum(layer.multiply_adds for layer in found)
     return sum(layer.multiply_adds for layer in found if layer.op.startswith("Conv")) / max(1, total)
+
+
+def sort(graph: Any) -> None:
+    """Puts every node behind those whose results it takes, as ONNX wants it and converters don't leave it. In place."""
+    made = {name: i for i, node in enumerate(graph.node) for name in node.output}
+    order: dict[int, None] = {}
+    for i in range(len(graph.node)):
+        todo = [i]
+        while todo:
+            before = [made[name] for name in graph.node[todo[-1]].input if name in made and made[name] not in order]
+            if before:
+                todo += before
+            else:
+                order[todo.pop()] = None
+    nodes = [graph.node[i] for i in order]
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def _of_one_picture(model):

@@ -13,6 +13,7 @@ from jaxcls.report.confusion import confusion
 from jaxcls.report.costs import costs
 from jaxcls.report.document import document
 from jaxcls.report.evidence import Evidence, read
+from jaxcls.report.exports import exports
 from jaxcls.report.gallery import gallery
 from jaxcls.report.markup import Markup, Section, join, tag
 from jaxcls.report.overview import measured, overview, title
@@ -78,6 +79,7 @@ def page(evidence: Evidence, pictures: "Pictures | None" = None, why_not: str = 
     sections += [
         record.training(evidence),
         record.speed(evidence, size),
+        exports(evidence),
         record.config(evidence),
         record.environment(evidence),
     ]
