@@ -120,9 +120,8 @@ def spoilt(model, **_):
 def test_a_file_that_is_worse_is_set_aside(run, tmp_path, monkeypatch):
     (tmp_path / "d.int8.onnx").write_text("that of before")
     monkeypatch.setattr(quantise, "quantised", lambda source, **_: spoilt(source.model))
-    bare_of_training = dataclasses.replace(run.data, sources={}) if dataclasses.is_dataclass(run.data) else run.data
     monkeypatch.setattr("jaxcls.export.sensitive.search", lambda build, *_, **__: _found(build()))
-    status, text = export(dataclasses.replace(run, data=bare_of_training), tmp_path / "d.onnx", int8="static")
+    status, text = export(run, tmp_path / "d.onnx", int8="static")
     assert status == 1
     assert "worse than the run by 100.00 points" in text and "set aside as" in text
     assert (tmp_path / "d.int8.onnx").read_text() == "that of before"
@@ -173,6 +172,7 @@ def test_int8_without_pictures(bare, tmp_path):
 
 def test_openvino_is_imported_without_its_statistics():
     pytest.importorskip("openvino")
-    code = "import sys; from jaxcls.export import openvino_check as o; o._openvino(); print('openvino_telemetry' in sys.modules)"
+    code = "import sys; from jaxcls.export import openvino_check; openvino_check._openvino();"
+    code += "print('openvino_telemetry' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
     assert done.stdout.split() == ["False"], done.stderr
