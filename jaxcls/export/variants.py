@@ -9,18 +9,18 @@ import numpy as np
 from jaxcls.errors import UserError
 from jaxcls.export import check, latency, quantise, sensitive, weighted
 from jaxcls.export import pictures as of
+from jaxcls.export.asked import Options, Subject
 from jaxcls.export.pictures import Pictures
 from jaxcls.types import Note
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-    from jaxcls.export.onnx_export import Options, Subject
 
 HELD_OUT = 512  # training pictures at most that a choice of layers is measured on
 
 
-def pictures(subject: "Subject", options: "Options") -> tuple[Pictures | None, Pictures | None, Pictures]:
+def pictures(subject: Subject, options: Options) -> tuple[Pictures | None, Pictures | None, Pictures]:
     """(to calibrate on, labelled training pictures to choose by, to compare on); None where there are none.
 
     Of a run: training, other training, validation pictures (test where it has no validation). Of a bare model: a
@@ -53,8 +53,8 @@ def pictures(subject: "Subject", options: "Options") -> tuple[Pictures | None, P
 
 
 def int8(
-    subject: "Subject",
-    options: "Options",
+    subject: Subject,
+    options: Options,
     model: "ModelProto",
     calibration: Pictures | None,
     held_out: Pictures | None,
