@@ -32,7 +32,7 @@ from jaxcls.cli.arguments import count, expanded, positive
 from jaxcls.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
-    from jaxcls.export.onnx_export import Options, Subject
+    from jaxcls.export.asked import Options, Subject
 
 KINDS = ("weights", "onnx", "stablehlo")
 DTYPES = ("float32", "float16", "bfloat16")
@@ -233,7 +233,7 @@ def _name(run):
 
 
 def _options(args: argparse.Namespace, out: Path) -> "Options":
-    from jaxcls.export.onnx_export import Options
+    from jaxcls.export.asked import Options
 
     number, folder = _calibration(args.calibration or ())
     if args.int8 == "static" and args.model and folder is None:

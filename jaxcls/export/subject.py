@@ -14,7 +14,7 @@ from jaxcls.checkpoints import view
 from jaxcls.data import class_names
 from jaxcls.errors import UserError
 from jaxcls.export import pictures
-from jaxcls.export.onnx_export import Subject
+from jaxcls.export.asked import Subject
 from jaxcls.models import weight_files
 from jaxcls.models.basis import Use
 from jaxcls.models.published import PUBLISHED, Published
