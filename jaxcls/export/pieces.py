@@ -3,7 +3,6 @@
 A function of JAX is taken for what its name says only if its program is that of JAX's own function of this name.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -34,10 +33,6 @@ _ACTIVATIONS: dict[str, list[tuple[Callable[..., Any], Callable[[Graph, Value], 
     "relu6": [(jax.nn.relu6, _clip)],
     "hard_sigmoid": [(jax.nn.hard_sigmoid, _hard_sigmoid)],
     "hard_silu": [(jax.nn.hard_swish, _one("HardSwish"))],
-    "gelu": [
-        (functools.partial(jax.nn.gelu, approximate=False), _one("Gelu", approximate="none")),
-        (functools.partial(jax.nn.gelu, approximate=True), _one("Gelu", approximate="tanh")),
-    ],
 }
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
+from jax.extend import core
 
 from jaxcls.errors import UserError
 from jaxcls.export import constant, tidy
@@ -34,6 +35,7 @@ CALLS = {
     "custom_jvp_call": "call_jaxpr",
     "custom_vjp_call": "call_jaxpr",
 }
+CHANNELS_FIRST = ("conv_general_dilated", "reduce_window_max", "reduce_window_sum")  # as ONNX has them
 STEPS = 64  # of a loop at most: each is written out
 
 
@@ -76,9 +78,9 @@ def to_onnx(
 
 
 def _convolves(jaxpr):
-    """Whether there is a convolution in it, at any depth."""
-    inside = [program for eqn in jaxpr.eqns for program in jax.core.jaxprs_in_params(eqn.params)]
-    own = any(eqn.primitive.name == "conv_general_dilated" for eqn in jaxpr.eqns)
+    """Whether there is a convolution or a pool in it, at any depth."""
+    inside = [program for eqn in jaxpr.eqns for program in core.jaxprs_in_params(eqn.params)]
+    own = any(eqn.primitive.name in CHANNELS_FIRST for eqn in jaxpr.eqns)
     return own or any(map(_convolves, inside))
 
 

@@ -8,77 +8,8 @@ import numpy as np
 import pytest
 from draws import draw
 from flax import traverse_util
+from tiny_models import TINY
 
-from jaxcls import models
-from jaxcls.models import efficientnet, mobilenet_v3
-from jaxcls.models.alexnet import AlexNet, AlexNet2012
-from jaxcls.models.convnext import ConvNeXt
-from jaxcls.models.densenet import DenseNet
-from jaxcls.models.googlenet import GoogLeNet
-from jaxcls.models.inception import InceptionV3, alone, chain, fork
-from jaxcls.models.lenet import LeNet5, LeNet51998
-from jaxcls.models.mixer import Mixer
-from jaxcls.models.mnasnet import MNASNet
-from jaxcls.models.mobilenet_v2 import MobileNetV2
-from jaxcls.models.pyramidnet import PyramidNet
-from jaxcls.models.regnet import RegNet
-from jaxcls.models.resnet import BasicBlock, Bottleneck, ResNet
-from jaxcls.models.resnet_cifar import ResNetCifar
-from jaxcls.models.resnetv2 import ResNetV2
-from jaxcls.models.shufflenet import ShuffleNetV2
-from jaxcls.models.simple_cnn import SimpleCNN
-from jaxcls.models.squeezenet import SqueezeNet
-from jaxcls.models.swin import Swin
-from jaxcls.models.vgg import VGG
-from jaxcls.models.vit import ViT
-from jaxcls.models.wide_resnet import WideResNet
-
-TINY = {
-    "simple_cnn": (SimpleCNN, {"channels": (3, 4), "hidden": 5}, (8, 12, 2)),
-    "lenet5": (LeNet5, {}, (28, 28, 1)),
-    "lenet5_1998": (LeNet51998, {}, (28, 28, 1)),
-    "alexnet": (AlexNet, {"channels": (4, 6, 5, 4, 4), "hidden": 9, "dropout": 0.0}, (95, 67, 3)),
-    "alexnet_2012": (AlexNet2012, {"channels": (4, 6, 4, 6, 4), "hidden": 9, "dropout": 0.0}, (95, 67, 3)),
-    "vgg": (VGG, {"stage_sizes": (1, 2), "width": 4, "hidden": 9, "batch_norm": True, "dropout": 0.0}, (20, 17, 3)),
-    "shufflenet": (ShuffleNetV2, {"channels": (4, 6, 9), "stage_sizes": (2,)}, (33, 32, 3)),
-    "squeezenet": (SqueezeNet, {"features": 8, "kernel_size": 3, "least": 17, "dropout": 0.0,
-                                "stages": (((5, 6),), ((3, 8),))}, (33, 32, 3)),
-    "googlenet": (GoogLeNet, {"stages": ((("3a", (4, 3, 4, 3, 4, 4)),),), "dropout": 0.0}, (32, 31, 3)),
-    "inception": (InceptionV3, {"stages": ((("5b", (alone("branch1x1", 4, 1), fork("branch3x3_2", 4), 4)),
-                                            ("6a", (chain("branch3x3", (4, 3)), 0))),), "dropout": 0.0}, (75, 75, 3)),
-    "convnext": (ConvNeXt, {"depths": (1, 1), "widths": (4, 6), "layer_scale": 0.5}, (33, 36, 3)),
-    "swin": (Swin, {"depths": (2,), "width": 4, "heads": (2,), "window_size": 2}, (12, 20, 3)),
-    "swin_v2": (Swin, {"depths": (1, 1), "width": 4, "heads": (1, 2), "window_size": 2, "version": 2}, (20, 12, 3)),
-    "fpn": (models.create, {"name": "resnet20_cifar", "neck": "fpn", "depth": 8}, (13, 12, 3)),
-    "resnet_basic": (ResNet, {"stage_sizes": (1, 1), "block": BasicBlock, "width": 4, "attention": "eca"}, (16, 24, 3)),
-    "resnet_bottleneck": (ResNet, {"stage_sizes": (1, 1), "block": Bottleneck, "width": 4, "stem": "deep", "groups": 2,
-                                   "base_width": 32, "avg_down": True, "attention": "cbam"}, (14, 12, 3)),
-    "densenet": (DenseNet, {"growth_rate": 4, "block_config": (2, 1), "num_init_features": 6, "attention": "se"},
-                 (13, 16, 3)),
-    "resnet_cifar_a": (ResNetCifar, {"depth": 8, "shortcut": "A"}, (8, 8, 3)),
-    "resnet_cifar_b": (ResNetCifar, {"depth": 8, "shortcut": "B"}, (8, 8, 3)),
-    "resnetv2": (ResNetV2, {"stage_sizes": (1, 1), "width": 4}, (16, 24, 3)),
-    "preact_resnet": (ResNetV2, {"stage_sizes": (1, 1), "kernels": (3, 3), "width": 4, "stem": "cifar",
-                                 "final_norm": False, "spelling": "kuangliu"}, (8, 9, 3)),
-    "wide_resnet": (WideResNet, {"depth": 10, "widen": 1}, (8, 8, 3)),
-    "pyramidnet": (PyramidNet, {"stage_sizes": (1, 1), "alpha": 7, "kernels": (1, 3, 1), "stem": "imagenet"},
-                   (17, 16, 3)),
-    "vit": (ViT, {"patch": 4, "width": 8, "depth": 4, "heads": 2, "distilled": True}, (8, 12, 3)),
-    "vit_torchvision": (ViT, {"patch": 4, "width": 8, "depth": 4, "heads": 2, "spelling": "torchvision"}, (8, 12, 3)),
-    "mixer": (Mixer, {"patch": 4, "width": 8, "depth": 4}, (8, 12, 3)),
-    "mobilenet_v2": (MobileNetV2, {"rows": ((1, 8, 1, 1), (2, 8, 2, 2)), "width_mult": 0.25, "dropout": 0.0},
-                     (9, 8, 3)),
-    "mobilenet_v3": (mobilenet_v3.MobileNetV3, {"rows": (mobilenet_v3.Row(3, 16, 16, True, "RE", 2),
-                                                         mobilenet_v3.Row(5, 24, 16, False, "HS", 1)),
-                                                "hidden": 8, "dropout": 0.0}, (9, 8, 3)),
-    "mnasnet": (MNASNet, {"rows": ((8, 3, 2, 3, 2),), "width_mult": 0.25, "dropout": 0.0}, (9, 8, 3)),
-    "efficientnet": (efficientnet.EfficientNet, {"rows": (efficientnet.Row(1, 3, 1, 8, 1, fused=True),
-                                                          efficientnet.Row(2, 3, 2, 8, 2),
-                                                          efficientnet.Row(2, 5, 1, 16, 1, fused=True)), "first": 8,
-                                                 "last": 12, "dropout": 0.0, "stochastic_depth": 0.0}, (16, 16, 3)),
-    "regnet": (RegNet, {"depth": 3, "initial": 8, "slope": 4, "step": 2.0, "group_width": 4, "squeeze": 1.0},
-               (16, 16, 3)),
-}  # fmt: skip
 REMATERIALISED = ["efficientnet", "regnet", "densenet", "vgg", "resnet_bottleneck", "resnet_cifar_b", "resnetv2", "vit"]
 NORMALISED = ["efficientnet", "densenet", "vgg", "resnet_basic", "resnet_cifar_a", "wide_resnet", "pyramidnet"]
 

@@ -62,6 +62,20 @@ def rsqrt(graph: Graph, eqn: Any, operands: list[Value]) -> list[Value]:
     return [graph.value("Reciprocal", [root.name], x, positive=True)]
 
 
+def erfc(graph: Graph, eqn: Any, operands: list[Value]) -> list[Value]:
+    """1 - erf(x)."""
+    (x,) = operands
+    inner = graph.value("Erf", [x.name], x)
+    return [graph.value("Sub", [graph.constant(np.array(1, x.dtype)), inner.name], x, positive=True)]
+
+
+def log1p(graph: Graph, eqn: Any, operands: list[Value]) -> list[Value]:
+    """log(1 + x)."""
+    (x,) = operands
+    inner = graph.value("Add", [x.name, graph.constant(np.array(1, x.dtype))], x)
+    return [graph.value("Log", [inner.name], x)]
+
+
 def square(graph: Graph, eqn: Any, operands: list[Value]) -> list[Value]:
     """x * x."""
     (x,) = operands
@@ -243,6 +257,8 @@ RULES: dict[str, Any] = {
     **{name: functools.partial(binary, op=op) for name, op in BINARY.items()},
     **dict.fromkeys(SAME, same),
     "rsqrt": rsqrt,
+    "erfc": erfc,
+    "log1p": log1p,
     "square": square,
     "integer_pow": integer_pow,
     "convert_element_type": convert,

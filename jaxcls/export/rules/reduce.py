@@ -49,9 +49,10 @@ def extreme(graph: Graph, eqn: Any, operands: list[Value], *, op: str) -> list[V
     """The largest or smallest element."""
     x, axes = operands[0], eqn.params["axes"]
     places, left = _places(x, axes)
+    dims = tuple(x.dims[axis] for axis in range(x.rank) if axis not in axes)
+    if not places:
+        return [dataclasses.replace(x, dims=dims, axes=left)]
     inputs = [x.name, graph.constant(np.array(places, np.int64))]
-    dims = eqn.outvars[0].aval.shape
-    dims = tuple(x.dims[axis] for axis in range(x.rank) if axis not in axes) if x.rank != len(dims) else dims
     attributes = {"keepdims": 1}
     return [graph.value(op, inputs, x, dims=dims, axes=left, positive=x.positive, attributes=attributes)]
 

@@ -16,6 +16,7 @@ from jaxcls.models.layers.named import named
 from jaxcls.models.layers.norm import batch_norm, layer_norm
 from jaxcls.models.layers.pool import adaptive_avg_pool, avg_pool, global_max, global_mean, max_pool
 from jaxcls.models.layers.position import loaded_table, table_for
+from jaxcls.models.layers.softmax import softmax
 from jaxcls.models.layers.transformer import attend, embed_patches, mlp
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "mlp",
     "named",
     "rising",
+    "softmax",
     "stochastic_depth",
     "table_for",
     "torch_kernel",
