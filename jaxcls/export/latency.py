@@ -14,7 +14,7 @@ from jaxcls.types import Figures
 
 BATCHES = (1, 16)
 SECONDS = 3.0  # for a batch size, of all that is measured together
-LEAST, MOST = 5, 100  # turns
+LEAST, MOST = 3, 100  # turns
 
 
 def measure(
@@ -23,7 +23,7 @@ def measure(
     batches: Sequence[int] = BATCHES,
     seconds: float = SECONDS,
 ) -> dict[str, dict[str, Figures]]:
-    """Milliseconds of a call, in turns after one to warm up, the slowest first known: about `seconds` a batch size.
+    """Milliseconds of a call, in turns after one to warm up: about `seconds` a batch size.
 
     Args:
       asked: name -> function of uint8 pictures [n, h, w, c].
