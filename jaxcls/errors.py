@@ -80,7 +80,7 @@ def of_machine(error: BaseException) -> str | None:
     if isinstance(error, RecursionError):
         return "something is nested too deeply to be read (JAXCLS_TRACEBACK=1 shows where)."
     if isinstance(error, ModuleNotFoundError) and error.name and error.name.partition(".")[0] != "jaxcls":
-        return f"this needs {error.name}, which is not installed: pip install jaxcls (ONNX files are run without JAX)"
+        return f"this needs {error.name}, which is not installed: pip install {error.name} (ONNX files need no JAX)"
     if isinstance(error, RuntimeError) and "nable to initialize backend" in reason:
         return f"JAX finds no such device: {reason}; set JAX_PLATFORMS to what is there, or unset it (jaxcls doctor)."
     if isinstance(error, AssertionError) and _of_backends(error):  # a platform that JAX knows, without its plugin

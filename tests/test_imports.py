@@ -40,8 +40,8 @@ MAY = {
     "report": "checkpoints criteria defaults files logs measure metrics models text",
     "training": "augment checkpoints criteria data defaults files hyperparameters logs losses metrics models optim "
     "parallel predict pytree report settings state tasks text",
-    "export": "augment checkpoints criteria data defaults files logs measure metrics models parallel predict pytree runtime "
-    "settings state tasks text training",
+    "export": "augment checkpoints data files measure metrics models parallel predict pytree runtime settings "
+    "tasks training",
     "classical": "augment checkpoints data defaults files logs metrics models parallel settings tasks text training",
     "corrupt": "augment data files metrics parallel settings tasks training",
     "ablate": "defaults files models settings text training",

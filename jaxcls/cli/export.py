@@ -40,7 +40,7 @@ DTYPES = ("float32", "float16", "bfloat16")
 OF_KIND = {
     "dtype": ("weights",),
     "normalize": ("onnx", "stablehlo"),
-    "output": ("onnx", "stablehlo"),
+    "answers": ("onnx", "stablehlo"),
     **dict.fromkeys(("int8", "float16", "target", "method", "calibration", "max_drop", "check"), ("onnx",)),
 }
 OF_MODEL = ("weights", "classes", "size", "channels", "field", "normalize")
@@ -86,7 +86,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--to", choices=KINDS, type=one_of(*KINDS), default="weights", help=text)
     text = "file to write: .safetensors, .pth or .pt; .onnx; .stablehlo (default of these two: by the name of the run)"
     add("--out", type=expanded, metavar="FILE", help=text)
-    add("--output", choices=("logits", "probabilities"), help="what onnx and stablehlo give (default logits)")
+    add("--answers", choices=("logits", "probabilities"), help="what onnx and stablehlo give (default logits)")
     add("--dtype", choices=DTYPES, help="of all floating-point values of weights; default: as they are")
     _add_of_model(parser)
     _add_of_onnx(parser)
@@ -154,8 +154,6 @@ def check(args: argparse.Namespace) -> None:
             raise UserError(f"{args.run} and --weights {args.weights} are two files of weights; give one.")
     if args.int8 is None and (idle := [name for name in OF_INT8 if name in given]):
         raise UserError(f"{option(idle[0])} is for --int8; add that, or leave it out.")
-    if args.int8 and args.float16:
-        raise UserError("--int8 and --float16 are two files; export one after the other.")
 
 
 def to_weights(args: argparse.Namespace) -> None:
@@ -193,7 +191,7 @@ def to_stablehlo(args: argparse.Namespace) -> None:
 
     stablehlo.check_place(out)
     found = _subject(args, None)
-    stablehlo.write(found.network, subject.samples(found), out, output=args.output or "logits")
+    stablehlo.write(found.network, subject.samples(found), out, output=args.answers or "logits")
 
 
 def require(*packages: str, kind: str) -> None:
@@ -241,7 +239,7 @@ def _options(args: argparse.Namespace, out: Path) -> "Options":
     given = {
         "int8": args.int8,
         "float16": args.float16,
-        "output": args.output,
+        "output": args.answers,
         "target": args.target,
         "method": args.method,
         "calibration_pictures": number,
@@ -274,6 +272,6 @@ def _subject(args: argparse.Namespace, dtype: str | None) -> "Subject":
             fields=args.field, normalize=args.normalize or "",
         )  # fmt: skip
     found = subject.of_run(args.run, args.step, raw=args.raw, dtype=dtype)
-    if args.output and found.network.key == "features":
-        raise UserError(f"--output {args.output}: {args.run} answers with features, without classes; leave it out.")
+    if args.answers and found.network.key == "features":
+        raise UserError(f"--answers {args.answers}: {args.run} answers with features, without classes; leave it out.")
     return found

@@ -1,4 +1,4 @@
-"""float16 files: half the size, for GPUs. ONNX Runtime's CPU kernels compute in float32 and convert: slower there."""
+"""float16 files: half the size, for GPUs. On CPUs nothing else is gained: ONNX Runtime computes in float32."""
 
 import warnings
 from typing import TYPE_CHECKING

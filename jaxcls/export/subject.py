@@ -50,7 +50,7 @@ def of_run(path: PathLike, step: int | None = None, *, raw: bool = False, dtype:
     place = workdir or folder
     data, why = _pictures(folder, workdir, network.step)
     title = f"{place}, step {network.step}"
-    return Subject(network, title, place.resolve().name or "model", place, data, why)
+    return Subject(network, title, place.resolve().name or "model", workdir, data, why)
 
 
 def _pictures(folder, workdir, step) -> tuple[Data | None, str]:

@@ -102,7 +102,8 @@ def warnings(model: Any, by_timm: bool, says: Says, use: Use) -> list[str]:
         plain = "" if inner.epsilon == 1e-5 else f"; its others want {other}"
         found.append(f"the names are timm's, whose tf_ models want {padding} {epsilon}{plain}: the file does not say")
     if use.mean and architectures.symmetric(use.name) and not says.mean and _differ((0.5,), use.mean):
-        found.append(f"the usual weights of {use.name} want mean 0.5 and std 0.5: --config.data.normalize=symmetric")
+        setting = use.data.format("normalize", "symmetric")
+        found.append(f"the usual weights of {use.name} want mean 0.5 and std 0.5: {setting}")
     return found
 
 

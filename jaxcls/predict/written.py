@@ -1,6 +1,6 @@
 """What an evaluation leaves in `eval/` of a folder: the predictions of a split, and what its rows are called.
 
-By one process, without JAX; training.predictions has the same for several.
+Without JAX; training.predictions calls it in one of several processes.
 """
 
 import contextlib

@@ -1,18 +1,14 @@
 """What an evaluation leaves in `eval/` of the workdir: the predictions of a split, and what its rows are called."""
 
-import contextlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from jaxcls import files
-from jaxcls.data import groups, metadata
 from jaxcls.data.base import Source
-from jaxcls.errors import UserError
+from jaxcls.predict import written
 from jaxcls.types import Figures, PathLike
 
 INTACT = f"{files.REMEDY}. Checkpoints are intact, and the same command goes on from the newest"
@@ -21,45 +17,14 @@ INTACT = f"{files.REMEDY}. Checkpoints are intact, and the same command goes on 
 def save(
     workdir: PathLike, split: str, step: int | str, predictions: Mapping[str, Any], figures: Figures | None = None
 ) -> Path:
-    """Writes `eval/<split>-<step>.npz` (logits or features, label, index), of which every figure can be computed again,
-    and beside it the task's figures as JSON, in which a figure that is no finite number is null.
-
-    `step` may bear the suffix of another test-time augmentation than the run's own (tta.suffix).
-    """
-    path = Path(workdir) / "eval" / f"{split}-{step}.npz"
+    """As `predict.written.save`, by one of several processes."""
     if jax.process_index() == 0:
-        with files.replacing(path, INTACT) as temporary, open(temporary, "wb") as file:
-            np.savez(file, **predictions)  # a few megabytes at a time, from a file as from memory
-        if figures is not None:
-            files.write_json(path.with_suffix(".json"), {"split": split, "step": step, **figures}, INTACT)
-    return path
+        written.save(workdir, split, step, predictions, figures, INTACT)
+    return Path(workdir) / "eval" / f"{split}-{step}.npz"
 
 
 def save_rows(workdir: PathLike, name: str, source: Source, table: str = "", group_by: str = "") -> Path:
-    """Writes `eval/<name>-rows.json`: what the rows of a split, or of other data, are called, and what else is known.
-
-    {"id": [str], "columns": {name: [value]}, "fingerprint": that of the source}; see `data.metadata`. With
-    config.data.group_by a column "group" says which pictures belong together. A file that was made of the same data
-    stays as it is, unless the config names a table.
-
-    Args:
-      workdir: of the run.
-      name: of the split or the evaluation.
-      source: its pictures.
-      table, group_by: config.data.metadata and config.data.group_by.
-    """
-    path = Path(workdir) / "eval" / f"{name}-rows.json"
-    if jax.process_index() == 0 and (table or group_by or _fingerprint(path) != source.fingerprint):
-        names, columns = metadata.rows(source)
-        columns |= metadata.table(names, table, metadata.root(source))
-        if group_by:
-            with contextlib.suppress(UserError):  # a split that came with the set need not have groups
-                columns[metadata.GROUP] = groups.names_of_ids(names, group_by, metadata.root(source))
-        with files.replacing(path, INTACT) as temporary:
-            content = {"id": names, "columns": columns, "fingerprint": source.fingerprint}
-            temporary.write_text(json.dumps(content, default=str) + "\n")
-    return path
-
-
-def _fingerprint(path):
-    return (files.read_json(path) or {}).get("fingerprint")
+    """As `predict.written.save_rows`, by one of several processes."""
+    if jax.process_index() == 0:
+        written.save_rows(workdir, name, source, table, group_by, INTACT)
+    return Path(workdir) / "eval" / f"{name}-rows.json"

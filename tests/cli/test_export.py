@@ -164,13 +164,12 @@ def test_options_that_do_not_go_together_are_one_line(capsys, workdir, tmp_path)
         ([workdir, "--to", "onnx", "--dtype", "float16"], "--dtype is for --to weights, not for onnx"),
         ([workdir, *program, "--int8"], "--int8 is for --to onnx, not for stablehlo"),
         ([workdir, "--out", "x.pth", "--max-drop", 2], "--max-drop is for --to onnx, not for weights"),
-        ([workdir, "--out", "x.pth", "--output", "logits"], "--output is for --to onnx and stablehlo"),
+        ([workdir, "--out", "x.pth", "--answers", "logits"], "--answers is for --to onnx and stablehlo"),
         ([*onnx, "--int8", workdir], "write RUN before --int8"),
         ([workdir, *onnx, "--int8", "statik"], "did you mean 'static'?"),
         ([workdir, *onnx, "--target", "vni", "--int8"], "did you mean 'vnni'?"),
         ([workdir, *onnx, "--target", "vnni"], "--target is for --int8; add that"),
         ([workdir, *onnx, "--calibration", 9], "--calibration is for --int8; add that"),
-        ([workdir, *onnx, "--int8", "--float16"], "--int8 and --float16 are two files"),
         ([workdir, *onnx, "--int8", "--calibration", 9, 10], "a number of pictures and a folder, one of each"),
         ([workdir, *onnx, "--int8", "--calibration", 0], "at least one picture"),
         ([workdir, *onnx, "--int8", "--calibration", tmp_path / "no"], "there is no such folder"),
@@ -212,7 +211,7 @@ def test_programs_of_a_run(capsys, workdir, tmp_path, monkeypatch):
 
     monkeypatch.setattr(stablehlo, "BATCHES", (1,))
     monkeypatch.chdir(tmp_path)
-    assert main(["export", str(workdir), "--to", "stablehlo", "--raw", "--output", "probabilities"]) == 0
+    assert main(["export", str(workdir), "--to", "stablehlo", "--raw", "--answers", "probabilities"]) == 0
     out = capsys.readouterr().out
     assert "not checked: cuda and tpu" in out and out.count("differs by at most") == 2
     names = {path.name for path in tmp_path.iterdir()}

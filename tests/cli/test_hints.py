@@ -7,7 +7,7 @@ from pathlib import Path
 from jaxcls.cli.verbs import VERBS
 
 ROOT = Path(__file__).resolve().parents[2]
-PROSE = {"can", "from", "has", "is", "itself", "noted", "show", "stands"}  # sentences; show_augment marks a file
+PROSE = {"can", "did", "from", "has", "is", "itself", "noted", "show", "stands"}  # sentences; show_augment marks a file
 
 
 def texts():
