@@ -50,7 +50,10 @@ def normalised(x):
     return (x.astype(jnp.float32) / 255 - mean) / std
 
 
-@pytest.mark.parametrize("name", TINY)
+QUICK = {"resnetv2", "mobilenet_v3", "shufflenet", "vit", "swin_v2"}  # test_jax2onnx.py has one a family
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in TINY])
 def test_every_family_answers_as_compiled(name):
     kind, fields, shape = TINY[name]
     model = kind(num_classes=3, **fields)
