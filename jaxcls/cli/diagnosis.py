@@ -81,6 +81,7 @@ EXTRAS = (
     Extra("onnx", "jaxcls export --to onnx", "pip install onnx"),
     Extra("onnxruntime", "ONNX files: checked on export, jaxcls predict MODEL.onnx", "pip install onnxruntime"),
     Extra("flatbuffers", "jaxcls export --to stablehlo", "pip install flatbuffers"),
+    Extra("fastapi", "jaxcls serve", "pip install fastapi uvicorn python-multipart httptools"),
     Extra("openvino", "INT8 files on CPUs, faster than in ONNX Runtime", "pip install 'openvino>=2026,<2027'"),
     Extra("wandb", "records: config.log_to='wandb'", "pip install wandb"),
     Extra("mlflow-skinny", "records: config.log_to='mlflow'", "pip install mlflow-skinny", ("mlflow",)),
