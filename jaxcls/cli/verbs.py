@@ -22,7 +22,7 @@ GROUPS = {
         "predict": "predict the classes of pictures",
         "inspect": "look into checkpoints, compare and verify them",
         "average": "average checkpoints of one or several runs",
-        "export": "write the weights of a run for other tools",
+        "export": "write a run or a model as weights, checked ONNX files or StableHLO",
     },
     "Data": {
         "prepare": "download and convert a public data set",

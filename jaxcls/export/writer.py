@@ -4,6 +4,7 @@ docs/design.md has the four ideas that keep the graph small; docs/decisions.md w
 """
 
 import collections
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -101,8 +102,7 @@ class Walk:
             if _is_literal(var):
                 return np.asarray(var.val)
             x = known[var]
-            # What others see, too, is written as it is.
-            return x if not isinstance(x, Value) or uses[var] == 1 else _settled(x)
+            return x if uses[var] == 1 else _settled(x)  # what others see, too, is written as it is
 
         for eqn in jaxpr.eqns:
             label = "/".join(filter(None, (place, str(eqn.source_info.name_stack))))
@@ -120,7 +120,8 @@ class Walk:
         """A loop of few steps, one behind the other."""
         p = eqn.params
         fixed, carried = p["num_consts"], p["num_consts"] + p["num_carry"]
-        constants, carry, lists = operands[:fixed], operands[fixed:carried], operands[carried:]
+        constants = [_settled(x) for x in operands[:fixed]]  # every step reads them
+        carry, lists = operands[fixed:carried], operands[carried:]
         sizes = [var.aval.shape for var in eqn.invars[carried:]]
         steps = range(p["length"])
         out: list[list[Any]] = []
@@ -157,10 +158,8 @@ class Walk:
 
 
 def _settled(x):
-    """The value, into whose operation nothing more goes."""
-    import dataclasses
-
-    return x if x.pending is None else dataclasses.replace(x, pending=None)
+    """The operand; into the operation that a value comes from nothing more goes."""
+    return dataclasses.replace(x, pending=None) if isinstance(x, Value) and x.pending is not None else x
 
 
 def _read_by(eqn):

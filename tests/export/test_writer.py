@@ -248,7 +248,9 @@ def test_an_operation_without_a_rule_is_named_with_its_module():
 def test_views_and_loops_are_written_out():
     def function(_, x):
         x = x.astype(jnp.float32)
-        views = jax.lax.map(lambda view: jnp.sum(view**2, (1, 2)), jnp.stack([x, x[:, :, ::-1] * 2]))
+        same = x * 3
+        views = jnp.stack([x, x[:, :, ::-1] * 2])
+        views = jax.lax.map(lambda view: jnp.sum(view**2, (1, 2)) + jnp.max(same * 2, (1, 2)), views)
         return jnp.mean(views, 0)
 
     x = pictures((4, 5, 3))
