@@ -2,10 +2,11 @@
 
     taskset -c 0 python scripts/bench/export_speed.py                          # six models, batches of 1 and 16
     taskset -c 0 python scripts/bench/export_speed.py resnet50 swin_t --batch 1
+    taskset -c 0 python scripts/bench/export_speed.py --bytes                  # theirs take bytes as ours do
 
 Weights are random. Ours take bytes, channels last, and normalise them; theirs take float32, channels first, as
-torch.onnx writes them (dynamo), so ours do more. In turns within one process, one thread, CPU time, medians over
-rounds. onnxruntime, onnxscript, torch and torchvision (timm for names that it lacks) must be installed.
+torch.onnx writes them (dynamo), so without --bytes ours do more. In turns within one process, one thread, CPU time,
+medians over rounds. onnxruntime, onnxscript, torch and torchvision (timm for names that it lacks) must be installed.
 """
 
 import argparse
@@ -40,19 +41,20 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 16], help="default 1 16")
     parser.add_argument("--size", type=int, default=224, help="side of the pictures (default %(default)s)")
     parser.add_argument("--rounds", type=int, default=9, help="default %(default)s, after one to warm up")
+    parser.add_argument("--bytes", action="store_true", help="theirs take bytes, channels last, and normalise, too")
     parser.add_argument("--json", action="store_true", help="a JSON object a model")
     args = parser.parse_args(argv)
     for name in args.models:
-        result = measure(name, args.batch, args.size, args.rounds)
+        result = measure(name, args.batch, args.size, args.rounds, args.bytes)
         print(json.dumps(result) if args.json else line(result), flush=True)
     return 0
 
 
-def measure(name: str, batches: list[int], size: int, rounds: int) -> dict[str, Any]:
+def measure(name: str, batches: list[int], size: int, rounds: int, of_bytes: bool) -> dict[str, Any]:
     """Nodes of both files, and our time in units of theirs for each batch."""
     with tempfile.TemporaryDirectory() as folder:
-        files = {"ours": ours(name, size, Path(folder)), "torch": theirs(name, size, Path(folder))}
-        result: dict[str, Any] = {"model": name, "size": size}
+        files = {"ours": ours(name, size, Path(folder)), "torch": theirs(name, size, Path(folder), of_bytes)}
+        result: dict[str, Any] = {"model": name, "size": size, "bytes": of_bytes}
         result |= {who: nodes(path) for who, path in files.items()}
         for batch in batches:
             contenders = {who: runner(path, batch, size) for who, path in files.items()}
@@ -81,8 +83,8 @@ def ours(name: str, size: int, folder: Path) -> Path:
     return path
 
 
-def theirs(name: str, size: int, folder: Path) -> Path:
-    """torchvision's, or else timm's."""
+def theirs(name: str, size: int, folder: Path, of_bytes: bool) -> Path:
+    """torchvision's, or else timm's; `of_bytes`: behind what makes its pictures of bytes, channels last."""
     try:
         import torch
         import torchvision
@@ -96,10 +98,27 @@ def theirs(name: str, size: int, folder: Path) -> Path:
         model = timm.create_model(name)
     shape = ({0: torch.export.Dim("batch")},)
     example = (torch.zeros(2, 3, size, size),)
+    if of_bytes:
+        model, example = _of_bytes(model), (torch.zeros(2, size, size, 3, dtype=torch.uint8),)
     program = torch.onnx.export(model.eval(), example, dynamo=True, dynamic_shapes=shape, verbose=False)
     path = folder / "torch.onnx"
     program.save(str(path))
     return path
+
+
+def _of_bytes(model):
+    import torch
+
+    class Whole(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+            self.mean, self.std = (torch.nn.Buffer(torch.tensor(value).reshape(1, 3, 1, 1)) for value in (MEAN, STD))
+
+        def forward(self, images):
+            return self.model((images.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std)
+
+    return Whole()
 
 
 def nodes(path: Path) -> dict[str, int]:
