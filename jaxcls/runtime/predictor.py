@@ -35,6 +35,7 @@ class FilePredictor(BasePredictor):
       holds: what the graph's output is: "logits", "probabilities" or "features".
       precision: "float32", "float16", "int8"; "" for a file that jaxcls did not write.
       named: whether the names of the classes are known.
+      sizes: of batches that the file is asked for; what lies between is padded.
     """
 
     _calibrate = "`jaxcls calibrate RUN --apply` before the export does that, and chooses thresholds"
@@ -43,7 +44,7 @@ class FilePredictor(BasePredictor):
         """`foreign` and `batch` as of `load`."""
         self.session, self._given = opened, foreign or Given()
         fixed = opened.inputs[0].shape[0] if opened.inputs and opened.inputs[0].shape else None
-        self._sizes: Sequence[int] = (fixed,) if isinstance(fixed, int) else range(1, batch + 1)
+        self.sizes: Sequence[int] = (fixed,) if isinstance(fixed, int) else range(1, batch + 1)
         if metadata.MARK in opened.metadata:
             self.notes = list(self._own())
         else:
@@ -51,7 +52,13 @@ class FilePredictor(BasePredictor):
 
     @classmethod
     def load(
-        cls, path: PathLike, *, foreign: Given | None = None, batch: int = BATCH, threads: int | None = None
+        cls,
+        path: PathLike,
+        *,
+        foreign: Given | None = None,
+        batch: int = BATCH,
+        threads: int | None = None,
+        providers: Sequence[str] = session.CPU,
     ) -> Self:
         """The predictor of an ONNX file.
 
@@ -60,11 +67,13 @@ class FilePredictor(BasePredictor):
           foreign: what has to be told of a file that jaxcls did not write.
           batch: pictures that are answered at a time; a file of a fixed batch has its own.
           threads: that compute one answer; None for one a core (runtime.session.open).
+          providers: ONNX Runtime's execution providers, in order.
 
         Raises:
           UserError: where ONNX Runtime isn't installed, or the file can't be used.
         """
-        return cls(session.open(os.path.expanduser(path), threads=threads), foreign, batch)
+        opened = session.open(os.path.expanduser(path), threads=threads, providers=providers)
+        return cls(opened, foreign, batch)
 
     @property
     def title(self) -> str:
@@ -81,7 +90,7 @@ class FilePredictor(BasePredictor):
         """
         if self.holds == "features":
             raise UserError(f"{self.session.path}: its answer is features and no classes; `features` gives them.")
-        found = in_pieces(self._ask, images, self._sizes, len(self.classes))
+        found = in_pieces(self._ask, images, self.sizes, len(self.classes))
         if self.holds == "logits":
             return found
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -95,7 +104,7 @@ class FilePredictor(BasePredictor):
         """
         if self.holds != "features":
             raise UserError(f"{self.session.path}: its answer is {self.holds} and no features.")
-        return in_pieces(self._ask, images, self._sizes, 0)
+        return in_pieces(self._ask, images, self.sizes, 0)
 
     def probabilities(self, logits: Float[np.ndarray, "n classes"]) -> Float[np.ndarray, "n classes"]:
         """float64, calibrated where a calibration is stored; a file of probabilities holds calibrated ones."""
@@ -164,7 +173,7 @@ class FilePredictor(BasePredictor):
 
     def _foreign(self) -> Iterator[str]:
         """Takes what a file from elsewhere shows, and what was told of it; gives notes."""
-        found = foreigners.understand(self.session, self._given, self._sizes[0])
+        found = foreigners.understand(self.session, self._given, self.sizes[0])
         self.name, self.step, self.averaged, self.data = os.path.basename(self.session.path), -1, False, ""
         self.output, self.decision, self.precision = "softmax", None, ""
         self.classes, self.picture, self.holds, self.named = found.classes, found.picture, found.output, found.named

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import dataclasses
+import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxcls.errors import UserError
-from jaxcls.serve.artefacts import Served
+from jaxcls.errors import UserError, did_you_mean
+from jaxcls.serve import artefacts, choosing
+from jaxcls.serve.artefacts import Served, Stamp
+from jaxcls.serve.batching import Batcher, Late
+from jaxcls.serve.choosing import Plan
 from jaxcls.types import Note
 
 if TYPE_CHECKING:
@@ -17,6 +24,7 @@ if TYPE_CHECKING:
 
 QUEUE = 128  # pictures that may be read, waiting or computed for one model
 POLL = 10.0  # seconds between two looks for something newer
+Observe = Callable[[str, int, float], None]  # (name, size of a batch, seconds), from a worker's thread
 
 
 class Unknown(UserError):
@@ -27,6 +35,53 @@ class NotReady(Exception):
     """The model is not warm yet."""
 
 
+class _Live:
+    """A version with its workers; they end once it has been replaced and nobody holds it."""
+
+    def __init__(self, served: Served, plan: Plan, bound: int, observe: Observe):
+        self.served, self.plan, self.leases, self.retired = served, plan, 0, False
+        name = served.name
+        self.batcher = Batcher(
+            served.answer,
+            workers=plan.workers,
+            take=plan.take,
+            bound=bound,
+            observe=lambda size, seconds: observe(name, size, seconds),
+        )
+
+    @contextlib.contextmanager
+    def held(self, pictures: int) -> Iterator[None]:
+        with self.batcher.places(pictures):
+            self.leases += 1
+            try:
+                yield
+            finally:
+                self.leases -= 1
+                self._end()
+
+    def retire(self) -> None:
+        self.retired = True
+        self._end()
+
+    def _end(self):
+        if self.retired and not self.leases:
+            self.batcher.close()
+
+
+@dataclasses.dataclass
+class _Model:
+    """A name: what was opened at the start, the version that answers now, those that are still held, and what polling
+    has seen last: a stamp that it need not look at again, a line that it need not tell again."""
+
+    opened: Served
+    live: _Live | None = None
+    old: list[_Live] = dataclasses.field(default_factory=list)
+    seen: Stamp = ()
+    told: str = ""
+    taken_up: int = 0
+    refused: int = 0
+
+
 class Lease:
     """One version of a model, held while a request is answered: all its pictures are answered by this version.
 
@@ -34,23 +89,42 @@ class Lease:
       served: the version (artefacts.Served): name, version, describe(), ...
     """
 
-    served: Served
+    def __init__(self, served: Served, batcher: Batcher, readers: ThreadPoolExecutor, painter: ThreadPoolExecutor):
+        """Of a Registry: `readers` decode, `painter` makes heat maps."""
+        self.served, self._batcher, self._readers, self._painter = served, batcher, readers, painter
 
     async def prepare(self, data: bytes, name: str = "", deadline: float | None = None) -> UInt8[np.ndarray, "H W C"]:
-        """A picture decoded and resized, in a thread; `name` is what messages call it. Raises UserError, Late."""
-        raise NotImplementedError
+        """A picture decoded and resized, in a thread; one that nobody waits for any more is not begun.
 
-    async def submit(self, picture: UInt8[np.ndarray, "H W C"], top: int = 5, deadline: float | None = None) -> dict:
+        Args:
+          data: bytes of a file.
+          name: what messages call it.
+          deadline: on the clock of time.monotonic.
+
+        Raises:
+          UserError: for what is no picture, or a damaged one.
+          Late: at the deadline.
+        """
+        made = asyncio.get_running_loop().run_in_executor(self._readers, self.served.prepare, data, name)
+        try:
+            async with asyncio.timeout(None if deadline is None else deadline - time.monotonic()):
+                return await made
+        except TimeoutError as error:
+            raise Late() from error
+
+    async def submit(
+        self, picture: UInt8[np.ndarray, "H W C"], top: int = 5, deadline: float | None = None
+    ) -> dict[str, Any]:
         """The row of a prepared picture, as Batcher.submit."""
-        raise NotImplementedError
+        return await self._batcher.submit(picture, top, deadline)
 
-    async def answer(self, data: bytes, name: str = "", top: int = 5, deadline: float | None = None) -> dict:
+    async def answer(self, data: bytes, name: str = "", top: int = 5, deadline: float | None = None) -> dict[str, Any]:
         """`submit` of `prepare`."""
-        raise NotImplementedError
+        return await self.submit(await self.prepare(data, name, deadline), top, deadline)
 
-    async def heatmap(self, picture: UInt8[np.ndarray, "H W C"], name: str | None = None) -> np.ndarray:
+    async def heatmap(self, picture: UInt8[np.ndarray, "H W C"], name: str | None = None) -> UInt8[np.ndarray, "h w 3"]:
         """Served.heatmap in a thread, one at a time. Raises UserError."""
-        raise NotImplementedError
+        return await asyncio.get_running_loop().run_in_executor(self._painter, self.served.heatmap, picture, name)
 
 
 class Registry:
@@ -66,76 +140,186 @@ class Registry:
     All but `open` is called on one event loop.
 
     Attributes:
-      ready: whether every model is warm.
       problem: the line of a model that could not be warmed up, which then never is ready; "".
     """
 
-    problem: str = ""
-
-    @classmethod
-    def open(
-        cls,
-        artefacts: Sequence[str],
+    def __init__(
+        self,
+        models: Sequence[Served],
         *,
-        device: str = "",
         share: int = 1,
         queue: int = QUEUE,
         poll: float = POLL,
         note: Note = print,
-        observe: Callable[[str, int, float], None] = lambda name, size, seconds: None,
-    ) -> Registry:
+        observe: Observe = lambda name, size, seconds: None,
+    ):
+        """Arguments as of `open`. Raises UserError for two of one name."""
+        self.problem = ""
+        self._share, self._queue, self._poll, self._note, self._observe = share, queue, poll, note, observe
+        self._models: dict[str, _Model] = {}
+        for served in models:
+            if served.name in self._models:
+                both = f"{self._models[served.name].opened.path} and {served.path}"
+                raise UserError(f"{both} have one name, {served.name!r}; write NAME={served.path}")
+            self._models[served.name] = _Model(served, seen=served.stamp)
+        self._readers = ThreadPoolExecutor(choosing.cores(share), "reader")
+        self._painter = ThreadPoolExecutor(1, "painter")
+        self._task: asyncio.Task | None = None
+
+    @classmethod
+    def open(cls, paths: Sequence[str], *, device: str = "", **settings: Any) -> Registry:
         """Opens all models; nothing is computed yet.
 
         Args:
-          artefacts: paths of runs and ONNX files, each with "NAME=" before it or named by its last part.
+          paths: of runs and ONNX files, each with "NAME=" before it or named by its last part.
           device: as of artefacts.open_model.
-          share: processes that share the cores of this machine.
-          queue: pictures that may be read, waiting or computed for one model.
-          poll: seconds between two looks for a newer best checkpoint or a replaced file; 0 for none.
-          note: where lines go: what was chosen, what was taken up, what was refused.
-          observe: told of each batch from a worker's thread: name, size, seconds.
+          settings: share: processes that share the cores of this machine (1). queue: pictures that may be read, waiting
+            or computed for one model. poll: seconds between two looks for a newer best checkpoint or a replaced file; 0
+            for none. note: where lines go: what was chosen, what was taken up, what was refused. observe: told of each
+            batch from a worker's thread: name, size, seconds.
 
         Raises:
           UserError: for one that can't be opened, or two of one name.
         """
-        raise NotImplementedError
+        given = [artefacts.named(path) for path in paths]
+        for number, (name, path) in enumerate(given):
+            for other, earlier in given[:number]:
+                if name == other:
+                    raise UserError(f"{earlier} and {path} have one name, {name!r}; write NAME={path}")
+        return cls([artefacts.open_model(path, name, device) for name, path in given], **settings)
 
     @property
     def ready(self) -> bool:
         """Whether every model is warm."""
-        raise NotImplementedError
+        return all(model.live for model in self._models.values())
 
     def names(self) -> tuple[str, ...]:
         """In the order they were given; the first one is the default."""
-        raise NotImplementedError
+        return tuple(self._models)
 
     def get(self, name: str = "") -> Served:
         """The version that new requests get; "" for the first model. Raises Unknown."""
-        raise NotImplementedError
+        model = self._find(name)
+        return model.live.served if model.live else model.opened
 
     @contextlib.contextmanager
     def lease(self, name: str = "", pictures: int = 1) -> Iterator[Lease]:
         """The version that new requests get, with places for this many pictures, until the block ends.
 
         Raises:
-          Unknown, NotReady, Full (batching).
+          Unknown, NotReady: the model.
+          Full: where there are not as many places; batching.Full has `retry_after`.
         """
-        raise NotImplementedError
-        yield
+        live = self._find(name).live
+        if live is None:
+            raise NotReady(f"{name or self.names()[0]} is not warm yet")
+        with live.held(pictures):
+            yield Lease(live.served, live.batcher, self._readers, self._painter)
 
     def load(self) -> dict[str, dict[str, int]]:
-        """For metrics, by name: held, waiting and bound (pictures, as of Batcher, of all versions), taken_up and
-        refused (newer versions so far)."""
-        raise NotImplementedError
+        """For metrics, by name: held and waiting (pictures, as of Batcher, of all versions), bound (of the newest),
+        workers, taken_up and refused (newer versions so far)."""
+        found = {}
+        for name, model in self._models.items():
+            batchers = [live.batcher for live in (model.live, *model.old) if live]
+            found[name] = {
+                "held": sum(batcher.held for batcher in batchers),
+                "waiting": sum(batcher.waiting for batcher in batchers),
+                "bound": self._queue,
+                "workers": model.live.plan.workers if model.live else 0,
+                "taken_up": model.taken_up,
+                "refused": model.refused,
+            }
+        return found
 
     def describe(self) -> list[dict[str, Any]]:
         """Of each model Served.describe with `ready` and `plan` (a line for people: workers, threads, batches)."""
-        raise NotImplementedError
+        return [
+            {
+                **self.get(name).describe(),
+                "ready": model.live is not None,
+                "plan": model.live.plan.line if model.live else "",
+            }
+            for name, model in self._models.items()
+        ]
 
     async def start(self) -> None:
         """Starts to warm up and to poll; does not wait for it."""
-        raise NotImplementedError
+        self._task = asyncio.create_task(self._run())
 
     async def stop(self, seconds: float = 10.0) -> None:
         """Ends polling, answers what is queued, ends the workers; waits at most this long."""
-        raise NotImplementedError
+        if self._task:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        batchers = [live.batcher for m in self._models.values() for live in (m.live, *m.old) if live]
+        for batcher in batchers:
+            batcher.close()
+        end = time.monotonic() + seconds
+        for batcher in batchers:
+            await asyncio.to_thread(batcher.join, end - time.monotonic())
+        self._readers.shutdown(wait=False, cancel_futures=True)
+        self._painter.shutdown(wait=False, cancel_futures=True)
+
+    def _find(self, name):
+        model = self._models.get(name or self.names()[0])
+        if model is None:
+            raise Unknown(f"there is no model {name!r}{did_you_mean(name, self._models)}")
+        return model
+
+    async def _run(self):
+        for name, model in self._models.items():
+            try:
+                served, plan = await asyncio.to_thread(choosing.choose, model.opened, self._share)
+            except Exception as error:  # of the backend: half a dozen types
+                self.problem = f"{name} can't be warmed up: {_line(error)}"
+                self._note(self.problem)
+                continue
+            model.live = _Live(served, plan, self._queue, self._observe)
+            model.opened, model.seen = served, served.stamp
+            self._note(f"{name}: {served.predictor.title}, version {served.version}; {plan.line}")
+        while self._poll > 0:
+            await asyncio.sleep(self._poll)
+            for model in self._models.values():
+                if model.live:
+                    await self._look(model, model.live)
+
+    async def _look(self, model: _Model, live: _Live):
+        """Takes up what is newer; what can't be is told once, and the old version stays."""
+        model.old = [old for old in model.old if old.leases]
+        old = live.served
+        try:
+            stamp = await asyncio.to_thread(artefacts.stamp, old.path)
+            if stamp == model.seen:
+                return
+            model.seen = stamp
+            served = await asyncio.to_thread(_newer, live)
+        except Exception as error:  # damaged, half-written, of another kind, too large for the memory beside the old
+            line = f"{old.name}: what is new there can't be used, version {old.version} stays: {_line(error)}"
+            if line != model.told:
+                model.told, model.refused = line, model.refused + 1
+                self._note(line)
+            return
+        model.seen, model.told = served.stamp, ""
+        if served.version == old.version:
+            return
+        model.live = _Live(served, live.plan, self._queue, self._observe)
+        model.opened = served
+        model.taken_up += 1
+        live.retire()
+        if live.leases:
+            model.old.append(live)
+        self._note(f"{old.name}: version {served.version} in the place of {old.version}")
+
+
+def _newer(live):
+    """What is there now, as warm as the version that answers. Raises whatever the backend does."""
+    old = live.served
+    served = artefacts.open_model(old.path, old.name, old.device, live.plan.threads or None)
+    if served.version != old.version:
+        choosing.warm(served, live.plan)
+    return served
+
+
+def _line(error):
+    return " ".join(str(error).split()) or type(error).__name__
