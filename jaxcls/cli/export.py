@@ -198,7 +198,7 @@ def require(*packages: str, kind: str) -> None:
     """Raises UserError, with the line that installs it, where a package lacks."""
     for package in packages:
         if importlib.util.find_spec(package) is None:
-            raise UserError(f'--to {kind} needs {package}: pip install "jaxcls[export]"')
+            raise UserError(f"--to {kind} needs {package}, which is not installed: pip install {' '.join(packages)}")
 
 
 def _out(args, suffix):

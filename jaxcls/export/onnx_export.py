@@ -85,7 +85,7 @@ def _ready(subject, options, path):
     """Raises UserError for what would fail after minutes: packages, the place of the files, pictures."""
     for package in ("onnx", "onnxruntime"):
         if importlib.util.find_spec(package) is None:
-            raise UserError(f'ONNX files need {package}: pip install "jaxcls[export]"')
+            raise UserError(f"ONNX files need {package}, which is not installed: pip install onnx onnxruntime")
     with files.replacing(path.with_name(f"{path.stem}.unchecked.onnx")) as temporary:
         temporary.touch()
     path.with_name(f"{path.stem}.unchecked.onnx").unlink()

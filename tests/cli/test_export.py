@@ -201,7 +201,7 @@ def test_a_missing_extra_is_told_with_the_line_that_installs_it(capsys, workdir,
     there = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == package else there(name, *a))
     assert main(["export", str(workdir), "--to", kind]) == 2
-    assert f'needs {package}: pip install "jaxcls[export]"' in capsys.readouterr().err
+    assert f"needs {package}, which is not installed: pip install " in capsys.readouterr().err
 
 
 def test_programs_of_a_run(capsys, workdir, tmp_path, monkeypatch):
