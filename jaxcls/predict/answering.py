@@ -5,7 +5,7 @@ Whatever answers, a run or a file; without JAX.
 
 import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,10 +14,13 @@ import numpy as np
 from jaxcls.data import listing
 from jaxcls.data.pipeline import default_threads
 from jaxcls.measure import doubt
+from jaxcls.predict import resuming
 from jaxcls.predict.base import BasePredictor
-from jaxcls.predict.output import open_output
+from jaxcls.predict.output import FORMATS, Form, open_output
 from jaxcls.predict.progress import Interruption, Progress
 from jaxcls.predict.reading import Picture, ahead, batches, paths, read
+from jaxcls.predict.resuming import Kept
+from jaxcls.predict.sharding import Entry, Shard, numbered
 from jaxcls.text import printable
 
 
@@ -31,6 +34,9 @@ class Options:
       top: how many classes are listed.
       batch: pictures at a time.
       threads: that read; None for one a core.
+      shard: the part of the pictures that is predicted; None for all.
+      resume: None to replace the file; else what its rows are made with, beside the model (resuming.made_with), and
+        whole rows of the file are kept.
     """
 
     form: str = "table"
@@ -38,6 +44,8 @@ class Options:
     top: int = 5
     batch: int = 32
     threads: int | None = None
+    shard: Shard | None = None
+    resume: Mapping[str, Any] | None = None
 
 
 class Draws(Protocol):
@@ -68,27 +76,29 @@ def run(
     Raises:
       UserError: where something can't be written, or the predictor can't answer at all.
     """
-    fields = {
-        "classes": predictor.classes,
-        "top": min(options.top, len(predictor.classes)),
-        "heatmap": bool(heatmaps),
-        "beside": doubt.names(predictor.decision),
-    }
-    with open_output(options.form, options.out, interruption, **fields) as output:
+    form = FORMATS[options.form](
+        classes=predictor.classes,
+        top=min(options.top, len(predictor.classes)),
+        heatmap=bool(heatmaps),
+        beside=doubt.names(predictor.decision),
+    )
+    left_out = listing.Others()
+    entries = numbered(paths(pictures, left_out), options.shard)
+    with (
+        resumed(predictor, options, form, entries) as kept,
+        open_output(form, options.out, interruption, kept.end) as output,
+    ):
         progress = Progress(quiet=output.terminal)
-        progress.note(title(predictor))
-        for note in predictor.notes:
-            progress.note(f"note: {note}")
+        for note in notes(predictor, options, kept):
+            progress.note(note)
         if "-" not in pictures:
-            progress.count(lambda: sum(1 for _ in paths(pictures)))
+            progress.count(lambda: sum(1 for _ in numbered(paths(pictures), options.shard)) - kept.rows)
         interruption.closing = lambda: progress.close(output.name, interrupted=True)
         threads = options.threads or default_threads()
-        left_out = listing.Others()
-        entries = paths(pictures, left_out)
-        prepared = ahead(lambda entry: read(predictor.prepare, *entry), entries, threads, 2 * options.batch)
-        with contextlib.closing(prepared):
-            for number, batch in batches(prepared, options.batch):
-                rows = answer(predictor, number, batch, options.top, heatmaps)
+        get = lambda entry: (entry[0], read(predictor.prepare, *entry[1:]))  # noqa: E731
+        with contextlib.closing(ahead(get, entries, threads, 2 * options.batch)) as prepared:
+            for batch in batches(prepared, options.batch):
+                rows = answer(predictor, batch, options.top, heatmaps)
                 output.write(rows)
                 failed = [row for row in rows if "error" in row]
                 for row in failed:
@@ -97,7 +107,38 @@ def run(
         for line in listing.told(left_out.reasons("")):
             progress.note(line)
         progress.close(output.name)
-    return 0 if progress.done > progress.failed else 1
+    done, failures = progress.done + kept.rows, progress.failed + kept.failed
+    return 0 if done > failures or (options.shard and not done) else 1
+
+
+@contextlib.contextmanager
+def resumed(predictor: BasePredictor, options: Options, form: Form, entries: Iterator[Entry]) -> Iterator[Kept]:
+    """What the output holds already of `entries`, which begin behind it then; nothing where it is replaced.
+
+    Raises:
+      UserError: where it was begun with something else (resuming.kept).
+    """
+    if options.out is None or options.resume is None:
+        if options.out is not None:
+            with contextlib.suppress(OSError):
+                resuming.state(options.out).unlink(missing_ok=True)  # of the rows that go now
+        yield Kept()
+        return
+    with resuming.alone(options.out):
+        made = resuming.made_with(
+            predictor, format=options.form, top=options.top, shard=options.shard, **options.resume
+        )
+        yield resuming.kept(options.out, options.form, form.header(), made, entries)
+
+
+def notes(predictor: BasePredictor, options: Options, kept: Kept) -> Iterator[str]:
+    """Lines before the first picture."""
+    yield title(predictor)
+    yield from (f"note: {note}" for note in predictor.notes)
+    if options.shard:
+        yield f"part {options.shard} of the pictures"
+    if kept.rows:
+        yield f"{kept.rows:,} rows of {options.out} stay; on from there"
 
 
 def title(predictor: BasePredictor) -> str:
@@ -111,10 +152,10 @@ def title(predictor: BasePredictor) -> str:
 
 
 def answer(
-    predictor: BasePredictor, number: int, batch: Sequence[Picture], top: int, heatmaps: Draws | None
+    predictor: BasePredictor, batch: Sequence[tuple[int, Picture]], top: int, heatmaps: Draws | None
 ) -> list[dict[str, Any]]:
-    """The rows of a batch: path with class, probability and top, or with error; `number` pictures came before it."""
-    good = [(place, p.path, p.image) for place, p in enumerate(batch, number + 1) if p.image is not None]
+    """The rows of a batch of (number in the input, picture): path with class, probability and top, or with error."""
+    good = [(place, p.path, p.image) for place, p in batch if p.image is not None]
     answers: list[dict[str, Any]] = []
     if good:
         places, names, images = zip(*good, strict=True)
@@ -124,5 +165,5 @@ def answer(
     rows = iter(answers)
     return [
         {"path": picture.path, **(next(rows) if picture.image is not None else {"error": picture.problem})}
-        for picture in batch
+        for _, picture in batch
     ]

@@ -4,10 +4,11 @@ import contextlib
 import csv
 import io
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, Literal, Protocol, TextIO
 
 from jaxcls.errors import UserError
 from jaxcls.predict.progress import Interruption
@@ -113,10 +114,12 @@ FORMATS = {"table": Table, "jsonl": JsonLines, "csv": Csv}
 class Output:
     """Rows to a file or the standard output, in whole lines. `terminal`: whether people watch them."""
 
-    def __init__(self, form: Form, file: TextIO, name: str | None, interruption: Interruption):
+    def __init__(self, form: Form, file: TextIO, name: str | None, interruption: Interruption, begun: bool = False):
+        """`begun`: the file holds rows, and so a header, already."""
         self.form, self.file, self.name, self.interruption = form, file, name, interruption
         self.terminal = name is None and file.isatty()
-        self._put(form.header())
+        if not begun:
+            self._put(form.header())
 
     def write(self, rows: Sequence[Row]) -> None:
         """Writes rows, all of them or none as far as signals go. Raises UserError where that is not possible."""
@@ -134,19 +137,18 @@ class Output:
 
 
 @contextlib.contextmanager
-def open_output(kind: str, path: Path | None, interruption: Interruption, **fields: Any) -> Iterator[Output]:
-    """The Output of a format ("table", "jsonl", "csv"), to a file or, for None, to the standard output.
+def open_output(form: Form, path: Path | None, interruption: Interruption, keep: int = 0) -> Iterator[Output]:
+    """The Output of a format, to a file or, for None, to the standard output.
 
     Args:
-      kind: the format.
+      form: of FORMATS.
       path: of the file, which is replaced.
       interruption: what waits while a batch is written.
-      fields: classes (names), top (how many are listed), heatmap (whether there are any), beside (measure.doubt.names).
+      keep: bytes that stay of the file, its header and whole rows; what is behind them goes.
 
     Raises:
       UserError: where the file can't be written.
     """
-    form = FORMATS[kind](**fields)
     errors = "surrogateescape"  # paths come out as the bytes that they are
     if path is None:
         if isinstance(sys.stdout, io.TextIOWrapper):
@@ -155,11 +157,14 @@ def open_output(kind: str, path: Path | None, interruption: Interruption, **fiel
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, "w", newline="", encoding="utf-8", errors=errors)  # noqa: SIM115  closed below
+        if keep:
+            os.truncate(path, keep)
+        mode: Literal["a", "w"] = "a" if keep else "w"
+        file = open(path, mode, newline="", encoding="utf-8", errors=errors)  # noqa: SIM115  closed below
     except OSError as error:
         raise UserError(f"--out {path} can't be written: {error.strerror or error}; choose another file.") from error
     try:
-        yield Output(form, file, str(path), interruption)
+        yield Output(form, file, str(path), interruption, begun=bool(keep))
     except BaseException:
         with contextlib.suppress(OSError):  # of a full disk closing fails again, and the reason is told already
             file.close()

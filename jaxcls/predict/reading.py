@@ -115,15 +115,15 @@ def ahead(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def batches(pictures: Iterable[Picture], size: int) -> Iterator[tuple[int, list[Picture]]]:
-    """(pictures before, list of pictures) with `size` good ones each, or fewer where many cannot be read."""
-    number, good = 0, 0
-    batch: list[Picture] = []
-    for picture in pictures:
-        batch.append(picture)
+def batches(pictures: Iterable[tuple[int, Picture]], size: int) -> Iterator[list[tuple[int, Picture]]]:
+    """Lists of (number, picture) with `size` good ones each, or fewer where many cannot be read."""
+    good = 0
+    batch: list[tuple[int, Picture]] = []
+    for number, picture in pictures:
+        batch.append((number, picture))
         good += picture.image is not None
         if good == size or len(batch) == 4 * size:
-            yield number, batch
-            number, batch, good = number + len(batch), [], 0
+            yield batch
+            batch, good = [], 0
     if batch:
-        yield number, batch
+        yield batch

@@ -431,12 +431,11 @@ def test_reading_ahead_keeps_the_order_and_never_holds_more_than_it_may():
 
 
 def test_batches_have_the_size_in_good_pictures_and_do_not_wait_for_ever_for_them():
-    entries = [reading.Picture(str(i), None if 10 <= i < 40 else i, None) for i in range(50)]
+    entries = [(i, reading.Picture(str(i), None if 10 <= i < 40 else i, None)) for i in range(50)]
     parts = list(reading.batches(iter(entries), 4))
-    assert [entry for _, batch in parts for entry in batch] == entries
-    assert [number for number, _ in parts] == list(np.cumsum([0, *(len(batch) for _, batch in parts)])[:-1])
-    assert max(len(batch) for _, batch in parts) == 16
-    assert max(sum(e[1] is not None for e in batch) for _, batch in parts) == 4
+    assert [entry for batch in parts for entry in batch] == entries
+    assert max(len(batch) for batch in parts) == 16
+    assert max(sum(picture.image is not None for _, picture in batch) for batch in parts) == 4
 
 
 def test_a_signal_waits_for_the_end_of_a_write_and_then_ends_the_process(tmp_path):
@@ -455,3 +454,42 @@ with Interruption() as interruption, open({str(tmp_path / "rows")!r}, "w") as fi
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, cwd=ROOT)
     assert (done.returncode, done.stdout) == (130, "closed\n"), done.stderr
     assert (tmp_path / "rows").read_text() == "half whole\n"
+
+
+def test_parts_of_a_run_and_of_its_file_go_on_after_an_interruption(run, mixed, capsys, tmp_path):
+    """Heat maps of parts bear the numbers of the whole input; a file of other weights is told apart."""
+    root, order = mixed
+    maps, whole = tmp_path / "maps", {}
+    for part in ("1/2", "2/2"):
+        out = tmp_path / f"{part[0]}.jsonl"
+        command = ["predict", str(run[1]), str(root), "--shard", part, "--out", str(out), "--resume"]
+        assert main([*command, "--heatmaps", str(maps)]) == 0
+        rows = out.read_bytes()
+        out.write_bytes(rows[:-9])
+        assert main([*command, "--heatmaps", str(maps)]) == 0
+        again, before = (list(map(json.loads, text.splitlines())) for text in (out.read_bytes(), rows))
+        assert [row["path"] for row in again] == [row["path"] for row in before]
+        whole |= {row["path"]: row for row in again}
+        assert main(command) == 2
+        assert "was begun with heatmaps" in capsys.readouterr().err
+    assert sorted(whole) == sorted(f"{root}/{name}" for name in order)
+    numbers = {path.name[:6]: path for path in maps.iterdir()}
+    drawn = {f"{order.index(os.path.relpath(p, root)) + 1:06d}" for p, row in whole.items() if "error" not in row}
+    assert set(numbers) == drawn and len(list(maps.iterdir())) == len(drawn)
+
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    from jaxcls.export.float_file import float_model
+
+    network = Predictor.load(run[1]).network
+    file, out = tmp_path / "net.onnx", tmp_path / "file.csv"
+    file.write_bytes(float_model(network).SerializeToString())
+    command = ["predict", str(file), str(root), "--out", str(out), "--resume"]
+    assert main(command) == 0
+    rows = out.read_bytes()
+    out.write_bytes(rows[: len(rows) // 2])
+    assert main(command) == 0 and [r["path"] for r in csv.DictReader(out.open())] == [f"{root}/{x}" for x in order]
+    other = dataclasses.replace(network, variables=jax.tree.map(lambda x: x * 2, network.variables))
+    file.write_bytes(float_model(other).SerializeToString())
+    assert main(command) == 2
+    assert "was begun with weights" in capsys.readouterr().err
