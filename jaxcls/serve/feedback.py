@@ -1,4 +1,4 @@
-"""`POST /feedback`: pictures that people have judged, in a folder of class folders, as `jaxcls clean` and training read.
+"""`POST /feedback`: judged pictures into a folder of class folders, which `jaxcls clean` and training read.
 
     DIR/<class>/<time>-<beginning of its SHA-256>.<suffix of its kind>
     DIR/feedback.jsonl        a line a judgement: what was answered, by which weights, and what a person said
@@ -6,22 +6,25 @@
 A picture that a class folder already has is not written again, and nothing is ever written over.
 """
 
+import asyncio
 import datetime
 import hashlib
 import json
 import os
+import tempfile
 import threading
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, File, Form, HTTPException, Request, UploadFile
+from fastapi import APIRouter, File, Form, HTTPException, UploadFile
 from pydantic import BaseModel
 
 from jaxcls import files
-from jaxcls.data import kinds, layout, listing
+from jaxcls.data import decode, kinds, layout, listing
 from jaxcls.errors import UserError
+from jaxcls.serve.artefacts import Served
 from jaxcls.serve.registry import Registry, Unknown
 from jaxcls.serve.settings import Settings
 from jaxcls.text import printable
@@ -32,16 +35,17 @@ LETTERS = 100  # of a class that is new
 _NO_FILE = set('/\\:*?"<>|')  # not in names of files, on one system or another
 _DIGITS = 16  # of the SHA-256 in a file's name
 _SUFFIX = {"JPEG": ".jpg", "TIFF": ".tif"}  # of kinds that are not called by it
-_REFUSED = {
-    400: {"description": "No picture, or a class that can't be the name of a folder."},
-    403: {"description": "The request comes from a page of another site."},
+_REFUSED: dict[int | str, dict[str, Any]] = {
+    400: {"description": "A class that the model has not, or that can't be the name of a folder."},
     404: {"description": "No such model."},
+    413: {"description": "A picture of too many pixels."},
+    422: {"description": "No picture, or a field that makes no sense."},
     507: {"description": "The folder has as much as it may."},
 }
 
 
 class Judgement(BaseModel):
-    """What has become of a judgement: the class that the picture is stored under, and whether it is new there."""
+    """What has become of a judgement: the class that the picture is stored under, and whether it was not there yet."""
 
     label: str
     stored: bool
@@ -51,12 +55,27 @@ class Full(Exception):
     """The folder has as much as it may."""
 
 
-def check(classes: Iterable[Sequence[str]]) -> None:
-    """Raises UserError where models (their classes) can't share a folder: it is one of class folders, of one set."""
+def check(folder: str | Path, classes: Iterable[Sequence[str]]) -> None:
+    """Whether a service can collect pictures in a folder, which is made where it is missing.
+
+    Args:
+      folder: for the pictures.
+      classes: those of each model.
+
+    Raises:
+      UserError: where it can't be written, or the models have different classes: it is the folder of one set of them.
+    """
     if len({frozenset(names) for names in classes}) > 1:
         raise UserError(
             "--feedback is one folder of class folders, and these models have different classes; serve them apart"
         )
+    try:
+        os.makedirs(folder, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UserError(
+            f"--feedback {folder} can't be written: {error.strerror or error}; choose another folder"
+        ) from error
 
 
 class Folder:
@@ -143,7 +162,9 @@ def folder_name(label: str, model: Sequence[str], there: Iterable[str] = ()) -> 
     if not name or len(name) > LETTERS or len(name.encode(errors="replace")) > 2 * LETTERS:
         raise UserError(f"a class has 1 to {LETTERS} letters; give it a shorter name")
     if not name.isprintable() or _NO_FILE & set(name) or name != name.strip(" .") or listing.left_out_by_name(name):
-        raise UserError(f"{shown} can't be the name of a class folder; leave out / \\ : * ? \" < > | and points at its ends")
+        raise UserError(
+            f"{shown} can't be the name of a class folder; leave out / \\ : * ? \" < > | and points at its ends"
+        )
     if new and layout.split_of(name):
         raise UserError(f"{shown} is the name of a split; take another one")
     if new and (like := next((each for each in known if layout.same(each, name)), None)):
@@ -159,8 +180,7 @@ def router(registry: Registry, settings: Settings) -> APIRouter:
     folder = Folder(Path(settings.feedback), settings.feedback_max_bytes)
 
     @routes.post("/feedback", responses=_REFUSED)
-    def feedback(
-        request: Request,
+    async def feedback(
         image: Annotated[UploadFile, File(description="The picture, as it was asked about.")],
         label: Annotated[str, Form(description="Its class: the predicted one, another one, or a new one.")],
         predicted: Annotated[str, Form(description="The class that was answered.")],
@@ -169,35 +189,39 @@ def router(registry: Registry, settings: Settings) -> APIRouter:
         probability: Annotated[float | None, Form(ge=0, le=1, description="Of the answer.")] = None,
     ) -> Judgement:
         """Stores a picture under the class that a person says it is of."""
-        _of_our_page(request, settings)
         try:
             served = registry.get(model)
-            classes = served.predictor.classes
-            if predicted not in classes:
-                raise UserError(f"{printable(predicted, 60)!r} is no class of {served.name}")
-            name = folder_name(label, classes, folder.classes())
-            picture = image.file.read(settings.max_bytes + 1)
-            served.prepare(picture, printable(image.filename or "picture", 60))
         except Unknown as error:
-            raise HTTPException(404, str(error)) from error
-        except UserError as error:
-            raise HTTPException(400, str(error)) from error
-        about = {"verdict": "right" if name == predicted else "wrong", "predicted": predicted}
-        about |= {"probability": probability, "model": served.name, "version": version}
-        try:
-            return Judgement(label=name, stored=folder.save(picture, name, about))
-        except Full as error:
-            raise HTTPException(507, "The folder for feedback is full; nothing was stored.") from error
-        except (UserError, OSError) as error:
-            raise HTTPException(507, "The folder for feedback can't be written; nothing was stored.") from error
+            raise HTTPException(404, "there is no model of this name") from error
+        if predicted not in served.predictor.classes:
+            raise HTTPException(400, f"{printable(predicted, 60)!r} is no class of {served.name}")
+        about: dict[str, Any] = {"predicted": predicted, "probability": probability, "model": served.name}
+        about["version"] = version
+        picture = await image.read()
+        return await asyncio.to_thread(_store, folder, served, settings.max_pixels, picture, label, about)
 
     return routes
 
 
-def _of_our_page(request: Request, settings: Settings) -> None:
-    """Refuses what pages of other sites have their visitors' browsers send: a form may go anywhere, without CORS."""
-    origin = request.headers.get("origin")
-    if origin is None or origin in settings.origins or "*" in settings.origins:
-        return  # no browser, or one of ours
-    if origin.partition("://")[2] != request.headers.get("host"):
-        raise HTTPException(403, "Feedback is taken from this server's own page.")
+def _store(
+    folder: Folder, served: Served, max_pixels: int, picture: bytes, label: str, about: dict[str, Any]
+) -> Judgement:
+    """Looks at what was sent, and saves it. Raises HTTPException."""
+    try:
+        name = folder_name(label, served.predictor.classes, folder.classes())
+    except UserError as error:
+        raise HTTPException(400, str(error)) from error
+    try:
+        height, width = decode.size(picture, name="picture")
+        if height * width > max_pixels:
+            raise HTTPException(413, f"the picture has more than {max_pixels:,} pixels")
+        served.prepare(picture, "picture")
+    except UserError as error:
+        raise HTTPException(422, str(error)) from error
+    verdict = "right" if name == about["predicted"] else "wrong"
+    try:
+        return Judgement(label=name, stored=folder.save(picture, name, {"verdict": verdict, **about}))
+    except Full as error:
+        raise HTTPException(507, "the folder for feedback is full; nothing was stored") from error
+    except (UserError, OSError) as error:
+        raise HTTPException(507, "the folder for feedback can't be written; nothing was stored") from error

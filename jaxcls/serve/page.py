@@ -1,8 +1,8 @@
 """The page at `/`: its files, and at `/about` what it tells of the models and how far to rely on them."""
 
+import asyncio
 import hashlib
 import importlib.resources
-import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,28 +28,27 @@ def router(registry: Registry, settings: Settings) -> APIRouter:
     routes = APIRouter()
     pages = dict(_static())
     known: dict[str, tuple[str, dict[str, Any]]] = {}  # name -> (version, what is told of it)
-    lock = threading.Lock()
+    lock = asyncio.Lock()
 
     @routes.get("/", include_in_schema=False)
-    def index(request: Request) -> Response:
+    async def index(request: Request) -> Response:
         return _answer(request, *pages["index.html"])
 
     @routes.get("/static/{name}", include_in_schema=False)
-    def static(request: Request, name: str) -> Response:
+    async def static(request: Request, name: str) -> Response:
         if name not in pages:
             return JSONResponse({"detail": "Not Found"}, 404)
         return _answer(request, *pages[name])
 
     @routes.get("/about", tags=["models"])
-    def about() -> dict[str, Any]:
+    async def about() -> dict[str, Any]:
         """What the page tells: the models, how good they were measured to be, what to know before relying on them."""
         told = []
-        for name in registry.names():
-            served = registry.get(name)
-            with lock:  # reading what was measured takes a while: once for each version
-                if known.get(name, ("",))[0] != served.version:
-                    known[name] = served.version, of_model(served)
-                told.append(known[name][1])
+        async with lock:  # reading what was measured takes a while: once for each version
+            for served in map(registry.get, registry.names()):
+                if known.get(served.name, ("",))[0] != served.version:
+                    known[served.name] = served.version, await asyncio.to_thread(of_model, served)
+                told.append(known[served.name][1])
         limits = {"bytes": settings.max_bytes, "pictures": settings.max_pictures, "pixels": settings.max_pixels}
         return {"models": told, "limits": limits, "top": settings.top, "feedback": settings.feedback is not None}
 
@@ -180,10 +179,12 @@ def of_decision(decided: decisions.Decision | None) -> Iterator[str]:
             f"{100 * chosen['risk']:g} % should be wrong."
         )
     if chosen := decided.get("sets"):
-        yield f"The classes that are listed as possible hold the right one in {100 * chosen['coverage']:g} % of pictures."
+        share = 100 * chosen["coverage"]
+        yield f"The classes that are listed as possible hold the right one in {share:g} % of pictures."
     if chosen := decided.get("outliers"):
+        share = 100 * chosen["accepted"]
         yield (
-            f"Pictures stranger than {100 * chosen['accepted']:g} % of those of validation are marked as unlike those of "
+            f"Pictures stranger than {share:g} % of those of validation are marked as unlike those of "
             "training; some that are strange are not noticed."
         )
     else:

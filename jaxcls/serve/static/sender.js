@@ -73,7 +73,8 @@ export class Sender {
       batch.forEach((entry, i) => {
         const answer = found.answers[i] ?? { error: "The server gave no answer." };
         const { model, version, step } = found;
-        this.end(entry, answer.error ? { error: answer.error } : { answer, model, version, step });
+        const error = answer.error?.replace(/^picture( \d+)?: /, "");
+        this.end(entry, error ? { error } : { answer, model, version, step });
       });
     } catch (error) {
       if (batch.length > 1 && error instanceof Refused && error.status >= 400 && error.status < 500) {
