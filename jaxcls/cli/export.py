@@ -4,10 +4,11 @@
     jaxcls export runs/mine --to onnx                               # mine.onnx, compared with the run
     jaxcls export runs/mine --to onnx --int8                        # and mine.int8.onnx, calibrated on its pictures
     jaxcls export runs/mine --to stablehlo                          # mine.stablehlo, mine.cpu.stablehlo
+    jaxcls export runs/mine --to triton                             # triton/mine, for Triton Inference Server
     jaxcls export --model resnet18 --weights resnet18.pth --to onnx
 
 RUN is a workdir (its best checkpoint, else the newest; --step for another) or the folder of one step; where the run
-keeps an average of the weights (EMA), that is written, unless --raw. docs/deploy.md tells of ONNX and StableHLO.
+keeps an average of the weights (EMA), that is written, unless --raw. docs/deploy.md tells of all but weights.
 
 Weights (--to weights) are a state dict, safetensors or .pth, in the names, layouts and order of axes of the library
 that the model's names are from (torchvision, else timm), so its model takes the file with `load_state_dict`, strictly;
@@ -34,14 +35,14 @@ from jaxcls.errors import UserError, did_you_mean
 if TYPE_CHECKING:
     from jaxcls.export.asked import Options, Subject
 
-KINDS = ("weights", "onnx", "stablehlo")
+KINDS = ("weights", "onnx", "stablehlo", "triton")
 DTYPES = ("float32", "float16", "bfloat16")
 # Options that belong to some of --to alone, and those that say something of what another option asks for.
 OF_KIND = {
     "dtype": ("weights",),
-    "normalize": ("onnx", "stablehlo"),
-    "answers": ("onnx", "stablehlo"),
-    **dict.fromkeys(("int8", "float16", "target", "method", "calibration", "max_drop", "check"), ("onnx",)),
+    **dict.fromkeys(("normalize", "answers"), ("onnx", "stablehlo", "triton")),
+    **dict.fromkeys(("int8", "float16", "target", "method", "calibration", "max_drop", "check"), ("onnx", "triton")),
+    **dict.fromkeys(("device", "instances"), ("triton",)),
 }
 OF_MODEL = ("weights", "classes", "size", "channels", "field", "normalize")
 OF_RUN = ("step", "raw")
@@ -82,14 +83,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("run", metavar="RUN", type=expanded, nargs="?", help="workdir of a run; with --model a file of weights")
     add("--step", type=count, metavar="N", help="of the run's checkpoints; default: the best one, else the newest")
     add("--raw", action="store_true", help="the weights themselves, where there is an average of them")
-    text = "what to write: weights, onnx or stablehlo (default %(default)s)"
+    text = "what to write: weights, onnx, stablehlo or triton (default %(default)s)"
     add("--to", choices=KINDS, type=one_of(*KINDS), default="weights", help=text)
-    text = "file to write: .safetensors, .pth or .pt; .onnx; .stablehlo (default of these two: by the name of the run)"
-    add("--out", type=expanded, metavar="FILE", help=text)
-    add("--answers", choices=("logits", "probabilities"), help="what onnx and stablehlo give (default logits)")
+    text = "file to write: .safetensors, .pth or .pt; .onnx; .stablehlo; for triton the folder of the model"
+    add("--out", type=expanded, metavar="FILE", help=f"{text} (default: by the name of the run)")
+    add("--answers", choices=("logits", "probabilities"), help="what all but weights give (default logits)")
     add("--dtype", choices=DTYPES, help="of all floating-point values of weights; default: as they are")
     _add_of_model(parser)
     _add_of_onnx(parser)
+    _add_of_triton(parser)
 
 
 def _add_of_model(parser):
@@ -126,11 +128,19 @@ def _add_of_onnx(parser):
     add("--check", type=count, metavar="N", help=text)
 
 
+def _add_of_triton(parser):
+    add = parser.add_argument_group("Triton").add_argument
+    devices = ("cpu", "gpu")
+    add("--device", choices=devices, type=one_of(*devices), help="where the server computes (default cpu)")
+    text = "that work at a time, on a CPU one thread each (default: the cores of this machine; one on a GPU)"
+    add("--instances", type=positive, metavar="N", help=text)
+
+
 def run(args: argparse.Namespace) -> int | None:
     """Writes the files, and prints lines that say what is in them."""
     check(args)
     devices.cpu_only()
-    return {"weights": to_weights, "onnx": to_onnx, "stablehlo": to_stablehlo}[args.to](args)
+    return {"weights": to_weights, "onnx": to_onnx, "stablehlo": to_stablehlo, "triton": to_triton}[args.to](args)
 
 
 def check(args: argparse.Namespace) -> None:
@@ -154,6 +164,8 @@ def check(args: argparse.Namespace) -> None:
             raise UserError(f"{args.run} and --weights {args.weights} are two files of weights; give one.")
     if args.int8 is None and (idle := [name for name in OF_INT8 if name in given]):
         raise UserError(f"{option(idle[0])} is for --int8; add that, or leave it out.")
+    if args.to == "triton" and args.int8 and args.float16:
+        raise UserError("--int8 and --float16 are two models, and a folder of --to triton holds one; give one of them.")
 
 
 def to_weights(args: argparse.Namespace) -> None:
@@ -194,6 +206,21 @@ def to_stablehlo(args: argparse.Namespace) -> None:
     stablehlo.write(found.network, subject.samples(found), out, output=args.answers or "logits")
 
 
+def to_triton(args: argparse.Namespace) -> int | None:
+    """`--to triton`; the exit status. Raises UserError as `export.triton` does."""
+    require("onnx", "onnxruntime", kind=args.to)
+    folder = Path("triton", _named(args)) if args.out is None else files.path(args.out)
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--out={folder} is a file; give the name of a folder.")
+    options = _options(args, folder)
+    from jaxcls.data.pipeline import default_threads
+    from jaxcls.export import triton
+
+    device: triton.Device = args.device or "cpu"
+    instances = args.instances or (default_threads() if device == "cpu" else 1)
+    return triton.export(_subject(args, "float32"), options, device, instances)
+
+
 def require(*packages: str, kind: str) -> None:
     """Raises UserError, with the line that installs it, where a package lacks."""
     for package in packages:
@@ -204,9 +231,7 @@ def require(*packages: str, kind: str) -> None:
 def _out(args, suffix):
     """The file that is written: --out, else one named after the run or model in the current folder; looked at before
     minutes are spent."""
-    if args.out is None:
-        name = args.model or _name(Path(args.run))
-    path = Path(f"{name}{suffix}") if args.out is None else files.path(args.out)
+    path = Path(f"{_named(args)}{suffix}") if args.out is None else files.path(args.out)
     if path.suffix != suffix:
         raise UserError(f"--out={path} must end in {suffix} for --to {args.to}.")
     if path.is_dir():
@@ -219,6 +244,11 @@ def _out(args, suffix):
     except OSError as error:
         raise UserError(f"--out={path} can't be written: {error.strerror}; choose another place.") from error
     return path
+
+
+def _named(args):
+    """What files without --out are called."""
+    return args.model or _name(Path(args.run))
 
 
 def _name(run):

@@ -155,16 +155,18 @@ def test_torchvision_takes_it_strictly_and_agrees(tmp_path, name):
 def test_options_that_do_not_go_together_are_one_line(capsys, workdir, tmp_path):
     """Before JAX is imported, let alone a model built."""
     onnx, program, model = ["--to", "onnx"], ["--to", "stablehlo"], ["--model", "resnet20_cifar"]
+    triton = ["--to", "triton"]
+    (tmp_path / "file").touch()
     (tmp_path / "folder.onnx").mkdir()
     for arguments, message in (
         ([], "give RUN, the workdir of a run, or --model NAME"),
-        (["--to", "onx", workdir], "'onx' is none of weights, onnx, stablehlo; did you mean 'onnx'?"),
+        (["--to", "onx", workdir], "'onx' is none of weights, onnx, stablehlo, triton; did you mean 'onnx'?"),
         ([workdir], "weights need --out FILE"),
         ([*model, "--out", tmp_path / "x.pth"], "has no weights to write; add --weights FILE"),
         ([workdir, "--to", "onnx", "--dtype", "float16"], "--dtype is for --to weights, not for onnx"),
-        ([workdir, *program, "--int8"], "--int8 is for --to onnx, not for stablehlo"),
-        ([workdir, "--out", "x.pth", "--max-drop", 2], "--max-drop is for --to onnx, not for weights"),
-        ([workdir, "--out", "x.pth", "--answers", "logits"], "--answers is for --to onnx and stablehlo"),
+        ([workdir, *program, "--int8"], "--int8 is for --to onnx and triton, not for stablehlo"),
+        ([workdir, "--out", "x.pth", "--max-drop", 2], "--max-drop is for --to onnx and triton, not for weights"),
+        ([workdir, "--out", "x.pth", "--answers", "logits"], "--answers is for --to onnx and stablehlo and triton"),
         ([*onnx, "--int8", workdir], "write RUN before --int8"),
         ([workdir, *onnx, "--int8", "statik"], "did you mean 'static'?"),
         ([workdir, *onnx, "--target", "vni", "--int8"], "did you mean 'vnni'?"),
@@ -191,12 +193,20 @@ def test_options_that_do_not_go_together_are_one_line(capsys, workdir, tmp_path)
         ([workdir, *onnx, "--out", tmp_path / "no" / "x.onnx"], "there is no folder"),
         ([workdir, *onnx, "--out", "/proc/x.onnx"], "can't be written"),
         ([workdir, *program, "--out", tmp_path / "x.onnx"], "must end in .stablehlo for --to stablehlo"),
+        ([workdir, *onnx, "--device", "gpu"], "--device is for --to triton, not for onnx"),
+        ([workdir, *triton, "--device", "tpu"], "'tpu' is none of cpu, gpu"),
+        ([workdir, *triton, "--instances", 0], "'0' is no positive whole number"),
+        ([workdir, *triton, "--int8", "--float16"], "are two models, and a folder of --to triton holds one"),
+        ([workdir, *triton, "--out", tmp_path / "file"], "is a file; give the name of a folder"),
+        ([workdir, *triton, "--out", "/proc/x"], "can't be written"),
     ):
         status, error = main(["export", *map(str, arguments)]), capsys.readouterr().err
         assert status == 2 and message in error and error.count("\n") == 1, (arguments, error)
 
 
-@pytest.mark.parametrize("package, kind", [("onnx", "onnx"), ("onnxruntime", "onnx"), ("flatbuffers", "stablehlo")])
+@pytest.mark.parametrize(
+    "package, kind", [("onnx", "onnx"), ("onnxruntime", "onnx"), ("flatbuffers", "stablehlo"), ("onnx", "triton")]
+)
 def test_a_missing_extra_is_told_with_the_line_that_installs_it(capsys, workdir, monkeypatch, package, kind):
     there = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == package else there(name, *a))
@@ -222,3 +232,20 @@ def test_programs_of_a_run(capsys, workdir, tmp_path, monkeypatch):
         False,
         [f"class {i}" for i in range(4)],
     )
+
+
+def test_a_model_of_a_triton_repository(capsys, workdir, tmp_path, monkeypatch):
+    """Without --out it is named after the run, in the repository `triton`."""
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    from jaxcls.export import latency
+
+    monkeypatch.setattr(latency, "SECONDS", 0.0)
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", str(workdir), "--to", "triton", "--instances", "3", "--answers", "probabilities"]) == 0
+    assert "tritonserver --model-repository=triton" in capsys.readouterr().out
+    text = (tmp_path / "triton" / "w" / "config.pbtxt").read_text()
+    assert 'name: "w"' in text and "count: 3 kind: KIND_CPU" in text and 'name: "probabilities"' in text
+    assert (tmp_path / "triton" / "w" / "labels.txt").read_text() == "class 0\nclass 1\nclass 2\nclass 3\n"
+    (entry,) = [e for e in json.loads((workdir / "export.json").read_text()) if "triton" in e["path"]]
+    assert entry["path"] == str(tmp_path / "triton" / "w" / "1" / "model.onnx")
