@@ -20,6 +20,7 @@ GROUPS = {
     },
     "Use": {
         "predict": "predict the classes of pictures",
+        "serve": "answer over HTTP, with a page to drop pictures on",
         "inspect": "look into checkpoints, compare and verify them",
         "average": "average checkpoints of one or several runs",
         "export": "write a run or a model as weights, checked ONNX files or StableHLO",

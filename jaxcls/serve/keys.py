@@ -33,7 +33,9 @@ def read(path: PathLike) -> tuple[bytes, ...]:
         raise UserError(f"{path} has no key; put one on each line, as `openssl rand -hex 32` prints it")
     for number, key in enumerate(found, 1):
         if len(key) < LEAST:
-            raise UserError(f"{path}: key {number} has {len(key)} characters, fewer than {LEAST}; `openssl rand -hex 32`")
+            raise UserError(
+                f"{path}: key {number} is shorter than {LEAST} characters; take one of `openssl rand -hex 32`"
+            )
     return tuple(digest(key.encode()) for key in found)
 
 

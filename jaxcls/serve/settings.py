@@ -1,8 +1,6 @@
 """What a service keeps to: limits, keys, who may ask; plain values that every worker gets."""
 
 import dataclasses
-import os
-import tempfile
 
 from jaxcls.errors import UserError
 
@@ -21,6 +19,7 @@ class Settings:
       origins: of web pages elsewhere that may ask (CORS); "*" for all.
       hosts: names beside those of this machine by which it may be called; "*" for any, "*.example.com" for those below.
       feedback: the folder of what users say about answers; None: none is taken.
+      feedback_max_bytes: that it may hold.
       reload_every: between looks for newer weights; 0: never.
       top: classes that are listed where a request does not say how many.
     """
@@ -34,11 +33,12 @@ class Settings:
     origins: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     feedback: str | None = None
+    feedback_max_bytes: int = 2**30
     reload_every: float = 10.0
     top: int = 5
 
     def check(self) -> None:
-        """Raises UserError for what does not go together, and for a folder that can't be written."""
+        """Raises UserError for what does not go together."""
         if self.queue < self.max_pictures:
             raise UserError(
                 f"--queue {self.queue} has no room for a request of --max-pictures {self.max_pictures}; raise the one "
@@ -47,16 +47,3 @@ class Settings:
         for origin in self.origins:
             if origin != "*" and not origin.startswith(("http://", "https://")):
                 raise UserError(f"--allow-origin {origin} is no origin; write it like https://example.com")
-        if self.feedback is not None:
-            _check_writable(self.feedback)
-
-
-def _check_writable(folder):
-    """Raises UserError unless files can be made in the folder, which is made."""
-    try:
-        os.makedirs(folder, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise UserError(
-            f"--feedback {folder} can't be written: {error.strerror or error}; choose another folder"
-        ) from error
