@@ -15,6 +15,7 @@ from jaxcls.errors import UserError, of_picture
 from jaxcls.files import expanded
 from jaxcls.measure import doubt
 from jaxcls.predict.base import BasePredictor
+from jaxcls.types import PathLike
 
 if TYPE_CHECKING:
     from jaxtyping import UInt8
@@ -158,7 +159,7 @@ def is_file(path: str) -> bool:
     return path.lower().endswith(".onnx") and not os.path.isdir(path)
 
 
-def open_model(path: str, name: str = "", device: str = "", threads: int | None = None) -> Served:
+def open_model(path: PathLike, name: str = "", device: str = "", threads: int | None = None) -> Served:
     """Opens a run's best checkpoint (the newest where none is best), the folder of one step, or MODEL.onnx.
 
     Args:
@@ -171,6 +172,7 @@ def open_model(path: str, name: str = "", device: str = "", threads: int | None 
       UserError: where there is no such thing, it is damaged, it changes all the time, or its answer is features and no
         classes.
     """
+    path = os.fspath(path)
     name = name or named(path)[0]
     for _ in range(TRIES):
         before = stamp(path)
@@ -189,12 +191,12 @@ def open_model(path: str, name: str = "", device: str = "", threads: int | None 
     return Served(name, version, path, backend, predictor, before, device)
 
 
-def stamp(path: str) -> Stamp:
+def stamp(path: PathLike) -> Stamp:
     """What tells that there is something newer than what was opened: of a run its best checkpoint and calibration.
 
     Cheap: files are looked at, not read (but for the metadata of steps). Raises UserError where nothing is there.
     """
-    if is_file(path):
+    if is_file(path := os.fspath(path)):
         return (_entry(path),)
     from jaxcls.checkpoints import view
     from jaxcls.measure import decision, outliers

@@ -147,6 +147,7 @@ class Batcher:
             if not answered:
                 with self._change, contextlib.suppress(ValueError):  # a worker has it
                     self._queue.remove(item)
+            del item  # an exception holds this frame, and would be held by it
 
     def close(self) -> None:
         """No more pictures: the workers end once the queue is empty. Does not wait; `join` does."""

@@ -21,8 +21,11 @@ from jaxcls.serve.artefacts import Served
 SIZES = (1, 8, 32)  # as predict.predictor compiles them
 BATCH = 8  # that is tried for files on CPUs
 GAIN = 0.9  # of the time that another way must take to be chosen: less is chance, and larger batches answer later
-LONGEST = 1.0  # seconds of an answer to a batch on a CPU: beyond it a picture waits longer than the batch saves
+LONGEST = (
+    4.0  # seconds of a batch on a CPU, reckoned from a smaller one, that is not tried: who comes next waits for it
+)
 BUDGET = 1.0  # seconds of measuring a file, after warming up
+QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of cgroups of version 2: "microseconds period", or "max period"
 TURN = 0.02  # seconds at least of what is timed
 
 
@@ -53,7 +56,7 @@ def cores(share: int = 1) -> int:
     """Those that this process may use (affinity, cgroup quota), shared by some processes; at least 1."""
     found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        quota, period = QUOTA.read_text().split()
         found = min(found, int(quota) // int(period))
     except (OSError, ValueError):  # "max", or no cgroups of version 2
         pass
@@ -95,7 +98,7 @@ def _ways(served, count):
     sizes = single.predictor.sizes
     usual = (count, 1, sizes[0])
     ways = [usual, (1, count, sizes[0])] if count > 1 else [usual]
-    if len(sizes) > 1 and _once(single, 1) * BATCH < LONGEST:
+    if len(sizes) > 1 and _once(single, 1) * BATCH < BUDGET:
         ways.append((count, 1, BATCH))
     seconds = _measured({way: opened[way[1]] for way in ways})
     best = min(seconds, key=lambda way: seconds[way])

@@ -269,20 +269,23 @@ class Registry:
 
     async def _run(self):
         for name, model in self._models.items():
-            try:
-                served, plan = await asyncio.to_thread(choosing.choose, model.opened, self._share)
-            except Exception as error:  # of the backend: half a dozen types
-                self.problem = f"{name} can't be warmed up: {_line(error)}"
-                self._note(self.problem)
-                continue
-            model.live = _Live(served, plan, self._queue, self._observe)
-            model.opened, model.seen = served, served.stamp
-            self._note(f"{name}: {served.predictor.title}, version {served.version}; {plan.line}")
+            await self._warm(name, model)
         while self._poll > 0:
             await asyncio.sleep(self._poll)
             for model in self._models.values():
                 if model.live:
                     await self._look(model, model.live)
+
+    async def _warm(self, name: str, model: _Model):
+        try:
+            served, plan = await asyncio.to_thread(choosing.choose, model.opened, self._share)
+        except Exception as error:  # of the backend: half a dozen types
+            self.problem = f"{name} can't be warmed up: {_line(error)}"
+            self._note(self.problem)
+            return
+        model.live = _Live(served, plan, self._queue, self._observe)
+        model.opened, model.seen = served, served.stamp
+        self._note(f"{name}: {served.predictor.title}, version {served.version}; {plan.line}")
 
     async def _look(self, model: _Model, live: _Live):
         """Takes up what is newer; what can't be is told once, and the old version stays."""

@@ -1,0 +1,80 @@
+"""Models that answer at once, or slowly, or badly: what batching and the registry are tried with."""
+
+import functools
+import threading
+import time
+
+import numpy as np
+
+from jaxcls.errors import UserError
+from jaxcls.serve.artefacts import Served
+from jaxcls.serve.choosing import Plan
+
+POISON, NAN = 255, 254  # pictures of these levels make a batch fail, or one row
+
+
+class Fake:
+    """A predictor of pictures [1, 1, 1]: the class is the level, and `version` who answered."""
+
+    name, classes, step, averaged, output, decision, data = "fake", ("a", "b"), 1, False, "softmax", None, "folder/x"
+    picture, notes, title, explains, decides = (1, 1, 1), ["of folder/x"], "fake, step 1", None, False
+
+    def __init__(self, version="1", seconds=0.0):
+        self.version, self.seconds = version, seconds
+        self.batches, self.gate, self.entered = [], threading.Event(), threading.Event()
+        self.gate.set()
+
+    def prepare(self, image, name=""):
+        if image == b"broken":
+            raise UserError(f"{name}: is no picture")
+        return level(image[0])
+
+    def __call__(self, images, top=5):
+        self.entered.set()
+        self.gate.wait(20)
+        self.batches.append(images.ravel().tolist())
+        time.sleep(self.seconds)
+        if (images == POISON).any():
+            raise ValueError("poison")
+        rows = [{"class": int(x), "top": list(range(top)), "by": self.version} for x in images.ravel()]
+        return [{"error": "not finite"} if row["class"] == NAN else row for row in rows]
+
+
+def level(value):
+    return np.full((1, 1, 1), value, np.uint8)
+
+
+def served(predictor, name="fake", version="1", stamp=()):
+    return Served(name, version, f"/somewhere/{name}.onnx", "onnxruntime", predictor, stamp)
+
+
+PLAN = Plan(2, 1, {4: 0.001}, "a plan")
+
+
+def save_step(workdir, step, *, scale=1.0):
+    """A finished checkpoint of a tiny net for pictures of 16 by 16; gives its classes. `scale`: of its weights."""
+    import jax
+
+    from jaxcls.checkpoints.store import Checkpoints
+    from jaxcls.training import loop
+
+    job, state = _tiny()
+    state = state.replace(step=state.step + step, params=jax.tree.map(lambda x: scale * x, state.params))
+    checkpoints = Checkpoints(workdir)
+    checkpoints.save(job.parallel.replicate(state), loop.meta_of(job, step, {}, {}))
+    checkpoints.close()
+    return job.data.classes
+
+
+@functools.cache
+def _tiny():
+    """(Run, state) of that net."""
+    from jaxcls.defaults import default_config
+    from jaxcls.training import build
+
+    config = default_config()
+    config.model.name, config.batch_size, config.duration = "simple_cnn_16_32", 2, "1 step"
+    config.data.name, config.data.normalize = "synthetic/12x16x3x3", "imagenet"
+    config.data.augment, config.data.eval_transform, config.parallel.devices = (), (), 1
+    job = build.build(config)
+    return job, job.init_state()
