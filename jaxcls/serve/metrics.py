@@ -53,9 +53,13 @@ def _cells(models):
 
 
 def _histogram(name, labels, bounds):
-    yield from ((f"{name}_bucket", f'{labels}le="{bound:g}"') for bound in (*bounds, float("inf")))
+    yield from ((f"{name}_bucket", f'{labels}le="{bound}"') for bound in _words(bounds))
     yield f"{name}_sum", labels.rstrip(",")
     yield f"{name}_count", labels.rstrip(",")
+
+
+def _words(bounds):
+    return [*(f"{bound:g}" for bound in bounds), "+Inf"]
 
 
 def escaped(text: str) -> str:
@@ -115,8 +119,8 @@ class Metrics:
 
     def _observe(self, name, labels, bounds, value):
         inside = bisect.bisect_left(bounds, value)
-        for bound in (*bounds, float("inf"))[inside:]:
-            self._add(f"{name}_bucket", f'{labels}le="{bound:g}"')
+        for bound in _words(bounds)[inside:]:
+            self._add(f"{name}_bucket", f'{labels}le="{bound}"')
         self._add(f"{name}_sum", labels.rstrip(","), value)
         self._add(f"{name}_count", labels.rstrip(","))
 

@@ -42,7 +42,7 @@ _ANSWERS = {
     },
     "required": ["model", "version", "step", "answers"],
 }
-_FILES = {"type": "array", "items": {"type": "string", "format": "binary"}}
+_FILES = {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}}
 _FIELDS = {
     "model": {"type": "string", "description": "As in the address, which comes first."},
     "top": {"type": "integer", "minimum": 1, "maximum": 100000},
