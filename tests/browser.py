@@ -17,7 +17,17 @@ PROGRAM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-extensions",
          "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-default-apps",
          "--hide-scrollbars=false", "--disable-dev-shm-usage", "--remote-debugging-port=0")  # fmt: skip
-KEYS = {"Tab": 9, "Enter": 13, "Space": 32, "ArrowRight": 39, "ArrowLeft": 37, "Home": 36, "End": 35, "Escape": 27}
+KEYS = {
+    "Tab": 9,
+    "Enter": 13,
+    "Space": 32,
+    "ArrowRight": 39,
+    "ArrowLeft": 37,
+    "ArrowDown": 40,
+    "Home": 36,
+    "End": 35,
+    "Escape": 27,
+}
 PATIENCE = 20  # seconds
 
 
@@ -85,7 +95,7 @@ class Client:
         context = self.call("Target.createBrowserContext")["browserContextId"]
         target = self.call("Target.createTarget", url="about:blank", browserContextId=context)["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        page = Page(self, session)
+        page = Page(self, session, context)
         for domain in ("Page", "Runtime", "Network", "Log", "DOM", "Accessibility"):
             page.call(f"{domain}.enable")
         width, height = size
@@ -102,8 +112,8 @@ class Client:
 class Page:
     """One page. `requests`: addresses it has asked for; `complaints`: errors on its console."""
 
-    def __init__(self, client, session):
-        self.client, self.session = client, session
+    def __init__(self, client, session, context):
+        self.client, self.session, self.context = client, session, context
 
     def call(self, method, **parameters):
         return self.client.call(method, self.session, **parameters)
@@ -144,8 +154,13 @@ class Page:
         raise AssertionError(f"never true: {expression}; the page reads {self.js('document.body.innerText')!r}")
 
     def text(self, selector="body"):
-        """What a person reads there."""
-        return self.js(f"document.querySelector({json.dumps(selector)}).innerText")
+        """What a person reads there, brought into view: what is far out of it need not be laid out."""
+        return self.js(
+            f"(async () => {{ const e = document.querySelector({json.dumps(selector)});"
+            "e.scrollIntoView({block: 'nearest', behavior: 'instant'});"
+            "for (const _ of '12') await new Promise(requestAnimationFrame);"
+            "return e.innerText; })()"
+        )
 
     def place(self, selector):
         """The middle of an element, brought into view; it must be what lies there, not covered."""
@@ -195,6 +210,17 @@ class Page:
             self.call("Runtime.evaluate", expression="0")
         opened = self.events("Page.fileChooserOpened")[-1]
         self.call("DOM.setFileInputFiles", files=[str(path) for path in paths], backendNodeId=opened["backendNodeId"])
+
+    def downloaded(self, action, path):
+        """Does what downloads a file to this path, and waits for it; its bytes."""
+        behaviour = {"behavior": "allow", "downloadPath": str(path.parent), "browserContextId": self.context}
+        self.client.call("Browser.setDownloadBehavior", **behaviour)
+        action()
+        end = time.monotonic() + PATIENCE
+        while not (path.is_file() and path.stat().st_size):
+            assert time.monotonic() < end, f"{path.name} was not downloaded"
+            time.sleep(0.03)
+        return path.read_bytes()
 
     def drop(self, selector, paths):
         """Drags files onto an element, and lets them fall."""

@@ -157,7 +157,7 @@ UNKNOWN = (
 
 
 def _same_step(entry: Mapping[str, Any], served: Served) -> bool:
-    return served.predictor.step < 0 or entry.get("step") in (None, served.predictor.step)
+    return served.step is None or entry.get("step") in (None, served.step)
 
 
 def _accuracy(figures: Figures, of: str) -> dict[str, Any] | None:

@@ -10,16 +10,14 @@ import { count, make, named, percent, plain } from "./elements.js";
 export function card(entry, about, page) {
   const item = make("li", { className: `card ${entry.state}` });
   entry.card = item;
-  const picture = view(entry);
-  const name = make("p", { className: "name dim" }, named(entry.name));
-  item.append(picture, name);
+  item.append(view(entry), make("p", { className: "name dim" }, named(entry.name)));
   if (entry.state !== "done") {
     item.append(make("p", { className: "waiting" }, "Waiting for the answer …"));
   } else if (entry.error) {
     item.append(make("p", { className: "error" }, plain(entry.error)));
     if (entry.again && entry.file) item.append(button("Try again", () => page.again(entry)));
   } else {
-    item.append(...answered(entry, about, page, picture));
+    item.append(...answered(entry, about, page));
   }
   return item;
 }
@@ -35,12 +33,16 @@ function view(entry) {
   return shown;
 }
 
-/** Puts the small copy in, once it is there. */
+/** Puts the small copy in, once it is there; a heat map over it stays. */
 export function pictured(entry) {
-  entry.card?.querySelector(".view")?.replaceWith(view(entry));
+  const old = entry.card.querySelector(".view");
+  const heat = old.querySelector(".heat");
+  const shown = view(entry);
+  if (heat) shown.append(heat);
+  old.replaceWith(shown);
 }
 
-function* answered(entry, about, page, picture) {
+function* answered(entry, about, page) {
   const { answer } = entry;
   yield make("h3", {}, named(answer.class), " ", make("span", { className: "share" }, percent(answer.probability)));
   const badges = make("ul", { className: "badges" });
@@ -55,7 +57,7 @@ function* answered(entry, about, page, picture) {
     yield make("p", { className: "set" }, `Possible: ${names}${more}`);
   }
   if (page.several) yield make("p", { className: "dim" }, `by ${plain(entry.model)}, version ${plain(entry.version)}`);
-  if (about?.heatmaps && entry.file) yield heatmap(entry, about, page, picture);
+  if (about?.heatmaps && entry.file) yield heatmap(entry, about, page);
   if (entry.judged) yield make("p", { className: "judged" }, "Stored as ", named(entry.judged));
   else if (page.judge && about && entry.file) yield judging(entry, page);
 }
@@ -82,12 +84,12 @@ export function mark(entry, share) {
   return doubtful;
 }
 
-function heatmap(entry, about, page, picture) {
+function heatmap(entry, about, page) {
   const said = make("p", { className: "dim", role: "status" });
   const toggle = button("Heat map", async () => {
     const on = toggle.getAttribute("aria-pressed") !== "true";
-    const old = picture.querySelector(".heat");
-    if (!on) old?.remove();
+    const picture = entry.card.querySelector(".view");
+    if (!on) picture.querySelector(".heat")?.remove();
     if (on) {
       toggle.disabled = true;
       said.textContent = "Being made …";

@@ -31,3 +31,9 @@ export function percent(share) {
 export function count(n, one, many = `${one}s`) {
   return `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
 }
+
+/** Bytes as text. */
+export function size(bytes) {
+  const [unit, name] = bytes >= 2 ** 20 ? [2 ** 20, "MB"] : [2 ** 10, "kB"];
+  return `${Math.floor(bytes / unit)}\u00a0${name}`;
+}

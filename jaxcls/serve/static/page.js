@@ -4,7 +4,7 @@ import { about, feedback, predict, useKey } from "./api.js";
 import { card, mark, pictured } from "./card.js";
 import { csv, save } from "./csv.js";
 import { pad } from "./draw.js";
-import { count, percent, plain } from "./elements.js";
+import { count, percent, plain, size } from "./elements.js";
 import * as given from "./given.js";
 import { show, title } from "./model.js";
 import { Sender } from "./sender.js";
@@ -16,7 +16,8 @@ const entries = []; // the newest first, as they are shown
 let server; // what /about tells
 let sender;
 let wanted; // {promise, resolve} while a key is wanted
-let next = Date.now(); // id of the next entry: newer ones are larger
+let soon; // a timer
+let next = Date.now(); // ids fall from the first card to the last
 
 const page = { several: false, doubtful: () => byId("threshold").value / 100, heatmap, judge: null, again };
 
@@ -26,8 +27,9 @@ const chosen = () => modelOf(byId("model").value) ?? server.models[0];
 function add(files) {
   if (!files.length || !sender) return;
   const model = chosen();
-  const made = files.map((file) => ({
-    id: next++, time: Date.now(), name: file.name || "picture", size: file.size, file,
+  next += files.length;
+  const made = files.map((file, i) => ({
+    id: next - i, time: Date.now(), name: file.name || "picture", size: file.size, file,
     model: model.name, top: server.top, state: "waiting",
   })); // prettier-ignore
   entries.unshift(...made);
@@ -48,7 +50,7 @@ function answered(entry) {
   if (old?.isConnected) old.replaceWith(card(entry, modelOf(entry.model), page));
   mark(entry, page.doubtful());
   keep(entry);
-  summarise();
+  soon ??= setTimeout(summarise, 50); // once for many answers
 }
 
 /** Into the history, once the answer and the small copy are both there. Errors are not kept. */
@@ -88,16 +90,20 @@ function progressed(done, total) {
 function finished(total) {
   const some = entries.filter((entry) => entry.state === "done").slice(0, total);
   const [first] = some;
+  if (!first) return; // all cleared meanwhile
   const failed = some.filter((entry) => entry.error).length;
-  if (total === 1 && first) {
+  const doubtful = some.filter((entry) => entry.answer?.probability < page.doubtful()).length;
+  if (total === 1) {
     const { error, answer, name } = first;
     byId("status").textContent = `${plain(name)}: ${error ? plain(error) : `${plain(answer.class)}, ${percent(answer.probability)}`}`;
   } else {
-    byId("status").textContent = `${count(total, "picture")} done${failed ? `, ${failed} without an answer` : ""}`;
+    const parts = [failed && `${failed} without an answer`, doubtful && `${doubtful} doubtful`].filter(Boolean);
+    byId("status").textContent = [`${count(total, "picture")} done`, ...parts].join(", ");
   }
 }
 
 function summarise() {
+  soon = undefined;
   const share = page.doubtful();
   byId("level").textContent = `${Math.round(100 * share)} %`;
   const done = entries.filter((entry) => entry.answer);
@@ -208,7 +214,7 @@ async function start() {
   byId("collects").hidden = !server.feedback;
   const { bytes, pictures } = server.limits;
   byId("accepts").textContent =
-    `JPEG, PNG, WebP, BMP, GIF or TIFF of up to ${Math.floor(bytes / 2 ** 20)} MB; as many as you like, folders too.`;
+    `JPEG, PNG, WebP, BMP, GIF or TIFF of up to ${size(bytes)}; as many as you like, folders too.`;
   sender = new Sender({ bytes, pictures }, { answered, progressed, finished, wantsKey });
   for (const model of server.models) byId("model").append(new Option(`${plain(model.name)} (${title(model)})`, model.name));
   byId("chooser").hidden = !page.several;

@@ -1,6 +1,7 @@
 // Sends pictures in small batches, two at a time, and gives each its answer.
 
 import { predict, Refused } from "./api.js";
+import { size } from "./elements.js";
 
 const BATCH = 8; // pictures a request
 const BYTES = 8 * 2 ** 20; // a request of several
@@ -64,8 +65,7 @@ export class Sender {
 
   async send(batch, signal) {
     if (batch.length === 1 && batch[0].size > this.limits.bytes) {
-      const most = Math.floor(this.limits.bytes / 2 ** 20);
-      this.end(batch[0], { error: `The file is larger than ${most} MB, which is all that the server takes.` });
+      this.end(batch[0], { error: `The file has more than ${size(this.limits.bytes)}, all that the server takes.` });
       return;
     }
     try {
