@@ -117,10 +117,19 @@ def of_run(served: Served) -> Told:
             return "", None, [nothing]
         found = answered(read)
         limits = [line for line in (notices.unfinished(read), notices.not_finite(read), notices.groups(read)) if line]
-        limits += overview.cautions(read, found)
+        limits += _as_served(overview.cautions(read, found), calibrated=read.decision is not None)
         return overview.verdict(read, found), _accuracy(found, f"{read.split} pictures"), limits
     except (UserError, OSError):
         return "", None, [nothing]
+
+
+def _as_served(cautions: list[str], calibrated: bool) -> Iterator[str]:
+    """Those of a report, whose figures are of probabilities as the model states them: calibrated ones are better."""
+    for line in cautions:
+        if SECTION not in line:
+            yield line
+        elif not calibrated:
+            yield line.replace(SECTION, "`jaxcls calibrate RUN --apply` mends some of that")
 
 
 def _recorded(workdir: Path, step: int) -> Told | None:
@@ -149,6 +158,7 @@ def of_file(served: Served) -> Told:
     return "", None, [UNKNOWN]
 
 
+SECTION = "see Probabilities for what calibration makes of it"  # of the report, which the page has not
 OPTIMISTIC = "These pictures also chose the checkpoint, so the figure is optimistic; a test split would tell more."
 UNKNOWN = (
     "How often it is right is not stored with the file: lay the export.json of its run beside it, or measure it with "

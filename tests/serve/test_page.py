@@ -28,6 +28,7 @@ from fake_runs import make_run
 from fastapi.testclient import TestClient
 from html_page import Page
 
+from jaxcls.measure import decision, stored
 from jaxcls.metrics import wilson_interval
 from jaxcls.report.page import write_report
 from jaxcls.serve import app, page
@@ -182,7 +183,7 @@ def test_by_keyboard_alone_and_for_a_screen_reader(chromium, address, made):
     reach(".explains button")
     shown.key("Space")
     shown.until("document.querySelector('.heat') && document.activeElement.matches('.explains button')")
-    reach(".judging button:nth-child(2)")
+    reach(".judging > button:nth-child(2)")
     shown.key("Enter")
     assert shown.js("document.activeElement.matches('.judging input')")
     shown.type("9")
@@ -202,9 +203,9 @@ def test_feedback_is_announced_and_stored_in_the_class(chromium, address, made):
     assert "collects pictures" in shown.text("main")
     shown.drop("#drop", [made / "digit-2.png", made / "digit-5.png"])
     done(shown, 2)
-    shown.click(".card:nth-child(1) .judging button:nth-child(1)")
+    shown.click(".card:nth-child(1) .judging > button:nth-child(1)")
     shown.until("document.querySelectorAll('.judged').length == 1")
-    shown.click(".card:nth-child(2) .judging button:nth-child(2)")
+    shown.click(".card:nth-child(2) .judging > button:nth-child(2)")
     shown.type("train")
     shown.click(".card:nth-child(2) form button")
     shown.until("document.querySelector('.card:nth-child(2) .error').innerText.includes('split')")
@@ -216,7 +217,7 @@ def test_a_phone_has_no_need_to_scroll_sideways(chromium, address, made, dark):
     shown = opened(chromium, address, size=(360, 740), dark=dark, touch=True)
     shown.chosen(lambda: shown.click("#photo"), [made / "digit-1.png"])
     done(shown, 1)
-    shown.click(".judging button:nth-child(2)")
+    shown.click(".judging > button:nth-child(2)")
     assert shown.js("document.documentElement.scrollWidth") == 360
     assert shown.js("getComputedStyle(document.body).backgroundColor") == (
         "rgb(20, 23, 27)" if dark else "rgb(255, 255, 255)"
@@ -306,13 +307,24 @@ def test_what_is_told_of_a_run_is_what_its_report_says(tmp_path):
     verdict, accuracy, limits = of_run(tmp_path / "run", 20)
     report = Page(write_report(tmp_path / "run").read_text(encoding="utf-8")).text
     assert verdict and len(limits) > 1
-    assert all(" ".join(line.split()) in report for line in (verdict, *limits))
+    kept = [line for line in limits if "jaxcls calibrate" not in line]  # the next test is of that one
+    assert all(" ".join(line.split()) in report for line in (verdict, *kept))
     right = json.loads((tmp_path / "run/results.json").read_text())["test"]
     assert (accuracy["accuracy"], accuracy["count"], accuracy["of"]) == (right["accuracy"], 90, "test pictures")
     assert accuracy["interval"] == pytest.approx(wilson_interval(right["correct"], 90))
     assert of_run(tmp_path / "run/checkpoints/20", 20)[0] == verdict
     verdict, accuracy, limits = of_run(tmp_path / "run", 30)
     assert not verdict and accuracy is None and "Nothing was measured of these weights (step 30)" in limits[0]
+
+
+def test_cautions_about_probabilities_are_of_those_that_are_served(tmp_path):
+    make_run(tmp_path / "run", n=400, change=lambda logits, label: (6 * logits, label))
+    lines = [line for line in of_run(tmp_path / "run", 20)[2] if "probabilities can't be taken at their word" in line]
+    assert len(lines) == 1 and "jaxcls calibrate RUN" in lines[0] and "see Probabilities" not in lines[0]
+    validation = stored.read_logits(tmp_path / "run", "validation", 20)
+    decided = decision.fit(validation.logits, validation.label, [f"class {i}" for i in range(3)])
+    decision.save(tmp_path / "run", 20, decided)
+    assert not [line for line in of_run(tmp_path / "run", 20)[2] if "probabilities" in line]
 
 
 def test_a_server_of_files_loads_neither_jax_nor_matplotlib(made):

@@ -57,9 +57,11 @@ function* answered(entry, about, page) {
     yield make("p", { className: "set" }, `Possible: ${names}${more}`);
   }
   if (page.several) yield make("p", { className: "dim" }, `by ${plain(entry.model)}, version ${plain(entry.version)}`);
-  if (about?.heatmaps && entry.file) yield heatmap(entry, about, page);
-  if (entry.judged) yield make("p", { className: "judged" }, "Stored as ", named(entry.judged));
-  else if (page.judge && about && entry.file) yield judging(entry, page);
+  const actions = make("div", { className: "actions" });
+  if (about?.heatmaps && entry.file) actions.append(heatmap(entry, about, page));
+  if (entry.judged) actions.append(make("p", { className: "judged" }, "Stored as ", named(entry.judged)));
+  else if (page.judge && about && entry.file) actions.append(judging(entry, page));
+  if (actions.hasChildNodes()) yield actions;
 }
 
 function bars(answer) {
@@ -147,7 +149,7 @@ function judging(entry, page) {
   wrong.setAttribute("aria-expanded", "false");
   const right = button("Right", () => store(entry.answer.class));
   for (const each of [right, wrong]) each.setAttribute("aria-label", `${each.textContent}: ${plain(entry.name)}`);
-  box.append(make("div", { className: "row" }, right, wrong), form, said);
+  box.append(right, wrong, form, said);
   return box;
 }
 

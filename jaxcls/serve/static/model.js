@@ -15,7 +15,7 @@ export function show(model) {
   document.title = `${title(model)} · jaxcls`;
   const link = make("a", { href: "#about" }, "Before you rely on it");
   byId("subtitle").replaceChildren(...[count(model.classes.length, "class", "classes"), right(model.accuracy)].flatMap(
-    (part) => (part ? [`${part} · `] : []),
+    (part) => (part ? [`${part}\u00a0· `] : []),
   ), link);
   byId("accuracy").replaceChildren(...accuracy(model));
   byId("limits").hidden = !model.limits.length;
