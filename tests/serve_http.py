@@ -86,6 +86,7 @@ class Process:
     def __init__(self, folder, *arguments, **environment):
         self.port, self.folder = free_port(), Path(folder)
         self.url = f"http://127.0.0.1:{self.port}"
+        self.seen = set()
         command = [sys.executable, "-m", "jaxcls", "serve", *map(str, arguments), "--port", str(self.port)]
         self.output, self.errors = self.folder / "output", self.folder / "errors"
         with open(self.output, "w") as output, open(self.errors, "w") as errors:
@@ -113,7 +114,9 @@ class Process:
     def children(self):
         """The ids of its workers."""
         there = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
-        return [int(pid) for pid in there.split()]
+        found = [int(pid) for pid in there.split()]
+        self.seen |= {*found}
+        return found
 
 
 def free_port():
