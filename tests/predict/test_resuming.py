@@ -14,16 +14,16 @@ import time
 from pathlib import Path
 
 import pytest
+from fake_predictor import Small, predict
 from hypothesis import given
 from hypothesis import strategies as st
-from predict._small_model import Small, predict
 
 from jaxcls.cli.command import main
 from jaxcls.errors import UserError
 from jaxcls.predict import resuming
 from jaxcls.predict.sharding import Shard, numbered
 
-HERE = Path(__file__).resolve().parent
+TESTS = Path(__file__).resolve().parents[1]
 NAMES = ["0.png", 'a"b.png', "c\nd.png", 'e"\n"f,.png', "g,\r\n.png", "h\udcff.png", "é.png", "zz.png"]
 
 
@@ -108,9 +108,9 @@ def test_killed_at_any_time_each_picture_has_one_row(tmp_path, suffix):
     for i in range(500):
         (root / f"{i:04d}.png").write_bytes(bytes([i % 256]))
     rng, kills = random.Random(0), 0
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE.parents[1]), str(HERE.parent)])}
+    environment = {**os.environ, "PYTHONPATH": str(TESTS.parent)}
     for _ in range(40):
-        command = [sys.executable, str(HERE / "_small_model.py"), str(root), str(out)]
+        command = [sys.executable, str(TESTS / "fake_predictor.py"), str(root), str(out)]
         before = out.stat().st_size if out.exists() else 0
         process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
         while kills < 3 and process.poll() is None and (out.stat().st_size if out.exists() else 0) <= before:
