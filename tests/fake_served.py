@@ -48,7 +48,8 @@ def served(predictor, name="fake", version="1", stamp=()):
     return Served(name, version, f"/somewhere/{name}.onnx", "onnxruntime", predictor, stamp)
 
 
-PLAN = Plan(2, 1, {4: 0.001}, "a plan")
+PLAN = Plan(2, 2, {4: 0.001}, "a plan")  # pictures are decoded by readers
+READING = Plan(2, 1, {4: 0.001}, "a plan")  # by the workers
 
 
 def save_step(workdir, step, *, scale=1.0):

@@ -10,13 +10,11 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from jaxtyping import UInt8
-
+Picture = np.ndarray | Callable[[], np.ndarray]  # uint8 [H, W, C], prepared; or what prepares it, in a worker
 Answer = Callable[[np.ndarray, int], list[dict[str, Any]]]  # (pictures [n, H, W, C], top) -> a row for each
 LONGEST = 60  # seconds after which a client is told to come back, at most
 
@@ -37,7 +35,7 @@ class Late(Exception):
 class _Item:
     """A picture that waits; `future` and `loop` are of whoever awaits its row."""
 
-    picture: np.ndarray
+    picture: Any  # Picture
     top: int
     deadline: float
     future: asyncio.Future
@@ -110,21 +108,20 @@ class Batcher:
         finally:
             self.held -= count
 
-    async def submit(
-        self, picture: UInt8[np.ndarray, "H W C"], top: int = 5, deadline: float | None = None
-    ) -> dict[str, Any]:
-        """The row of a prepared picture; `{"error": ...}` where the model's answer to it is not finite.
+    async def submit(self, picture: Picture, top: int = 5, deadline: float | None = None) -> dict[str, Any]:
+        """The row of a picture; `{"error": ...}` where the model's answer to it is not finite.
 
         Whoever stops waiting (is cancelled) leaves the queue.
 
         Args:
-          picture: prepared.
+          picture: prepared; or what prepares it, which a worker calls.
           top: how many classes are listed.
           deadline: on the clock of time.monotonic.
 
         Raises:
           Late: at the deadline; what waits then is not computed.
-          Exception: what the model raised for this picture alone: a batch that fails is asked again one by one.
+          Exception: what preparing this picture raised, or the model for it alone: a batch that fails is asked again
+            one by one.
         """
         loop = asyncio.get_running_loop()
         item = _Item(picture, top, math.inf if deadline is None else deadline, loop.create_future(), loop)
@@ -135,7 +132,7 @@ class Batcher:
             self._change.notify()
         timer = None
         if deadline is not None:
-            timer = loop.call_later(deadline - time.monotonic(), lambda: item.settle(error=Late()))
+            timer = loop.call_later(deadline - time.monotonic(), item.settle, None, Late())
         answered = False
         try:
             row = await item.future
@@ -181,7 +178,8 @@ class Batcher:
         for item in batch:
             if item.deadline <= now:
                 item.tell(error=Late())
-        if batch := [item for item in batch if item.deadline > now and not item.future.done()]:
+        batch = [item for item in batch if item.deadline > now and not item.future.done()]
+        if batch := [item for item in batch if _prepared(item)]:
             self._compute(batch)
             each = (time.monotonic() - now) / len(batch)
             self._each = each if not self._each else 0.9 * self._each + 0.1 * each
@@ -205,3 +203,14 @@ class Batcher:
             return
         for item, row in zip(batch, rows, strict=True):
             item.tell({**row, "top": row["top"][: item.top]} if "top" in row else row)
+
+
+def _prepared(item):
+    """Whether the picture of an item is prepared, by now; else what is wrong with it is told."""
+    try:
+        if callable(item.picture):
+            item.picture = item.picture()
+    except Exception as error:
+        item.tell(error=error)
+        return False
+    return True

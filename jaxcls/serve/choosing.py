@@ -46,6 +46,11 @@ class Plan:
     seconds: dict[int, float]
     line: str
 
+    @property
+    def reads(self) -> bool:
+        """Whether the workers decode pictures, too: they are one a core, and others would only be in their way."""
+        return self.threads == 1
+
     def take(self, waiting: int) -> int:
         """How many of the waiting pictures (1 or more) make the next batch: what costs least a picture."""
         size = min(self.seconds, key=lambda size: self.seconds[size] / min(waiting, size))
@@ -132,7 +137,7 @@ def _measured(ways: dict[tuple[int, int, int], Served]) -> dict[tuple[int, int, 
     least = dict.fromkeys(ways, math.inf)
     begun, turn = time.perf_counter(), 0
     with ThreadPoolExecutor(max(way[0] for way in ways)) as pool:
-        while not turn or time.perf_counter() - begun < BUDGET:
+        while turn < 2 or time.perf_counter() - begun < BUDGET:
             for way, served in ways.items():
                 workers, _, size = way
                 images = _pictures(served, size)

@@ -108,6 +108,30 @@ def test_an_exception_belongs_to_its_own_picture(workers):
             assert row == {"error": "not finite"} if x == NAN else row["class"] == x
 
 
+def test_a_worker_may_prepare_pictures_and_a_broken_one_fails_alone():
+    def broken():
+        raise ZeroDivisionError
+
+    async def main():
+        model = Fake()
+        batcher = Batcher(model, take=lambda n: n)
+        tasks = await held(batcher, model, [0])
+        more = [
+            batcher.submit(x) for x in (lambda: level(1), broken, level(2), lambda: level(POISON), lambda: level(3))
+        ]
+        more = [asyncio.create_task(one) for one in more]
+        await asyncio.sleep(0)
+        model.gate.set()
+        rows = await asyncio.gather(*tasks, *more, return_exceptions=True)
+        batcher.close()
+        return rows
+
+    rows = asyncio.run(main())
+    assert [row["class"] if isinstance(row, dict) else type(row) for row in rows] == [
+        0, 1, ZeroDivisionError, 2, ValueError, 3,
+    ]  # fmt: skip
+
+
 def test_a_model_that_loses_rows_answers_nobody_wrongly():
     rows = ask(lambda images, top: [{"class": 1}] * (len(images) - 1), range(3), take=lambda n: n)
     assert all(isinstance(row, RuntimeError) for row in rows)

@@ -13,7 +13,7 @@ import weakref
 import numpy as np
 import onnx_files
 import pytest
-from fake_served import PLAN, Fake, level, save_step, served
+from fake_served import PLAN, READING, Fake, level, save_step, served
 from PIL import Image
 
 from jaxcls.errors import UserError
@@ -98,7 +98,10 @@ def test_names_and_descriptions(fakes):
     asyncio.run(main())
 
 
-def test_a_broken_picture_fails_alone(fakes):
+@pytest.mark.parametrize("plan", [PLAN, READING])
+def test_a_broken_picture_fails_alone(fakes, plan, monkeypatch):
+    monkeypatch.setattr(choosing, "choose", lambda opened, share: (opened, plan))
+
     async def main():
         async with running([put(fakes)]) as found:
             with found.lease(pictures=3) as lease:
@@ -125,7 +128,10 @@ def test_places_are_given_before_pictures_are_read(fakes):
     asyncio.run(main())
 
 
-def test_reading_has_a_deadline(fakes):
+@pytest.mark.parametrize("plan", [PLAN, READING])
+def test_reading_has_a_deadline(fakes, plan, monkeypatch):
+    monkeypatch.setattr(choosing, "choose", lambda opened, share: (opened, plan))
+
     async def main():
         made = put(fakes)
         slow = lambda image, name="": time.sleep(0.2) or level(1)  # noqa: E731
@@ -160,8 +166,11 @@ def test_a_model_that_can_not_be_warmed_up_is_told_and_never_ready(fakes, monkey
     asyncio.run(main())
 
 
-def test_every_answer_is_of_exactly_one_version_and_none_is_lost(fakes):
+@pytest.mark.parametrize("plan", [PLAN, READING])
+def test_every_answer_is_of_exactly_one_version_and_none_is_lost(fakes, plan, monkeypatch):
     """40 clients with several pictures each, while 20 versions follow each other."""
+
+    monkeypatch.setattr(choosing, "choose", lambda opened, share: (opened, plan))
 
     async def client(found, seen, stop):
         count = 0
