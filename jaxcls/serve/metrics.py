@@ -118,9 +118,8 @@ class Metrics:
         self._add("jaxcls_worker_restarts_total")
 
     def _observe(self, name, labels, bounds, value):
-        inside = bisect.bisect_left(bounds, value)
-        for bound in _words(bounds)[inside:]:
-            self._add(f"{name}_bucket", f'{labels}le="{bound}"')
+        bound = _words(bounds)[bisect.bisect_left(bounds, value)]  # `text` adds those below
+        self._add(f"{name}_bucket", f'{labels}le="{bound}"')
         self._add(f"{name}_sum", labels.rstrip(","), value)
         self._add(f"{name}_count", labels.rstrip(","))
 
@@ -129,13 +128,17 @@ class Metrics:
         return "\n".join((*self._lines(versions), ""))
 
     def _lines(self, versions) -> Iterator[str]:
-        told = ""
+        told, below = "", 0.0
         for (name, labels), i in self._place.items():
             family = name if name in _ABOUT else name.rpartition("_")[0]
             if family != told:
                 told = family
                 yield from _head(family)
             value = sum(self._values[i + row * ROW] for row in range(self._rows))
+            if name.endswith("_bucket"):
+                value = below = below + value
+            else:
+                below = 0.0
             if name == "jaxcls_requests_total" and not value and "200" not in labels:
                 continue  # most pairs of route and status never come
             yield f"{name}{{{labels}}} {value:.15g}" if labels else f"{name} {value:.15g}"

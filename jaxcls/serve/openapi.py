@@ -87,6 +87,16 @@ BUSY: dict[Any, dict[str, Any]] = {
 MODELS: dict[Any, dict[str, Any]] = {status: REFUSED[status] for status in (400, 401)}
 
 PREDICT: dict[str, Any] = {
+    "parameters": [
+        {"name": "model", "in": "query", "schema": {"type": "string"}, "description": "Default: the first one."},
+        {"name": "top", "in": "query", "schema": _FIELDS["top"], "description": "Classes that are listed."},
+        {
+            "name": "heatmap",
+            "in": "query",
+            "schema": _FIELDS["heatmap"],
+            "description": "A PNG that shows what each answer rests on.",
+        },
+    ],
     "requestBody": {
         "required": True,
         "content": {
@@ -120,7 +130,7 @@ PREDICT: dict[str, Any] = {
             "image/*": {"schema": {"type": "string", "format": "binary"}},
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
         },
-    }
+    },
 }
 PREDICTED: dict[Any, dict[str, Any]] = {
     200: {
