@@ -31,6 +31,10 @@ class Late(Exception):
     """The deadline has passed before there was an answer."""
 
 
+class Failed(Exception):
+    """The model raised for this picture; what, is its `__cause__`."""
+
+
 @dataclasses.dataclass(eq=False)
 class _Item:
     """A picture that waits; `future` and `loop` are of whoever awaits its row."""
@@ -120,8 +124,8 @@ class Batcher:
 
         Raises:
           Late: at the deadline; what waits then is not computed.
-          Exception: what preparing this picture raised, or the model for it alone: a batch that fails is asked again
-            one by one.
+          Failed: the model raised for this picture alone: a batch that fails is asked again one by one.
+          Exception: what preparing it raised.
         """
         loop = asyncio.get_running_loop()
         item = _Item(picture, top, math.inf if deadline is None else deadline, loop.create_future(), loop)
@@ -195,7 +199,9 @@ class Batcher:
                 raise RuntimeError(f"the model gave {len(rows)} answers to {len(batch)} pictures")
         except Exception as error:
             if len(batch) == 1:
-                batch[0].tell(error=error)
+                failed = Failed(f"the model failed: {error}")
+                failed.__cause__ = error
+                batch[0].tell(error=failed)
                 return
             for item in batch:
                 if not item.future.done():

@@ -74,7 +74,7 @@ def choose(served: Served, share: int = 1) -> tuple[Served, Plan]:
     Gives the model again, a file with as many threads as were chosen.
 
     Args:
-      served: the model.
+      served: the model; a file opened with a thread a core.
       share: processes that share the cores.
 
     Raises:
@@ -97,9 +97,9 @@ def _pictures(served, size):
 
 
 def _ways(served, count):
-    """A file on a CPU: (workers, threads, batch) of several ways to use all cores, in turns."""
-    single = artefacts.open_model(served.path, served.name, served.device, threads=1)
-    opened = {1: single} | ({count: served} if count > 1 else {})
+    """A file on a CPU, opened for all cores: (workers, threads, batch) of several ways to use them, in turns."""
+    single = served if count == 1 else artefacts.open_model(served.path, served.name, served.device, threads=1)
+    opened = {count: served, 1: single}
     sizes = single.predictor.sizes
     usual = (count, 1, sizes[0])
     ways = [usual, (1, count, sizes[0])] if count > 1 else [usual]

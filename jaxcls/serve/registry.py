@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 QUEUE = 128  # pictures that may be read, waiting or computed for one model
 POLL = 10.0  # seconds between two looks for something newer
+Check = Callable[[bytes, str], None]  # of the bytes of a picture and what it is called
 Observe = Callable[[str, int, float], None]  # (name, size of a batch, seconds), from a worker's thread
 
 
@@ -95,36 +96,50 @@ class Lease:
         self.served, self._batcher, self._reads = live.served, live.batcher, live.plan.reads
         self._readers, self._painter = readers, painter
 
-    async def prepare(self, data: bytes, name: str = "", deadline: float | None = None) -> UInt8[np.ndarray, "H W C"]:
+    async def prepare(
+        self, data: bytes, name: str = "", deadline: float | None = None, check: Check | None = None
+    ) -> UInt8[np.ndarray, "H W C"]:
         """A picture decoded and resized, in a thread; one that nobody waits for any more is not begun.
 
         Args:
           data: bytes of a file.
           name: what messages call it.
           deadline: on the clock of time.monotonic.
+          check: called with data and name before it is decoded, in that thread; what it raises is raised here.
 
         Raises:
           UserError: for what is no picture, or a damaged one.
           Late: at the deadline.
         """
-        made = asyncio.get_running_loop().run_in_executor(self._readers, self.served.prepare, data, name)
+        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(None if deadline is None else deadline - time.monotonic()):
-                return await made
+                return await loop.run_in_executor(self._readers, self._read, data, name, check)
         except TimeoutError as error:
             raise Late() from error
 
     async def submit(
         self, picture: UInt8[np.ndarray, "H W C"], top: int = 5, deadline: float | None = None
     ) -> dict[str, Any]:
-        """The row of a prepared picture, as Batcher.submit."""
+        """The row of a prepared picture, as Batcher.submit. Raises Late, Failed."""
         return await self._batcher.submit(picture, top, deadline)
 
-    async def answer(self, data: bytes, name: str = "", top: int = 5, deadline: float | None = None) -> dict[str, Any]:
-        """The row of the bytes of a file; `submit` of `prepare`, in fewer threads where that is better."""
+    async def answer(
+        self, data: bytes, name: str = "", top: int = 5, deadline: float | None = None, check: Check | None = None
+    ) -> dict[str, Any]:
+        """The row of the bytes of a file: `submit` of `prepare`, with a thread less where the workers decode (Plan).
+
+        Raises:
+          UserError, Late: as `prepare`. Failed: as `submit`.
+        """
         if self._reads:
-            return await self._batcher.submit(functools.partial(self.served.prepare, data, name), top, deadline)
-        return await self.submit(await self.prepare(data, name, deadline), top, deadline)
+            return await self._batcher.submit(functools.partial(self._read, data, name, check), top, deadline)
+        return await self.submit(await self.prepare(data, name, deadline, check), top, deadline)
+
+    def _read(self, data, name, check):
+        if check:
+            check(data, name)
+        return self.served.prepare(data, name)
 
     async def heatmap(self, picture: UInt8[np.ndarray, "H W C"], name: str | None = None) -> UInt8[np.ndarray, "h w 3"]:
         """Served.heatmap in a thread, one at a time. Raises UserError."""
@@ -190,7 +205,8 @@ class Registry:
             for other, earlier in given[:number]:
                 if name == other:
                     raise UserError(f"{earlier} and {path} have one name, {name!r}; write NAME={path}")
-        return cls([artefacts.open_model(path, name, device) for name, path in given], **settings)
+        threads = choosing.cores(settings.get("share", 1))
+        return cls([artefacts.open_model(path, name, device, threads) for name, path in given], **settings)
 
     @property
     def ready(self) -> bool:

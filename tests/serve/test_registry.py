@@ -104,11 +104,17 @@ def test_a_broken_picture_fails_alone(fakes, plan, monkeypatch):
 
     async def main():
         async with running([put(fakes)]) as found:
-            with found.lease(pictures=3) as lease:
-                asked = (lease.answer(data, name) for data, name in ((b"\x01", "a"), (b"broken", "b"), (b"\x02", "c")))
+            with found.lease(pictures=4) as lease:
+                data = {"a": b"\x01", "b": b"broken", "c": b"\x02", "d": b"\x03"}
+                asked = (lease.answer(data[name], name, check=check) for name in data)
                 return await asyncio.gather(*asked, return_exceptions=True)
 
+    def check(data, name):
+        if data == b"\x03":
+            raise PermissionError(name)
+
     rows = asyncio.run(main())
+    assert isinstance(rows.pop(), PermissionError)
     assert [row["class"] for row in rows[::2]] == [1, 2]
     assert isinstance(rows[1], UserError) and str(rows[1]) == "b: is no picture"
 
