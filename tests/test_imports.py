@@ -41,8 +41,8 @@ MAY = {
     "training": "augment checkpoints criteria data defaults files hyperparameters logs losses metrics models optim "
     "parallel predict pytree report settings state tasks text",
     "export": "augment checkpoints data files measure metrics models parallel predict pytree runtime settings "
-    "tasks training",
-    "serve": "checkpoints data files measure predict runtime text",
+    "tasks text training",
+    "serve": "checkpoints data files measure predict report runtime text",
     "classical": "augment checkpoints data defaults files logs metrics models parallel settings tasks text training",
     "corrupt": "augment data files metrics parallel settings tasks training",
     "ablate": "defaults files models settings text training",
