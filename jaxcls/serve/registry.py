@@ -5,28 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import functools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from jaxcls.errors import UserError, did_you_mean
 from jaxcls.serve import artefacts, choosing
 from jaxcls.serve.artefacts import Served, Stamp
-from jaxcls.serve.batching import Batcher, Late
-from jaxcls.serve.choosing import Plan
+from jaxcls.serve.versions import Lease, Live, Observe
 from jaxcls.types import Note
-
-if TYPE_CHECKING:
-    from jaxtyping import UInt8
 
 QUEUE = 128  # pictures that may be read, waiting or computed for one model
 POLL = 10.0  # seconds between two looks for something newer
-Check = Callable[[bytes, str], None]  # of the bytes of a picture and what it is called
-Observe = Callable[[str, int, float], None]  # (name, size of a batch, seconds), from a worker's thread
 
 
 class Unknown(UserError):
@@ -37,113 +28,18 @@ class NotReady(Exception):
     """The model is not warm yet."""
 
 
-class _Live:
-    """A version with its workers; they end once it has been replaced and nobody holds it."""
-
-    def __init__(self, served: Served, plan: Plan, bound: int, observe: Observe):
-        self.served, self.plan, self.leases, self.retired = served, plan, 0, False
-        name = served.name
-        self.batcher = Batcher(
-            served.answer,
-            workers=plan.workers,
-            take=plan.take,
-            bound=bound,
-            observe=lambda size, seconds: observe(name, size, seconds),
-        )
-
-    @contextlib.contextmanager
-    def held(self, pictures: int) -> Iterator[None]:
-        with self.batcher.places(pictures):
-            self.leases += 1
-            try:
-                yield
-            finally:
-                self.leases -= 1
-                self._end()
-
-    def retire(self) -> None:
-        self.retired = True
-        self._end()
-
-    def _end(self):
-        if self.retired and not self.leases:
-            self.batcher.close()
-
-
 @dataclasses.dataclass
 class _Model:
     """A name: what was opened at the start, the version that answers now, those that are still held, and what polling
     has seen last: a stamp that it need not look at again, a line that it need not tell again."""
 
     opened: Served
-    live: _Live | None = None
-    old: list[_Live] = dataclasses.field(default_factory=list)
+    live: Live | None = None
+    old: list[Live] = dataclasses.field(default_factory=list)
     seen: Stamp = ()
     told: str = ""
     taken_up: int = 0
     refused: int = 0
-
-
-class Lease:
-    """One version of a model, held while a request is answered: all its pictures are answered by this version.
-
-    Attributes:
-      served: the version (artefacts.Served): name, version, describe(), ...
-    """
-
-    def __init__(self, live: _Live, readers: ThreadPoolExecutor, painter: ThreadPoolExecutor):
-        """Of a Registry: `readers` decode, `painter` makes heat maps."""
-        self.served, self._batcher, self._reads = live.served, live.batcher, live.plan.reads
-        self._readers, self._painter = readers, painter
-
-    async def prepare(
-        self, data: bytes, name: str = "", deadline: float | None = None, check: Check | None = None
-    ) -> UInt8[np.ndarray, "H W C"]:
-        """A picture decoded and resized, in a thread; one that nobody waits for any more is not begun.
-
-        Args:
-          data: bytes of a file.
-          name: what messages call it.
-          deadline: on the clock of time.monotonic.
-          check: called with data and name before it is decoded, in that thread; what it raises is raised here.
-
-        Raises:
-          UserError: for what is no picture, or a damaged one.
-          Late: at the deadline.
-        """
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(None if deadline is None else deadline - time.monotonic()):
-                return await loop.run_in_executor(self._readers, self._read, data, name, check)
-        except TimeoutError as error:
-            raise Late() from error
-
-    async def submit(
-        self, picture: UInt8[np.ndarray, "H W C"], top: int = 5, deadline: float | None = None
-    ) -> dict[str, Any]:
-        """The row of a prepared picture, as Batcher.submit. Raises Late, Failed."""
-        return await self._batcher.submit(picture, top, deadline)
-
-    async def answer(
-        self, data: bytes, name: str = "", top: int = 5, deadline: float | None = None, check: Check | None = None
-    ) -> dict[str, Any]:
-        """The row of the bytes of a file: `submit` of `prepare`, with a thread less where the workers decode (Plan).
-
-        Raises:
-          UserError, Late: as `prepare`. Failed: as `submit`.
-        """
-        if self._reads:
-            return await self._batcher.submit(functools.partial(self._read, data, name, check), top, deadline)
-        return await self.submit(await self.prepare(data, name, deadline, check), top, deadline)
-
-    def _read(self, data, name, check):
-        if check:
-            check(data, name)
-        return self.served.prepare(data, name)
-
-    async def heatmap(self, picture: UInt8[np.ndarray, "H W C"], name: str | None = None) -> UInt8[np.ndarray, "h w 3"]:
-        """Served.heatmap in a thread, one at a time. Raises UserError."""
-        return await asyncio.get_running_loop().run_in_executor(self._painter, self.served.heatmap, picture, name)
 
 
 class Registry:
@@ -303,11 +199,11 @@ class Registry:
             self.problem = f"{name} can't be warmed up: {_line(error)}"
             self._note(self.problem)
             return
-        model.live = _Live(served, plan, self._queue, self._observe)
+        model.live = Live(served, plan, self._queue, self._observe)
         model.opened, model.seen = served, served.stamp
         self._note(f"{name}: {served.predictor.title}, version {served.version}; {plan.line}")
 
-    async def _look(self, model: _Model, live: _Live):
+    async def _look(self, model: _Model, live: Live):
         """Takes up what is newer; what can't be is told once, and the old version stays."""
         model.old = [old for old in model.old if old.leases]
         old = live.served
@@ -326,7 +222,7 @@ class Registry:
         model.seen, model.told = served.stamp, ""
         if served.version == old.version:
             return
-        model.live = _Live(served, live.plan, self._queue, self._observe)
+        model.live = Live(served, live.plan, self._queue, self._observe)
         model.opened = served
         model.taken_up += 1
         live.retire()
