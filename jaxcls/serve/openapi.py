@@ -42,7 +42,7 @@ _ANSWERS = {
     },
     "required": ["model", "version", "step", "answers"],
 }
-_FILES = {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}}
+_FILES = {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary", "minLength": 1}}
 _FIELDS = {
     "model": {"type": "string", "description": "As in the address, which comes first."},
     "top": {"type": "integer", "minimum": 1, "maximum": 100000},
@@ -104,7 +104,7 @@ PREDICT: dict[str, Any] = {
                 "schema": {
                     "type": "object",
                     "properties": {
-                        "images": {"type": "array", "items": {"type": "string", "format": "binary"}},
+                        "images": {"type": "array", "items": {"type": "string", "format": "binary", "minLength": 1}},
                         **_FIELDS,
                     },
                     "required": ["images"],
@@ -149,7 +149,7 @@ _TENSOR = {
         "data": {"type": "array", "description": "Numbers, flat or nested; of BYTES files of pictures in base64."},
         "parameters": {"type": "object"},
     },
-    "required": ["name", "datatype", "shape"],
+    "required": ["name", "datatype", "shape", "data"],
 }
 _INFERENCE = {
     "type": "object",

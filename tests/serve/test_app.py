@@ -329,3 +329,30 @@ def test_a_fault_of_the_service_is_told_to_its_log_alone(path, capsys, monkeypat
     assert response.status_code == 500 and "secret" not in response.text
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert any(line["event"] == "bug" and "ZeroDivisionError" in line["traceback"] for line in lines)
+
+
+def test_a_run_has_heat_maps(tmp_path):
+    """The PNG of each picture is what the predictor draws for the class that was answered."""
+    import io
+
+    import numpy as np
+    from fake_served import save_step
+    from PIL import Image
+
+    from jaxcls.serve.artefacts import open_model
+
+    save_step(tmp_path / "run", 1)
+    files = [("f", ("a", picture(0))), ("f", ("b", b"broken"))]
+
+    async def body(asks, registry):
+        del registry
+        return await asks.post("/predict", params={"heatmap": "true"}, files=files)
+
+    response = run(body, tmp_path / "run", Settings(timeout=120))
+    first, second = response.json()["answers"]
+    assert response.status_code == 200 and response.json()["step"] == 1 and list(second) == ["error"]
+    kind, _, data = first["heatmap"].partition(",")
+    assert kind == "data:image/png;base64"
+    served = open_model(str(tmp_path / "run"))
+    drawn = served.heatmap(served.prepare(picture(0)), first["class"])
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))), drawn)
