@@ -17,7 +17,7 @@ from jaxcls.data import decode
 from jaxcls.errors import UserError
 from jaxcls.serve import logs
 from jaxcls.serve.batching import Full, Late
-from jaxcls.serve.bodies import AT_ONCE, Gone
+from jaxcls.serve.bodies import Gone
 from jaxcls.serve.limits import Refused
 from jaxcls.serve.metrics import Metrics
 from jaxcls.serve.registry import Lease, NotReady, Registry, Unknown
@@ -63,8 +63,8 @@ class Answered:
     status: int
 
 
-class _Failed(Exception):
-    """A picture without an answer: status and line."""
+class _TooLarge(UserError):
+    """A picture of too many pixels."""
 
 
 async def ask(
@@ -112,45 +112,36 @@ def _one(lease: Lease, settings: Settings, heatmap: bool, top: int, deadline: fl
 
     async def one(picture: Any, name: str) -> dict[str, Any]:
         try:
-            if isinstance(picture, str):
-                raise _Failed(422, f"{name}: {picture}")
-            if isinstance(picture, bytes):
-                await _check_size(picture, settings.max_pixels, name)
-                picture = await lease.prepare(picture, name, deadline)
-            return await answer(picture, name)
-        except _Failed as failed:
-            status, text = failed.args
+            row = await answer(picture, name)
+            return row if "error" not in row else {"error": f"{name}: {line(row['error'])}", "status": 500}
         except UserError as error:
-            status, text = 422, line(error)
+            return {"error": line(error), "status": 413 if isinstance(error, _TooLarge) else 422}
         except Late:
-            status, text = 504, f"{name}: there was no answer in {settings.timeout:g} s (--timeout)"
-        return {"error": text, "status": status}
-
-    async def answer(picture, name):
-        try:
-            row = dict(await lease.submit(picture, top, deadline))
-            if "error" in row:
-                raise _Failed(500, f"{name}: {line(row['error'])}")
-            if heatmap:
-                row["heatmap"] = await _heatmap(lease, picture, row["class"], deadline)
-            return row
-        except (Late, _Failed):
-            raise
+            return {"error": f"{name}: there was no answer in {settings.timeout:g} s (--timeout)", "status": 504}
         except Exception as error:  # of the model, for a good picture: nothing that its sender can mend
             logs.bug(error, model=lease.served.name)
-            raise _Failed(500, f"{name}: the model failed on it") from error
+            return {"error": f"{name}: the model failed on it", "status": 500}
+
+    async def answer(picture, name):
+        if isinstance(picture, str):
+            raise UserError(f"{name}: {picture}")
+        if isinstance(picture, bytes):
+            if not heatmap:
+                return await lease.answer(picture, name, top, deadline, check)
+            picture = await lease.prepare(picture, name, deadline, check)
+        row = await lease.submit(picture, top, deadline)
+        if heatmap and "error" not in row:
+            row = {**row, "heatmap": await _heatmap(lease, picture, row["class"], deadline)}
+        return row
+
+    def check(encoded, name):
+        """Before anything of its size is allocated: its header tells the size."""
+        height, width = decode.size(encoded, name=name)
+        if height * width > settings.max_pixels:
+            pixels = f"{width} x {height} pixels are more than {settings.max_pixels:,} (--max-pixels)"
+            raise _TooLarge(f"{name}: {pixels}; resize it")
 
     return one
-
-
-async def _check_size(encoded, most, name):
-    """Raises _Failed for a picture of too many pixels, which its header tells, and UserError for what is none."""
-    if len(encoded) <= AT_ONCE and encoded[:2] == b"\xff\xd8":  # a JPEG's header is read in no time
-        height, width = decode.size(encoded, name=name)
-    else:
-        height, width = await asyncio.to_thread(decode.size, encoded, name=name)
-    if height * width > most:
-        raise _Failed(413, f"{name}: {width} x {height} pixels are more than {most:,} (--max-pixels); resize it")
 
 
 async def _heatmap(lease, picture, name, deadline):
