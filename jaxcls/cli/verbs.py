@@ -23,7 +23,7 @@ GROUPS = {
         "serve": "answer over HTTP, with a page to drop pictures on",
         "inspect": "look into checkpoints, compare and verify them",
         "average": "average checkpoints of one or several runs",
-        "export": "write a run or a model as weights, checked ONNX files or StableHLO",
+        "export": "write a run or a model as weights, checked ONNX files, StableHLO, for Triton",
     },
     "Data": {
         "prepare": "download and convert a public data set",

@@ -85,6 +85,7 @@ def run(session: Session, array: np.ndarray) -> np.ndarray:
 
 
 def _runtime():
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # its library knows an address of Microsoft's
     try:
         import onnxruntime
     except ImportError as error:

@@ -120,11 +120,8 @@ def predict(predictor: Predictor, paths: list[str], batch: int, out: Path) -> Ca
 
     def call(_: int) -> None:
         out.unlink(missing_ok=True)
-        with (
-            mock.patch.object(Predictor, "load", lambda *_, **__: predictor),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            answering.run("run", None, [os.path.dirname(paths[0])], options, Interruption())
+        with contextlib.redirect_stderr(io.StringIO()):
+            answering.run(predictor, [os.path.dirname(paths[0])], options, Interruption())
 
     return call
 
