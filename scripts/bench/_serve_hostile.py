@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from _serve_client import Answer, form, get, post, receive
+from _serve_nonsense import ADDRESSES, CONTENT_TYPES, FILE_NAMES, PROTOCOLS, TENSORS, bodies
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 from bombs import BOMBS
@@ -105,21 +106,8 @@ def bomb(rng: random.Random, number: int) -> Hostile:
 
 def kind(rng: random.Random, number: int) -> Hostile:
     """A Content-Type that isn't taken, or isn't what comes."""
-    kinds = (
-        "text/html",
-        "application/xml",
-        "multipart/mixed; boundary=a",
-        "image",
-        "a" * 5000,
-        "é/ü",
-        "application/json",
-        "multipart/form-data",
-        "multipart/form-data; boundary=",
-        "application/grpc",
-        ";;;",
-        f"multipart/form-data; boundary={900 * 'x'}",
-    )
-    return Hostile((post("/predict", picture(rng), kinds[number % len(kinds)]),))
+    given = CONTENT_TYPES[number % len(CONTENT_TYPES)]
+    return Hostile((post("/predict", picture(rng), given),), READ if given == ";;;" else REFUSED)  # that names no kind
 
 
 def cut(rng: random.Random, number: int) -> Hostile:
@@ -141,20 +129,7 @@ def cut(rng: random.Random, number: int) -> Hostile:
 
 def name(rng: random.Random, number: int) -> Hostile:
     """Names of files that lead elsewhere; the pictures are good."""
-    names = (
-        "../../etc/passwd",
-        "/etc/passwd",
-        "..\\..\\x",
-        "a\0b.jpg",
-        "%2e%2e%2f",
-        "x" * 3000,
-        "ü.jpg",
-        "",
-        "con",
-        "$(id)",
-        "a.onnx",
-    )
-    return Hostile((post("/predict", *form([(names[number % len(names)], picture(rng))])),), READ)
+    return Hostile((post("/predict", *form([(FILE_NAMES[number % len(FILE_NAMES)], picture(rng))])),), READ)
 
 
 def flood(rng: random.Random, number: int) -> Hostile:
@@ -203,60 +178,14 @@ def length(rng: random.Random, number: int) -> Hostile:
 
 def words(rng: random.Random, number: int) -> Hostile:
     """JSON, base64 and parameters that make no sense."""
-    good = base64.b64encode(picture(rng)).decode()
-    bodies = (
-        b"{",
-        b"[" * 100_000,
-        b'{"a":' * 50_000,
-        b"null",
-        b"[]",
-        b'"\xff"',
-        b"{}",
-        b'{"images": 5}',
-        b'{"images": [5]}',
-        b'{"images": []}',
-        b'{"images": ["' + b"!" * 1000 + b'"]}',
-        json.dumps({"images": ["http://127.0.0.1/x"]}).encode(),
-        json.dumps({"images": ["file:///etc/passwd"]}).encode(),
-        json.dumps({"images": ["data:,x"]}).encode(),
-        json.dumps({"images": [good], "model": "../.."}).encode(),
-        json.dumps({"images": [good] * 70}).encode(),
-        json.dumps({"images": [good], "model": ["x"]}).encode(),
-        b'{"images": ["' + good.encode() + b'"], "top": 1e999}',
-        *(json.dumps({"images": [good], "top": top}).encode() for top in (-1, 0, 1.5, "x", 10**400, [], {}, True)),
-        json.dumps({"images": [good], "heatmap": "maybe"}).encode(),
-        b"9" * 10_000,
-        b'{"images": ["\\ud800"]}',
-    )
-    return Hostile((post("/predict", bodies[number % len(bodies)], "application/json"),))
+    made = bodies(base64.b64encode(picture(rng)).decode())
+    return Hostile((post("/predict", made[number % len(made)], "application/json"),))
 
 
 def tensor(rng: random.Random, number: int) -> Hostile:
     """The open protocol with tensors that aren't what they say."""
     one = {"name": "image", "datatype": "UINT8", "shape": [1, 16, 16, 3], "data": [0] * 768}
-    changes = (
-        {"shape": [1, 16, 16]},
-        {"shape": [-1, 16, 16, 3]},
-        {"shape": [2**40, 16, 16, 3]},
-        {"shape": []},
-        {"shape": "x"},
-        {"datatype": "FP32"},
-        {"datatype": 5},
-        {"data": [300] * 768},
-        {"data": ["a"] * 768},
-        {"data": None},
-        {"data": {}},
-        {"data": [[[0]]]},
-        {"name": "x"},
-        {"name": None},
-        {"shape": [1.5, 16, 16, 3]},
-        {"data": [0.5] * 768},
-        {"datatype": "BYTES", "shape": [1], "data": ["!"]},
-        {"shape": [0, 16, 16, 3], "data": []},
-        {"datatype": "BYTES", "shape": [9], "data": ["eA=="]},
-        {"parameters": {"binary_data_size": 10**12}},
-    )
-    body = {"inputs": [one | changes[number % len(changes)]]}
+    body = {"inputs": [one | TENSORS[number % len(TENSORS)]]}
     if number % 7 == 0:
         body = rng.choice(({"inputs": []}, {"inputs": [one, one]}, {"inputs": 5}, [], {"outputs": [5], **body}))
     path = rng.choice(("/v2/models/net/infer", "/v2/models/net/infer", "/v2/models/..%2f/infer"))
@@ -270,36 +199,9 @@ def tensor(rng: random.Random, number: int) -> Hostile:
 
 def path(rng: random.Random, number: int) -> Hostile:
     """Addresses that lead elsewhere, methods and protocols that aren't there."""
-    paths = (
-        "/static/../../../etc/passwd",
-        "/static/%2e%2e/%2e%2e/app.py",
-        "/static//etc/passwd",
-        "/..%5c..%5c",
-        "//",
-        "/%00",
-        "/static/%252e%252e/x",
-        "/models/../../x",
-        "/predict/",
-        "/v2/models/" + "a/" * 500,
-        "/static/",
-        "/é",
-    )
-    raw = (
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"a" * 500,
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-        b"\r\n" * 50 + b"x\r\n\r\n",
-        b"GET /models\r\n\r\n",
-        b"GET  HTTP/9.9\r\n\r\n",
-        b"\0" * 2000,
-        b"GET http://other/ HTTP/1.1\r\nHost: other\r\n\r\n",
-        b"TRACE / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
-        b"DELETE /predict HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
-        b"GET /models HTTP/1.1\r\nHost: evil.example\r\n\r\n",
-        b"CONNECT x:80 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
-    )
     if number % 2:
-        return Hostile((raw[number // 2 % len(raw)],), silent=True)
-    return Hostile((get(paths[number // 2 % len(paths)]),), REFUSED | {301, 307}, silent=True)
+        return Hostile((PROTOCOLS[number // 2 % len(PROTOCOLS)],), silent=True)
+    return Hostile((get(ADDRESSES[number // 2 % len(ADDRESSES)]),), REFUSED | {301, 307}, silent=True)
 
 
 def leaver(rng: random.Random, number: int) -> Hostile:
@@ -325,11 +227,11 @@ KINDS: dict[str, tuple[Kind, int]] = {  # and how many of a hundred
 
 
 def some(count: int, seed: int) -> list[tuple[str, Hostile]]:
-    """So many of all kinds, shuffled."""
+    """So many of all kinds, shuffled; seeds 0, 1, .. go on with what is next of each kind."""
     rng = random.Random(seed)
     made = []
     for text, (make, share) in KINDS.items():
-        start = seed * 1000
-        made += [(text, make(rng, start + i)) for i in range(max(1, count * share // 100))]
+        each = max(1, count * share // 100)
+        made += [(text, make(rng, seed * each + i)) for i in range(each)]
     rng.shuffle(made)
     return made

@@ -37,8 +37,9 @@ from jaxcls.runtime.predictor import FilePredictor
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIENTS, AT_ONCE = 16, 32  # good ones, and hostile requests at the same time
+PARTS = 4  # after which memory is looked at
 MORE = 1024  # MiB beyond what it began with, at the peak
-FLAT = 150  # MiB between the halves, after which it grows
+FLAT = 100  # MiB between half-time and the end, after which it grows
 WAYS = ("hostile", "kill", "reload")
 Rows = list[tuple[object, ...]]
 
@@ -107,10 +108,10 @@ class Good:
         given = json.loads(body)
         version = given["version"].rpartition("-")[2]
         self.versions[version] += 1
-        wanted = self.rows.get(version, [])[which : which + 1]
-        return (
-            len(wanted) == 1 and len(wanted[0]) == len(given["answers"]) and all(map(same, given["answers"], wanted[0]))
-        )
+        if version not in self.rows:
+            return False
+        wanted, rows = self.rows[version][which], given["answers"]
+        return len(rows) == len(wanted) and all(map(same, rows, wanted))
 
 
 def digest(path: Path) -> str:
@@ -127,7 +128,7 @@ async def hostile(folder: Path, args: argparse.Namespace, note: Callable[[str], 
     """Rows of kinds, of the good clients, and of memory."""
     path = net(folder / "net.onnx")
     good, outcomes = Good(path), collections.defaultdict(collections.Counter)
-    halves = [some(args.requests // 2, seed) for seed in (1, 2)]
+    parts = [some(args.requests // PARTS, seed) for seed in range(PARTS)]
     os.sched_setaffinity(0, {args.cores[1]})
     with start(path, folder, args.cores[0]) as server:
         await server.until_ready()
@@ -135,8 +136,8 @@ async def hostile(folder: Path, args: argparse.Namespace, note: Callable[[str], 
         memory, peak, going = [server.mebibytes()], [0.0], [True]
         watch = asyncio.create_task(_watch(server, peak))
         asking = asyncio.create_task(load(server.port, good.requests, CLIENTS, lambda: going[0], good.check))
-        for half in halves:
-            await _sent(server.port, half, outcomes, [str(folder), str(ROOT), "Traceback"], note)
+        for part in parts:
+            await _sent(server.port, part, outcomes, [str(folder), str(ROOT), "Traceback"], note)
             await asyncio.sleep(2)
             memory.append(server.mebibytes())
         going[0] = False
@@ -148,20 +149,14 @@ async def hostile(folder: Path, args: argparse.Namespace, note: Callable[[str], 
     _judge(seen, note)
     if not alive or died or bugs:
         note(f"the server: {'alive' if alive else 'dead'}, workers that died {died}, tracebacks in its log {bugs}")
-    if peak[0] - memory[0] > MORE or memory[2] - memory[1] > FLAT:
-        note(
-            f"memory: {memory[0]:.0f} MiB before, {peak[0]:.0f} at the peak, {memory[1]:.0f} and {memory[2]:.0f} after"
-        )
+    after = ", ".join(f"{each:.0f}" for each in memory[1:])
+    told = f"{memory[0]:.0f} before, {peak[0]:.0f} at the peak, {after} after each of {PARTS} parts"
+    if peak[0] - memory[0] > MORE or memory[-1] - memory[PARTS // 2] > FLAT:
+        note(f"memory, MiB: {told}")
     rows: Rows = [("kind", "sent", "answers")]
     rows += [(kind, sum(outcomes[kind].values()), _told(outcomes[kind])) for kind in KINDS]
     rows.append((f"{CLIENTS} good clients", len(seen.latencies) + sum(seen.errors.values()), _good(seen)))
-    rows.append(
-        (
-            "memory, MiB",
-            "",
-            f"{memory[0]:.0f} before, {peak[0]:.0f} at the peak, {memory[1]:.0f} and {memory[2]:.0f} after each half",
-        )
-    )
+    rows.append(("memory, MiB", "", told))
     return rows
 
 
@@ -182,10 +177,10 @@ async def _sent(port: int, requests: Sequence[tuple[str, Hostile]], outcomes, se
                     answer = await send(port, hostile)
             except TimeoutError:
                 outcomes[kind]["hang"] += 1
-                return note(f"{kind}: no end after {LIMIT:.0f} s: {hostile.parts[0][:200]!r}")
+                return note(f"{kind}: no end after {LIMIT:.0f} s: {hostile.parts[0][:150]!r}")
             outcomes[kind][str(answer.status) if answer else "gone" if hostile.leaves else "closed"] += 1
             if fault := _fault(hostile, answer, secret):
-                note(f"{kind}: {fault} to {hostile.parts[0][:300]!r}")
+                note(f"{kind}: {fault} to {hostile.parts[0][:150]!r}")
 
     await asyncio.gather(*(one(*request) for request in requests))
 
@@ -194,7 +189,7 @@ def _fault(hostile: Hostile, answer: Answer | None, secret: Sequence[str]) -> st
     if answer is None:
         return "" if hostile.silent or hostile.leaves else "closed without an answer"
     if answer.status not in hostile.statuses:
-        return f"answered {answer.status} {answer.body[:200]!r}"
+        return f"answered {answer.status} {answer.body[:80]!r}"
     text = answer.body.decode(errors="replace")
     return f"answered with {[word for word in secret if word in text]}" if any(word in text for word in secret) else ""
 
