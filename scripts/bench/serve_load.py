@@ -86,7 +86,7 @@ async def measure(args: argparse.Namespace, pictures: Sequence[bytes]) -> dict[s
             for request in requests[:2]:
                 if (answer := await once(server.port, request)).status != 200:
                     raise UserError(f"{name} answers {answer.status}: {answer.body.decode(errors='replace')[:300]}")
-            contenders[name] = Contender(server, name == f"jaxcls {args.model[0]}")
+            contenders[name] = Contender(server, name == called(args.model[0]))
         for turn in range(args.rounds):
             for clients in args.clients:
                 for contender in list(contenders.values())[:: -1 if turn % 2 else 1]:
@@ -101,11 +101,16 @@ async def measure(args: argparse.Namespace, pictures: Sequence[bytes]) -> dict[s
 def commands(args: argparse.Namespace) -> Iterator[tuple[str, list[str], str]]:
     """(name, command, address that tells when it is ready) of each server."""
     for model in args.model:
-        yield f"jaxcls {model}", ours(model), "/readyz"
+        yield called(model), ours(model), "/readyz"
     peers = [("naive", args.naive), ("litserve", args.litserve)]
     for name, python in peers:
         if python:
             yield name, [python, str(HERE / "_serve_peers.py"), name, args.model[0], "PORT"], "/health"
+
+
+def called(model: str) -> str:
+    """Our server's name in the table."""
+    return f"jaxcls, {Path(model).name}"
 
 
 def ours(model: str, *more: str) -> list[str]:
@@ -142,7 +147,7 @@ async def above(args: argparse.Namespace, requests: Sequence[bytes], expected: l
         await server.until_ready()
         contender = Contender(server, True)
         await ask(contender, requests, 4 * CAPACITY, 2 * args.seconds, expected)
-    figures = row(f"jaxcls --queue {CAPACITY}", 4 * CAPACITY, contender.seen[4 * CAPACITY])
+    figures = row(f"jaxcls, --queue {CAPACITY}", 4 * CAPACITY, contender.seen[4 * CAPACITY])
     return figures, set(figures["errors"]) <= {"503"}
 
 

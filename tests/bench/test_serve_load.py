@@ -4,6 +4,7 @@ import asyncio
 import collections
 import email
 import http.client
+import io
 import json
 import sys
 
@@ -78,8 +79,6 @@ def test_what_is_sent_is_http():
             self.data = data
 
         def makefile(self, *_):
-            import io
-
             return io.BytesIO(self.data)
 
     parsed = http.client.HTTPResponse(Kept(CHUNKED))
@@ -89,9 +88,9 @@ def test_what_is_sent_is_http():
 
 
 def test_hostile_requests_are_drawn_alike_and_of_all_kinds():
-    first, second, other = (hostile.some(100, seed) for seed in (1, 1, 2))
+    first, second, other = (hostile.some(12, seed) for seed in (1, 1, 2))
     assert first == second and first != other and {kind for kind, _ in first} == set(hostile.KINDS)
-    assert sum(share for _, share in hostile.KINDS.values()) == 100 == len(first)
+    assert sum(share for _, share in hostile.KINDS.values()) == 100
     assert all(part is not None for _, each in first for part in each.parts)
 
 
@@ -147,4 +146,4 @@ def test_the_whole(tmp_path, capsys):
         script, capsys,
         f"{path} --pictures {tmp_path} --clients 1 4 --seconds 0.3 --rounds 1 --cores {core} {core}",
     )  # fmt: skip
-    assert {row["server"] for row in found["rows"]} == {f"jaxcls {path}", "naive"} and found["right"]
+    assert {row["server"] for row in found["rows"]} == {"jaxcls, net.onnx", "naive"} and found["right"]
