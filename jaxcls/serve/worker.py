@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jaxcls.serve import logs
+from jaxcls.serve import logs, workers
 
 if TYPE_CHECKING:
     from jaxcls.serve.workers import Job
@@ -94,7 +94,10 @@ async def _serve(server, job):
 
     signal.signal(signal.SIGTERM, end)  # uvicorn has its own handler, and raises the signal again when it has ended
     threading.Thread(target=watch, daemon=True).start()
-    task = asyncio.create_task(server.serve([socket.socket(fileno=job.listener)]))
+    listener = socket.socket(fileno=job.listener)
+    if job.workers > 1 and workers.DEALS:
+        listener = workers.beside(listener)
+    task = asyncio.create_task(server.serve([listener]))
     while not server.started and not task.done():
         await asyncio.sleep(0.005)
     if server.started:

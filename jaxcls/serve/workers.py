@@ -1,8 +1,9 @@
 """The processes of a service: one that holds the port and watches, and workers that answer.
 
 The port is taken at once and opened (listened on) by the first worker that has opened all models: whatever a user can
-get wrong is told before anybody connects. Workers share the socket; one that dies is started again. SIGTERM and Ctrl-C
-let requests that are on their way end, and new ones are refused.
+get wrong is told before anybody connects. Several workers have a socket each at this port, among which the kernel deals
+connections: of one that is shared, the worker that wakes first takes all that wait. A worker that dies is started
+again. SIGTERM and Ctrl-C let requests that are on their way end, and new ones are refused.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import pickle
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -55,17 +57,43 @@ class Job:
     wait: bool
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A socket that has the port and does not listen yet. Raises UserError where it can't be had."""
+DEALS = sys.platform == "linux"  # elsewhere the newest socket at a port takes all connections
+
+
+def bind(host: str, port: int, several: bool = False) -> socket.socket:
+    """A socket that has the port and does not listen yet; `several`: others may have it with `beside`.
+
+    Raises:
+      UserError: where it can't be had.
+    """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        listener = socket.socket(*found[:3])
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(found[4])
+        listener = _bound(found[:3], found[4])
+        if several and DEALS:  # now that the port is known to be nobody's
+            place = listener.getsockname()
+            listener.close()
+            listener = _bound(found[:3], place, socket.SO_REUSEPORT)
     except (OSError, OverflowError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"--host {host} --port {port} can't be used: {reason}; choose another one") from error
     return listener
+
+
+def beside(listener: socket.socket) -> socket.socket:
+    """Another socket at the address of one of `bind(..., several=True)`."""
+    return _bound((listener.family, listener.type), listener.getsockname(), socket.SO_REUSEPORT)
+
+
+def _bound(kind, place, *options):
+    made = socket.socket(*kind)
+    try:
+        for option in (socket.SO_REUSEADDR, *options):
+            made.setsockopt(socket.SOL_SOCKET, option, 1)
+        made.bind(place)
+    except BaseException:
+        made.close()
+        raise
+    return made
 
 
 class Worker:
@@ -222,7 +250,7 @@ def serve(
     Raises:
       UserError: where the port can't be had.
     """
-    listener = bind(host, port)
+    listener = bind(host, port, several=workers > 1)
     memory = shared(workers + 1)
     job = Job(tuple(paths), device, settings, host, workers, 0, listener.fileno(), memory, -1, False)
     counters = Metrics((), memory, workers + 1, workers)  # its own row, behind theirs

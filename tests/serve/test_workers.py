@@ -7,6 +7,7 @@ import socket
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -66,8 +67,11 @@ def test_a_file_is_served_without_jax_by_workers_that_come_back(path, tmp_path):
         for each in asking:
             each.start()
         first = service.children()
-        os.kill(first[0], signal.SIGKILL)
         deadline = time.monotonic() + 60
+        while workers.DEALS and listening(service.url) < 2:  # each has a socket of its own once it is warm
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        os.kill(first[0], signal.SIGKILL)
         while len([pid for pid in service.children() if pid != first[0]]) < len(first) or len(answers) < 200:
             assert time.monotonic() < deadline and service.process.poll() is None, service.errors.read_text()
             time.sleep(0.05)
@@ -197,3 +201,43 @@ def test_counts_of_threads_are_not_lost():
     for thread in threads:
         thread.join()
     assert "jaxcls_batch_size_count 8000\n" in found.text()
+
+
+@pytest.mark.skipif(not workers.DEALS, reason="the kernel deals connections on Linux alone")
+def test_several_workers_get_connections_each():
+    first = workers.bind("127.0.0.1", 0, several=True)
+    sockets = [workers.beside(first), workers.beside(first)]
+    for listener in sockets:
+        listener.listen(64)
+        listener.setblocking(False)
+    clients = [socket.create_connection(first.getsockname()) for _ in range(40)]  # all to one: once in 5e11
+    taken = [accepted(listener) for listener in sockets]
+    for one in (*clients, *sockets, first):
+        one.close()
+    assert sum(taken) == 40 and all(taken)
+
+
+def test_several_workers_do_not_share_a_port_with_somebody_else():
+    other = workers.bind("127.0.0.1", 0, several=True)
+    other.listen()
+    with pytest.raises(UserError, match="can't be used: Address already in use"):
+        workers.bind("127.0.0.1", other.getsockname()[1], several=True)
+    other.close()
+
+
+def listening(url):
+    """How many sockets of this machine listen at the port of an address."""
+    port = f":{int(url.rsplit(':', 1)[1].rstrip('/')):04X}"
+    rows = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+    return sum(row[1].endswith(port) and row[3] == "0A" for row in rows)
+
+
+def accepted(listener):
+    """How many connections wait; they are closed."""
+    count = 0
+    while True:
+        try:
+            listener.accept()[0].close()
+        except BlockingIOError:
+            return count
+        count += 1
