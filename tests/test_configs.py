@@ -32,9 +32,10 @@ STAND_IN = {
     "tfds/cifar10": "synthetic/256x32x3x10", "tfds/cifar100": "synthetic/256x32x3x100",
 }  # fmt: skip
 LONG = (  # to compile, even as :tiny: their step is a slow test
-    "convnext_tiny_imagenet", "efficientnet_b0_imagenet", "inspection", "medical_densenet", "mobilenet_v2_imagenet",
-    "mobilenet_v3_large_imagenet", "plant_village", "resnet18_cifar100", "resnet50_imagenet", "resnet50_strikes_back",
-    "resnet50_torchvision", "simple_cnn_cats_vs_dogs", "swin_t_imagenet", "wrn_28_10_cifar10", "wrn_28_10_cifar100",
+    "convnext_tiny_imagenet", "deit_small_imagenet", "efficientnet_b0_imagenet", "inspection", "medical_densenet",
+    "mobilenet_v2_imagenet", "mobilenet_v3_large_imagenet", "plant_village", "resnet18_cifar100", "resnet50_imagenet",
+    "resnet50_strikes_back", "resnet50_torchvision", "simple_cnn_cats_vs_dogs", "swin_t_imagenet",
+    "wrn_28_10_cifar10", "wrn_28_10_cifar100",
 )  # fmt: skip
 CLASSES = {"ants": 90, "bees": 160}  # mean grey level of a picture
 

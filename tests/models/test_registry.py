@@ -164,7 +164,9 @@ def count(variables):
 
 # Those that take longest to trace; smaller ones of the families are quick.
 LARGE = {"efficientnet_b5", "efficientnet_b6", "efficientnet_b7", "efficientnet_v2_l", "pyramidnet272_a200_cifar"}
-LARGE |= {"pyramidnet110_a84_cifar", "pyramidnet110_a270_cifar"}  # 110_a48 stays in the quick suite
+LARGE |= {"pyramidnet110_a48_cifar", "pyramidnet110_a84_cifar", "pyramidnet110_a270_cifar", "pyramidnet101_a360"}
+LARGE |= {"densenet161", "densenet169", "densenet201", "resnet152", "seresnet152", "preact_resnet164_cifar"}
+LARGE |= {"regnet_y_1_6gf", "regnet_y_8gf", "regnet_y_16gf", "regnet_y_128gf"}  # smaller ones of each family are quick
 NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in GOLDEN]
 
 

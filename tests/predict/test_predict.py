@@ -463,10 +463,10 @@ def test_parts_of_a_run_and_of_its_file_go_on_after_an_interruption(run, mixed, 
     for part in ("1/2", "2/2"):
         out = tmp_path / f"{part[0]}.jsonl"
         command = ["predict", str(run[1]), str(root), "--shard", part, "--out", str(out), "--resume"]
-        assert main([*command, "--heatmaps", str(maps)]) == 0
+        assert (status := main([*command, "--heatmaps", str(maps)])) < 2  # 1 where a part has broken ones alone
         rows = out.read_bytes()
         out.write_bytes(rows[:-9])
-        assert main([*command, "--heatmaps", str(maps)]) == 0
+        assert main([*command, "--heatmaps", str(maps)]) == status
         again, before = (list(map(json.loads, text.splitlines())) for text in (out.read_bytes(), rows))
         assert [row["path"] for row in again] == [row["path"] for row in before]
         whole |= {row["path"]: row for row in again}

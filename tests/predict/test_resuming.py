@@ -130,7 +130,7 @@ def test_the_shards_together_are_the_whole(folder, tmp_path):
     rows = collections.Counter()
     for i in range(1, 4):
         out = tmp_path / f"{i}.jsonl"
-        assert predict([str(folder)], out, shard=f"{i}/3") == 0
+        assert predict([str(folder)], out, shard=f"{i}/3") < 2  # 1 where a part has broken ones alone
         rows.update(out.read_text().splitlines())
     assert predict([str(folder)], tmp_path / "all.jsonl") == 0
     assert rows == collections.Counter((tmp_path / "all.jsonl").read_text().splitlines())
