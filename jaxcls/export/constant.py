@@ -1,11 +1,10 @@
 """What depends on no picture is computed while the graph is written: in NumPy, since each operation of JAX compiles."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-
-from jaxcls.export.value import number
 
 _ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "add": np.add,
@@ -43,13 +42,14 @@ _ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "optimization_barrier": np.asarray,
     "reduce_precision": np.asarray,
 }
+VARIES = "a constant whose elements depend on the number of pictures"
 _REDUCE: dict[str, Callable[..., Any]] = {"reduce_sum": np.sum, "reduce_max": np.max, "reduce_min": np.min}
 
 
 def compute(eqn: Any, operands: list[np.ndarray]) -> list[np.ndarray]:
     """What comes out of an operation on constants. An axis that is broadcast stays 1 until that is no longer possible.
 
-    Rare operations are JAX's own.
+    Rare operations are JAX's own. Raises NotImplementedError for what differs from picture to picture.
     """
     op, p = eqn.primitive.name, eqn.params
     aval = eqn.outvars[0].aval
@@ -68,23 +68,33 @@ def compute(eqn: Any, operands: list[np.ndarray]) -> list[np.ndarray]:
         return [operands[0].transpose(p["permutation"])]
     arrays = [full(x, var.aval.shape) for x, var in zip(operands, eqn.invars, strict=True)]
     if op == "reshape":
-        return [arrays[0].reshape([number(n) for n in aval.shape])]
+        sizes = [int(n) if _known(n) else 1 for n in aval.shape]  # the same for every picture
+        if math.prod(sizes) != arrays[0].size:
+            raise NotImplementedError(VARIES)
+        return [arrays[0].reshape(sizes)]
     if op in _REDUCE:
         return [_REDUCE[op](arrays[0], axis=tuple(p["axes"])).astype(aval.dtype)]
     if op == "concatenate":
         return [np.concatenate(arrays, p["dimension"])]
     if op == "iota":
-        shape = [1] * len(p["shape"])
-        shape[p["dimension"]] = number(p["shape"][p["dimension"]])
-        return [np.arange(number(p["shape"][p["dimension"]]), dtype=p["dtype"]).reshape(shape)]
+        shape, size = [1] * len(p["shape"]), p["shape"][p["dimension"]]
+        if not _known(size):
+            raise NotImplementedError(VARIES)
+        shape[p["dimension"]] = -1
+        return [np.arange(size, dtype=p["dtype"]).reshape(shape)]
     out = eqn.primitive.bind(*arrays, **p)
     return [np.asarray(x) for x in (out if eqn.primitive.multiple_results else [out])]
 
 
 def full(array: np.ndarray, shape: Any) -> np.ndarray:
     """The array with the sizes that it is broadcast to; along an axis that depends on the batch it stays 1."""
-    wanted = [int(n) if isinstance(n, (int, np.integer)) else have for n, have in zip(shape, array.shape, strict=True)]
+    wanted = [int(n) if _known(n) else have for n, have in zip(shape, array.shape, strict=True)]
     return np.broadcast_to(array, wanted)
+
+
+def _known(size):
+    """Whether a size is a number, not an expression of the batch."""
+    return isinstance(size, (int, np.integer))
 
 
 def _ranked(operands):

@@ -1,7 +1,7 @@
 """Operations that are written late, so that constants behind them go into their weights: BatchNorm into convolutions.
 
-Sums and products with a constant of one size or one value a channel are folded, in float64, as long as nobody else has
-seen the tensor (`rules` asks `foldable`).
+Sums and products with a single number or one value a channel are folded, in float64, as long as nobody else has seen
+the tensor: rules/folding.py asks, and the writer takes `Value.pending` away from what is read twice.
 """
 
 import dataclasses

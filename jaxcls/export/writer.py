@@ -144,9 +144,9 @@ class Walk:
             return self.call(eqn.params[CALLS[op]], operands, label)
         if op == "scan" and eqn.params["length"] <= STEPS:
             return self.scan(eqn, operands, label)
-        if not any(isinstance(x, Value) for x in operands):
-            return constant.compute(eqn, operands)
         try:
+            if not any(isinstance(x, Value) for x in operands):
+                return constant.compute(eqn, operands)
             if op not in RULES:
                 raise NotImplementedError("no rule is known for it")
             return RULES[op](self.graph, eqn, operands)

@@ -1,7 +1,7 @@
 """Measures `jaxcls serve` under load against a naive FastAPI endpoint and LitServe with the same net, in turns.
 
-    python -m venv /tmp/lit && /tmp/lit/bin/pip install litserve onnxruntime pillow    # a place of its own
-    python scripts/bench/serve_load.py resnet18.onnx --pictures photos --litserve /tmp/lit/bin/python
+    python -m venv lit-env && lit-env/bin/pip install litserve onnxruntime pillow    # a place of its own
+    python scripts/bench/serve_load.py resnet18.onnx --pictures photos --litserve lit-env/bin/python
     python scripts/bench/serve_load.py resnet18.onnx runs/resnet18 --pictures photos   # and a run, by JAX
 
 The servers have one core, and the clients another one: over the loopback, each client asks one thing after another, a

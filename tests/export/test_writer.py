@@ -245,6 +245,24 @@ def test_an_operation_without_a_rule_is_named_with_its_module():
         to_onnx(lambda v, x: Sorts().apply(v, x.astype(jnp.float32)), variables, (6,))
 
 
+def test_constants_may_be_the_same_for_every_picture_but_not_depend_on_their_number():
+    def same(_, x):
+        token = jnp.broadcast_to(jnp.arange(6.0).reshape(1, 2, 3), (x.shape[0], 2, 3))
+        return x.astype(jnp.float32) + jnp.reshape(token, (x.shape[0], 6))
+
+    x = pictures((6,))
+    np.testing.assert_array_equal(answers(to_onnx(same, {}, (6,)), x), same(None, x))
+    numbered = lambda _, x: x.astype(jnp.float32) + jnp.arange(x.shape[0])[:, None]  # noqa: E731
+    with pytest.raises(UserError, match="depend on the number of pictures"):
+        to_onnx(numbered, {}, (6,))
+
+
+def test_a_pool_takes_a_side_of_one_pixel():
+    pooled = lambda _, x: nn.max_pool(jnp.mean(x.astype(jnp.float32), 1, keepdims=True), (1, 2), (1, 2))[:, 0, :, 0]  # noqa: E731
+    x = pictures((4, 6, 1))
+    np.testing.assert_allclose(answers(to_onnx(pooled, {}, (4, 6, 1)), x), pooled(None, x), rtol=1e-6)
+
+
 def test_views_and_loops_are_written_out():
     def function(_, x):
         x = x.astype(jnp.float32)
