@@ -13,7 +13,7 @@ Lines for people go to the standard output, a JSON object for each request to th
 requests end that are on their way.
 
 Exit status: 0 after SIGTERM; 130 after Ctrl-C; 1 where a worker dies at once again and again; 2 where an option, a
-model or the port can't be used, which is told before the port opens.
+model or the port can't be used, which is told before the port opens, or where a model can't be warmed up.
 """
 
 import argparse

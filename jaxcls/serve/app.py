@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -104,8 +103,8 @@ def create(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         del app
         await registry.start()
-        while wait and not registry.ready and not registry.problem:
-            await asyncio.sleep(0.02)
+        if wait:
+            await registry.settled.wait()
         yield
         await registry.stop()
 

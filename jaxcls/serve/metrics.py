@@ -28,6 +28,7 @@ _ABOUT = {  # name -> type, help
     "jaxcls_requests_total": ("counter", "Requests by route and status; 499: the client left."),
     "jaxcls_errors_total": ("counter", "Errors by kind; picture: one that can't be read, in whatever request."),
     "jaxcls_pictures_total": ("counter", "Pictures that were answered."),
+    "jaxcls_reloads_total": ("counter", "Newer versions that a worker has taken up, or refused."),
     "jaxcls_worker_restarts_total": ("counter", "Workers that died and were started again."),
     "jaxcls_queue_pictures": ("gauge", "Pictures that were taken on and are not answered."),
     "jaxcls_request_seconds": ("histogram", "Time of requests that were answered with 200."),
@@ -50,6 +51,9 @@ def _cells(models):
     yield from _histogram("jaxcls_batch_size", "", BATCHES)
     for model in models:
         yield "jaxcls_pictures_total", f'model="{escaped(model)}"'
+    for model in models:
+        for result in ("taken_up", "refused"):
+            yield "jaxcls_reloads_total", f'model="{escaped(model)}",result="{result}"'
 
 
 def _histogram(name, labels, bounds):
@@ -112,6 +116,11 @@ class Metrics:
     def queue(self, more: float) -> None:
         """So many more pictures are waited for; fewer, where it is negative."""
         self._add("jaxcls_queue_pictures", n=more)
+
+    def reloaded(self, model: str, taken_up: bool) -> None:
+        """A newer version of a model was taken up, or refused."""
+        result = "taken_up" if taken_up else "refused"
+        self._add("jaxcls_reloads_total", f'model="{escaped(model)}",result="{result}"')
 
     def restarted(self) -> None:
         """A worker was started again."""

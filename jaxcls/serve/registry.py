@@ -13,19 +13,11 @@ from typing import Any
 from jaxcls.errors import UserError, did_you_mean
 from jaxcls.serve import artefacts, choosing
 from jaxcls.serve.artefacts import Served, Stamp
-from jaxcls.serve.versions import Lease, Live, Observe
+from jaxcls.serve.versions import Lease, Live, NotReady, Observe, Reloaded, Unknown
 from jaxcls.types import Note
 
 QUEUE = 128  # pictures that may be read, waiting or computed for one model
 POLL = 10.0  # seconds between two looks for something newer
-
-
-class Unknown(UserError):
-    """There is no model of this name."""
-
-
-class NotReady(Exception):
-    """The model is not warm yet."""
 
 
 @dataclasses.dataclass
@@ -46,7 +38,8 @@ class Registry:
     """Models by name.
 
         registry = Registry.open(["runs/digits", "pets=pets.onnx"])     # UserError before anything listens
-        await registry.start()                                          # warms up behind it; `ready` tells when
+        await registry.start()                                          # warms up behind it
+        await registry.settled.wait()                                   # all are warm, or there is a `problem`
         with registry.lease("digits", pictures=2) as lease:             # Unknown, NotReady, Full
             rows = await asyncio.gather(*(lease.answer(data, name, top=3, deadline=...) for data, name in found))
             lease.served.version                                        # of all rows
@@ -55,7 +48,8 @@ class Registry:
     All but `open` is called on one event loop.
 
     Attributes:
-      problem: the line of a model that could not be warmed up, which then never is ready; "".
+      settled: set when every model is warm, or one can't be warmed up.
+      problem: the line of that one, after which no other is warmed up; "".
     """
 
     def __init__(
@@ -67,16 +61,13 @@ class Registry:
         poll: float = POLL,
         note: Note = print,
         observe: Observe = lambda name, size, seconds: None,
+        reloaded: Reloaded = lambda name, problem: None,
     ):
         """Arguments as of `open`. Raises UserError for two of one name."""
-        self.problem = ""
+        self.problem, self.settled, self._reloaded = "", asyncio.Event(), reloaded
         self._share, self._queue, self._poll, self._note, self._observe = share, queue, poll, note, observe
-        self._models: dict[str, _Model] = {}
-        for served in models:
-            if served.name in self._models:
-                both = f"{self._models[served.name].opened.path} and {served.path}"
-                raise UserError(f"{both} have one name, {served.name!r}; write NAME={served.path}")
-            self._models[served.name] = _Model(served, seen=served.stamp)
+        _distinct([(served.name, served.path) for served in models])
+        self._models = {served.name: _Model(served, seen=served.stamp) for served in models}
         self._readers = ThreadPoolExecutor(choosing.cores(share), "reader")
         self._painter = ThreadPoolExecutor(1, "painter")
         self._task: asyncio.Task | None = None
@@ -91,16 +82,14 @@ class Registry:
           settings: share: processes that share the cores of this machine (1). queue: pictures that may be read, waiting
             or computed for one model. poll: seconds between two looks for a newer best checkpoint or a replaced file; 0
             for none. note: where lines go: what was chosen, what was taken up, what was refused. observe: told of each
-            batch from a worker's thread: name, size, seconds.
+            batch from a worker's thread: name, size, seconds. reloaded: told of each newer version: name, and the line
+            that says why it was refused, or "".
 
         Raises:
           UserError: for one that can't be opened, or two of one name.
         """
         given = [artefacts.named(path) for path in paths]
-        for number, (name, path) in enumerate(given):
-            for other, earlier in given[:number]:
-                if name == other:
-                    raise UserError(f"{earlier} and {path} have one name, {name!r}; write NAME={path}")
+        _distinct(given)
         threads = choosing.cores(settings.get("share", 1))
         return cls([artefacts.open_model(path, name, device, threads) for name, path in given], **settings)
 
@@ -186,6 +175,9 @@ class Registry:
     async def _run(self):
         for name, model in self._models.items():
             await self._warm(name, model)
+            if self.problem:
+                break
+        self.settled.set()
         while self._poll > 0:
             await asyncio.sleep(self._poll)
             for model in self._models.values():
@@ -197,7 +189,6 @@ class Registry:
             served, plan = await asyncio.to_thread(choosing.choose, model.opened, self._share)
         except Exception as error:  # of the backend: half a dozen types
             self.problem = f"{name} can't be warmed up: {_line(error)}"
-            self._note(self.problem)
             return
         model.live = Live(served, plan, self._queue, self._observe)
         model.opened, model.seen = served, served.stamp
@@ -218,6 +209,7 @@ class Registry:
             if line != model.told:
                 model.told, model.refused = line, model.refused + 1
                 self._note(line)
+                self._reloaded(old.name, line)
             return
         model.seen, model.told = served.stamp, ""
         if served.version == old.version:
@@ -228,7 +220,16 @@ class Registry:
         live.retire()
         if live.leases:
             model.old.append(live)
+        self._reloaded(old.name, "")
         self._note(f"{old.name}: version {served.version} in the place of {old.version}")
+
+
+def _distinct(given):
+    paths: dict[str, str] = {}
+    for name, path in given:
+        if name in paths:
+            raise UserError(f"{paths[name]} and {path} have one name, {name!r}; write NAME={path}")
+        paths[name] = path
 
 
 def _newer(live):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxcls.errors import UserError
 from jaxcls.serve.artefacts import Served
 from jaxcls.serve.batching import Batcher, Late
 from jaxcls.serve.choosing import Plan
@@ -21,6 +22,15 @@ if TYPE_CHECKING:
 
 Check = Callable[[bytes, str], None]  # of the bytes of a picture and what it is called
 Observe = Callable[[str, int, float], None]  # (name, size of a batch, seconds), from a worker's thread
+Reloaded = Callable[[str, str], None]  # (name, why a newer version was refused; "" where it was taken up)
+
+
+class Unknown(UserError):
+    """There is no model of this name."""
+
+
+class NotReady(Exception):
+    """The model is not warm yet."""
 
 
 class Live:

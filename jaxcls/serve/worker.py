@@ -16,7 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jaxcls.serve import logs, workers
+from jaxcls.errors import UserError
+from jaxcls.serve import logs, ports, workers
 
 if TYPE_CHECKING:
     from jaxcls.serve.workers import Job
@@ -26,16 +27,16 @@ KEPT = 15  # seconds for which a connection is kept between two requests
 
 
 def main(set_up: Callable[[], None]) -> int:
-    """Opens the models, tells it, and answers until SIGTERM; gives the exit status 0.
+    """Opens the models, tells it, warms them up, tells it, and answers until SIGTERM; the exit status is 0.
 
     Args:
       set_up: called before JAX is used; not at all where ONNX files alone are served.
 
     Raises:
-      UserError: for models that can't be opened, a folder of feedback that can't be used.
+      UserError: for models that can't be opened or warmed up, a folder of feedback that can't be used.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started us tells when to end
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # nothing has begun
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # nothing has begun
     run(pickle.load(sys.stdin.buffer), set_up)
     return 0
 
@@ -61,9 +62,15 @@ def run(job: Job, set_up: Callable[[], None]) -> None:
         if job.row == 0:
             print(line, flush=True)
 
+    def reloaded(name: str, problem: str) -> None:
+        assert counters
+        counters.reloaded(name, not problem)
+        if problem:
+            logs.write("reload refused", model=name, worker=job.row, reason=problem)
+
     registry = Registry.open(
         job.paths, device=job.device, share=job.workers, queue=job.settings.queue, poll=job.settings.reload_every,
-        note=note, observe=observe,
+        note=note, observe=observe, reloaded=reloaded,
     )  # fmt: skip
     counters = metrics.Metrics(registry.names(), job.memory, job.workers + 1, job.row)
     if job.settings.feedback:
@@ -78,10 +85,10 @@ def run(job: Job, set_up: Callable[[], None]) -> None:
         timeout_graceful_shutdown=int(job.settings.timeout + GRACE),
     )  # fmt: skip
     with asyncio.Runner(loop_factory=_loop()) as runner:
-        runner.run(_serve(uvicorn.Server(config), job))
+        runner.run(_serve(uvicorn.Server(config), registry, job))
 
 
-async def _serve(server, job):
+async def _serve(server, registry, job):
     loop = asyncio.get_running_loop()
 
     def end(*_):
@@ -95,15 +102,27 @@ async def _serve(server, job):
     signal.signal(signal.SIGTERM, end)  # uvicorn has its own handler, and raises the signal again when it has ended
     threading.Thread(target=watch, daemon=True).start()
     listener = socket.socket(fileno=job.listener)
-    if job.workers > 1 and workers.DEALS:
-        listener = workers.beside(listener)
+    if job.workers > 1 and ports.DEALS:
+        listener = ports.beside(listener)
     task = asyncio.create_task(server.serve([listener]))
     while not server.started and not task.done():
+        if server.should_exit:
+            os._exit(0)  # it warms up behind a closed port
         await asyncio.sleep(0.005)
     if server.started:
-        os.write(job.ready, b"1")
-        os.close(job.ready)
+        os.write(job.ready, workers.OPEN)
+        settled = asyncio.create_task(registry.settled.wait())
+        await asyncio.wait((task, settled), return_when=asyncio.FIRST_COMPLETED)
+        if registry.problem:
+            end()
+        elif settled.done():
+            os.write(job.ready, workers.WARM)
     await task
+    if registry.problem:
+        raise UserError(registry.problem)
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+    os._exit(0)  # a thread that still compiles something would be waited for
 
 
 def _loop():

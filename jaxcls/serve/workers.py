@@ -1,7 +1,8 @@
 """The processes of a service: one that holds the port and watches, and workers that answer.
 
 The port is taken at once and opened (listened on) by the first worker that has opened all models: whatever a user can
-get wrong is told before anybody connects. Several workers have a socket each at this port, among which the kernel deals
+get wrong is told before anybody connects. A model that can't be warmed up ends the service, too; the other workers are
+started once the first one is warm. Several workers have a socket each at this port, among which the kernel deals
 connections: of one that is shared, the worker that wakes first takes all that wait. A worker that dies is started
 again. SIGTERM and Ctrl-C let requests that are on their way end, and new ones are refused.
 """
@@ -15,19 +16,18 @@ import pickle
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
 from typing import IO, Any
 
-from jaxcls.errors import UserError
-from jaxcls.serve import logs
+from jaxcls.serve import logs, ports
 from jaxcls.serve.metrics import Metrics, shared
 from jaxcls.serve.settings import Settings
 
 STATUS: dict[int, int] = {signal.SIGTERM: 0, signal.SIGINT: 130}
-SHORT, MOST = 3.0, 5  # seconds with its models open; a worker that dies earlier, so often on end, is given up
+SHORT, MOST = 3.0, 5  # seconds with its models warm; a worker that dies earlier, so often on end, is given up
+OPEN, WARM = b"1", b"2"  # what a worker tells
 LONGEST = 10.0  # seconds between two starts
 GRACE = 5.0  # seconds beyond the time of a request, after which what still runs at the end is killed
 
@@ -41,7 +41,7 @@ class Job:
       settings: limits.
       host: that is listened on.
       workers: how many there are; row: which one this is, from 0.
-      listener, memory, ready: file descriptors: the port, the counters, where it tells that the models are open.
+      listener, memory, ready: file descriptors: the port, the counters, where it tells OPEN and WARM of its models.
       wait: whether it takes no connection before its models are warm: others do meanwhile.
     """
 
@@ -57,45 +57,6 @@ class Job:
     wait: bool
 
 
-DEALS = sys.platform == "linux"  # elsewhere the newest socket at a port takes all connections
-
-
-def bind(host: str, port: int, several: bool = False) -> socket.socket:
-    """A socket that has the port and does not listen yet; `several`: others may have it with `beside`.
-
-    Raises:
-      UserError: where it can't be had.
-    """
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        listener = _bound(found[:3], found[4])
-        if several and DEALS:  # now that the port is known to be nobody's
-            place = listener.getsockname()
-            listener.close()
-            listener = _bound(found[:3], place, socket.SO_REUSEPORT)
-    except (OSError, OverflowError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"--host {host} --port {port} can't be used: {reason}; choose another one") from error
-    return listener
-
-
-def beside(listener: socket.socket) -> socket.socket:
-    """Another socket at the address of one of `bind(..., several=True)`."""
-    return _bound((listener.family, listener.type), listener.getsockname(), socket.SO_REUSEPORT)
-
-
-def _bound(kind, place, *options):
-    made = socket.socket(*kind)
-    try:
-        for option in (socket.SO_REUSEADDR, *options):
-            made.setsockopt(socket.SOL_SOCKET, option, 1)
-        made.bind(place)
-    except BaseException:
-        made.close()
-        raise
-    return made
-
-
 class Worker:
     """One worker's process.
 
@@ -103,22 +64,23 @@ class Worker:
       row: which one it is.
       process: the newest. deaths: short lives on end.
       again: when (time.monotonic) it is to be started again; None while it runs.
-      opened: when its models were open; None before.
+      opened: whether its models are open. warm: since when (time.monotonic) they are warm; None before.
     """
 
     def __init__(self, row: int):
         self.row, self.deaths = row, 0
         self.process: subprocess.Popen | None = None
         self.again: float | None = None
-        self.opened: float | None = None
+        self.opened = False
+        self.warm: float | None = None
 
-    def start(self, job: Job, command: Sequence[str]) -> None:
+    def start(self, job: Job, command: Sequence[str], wait: bool) -> None:
         """Starts the process; it ends when our end of its standard input is closed, however that comes about."""
         reading, writing = os.pipe()
-        wait = job.workers > 1 and not (self.row == 0 and self.process is None)
         job = dataclasses.replace(job, row=self.row, ready=writing, wait=wait)
         handed = (job.listener, job.memory, writing)
-        self.again = self.opened = None
+        self.again = self.warm = None
+        self.opened = False
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=handed, start_new_session=True)
         os.close(writing)
         assert self.process.stdin
@@ -129,8 +91,10 @@ class Worker:
 
     def _listen(self, pipe: IO[bytes], process: Any):
         with pipe:
-            if pipe.read(1) and process is self.process:
-                self.opened = time.monotonic()
+            while (told := pipe.read(1)) and process is self.process:
+                self.opened = True
+                if told == WARM:
+                    self.warm = time.monotonic()
 
     def stop(self) -> None:
         """Asks it to end."""
@@ -145,11 +109,12 @@ class Watch:
         self._job, self._command, self._listener, self._counters = job, command, listener, counters
         self._workers = [Worker(row) for row in range(job.workers)]
         self._signal: int | None = None
+        self._began = False  # whether the first worker has ever been warm, and so all are started
         self._wake = threading.Event()
 
     def run(self) -> int:
         """Until a signal comes; the exit status: 0 for SIGTERM, 130 for Ctrl-C, 1 where workers die at once again and
-        again, 2 where the first one has told why it can't begin."""
+        again, 2 where the first one has told why its models can't be opened or warmed up."""
         old = {number: signal.signal(number, self._note) for number in STATUS}
         try:
             status = self._begin()
@@ -170,9 +135,9 @@ class Watch:
         self._wake.set()
 
     def _begin(self) -> int | None:
-        """The first worker alone opens the models, then come the others: a mistake is told once."""
+        """The first worker alone opens the models and warms them up, then come the others: a mistake is told once."""
         first = self._workers[0]
-        first.start(self._job, self._command)
+        self._start(first)
         assert first.process
         while not first.opened:
             self._wake.wait(0.02)
@@ -180,24 +145,30 @@ class Watch:
                 return STATUS[self._signal]
             if (status := first.process.poll()) is not None and not first.opened:
                 return 2 if status == 2 else 1  # it has told why
-        print(f"{address(self._listener, self._job.host)} is open; GET /readyz tells when all is warm", flush=True)
-        for worker in self._workers[1:]:
-            worker.start(self._job, self._command)
+        print(
+            f"{ports.address(self._listener, self._job.host)} is open; GET /readyz tells when all is warm", flush=True
+        )
         return None
 
     def _look(self) -> int | None:
         """Starts what has died; a status where it is of no use."""
         now = time.monotonic()
-        for worker in self._workers:
+        if not self._began and self._workers[0].warm:
+            self._began = True
+            for worker in self._workers[1:]:
+                self._start(worker)
+        for worker in self._workers if self._began else self._workers[:1]:
             if worker.again is not None:
                 if now >= worker.again:
                     self._counters.restarted()
-                    worker.start(self._job, self._command)
+                    self._start(worker)
                 continue
             assert worker.process
             if (status := worker.process.poll()) is None:
                 continue
-            short = worker.opened is None or now - worker.opened < SHORT
+            if status == 2 and not self._began:
+                return 2  # it has told why
+            short = worker.warm is None or now - worker.warm < SHORT
             worker.deaths = worker.deaths + 1 if short else 1
             how = f"signal {-status}" if status < 0 else f"status {status}"
             if worker.deaths >= MOST:
@@ -207,6 +178,9 @@ class Watch:
             worker.again = now + pause
             logs.write("worker died", worker=worker.row, pid=worker.process.pid, how=how, again_in=round(pause, 1))
         return None
+
+    def _start(self, worker):
+        worker.start(self._job, self._command, wait=self._began and self._job.workers > 1)
 
     def _end(self):
         """No new connections; requests that are on their way have their time."""
@@ -229,12 +203,6 @@ class Watch:
                 worker.process.kill()
 
 
-def address(listener: socket.socket, host: str) -> str:
-    """Where a browser finds it."""
-    shown = f"[{host}]" if ":" in host else host
-    return f"http://{shown}:{listener.getsockname()[1]}/"
-
-
 def serve(
     paths: Sequence[str], settings: Settings, command: Sequence[str], *, host: str, port: int, workers: int, device: str
 ) -> int:
@@ -250,7 +218,7 @@ def serve(
     Raises:
       UserError: where the port can't be had.
     """
-    listener = bind(host, port, several=workers > 1)
+    listener = ports.bind(host, port, several=workers > 1)
     memory = shared(workers + 1)
     job = Job(tuple(paths), device, settings, host, workers, 0, listener.fileno(), memory, -1, False)
     counters = Metrics((), memory, workers + 1, workers)  # its own row, behind theirs

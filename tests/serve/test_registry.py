@@ -54,7 +54,7 @@ async def running(models, **settings):
     found = Registry(models, **{"poll": 0, "note": lambda line: None} | settings)
     await found.start()
     try:
-        await until(lambda: found.ready or found.problem)
+        await asyncio.wait_for(found.settled.wait(), 20)
         yield found
     finally:
         await found.stop()
@@ -152,7 +152,7 @@ def test_reading_has_a_deadline(fakes, plan, monkeypatch):
     asyncio.run(main())
 
 
-def test_a_model_that_can_not_be_warmed_up_is_told_and_never_ready(fakes, monkeypatch):
+def test_a_model_that_can_not_be_warmed_up_is_told_and_nothing_begun_after_it(fakes, monkeypatch):
     def choose(opened, share):
         if opened.name == "bad":
             raise RuntimeError("out of\nmemory")
@@ -161,13 +161,15 @@ def test_a_model_that_can_not_be_warmed_up_is_told_and_never_ready(fakes, monkey
     async def main():
         monkeypatch.setattr(choosing, "choose", choose)
         lines = []
-        async with running([put(fakes, name="bad"), put(fakes, name="good")], note=lines.append) as found:
-            await until(lambda: len(lines) == 2)
-            assert not found.ready and found.problem == lines[0] == "bad can't be warmed up: out of memory"
+        models = [put(fakes, name=name) for name in ("good", "bad", "next")]
+        async with running(models, note=lines.append) as found:
+            assert not found.ready and found.problem == "bad can't be warmed up: out of memory"
+            assert [line.partition(":")[0] for line in lines] == ["good"]  # the line is whoever's who asks for it
             with found.lease("good") as lease:
                 assert (await lease.answer(b"\x03"))["class"] == 3
-            with pytest.raises(NotReady), found.lease("bad"):
-                pass
+            for name in ("bad", "next"):
+                with pytest.raises(NotReady), found.lease(name):
+                    pass
 
     asyncio.run(main())
 
@@ -237,9 +239,10 @@ def test_what_is_in_flight_ends_on_the_old_version_which_then_goes(fakes):
 
 def test_what_is_damaged_is_told_once_and_the_old_version_stays(fakes):
     async def main():
-        lines = []
+        lines, told = [], []
         path = "/somewhere/fake.onnx"
-        async with running([put(fakes, "1")], poll=POLL, note=lines.append) as found:
+        tell = lambda *news: told.append(news)  # noqa: E731
+        async with running([put(fakes, "1")], poll=POLL, note=lines.append, reloaded=tell) as found:
             lines.clear()
             fakes[path] = UserError(f"{path} is damaged")
             await until(lambda: lines)
@@ -253,6 +256,7 @@ def test_what_is_damaged_is_told_once_and_the_old_version_stays(fakes):
             fakes[path] = MemoryError()
             await until(lambda: len(lines) == 3)
             assert lines[2].endswith("version 2 stays: MemoryError")
+            assert told == [("fake", lines[0]), ("fake", ""), ("fake", lines[2])]
 
     asyncio.run(main())
 

@@ -9,6 +9,7 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("fastapi")
@@ -19,7 +20,7 @@ httpx = pytest.importorskip("httpx")
 from serve_http import Process, free_port, net, picture  # noqa: E402
 
 from jaxcls.errors import UserError  # noqa: E402
-from jaxcls.serve import workers  # noqa: E402
+from jaxcls.serve import ports, workers  # noqa: E402
 from jaxcls.serve.metrics import Metrics, shared  # noqa: E402
 from jaxcls.serve.settings import Settings  # noqa: E402
 
@@ -66,11 +67,11 @@ def test_a_file_is_served_without_jax_by_workers_that_come_back(path, tmp_path):
         asking = [threading.Thread(target=ask) for _ in range(4)]
         for each in asking:
             each.start()
-        first = service.children()
         deadline = time.monotonic() + 60
-        while workers.DEALS and listening(service.url) < 2:  # each has a socket of its own once it is warm
+        while ports.DEALS and listening(service.url) < 2:  # each has a socket of its own once it is warm
             assert time.monotonic() < deadline
             time.sleep(0.05)
+        first = service.children()
         os.kill(first[0], signal.SIGKILL)
         while len([pid for pid in service.children() if pid != first[0]]) < len(first) or len(answers) < 200:
             assert time.monotonic() < deadline and service.process.poll() is None, service.errors.read_text()
@@ -127,7 +128,7 @@ def test_requests_end_before_the_service_does(path, tmp_path):
 
 
 def watch(command, count=1):
-    listener = workers.bind("127.0.0.1", 0)
+    listener = ports.bind("127.0.0.1", 0)
     memory = shared(count + 1)
     job = workers.Job(("x",), "", Settings(timeout=1.0), "127.0.0.1", count, 0, listener.fileno(), memory, -1, False)
     return workers.Watch(job, command, listener, Metrics((), memory, count + 1, count))
@@ -150,6 +151,42 @@ def test_a_first_worker_that_can_not_begin_ends_the_service(status, expected, mo
     assert watch([sys.executable, "-c", f"raise SystemExit({status})"], count=2).run() == expected
 
 
+def test_a_first_worker_that_can_not_warm_up_ends_the_service_and_the_second_is_never_started():
+    found = watch([sys.executable, "-c", OPENS + "assert job.row == 0 and not job.wait; os._exit(2)"], count=2)
+    assert found.run() == 2 and found._workers[1].process is None
+
+
+def test_a_model_that_opens_and_can_not_answer_is_a_line_and_status_2(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(net(tmp_path))
+    model.graph.node[0].input[0] = "row"
+    model.graph.node.insert(0, onnx.helper.make_node("Gather", ["image", "99"], ["row"], axis=1))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([99]), "99"))  # of 16
+    onnx.save(model, tmp_path / "bad.onnx")
+    with Process(tmp_path, tmp_path / "bad.onnx", "--workers", 2) as service:
+        assert service.process.wait(60) == 2
+        (line,) = [line for line in service.errors.read_text().splitlines() if "onnxruntime" not in line]
+        assert line.startswith("error: bad can't be warmed up: ")
+        with pytest.raises(httpx.TransportError):
+            httpx.get(service.url)
+
+
+COMPILES = "from jaxcls.serve import choosing; import time; choosing.choose = lambda *_: time.sleep(300)"
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_nobody_waits_for_a_model_that_warms_up_when_the_service_ends(path, tmp_path, number, status):
+    (tmp_path / "sitecustomize.py").write_text(COMPILES)
+    with Process(tmp_path, path, PYTHONPATH=str(tmp_path)) as service:
+        end = time.monotonic() + 60
+        while "is open" not in service.output.read_text():
+            assert service.process.poll() is None and time.monotonic() < end, service.errors.read_text()
+            time.sleep(0.02)
+        assert httpx.get(f"{service.url}/readyz").status_code == 503
+        service.process.send_signal(number)
+        assert service.process.wait(20) == status  # of 300 s
+
+
 def test_a_worker_that_does_not_end_is_killed(monkeypatch, capsys):
     monkeypatch.setattr(workers, "GRACE", -0.5)
     code = (
@@ -168,10 +205,10 @@ def test_a_port_in_use_is_told():
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=f"--port {port} can't be used: Address already in use"):
-            workers.bind("127.0.0.1", port)
+            ports.bind("127.0.0.1", port)
     for host in ("no.such.host.invalid", "256.1.1.1", "a" * 300):
         with pytest.raises(UserError, match="can't be used"):
-            workers.bind(host, free_port())
+            ports.bind(host, free_port())
 
 
 def test_workers_count_into_one_sum():
@@ -182,11 +219,14 @@ def test_workers_count_into_one_sum():
         each.queue(count)
         each.batch(4)
         each.pictures("b", 3, 0)
+        each.reloaded("b", taken_up=count == 1)
     Metrics((), memory, 3, 2).restarted()
     again = Metrics(("a", "b"), memory, 3, 1)  # a worker that was started anew
     text = again.text()
     for line in ('jaxcls_requests_total{route="predict",status="200"} 2', "jaxcls_batch_size_sum 8",
-                 'jaxcls_pictures_total{model="b"} 6', "jaxcls_worker_restarts_total 1", "jaxcls_queue_pictures 1",
+                 'jaxcls_pictures_total{model="b"} 6',
+                 'jaxcls_reloads_total{model="b",result="refused"} 1', "jaxcls_worker_restarts_total 1",
+                 "jaxcls_queue_pictures 1",
                  'jaxcls_request_seconds_bucket{route="predict",le="0.025"} 2',
                  'jaxcls_request_seconds_bucket{route="predict",le="0.01"} 0'):  # fmt: skip
         assert f"\n{line}\n" in text
@@ -203,10 +243,10 @@ def test_counts_of_threads_are_not_lost():
     assert "jaxcls_batch_size_count 8000\n" in found.text()
 
 
-@pytest.mark.skipif(not workers.DEALS, reason="the kernel deals connections on Linux alone")
+@pytest.mark.skipif(not ports.DEALS, reason="the kernel deals connections on Linux alone")
 def test_several_workers_get_connections_each():
-    first = workers.bind("127.0.0.1", 0, several=True)
-    sockets = [workers.beside(first), workers.beside(first)]
+    first = ports.bind("127.0.0.1", 0, several=True)
+    sockets = [ports.beside(first), ports.beside(first)]
     for listener in sockets:
         listener.listen(64)
         listener.setblocking(False)
@@ -218,10 +258,10 @@ def test_several_workers_get_connections_each():
 
 
 def test_several_workers_do_not_share_a_port_with_somebody_else():
-    other = workers.bind("127.0.0.1", 0, several=True)
+    other = ports.bind("127.0.0.1", 0, several=True)
     other.listen()
     with pytest.raises(UserError, match="can't be used: Address already in use"):
-        workers.bind("127.0.0.1", other.getsockname()[1], several=True)
+        ports.bind("127.0.0.1", other.getsockname()[1], several=True)
     other.close()
 
 
