@@ -22,7 +22,9 @@ from jaxcls.errors import UserError
 
 # Keys that have another name now, in the same section. The old one is read wherever a config is: in files, on the
 # command line, in what earlier runs have stored.
-RENAMED = {"data.sizes": "data.resize_schedule"}
+RENAMED = {"data.sizes": "data.resize_schedule", "parallel.sync_batchnorm": "parallel.batch_norm"}
+# Of those, what has another value now: the values of before -> those of today.
+REVALUED: dict[str, dict[Any, Any]] = {"parallel.sync_batchnorm": {True: "global", False: "local"}}
 
 
 def default_config() -> ConfigDict:
@@ -43,6 +45,7 @@ def default_config() -> ConfigDict:
     data.metadata = ""  # a CSV file with the column path and others, for figures by group in the report
     data.channels = 0  # 1 grey, 3 colour; 0: as they are in sets kept in memory, 3 for picture files
     data.augment = ()  # training, in order, e.g. ("random_resized_crop(224)", "flip")
+    data.augment_second = ()  # of the second view, where ssl.method has two and they differ; (): as data.augment
     data.resize_schedule = ()  # training: the pictures' short side from a moment on, e.g. ("0%: 128", "50%: 224")
     data.sampling = "uniform"  # training: uniform, oversample, balanced, sqrt (data/sampling.py)
     data.repeats = 1  # training: how often a picture stands in its batch, each time transformed by itself
@@ -88,6 +91,25 @@ def default_config() -> ConfigDict:
     distill.hints = ()  # layers to be made alike, "stage3" or "stage4=stage3" (student's=teacher's)
     distill.hint_weight = 1.0
     distill.cache = False  # the teacher's logits are computed once, of pictures without augmentation
+
+    config.ssl = ssl = ConfigDict()  # learning without labels (docs/self-supervised.md)
+    ssl.method = ""  # simclr, supcon, moco, moco_v3, byol, simsiam, barlow_twins, vicreg; "": labels are learnt
+    ssl.projector = ()  # widths of the projector's layers, 0 for that of the features; (): the method's own
+    ssl.predictor = ()  # of the predictor's, of moco_v3, byol and simsiam
+    ssl.predictor_norm = False  # of moco_v3: the predictor ends with a BatchNorm (the paper's ViTs)
+    ssl.temperature = 0.1  # of simclr, supcon, moco and moco_v3
+    ssl.momentum = 0.99  # of the slow encoder of moco, moco_v3 and byol
+    ssl.momentum_schedule = "constant"  # or cosine, which ends at 1
+    ssl.queue = 4096  # of moco: keys of earlier batches
+    ssl.symmetric = False  # of moco: each view is the query once
+    ssl.weights = ()  # barlow_twins: of what is off the diagonal (0.005); vicreg: of its three terms (25, 25, 1)
+    ssl.scale = 1.0  # of the loss of barlow_twins
+
+    config.monitor = monitor = ConfigDict()  # of learning without labels: how good the features are, on validation
+    monitor.data = ""  # labelled pictures, named as data.name is; "": the labels of data.name
+    monitor.probe = True  # a linear classifier learns beside the encoder, which it does not change
+    monitor.knn = "lightly"  # nearest neighbours: instdisc, lightly, simsiam, solo-learn, or "K, TEMPERATURE"; "": none
+    monitor.pictures = 0  # training pictures that vote at most; 0: all
 
     config.optim = optim = ConfigDict()
     optim.name = "sgd"  # sgd, adam, adamw, rmsprop_tf, lars, lamb, lion, muon
@@ -149,15 +171,15 @@ def default_config() -> ConfigDict:
     config.ema_decay = 0.0  # 0: no average
     config.precise_bn = 0  # training batches of which BatchNorm's statistics are taken before an evaluation; 0: none
 
-    config.parallel = parallel = ConfigDict()
+    config.parallel = parallel = _Parallel()
     parallel.mode = "jit"  # jit or pmap
     parallel.devices = 0  # 0: all
-    parallel.sync_batchnorm = True  # pmap only; under jit BatchNorm always sees the global batch
+    parallel.batch_norm = "global"  # statistics of the whole batch; local: of a device's share; or of groups(8) of it
 
     config.eval = evaluation = ConfigDict()
     evaluation.every = "1 epoch"
     evaluation.batch_size = 0  # 0: that of training
-    evaluation.best = "accuracy"  # what of validation chooses the best checkpoint; or balanced_accuracy or loss
+    evaluation.best = "accuracy"  # what of validation chooses the best checkpoint; balanced_accuracy, loss, knn
     evaluation.tta = ()  # views of a picture whose predictions are averaged, such as ("shift(1)", "flip"): tasks/tta.py
     evaluation.tta_mean = "logits"  # or probabilities
 
@@ -170,18 +192,27 @@ def default_config() -> ConfigDict:
     return config.lock()
 
 
-class _Data(ConfigDict):
-    """The section `data`. Its keys may be given by the names that they had (RENAMED)."""
+class _Renaming(ConfigDict):
+    """A section whose keys may be given by the names that they had (RENAMED)."""
+
+    section = ""
 
     def __getitem__(self, key):
-        return super().__getitem__(_current("data", key))
+        return super().__getitem__(self._current(key))
 
     def __setitem__(self, key, value):
-        super().__setitem__(_current("data", key), value)
+        super().__setitem__(self._current(key), current_value(f"{self.section}.{key}", value))
+
+    def _current(self, key):
+        return current_key(f"{self.section}.{key}").removeprefix(f"{self.section}.")
 
 
-def _current(section, key):
-    return current_key(f"{section}.{key}").removeprefix(f"{section}.")
+class _Data(_Renaming):
+    section = "data"
+
+
+class _Parallel(_Renaming):
+    section = "parallel"
 
 
 def current_key(path: str) -> str:
@@ -191,9 +222,16 @@ def current_key(path: str) -> str:
     return RENAMED.get(path, path)
 
 
+def current_value(path: str, value: Any) -> Any:
+    """What a value that was given to a key, under this name, is today."""
+    return REVALUED[path].get(value, value) if path in REVALUED and isinstance(value, bool) else value
+
+
 @functools.cache
 def _say_renamed(path):
-    print(f"note: config.{path} is called config.{RENAMED[path]} now", file=sys.stderr, flush=True)
+    values = ", ".join(f"{old} is {new!r}" for old, new in REVALUED.get(path, {}).items())
+    about = f" ({values})" if values else ""
+    print(f"note: config.{path} is called config.{RENAMED[path]} now{about}", file=sys.stderr, flush=True)
 
 
 def parse_tiny(arg: str | None) -> bool:

@@ -91,6 +91,7 @@ def device_transform(
     what: str = "config.data.augment",
     views: bool = False,
     anew: int = 0,
+    other: "Sequence[Call] | None" = None,
 ) -> "Operation":
     """(keys [n], batch) -> batch: the calls in order, then uint8 to float32 `(x / 255 - mean) / std`.
 
@@ -102,6 +103,7 @@ def device_transform(
       views: whether two further views are made of each picture (device.compose_views), from which `image` differs in
         being spared the policies of the list.
       anew: k >= 1 for k views of each picture, for each of which the whole list is drawn anew (device.views_anew).
+      other: with `anew` 2, the calls of the second view where they differ from the first one's.
 
     Raises:
       UserError: for what has to run on the host, a random transform in evaluation, arguments that do not fit, a
@@ -112,6 +114,29 @@ def device_transform(
     from jaxcls.augment.base import Context
 
     context = context or Context()
+    operations, names = _operations(calls, random, context, what)
+    if anew:
+        _check_anew(operations, what, random=random, views=views)
+        transform = device.compose(operations, context, names)
+        if other is None:
+            return device.views_anew(transform, anew)
+        second = _operations(other, random, context, f"{what}_second")
+        _check_anew(second[0], f"{what}_second", random=random, views=views)
+        return device.views_apart([transform, device.compose(second[0], context, second[1])])
+    if not views:
+        return device.compose(operations, context, names)
+    policy = [any(name in device.POLICIES for name in _names([call])) for call in calls]
+    if not any(policy):
+        raise UserError(
+            f"{what} has no policy, such as 'augmix', that views could differ by (config.loss.consistency)."
+        )
+    return device.compose_views(operations, policy, context, names)
+
+
+def _operations(calls, random, context, what):
+    """(operations, their names for checks of the rank) of a list of calls. Raises UserError."""
+    from jaxcls.augment import device
+
     last = None
     for name in _names(calls):
         if name not in device.DEVICE:
@@ -129,19 +154,18 @@ def device_transform(
             names = [other.name for other in call.args]
             return device.one_of(*map(build, call.args), **call.kwargs, context=context, names=names)
 
-    operations = [build(call) for call in calls]
-    names = [None if call.name == ONE_OF else call.name for call in calls]
-    if anew:
-        _check_anew(operations, what, random=random, views=views)
-        return device.views_anew(device.compose(operations, context, names), anew)
-    if not views:
-        return device.compose(operations, context, names)
-    policy = [any(name in device.POLICIES for name in _names([call])) for call in calls]
-    if not any(policy):
+    return [build(call) for call in calls], [None if call.name == ONE_OF else call.name for call in calls]
+
+
+def check_random(calls: Sequence[Call], what: str) -> None:
+    """Raises UserError for a list that draws nothing: all views of a picture would be the same."""
+    from jaxcls.augment.device import FIXED
+
+    if all(name in FIXED for name in _names(calls)):
         raise UserError(
-            f"{what} has no policy, such as 'augmix', that views could differ by (config.loss.consistency)."
+            f"{what} draws nothing at random, so both views of a picture would be the same; add for example "
+            "'random_resized_crop(32)', 'flip', 'color_jitter(0.4, 0.4, 0.4, 0.1)'."
         )
-    return device.compose_views(operations, policy, context, names)
 
 
 def _check_anew(operations, what, *, random, views):

@@ -109,6 +109,26 @@ def views_anew(transform: Operation, count: int) -> Operation:
     return operation
 
 
+def views_apart(transforms: Sequence[Operation]) -> Operation:
+    """As `views_anew`, with a transform of its own for each view: each sees the keys that it has there.
+
+    Raises UserError, while traced, where they make pictures of different sizes.
+    """
+
+    def operation(keys, batch):
+        given = batch.get("views")
+        single = {name: value for name, value in batch.items() if name != "views"}
+        made = []
+        for v, transform in enumerate(transforms):
+            own = single if given is None else {**single, "image": given[:, v]}
+            made.append(transform(fold(keys, VIEW + v) if v else keys, own)["image"])
+        if len({image.shape for image in made}) > 1:
+            raise UserError("config.data.augment and augment_second must leave pictures of the same size")
+        return {**single, "image": made[0], "views": jnp.stack(made, axis=1)}
+
+    return operation
+
+
 def one_of(
     *operations: Operation,
     weights: Sequence[float],

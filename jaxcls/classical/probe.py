@@ -14,7 +14,7 @@ from jaxcls import files, metrics
 from jaxcls.augment.preprocessing import Preprocessing
 from jaxcls.checkpoints import view
 from jaxcls.classical import classifier
-from jaxcls.classical.knn import Neighbours
+from jaxcls.tasks.neighbours import Neighbours
 from jaxcls.classical.run import STEP, grid_of, judge, versions
 from jaxcls.data import checks
 from jaxcls.defaults import default_config

@@ -31,6 +31,7 @@ class Task:
         where nothing is measured.
       needs: splits whose predictions `figures` wants besides those of the split that is measured.
       transient: keys of `state.extra` that are left out of checkpoints (a frozen teacher comes from its own file).
+      scratch: predictions that `figures` alone wants; they are not kept.
     """
 
     model: Any = None
@@ -40,6 +41,7 @@ class Task:
     criteria: tuple[Figure, ...] = ()
     needs: tuple[str, ...] = ()
     transient: tuple[str, ...] = ()
+    scratch: tuple[str, ...] = ()
 
     def init(self, rng: Array, batch: Batch, weights: PyTree = None) -> tuple[PyTree, PyTree, dict[str, PyTree]]:
         """Parameters, model state and extra (dicts of arrays) for batches of these shapes.
@@ -106,6 +108,11 @@ class Task:
         del figures
         return None
 
+    def remark(self, means: Mapping[str, float], step: int) -> str:
+        """A line for people about the metrics of training until `step`, where they show that something is wrong."""
+        del means, step
+        return ""
+
 
 class Wrapper(Task):
     """A task around a task, passing on what it does not change."""
@@ -115,6 +122,7 @@ class Wrapper(Task):
         self.model, self.output = inner.model, inner.output
         self.views, self.mean = inner.views, inner.mean
         self.criteria, self.needs, self.transient = inner.criteria, inner.needs, inner.transient
+        self.scratch = inner.scratch
 
     def init(self, rng: Array, batch: Batch, weights: PyTree = None) -> tuple[PyTree, PyTree, dict[str, PyTree]]:
         """As the inner task."""
@@ -151,6 +159,10 @@ class Wrapper(Task):
     def interval(self, figures: Figures) -> tuple[float, float] | None:
         """As the inner task."""
         return self.inner.interval(figures)
+
+    def remark(self, means: Mapping[str, float], step: int) -> str:
+        """As the inner task."""
+        return self.inner.remark(means, step)
 
 
 def answer(model: Any, output: str, variables: PyTree, image: Array) -> dict[str, Array]:

@@ -33,7 +33,7 @@ from jaxcls.tasks.supervised import Supervised
 from jaxcls.tasks.tta import Tta
 from jaxcls.tasks.wrappers import Ema, Transformed
 from jaxcls.training import data as data_part
-from jaxcls.training import feeds, recipe
+from jaxcls.training import feeds, recipe, two_views
 from jaxcls.training import model as model_part
 from jaxcls.training.data import NORMALIZE, Data
 from jaxcls.training.model import Model
@@ -78,12 +78,13 @@ def build(
     with problems.noted():
         parallel = Parallel(reader.parallel.mode, reader.parallel.devices)
     with problems.noted():
-        data = data_part.read(reader, views=own.views, workdir=workdir, allow_changed=allow_changed)
+        views = own.views or (2 if reader.ssl.method and own.task is None else 0)
+        data = data_part.read(reader, views=views, workdir=workdir, allow_changed=allow_changed)
     problems.refuse()
     with problems.noted():
         model = model_part.read(reader, data, parallel)
     with problems.noted():
-        chosen = choices(reader, data, parallel, labelled=own.task is None)
+        chosen = choices(reader, data, parallel, labelled=own.task is None and not reader.ssl.method)
     problems.refuse()
     learning = training(reader, data, model, parallel, chosen, own)
     reader.refuse_unread()
@@ -138,8 +139,14 @@ def training(reader: Any, data: Data, model: Model, parallel: Parallel, chosen: 
         tx = own.optimiser(rate)
     else:
         rate, tx = recipe.optimiser(reader, total, per_epoch, model.layers, parts, when)
-    teacher = None if own.task else read_teacher(reader, data, model, parallel)
-    inner = own.task(data, model) if own.task else supervised(reader, model, class_weight, teacher)
+    teacher = None
+    if own.task:
+        inner = own.task(data, model)
+    elif reader.ssl.method:
+        inner = two_views.task(reader, model, data, total)
+    else:
+        teacher = read_teacher(reader, data, model, parallel)
+        inner = supervised(reader, model, class_weight, teacher)
     assert data.augmentation is not None
     of_side = lambda side: wrapped(reader, inner, data, data.augmentation.device(side), when)  # noqa: E731
     phases = [(step, of_side(side)) for step, side in sizes]

@@ -13,7 +13,7 @@ from jaxcls.augment.base import Context, Operation
 from jaxcls.augment.host import HostTransform
 from jaxcls.augment.preprocessing import Preprocessing
 from jaxcls.data import balance, dealing, metadata, packing, pipeline, skipping, sources, stored_splits
-from jaxcls.data.base import ArraySource, Leaf, Source
+from jaxcls.data.base import ArraySource, Leaf, Source, subset
 from jaxcls.errors import Problems, UserError
 from jaxcls.settings.reader import choose
 from jaxcls.types import PathLike
@@ -89,6 +89,7 @@ class Data:
       metadata, group_by: what else is known of pictures (data.metadata, data.groups).
       members: Members; None where nobody asks.
       skipped: what is told of pictures that can't be read, where they are skipped (config.data.bad_pictures).
+      bank: labelled training pictures whose neighbours tell how good features are; None where nobody asks.
     """
 
     name: str
@@ -103,6 +104,18 @@ class Data:
     group_by: str = ""
     members: Members | None = None
     skipped: skipping.Skipped | None = None
+    bank: Source | None = None
+
+    @property
+    def labelled(self) -> bool:
+        """Whether training pictures have labels."""
+        return bool(self.sources["train"].classes) and bool((np.asarray(self.sources["train"].labels) >= 0).any())
+
+    def source(self, split: str) -> Source:
+        """A split's Source; "bank": the bank."""
+        found = self.bank if split == "bank" else self.sources[split]
+        assert found is not None
+        return found
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -181,6 +194,9 @@ def read(
         evaluation.check()
     with problems.noted():
         changes = augmentation(config, source, evaluation, views) if trains else None
+    bank = None
+    with problems.noted():
+        bank = voters(config, by_split) if trains and config.ssl.method else None
     problems.refuse()
     return Data(
         name=config.data.name,
@@ -195,7 +211,20 @@ def read(
         group_by=config.data.group_by,
         members=members,
         skipped=skipped(config),
+        bank=bank,
     )
+
+
+def voters(config: Any, by_split: Mapping[str, Source]) -> Source | None:
+    """The labelled training pictures of config.monitor, spread evenly where it wants fewer; None without any."""
+    if not config.monitor.knn or "validation" not in by_split:
+        return None
+    source, most = by_split["train"], config.monitor.pictures
+    if not source.classes:
+        return None
+    if not most or most >= len(source):
+        return source
+    return subset(source, np.linspace(0, len(source) - 1, most).astype(np.int64))
 
 
 def skipped(config: Any) -> skipping.Skipped | None:
@@ -255,7 +284,11 @@ def augmentation(config: Any, source: Source, evaluation: Preprocessing, views: 
       UserError: for a list that can't be.
     """
     what, specs = "config.data.augment", tuple(config.data.augment)
-    host, device = augment.split_list(specs, encoded=evaluation.picture is None, what=what)
+    encoded = evaluation.picture is None
+    host, device = augment.split_list(specs, encoded=encoded, what=what)
+    second = _second(config, host, encoded) if views == 2 else None
+    if views:
+        augment.check_random(host + device, what)
     context = Context(
         len(source.classes), evaluation.mean, evaluation.std, seed=config.seed, batch_size=config.batch_size
     )
@@ -265,10 +298,23 @@ def augmentation(config: Any, source: Source, evaluation: Preprocessing, views: 
     )
 
     def for_side(side: int | None = None) -> Operation:
-        return transform(device if side is None else augment.shrunk(device, side))
+        own, other = (of and (of if side is None else augment.shrunk(of, side)) for of in (device, second))
+        return transform(own) if second is None else transform(own, other=other)
 
     for_side()  # a list that can't be is told now
     return Augmentation(augment.host_transform(host, channels=evaluation.channels, what=what), for_side, views, specs)
+
+
+def _second(config, host, encoded):
+    """The device's part of config.data.augment_second; None where both views have one list. Raises UserError."""
+    what, specs = "config.data.augment_second", tuple(config.data.augment_second)
+    if not specs:
+        return None
+    first, device = augment.split_list(specs, encoded=encoded, what=what)
+    if first != host:
+        raise UserError(f"{what}: both views are cut by one decoding, so it must begin as config.data.augment does.")
+    augment.check_random(first + device, what)
+    return device
 
 
 def say(line: str) -> None:

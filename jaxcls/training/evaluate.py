@@ -40,7 +40,8 @@ class Measure:
         """See the class."""
         outputs = self._predictions(self.feed, state)
         others = {name: self._predictions(feed, state) for name, feed in self.others.items()}
-        return sharing.from_main(lambda: self.task.figures(outputs, others)), outputs
+        figures = sharing.from_main(lambda: self.task.figures(outputs, others))
+        return figures, {name: values for name, values in outputs.items() if name not in self.task.scratch}
 
     def _predictions(self, feed, state):
         """Those of a feed on process 0, nothing on the others."""

@@ -144,6 +144,7 @@ class Loop:
         self.shown: Figures = {}  # for the progress line: of training
         self.validated: Figures = {}  # and of validation
         self.evaluated = False
+        self.remarked = False  # the line before had a remark on it
         self.norm = jax.jit(optax.tree.norm)
         # what the state goes through before it is evaluated
         self.refresh: Callable[[TrainState, int], TrainState] | None = None
@@ -265,6 +266,9 @@ class Loop:
         self.shown = {name: means[name] for name in ("loss", *self.first) if name in means}
         rate = float(self.run.training.learning_rate(step - 1))
         self.log.scalars(step, {**means, "learning_rate": rate, "pictures_per_second": speed})
+        if (remark := self.run.task.remark(means, step)) and not self.remarked:
+            self.log.warn(remark)
+        self.remarked = bool(remark)
         self.window, self.since, self.timed = [], time.monotonic(), 0
         return speed
 

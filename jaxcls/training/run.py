@@ -142,7 +142,7 @@ class Run:
 
     def eval_feed(self, split: str | Source, task: Task | None = None) -> EvalFeed:
         """A split, or another source, feeding the compiled predictions of the run's task or of another one."""
-        source = self.data.sources[split] if isinstance(split, str) else split
+        source = self.data.source(split) if isinstance(split, str) else split
         return feeds.evaluation(self.data, self.parallel, source, task or self.task)
 
     def refresher(self, feed: TrainFeed) -> Callable[[TrainState, int], TrainState] | None:

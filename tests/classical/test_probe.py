@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxcls import metrics, models
-from jaxcls.classical import knn
+from jaxcls.tasks import neighbours
 from jaxcls.cli import command
 from jaxcls.data import sources
 from jaxcls.errors import UserError
@@ -23,10 +23,10 @@ def draw(n, d=9, classes=4, seed=0):
 @pytest.mark.parametrize("k", [1, 5, 300])
 def test_unweighted_neighbours_are_those_of_scikit_learn(k, monkeypatch):
     neighbors = pytest.importorskip("sklearn.neighbors")
-    monkeypatch.setattr(knn, "KNOWN", 64)  # several blocks, the last one short
-    monkeypatch.setattr(knn, "QUERIES", 16)
+    monkeypatch.setattr(neighbours, "KNOWN", 64)  # several blocks, the last one short
+    monkeypatch.setattr(neighbours, "QUERIES", 16)
     (train, labels), (test, _) = draw(150), draw(41, seed=1)
-    ours = knn.Neighbours(train, labels, classes=4, k=k, temperature=0)
+    ours = neighbours.Neighbours(train, labels, classes=4, k=k, temperature=0)
     theirs = neighbors.KNeighborsClassifier(min(k, 150), metric="cosine", algorithm="brute").fit(train, labels)
     np.testing.assert_array_equal(ours.logits(test).argmax(axis=1), theirs.predict(test))
     np.testing.assert_allclose(np.exp(ours.logits(test)), theirs.predict_proba(test), atol=2e-6)
@@ -37,7 +37,7 @@ def test_unweighted_neighbours_are_those_of_scikit_learn(k, monkeypatch):
 def test_votes_are_weighted_by_similarity():
     neighbors = pytest.importorskip("sklearn.neighbors")
     (train, labels), (test, _) = draw(150), draw(41, seed=1)
-    ours = knn.Neighbours(train, labels, classes=4, k=20, temperature=0.07)
+    ours = neighbours.Neighbours(train, labels, classes=4, k=20, temperature=0.07)
     weights = lambda distance: np.exp((1 - distance) / 0.07)  # noqa: E731
     theirs = neighbors.KNeighborsClassifier(20, metric="cosine", algorithm="brute", weights=weights).fit(train, labels)
     np.testing.assert_allclose(np.exp(ours.logits(test)), theirs.predict_proba(test), rtol=1e-3, atol=2e-6)
@@ -122,6 +122,6 @@ def test_what_cannot_work_is_one_line(arguments, message, tmp_path, capsys):
 def test_k_and_temperature_are_checked():
     features, labels = draw(10)
     with pytest.raises(UserError, match="k must be at least 1"):
-        knn.Neighbours(features, labels, classes=4, k=0)
+        neighbours.Neighbours(features, labels, classes=4, k=0)
     with pytest.raises(UserError, match="temperature not negative"):
-        knn.Neighbours(features, labels, classes=4, temperature=-1)
+        neighbours.Neighbours(features, labels, classes=4, temperature=-1)

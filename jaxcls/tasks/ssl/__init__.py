@@ -1,0 +1,1 @@
+"""Learning without labels, from two views of each picture: one method a file on a shared frame (frame.py)."""
