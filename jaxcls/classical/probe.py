@@ -14,7 +14,6 @@ from jaxcls import files, metrics
 from jaxcls.augment.preprocessing import Preprocessing
 from jaxcls.checkpoints import view
 from jaxcls.classical import classifier
-from jaxcls.tasks.neighbours import Neighbours
 from jaxcls.classical.run import STEP, grid_of, judge, versions
 from jaxcls.data import checks
 from jaxcls.defaults import default_config
@@ -25,6 +24,7 @@ from jaxcls.parallel import Parallel
 from jaxcls.settings.reader import Reader, resolve
 from jaxcls.tasks import base, networks
 from jaxcls.tasks.base import Task
+from jaxcls.tasks.neighbours import Neighbours
 from jaxcls.text import printable
 from jaxcls.training import data, feeds, published_weights, same_run
 from jaxcls.types import Batch, Figures, PathLike, PyTree

@@ -298,8 +298,8 @@ def augmentation(config: Any, source: Source, evaluation: Preprocessing, views: 
     )
 
     def for_side(side: int | None = None) -> Operation:
-        own, other = (of and (of if side is None else augment.shrunk(of, side)) for of in (device, second))
-        return transform(own) if second is None else transform(own, other=other)
+        own, other = (of if side is None or of is None else augment.shrunk(of, side) for of in (device, second))
+        return transform(own or [], other=other)
 
     for_side()  # a list that can't be is told now
     return Augmentation(augment.host_transform(host, channels=evaluation.channels, what=what), for_side, views, specs)

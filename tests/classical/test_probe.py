@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from jaxcls import metrics, models
-from jaxcls.tasks import neighbours
 from jaxcls.cli import command
 from jaxcls.data import sources
 from jaxcls.errors import UserError
 from jaxcls.models import weight_files
 from jaxcls.models.pretrained import load, to_state_dict
+from jaxcls.tasks import neighbours
 
 
 def draw(n, d=9, classes=4, seed=0):
