@@ -18,6 +18,7 @@ class Fake:
 
     name, classes, step, averaged, output, decision, data = "fake", ("a", "b"), 1, False, "softmax", None, "folder/x"
     picture, notes, title, explains, decides = (1, 1, 1), ["of folder/x"], "fake, step 1", None, False
+    unexplained = "they need a model"
 
     def __init__(self, version="1", seconds=0.0):
         self.version, self.seconds = version, seconds

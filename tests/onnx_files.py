@@ -1,12 +1,13 @@
 """Small ONNX files, made by onnx.helper, of nets whose answers NumPy computes as well."""
 
+import json
 import types
 
 import numpy as np
 import pytest
 
 from jaxcls.augment.preprocessing import Preprocessing
-from jaxcls.runtime import metadata
+from jaxcls.runtime import extras, metadata
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -33,8 +34,10 @@ def by_hand(images, kernel=None, mean=MEAN, std=STD):
     return normal.mean(axis=(1, 2)) @ (weights() if kernel is None else kernel)
 
 
-def model(path, told=None, *, shape=("batch", 16, 16, 3), dtype="uint8", kernel=None, inside=True, softmax=False):
-    """Saves a net: (normalised, where `inside`) -> mean over pixels -> times a kernel. `told`: its metadata."""
+def model(path, told=None, *, shape=("batch", 16, 16, 3), dtype="uint8", kernel=None, inside=True, softmax=False,
+          features=False):  # fmt: skip
+    """Saves a net: (normalised, where `inside`) -> mean over pixels -> times a kernel. `told`: its metadata. With
+    `features` it gives the normalised picture as its last map, and the mean."""
     from onnx import TensorProto, helper, numpy_helper
 
     first = shape[1] == 3 and shape[3] != 3
@@ -51,10 +54,17 @@ def model(path, told=None, *, shape=("batch", 16, 16, 3), dtype="uint8", kernel=
     nodes.append(helper.make_node("MatMul", ["mean_colour", "kernel"], ["z" if softmax else "answer"]))
     if softmax:
         nodes.append(helper.make_node("Softmax", ["z"], ["answer"], axis=1))
+    outputs = [helper.make_tensor_value_info("answer", TensorProto.FLOAT, (shape[0], kernel.shape[1]))]
+    if features:
+        nodes.append(helper.make_node("Transpose", [last], ["last_map"], perm=[0, 3, 1, 2]))
+        outputs += [helper.make_tensor_value_info("last_map", TensorProto.FLOAT, (shape[0], 3, *shape[1:3])),
+                    helper.make_tensor_value_info("mean_colour", TensorProto.FLOAT, (shape[0], 3))]  # fmt: skip
+        about = {"pre_logits": "mean_colour", "map": "last_map", "layout": "nchw", "why_no_map": ""}
+        told = {**told, "features": json.dumps(about), "head": extras.packed(kernel, "<f4")}
     kind = {"uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16}[dtype]
     graph = helper.make_graph(
         nodes, "net", [helper.make_tensor_value_info("image", kind, shape)],
-        [helper.make_tensor_value_info("answer", TensorProto.FLOAT, (shape[0], kernel.shape[1]))],
+        outputs,
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )  # fmt: skip
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)

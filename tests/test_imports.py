@@ -23,6 +23,7 @@ MAY = {
     "losses": "hyperparameters",
     "criteria": "",
     "metrics": "",
+    "heatmaps": "",
     "state": "",
     "defaults": "",
     "settings": "call_strings defaults",
@@ -35,9 +36,9 @@ MAY = {
     "measure": "checkpoints defaults files logs metrics text",
     "tasks": "augment call_strings checkpoints criteria data files hyperparameters losses measure metrics models "
     "parallel pytree settings state",
-    "predict": "augment data files measure metrics models tasks text",
-    "runtime": "augment call_strings data files measure predict text",  # without JAX
-    "report": "checkpoints criteria defaults files logs measure metrics models text",
+    "predict": "augment data files heatmaps measure metrics models tasks text",
+    "runtime": "augment call_strings data files heatmaps measure predict text",  # without JAX
+    "report": "checkpoints criteria defaults files heatmaps logs measure metrics models text",
     "training": "augment checkpoints criteria data defaults files hyperparameters logs losses metrics models optim "
     "parallel predict pytree report settings state tasks text",
     "export": "augment checkpoints data files measure metrics models parallel predict pytree runtime settings "

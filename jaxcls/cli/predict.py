@@ -92,15 +92,16 @@ def check(args: argparse.Namespace) -> None:
 
 def of_file(args: argparse.Namespace, interruption: "Interruption") -> int:
     """`jaxcls predict MODEL.onnx`, without JAX. Raises UserError for options that a file can't take."""
-    for option, reason in (("step", "a file is of one step"), ("heatmaps", "they need the model's features and JAX")):
-        if getattr(args, option) is not None:
-            raise UserError(f"--{option}: {args.run} is a file, and {reason}; leave it out, or give the run.")
+    if args.step is not None:
+        raise UserError(f"--step: {args.run} is a file, and a file is of one step; leave it out, or give the run.")
     from jaxcls.predict import answering
+    from jaxcls.predict.heatmaps import Heatmaps
     from jaxcls.runtime.predictor import FilePredictor
 
     predictor = FilePredictor.load(args.run, foreign=foreign.given(args), batch=args.batch)
+    heatmaps = Heatmaps(args.heatmaps, predictor, interruption) if args.heatmaps else None
     options = _options(args, lambda: _content(args.run))
-    return answering.run(predictor, args.pictures, options, interruption)
+    return answering.run(predictor, args.pictures, options, interruption, heatmaps)
 
 
 def _content(path):

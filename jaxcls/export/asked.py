@@ -43,6 +43,7 @@ class Options:
         NAME.int8.onnx, NAME.float16.onnx.
       int8: "" for none; "auto" chooses by the kind of net.
       float16: whether there is a float16 file, too.
+      features: whether files have what heat maps and distances of outliers need, beside the answer (export.beside).
       output: what the graph gives: logits, or calibrated probabilities.
       target: whose instructions INT8 is for (export.quantise).
       method: of calibration.
@@ -55,6 +56,7 @@ class Options:
     out: Path | None = None
     int8: Int8 = ""
     float16: bool = False
+    features: bool = False
     output: Output = "logits"
     target: Target = "any"
     method: Method = "minmax"

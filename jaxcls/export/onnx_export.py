@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import importlib.util
+import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -62,7 +63,7 @@ def export(subject: Subject, options: Options, note: Note = print) -> int | None
     from jaxcls.export import float_file, variants
 
     calibration, held_out, compared = variants.pictures(subject, options)
-    model = float_file.float_model(subject.network, output=options.output)
+    model = float_file.float_model(subject.network, output=options.output, features=options.features, note=note)
     made = [Variant(path, model, "float32")]
     if options.int8:
         int8, about = variants.int8(subject, options, model, calibration, held_out, note)
@@ -129,9 +130,10 @@ def _checked(subject, options, made, pictures, note):
             found, variant.name, variant.precision, max_drop=options.max_drop, unjudged=unjudged
         )
         note(sentence)
-        finals[variant.name] = _settled(variant, status, note)
+        found = {"on": pictures.about, **found}
+        finals[variant.name] = _settled(variant, found, status, note)
         entries.append(_entry(subject, options, variant, finals[variant.name], status, sentence))
-        entries[-1]["check"] = {"on": pictures.about, **found}
+        entries[-1]["check"] = found
     shape = tuple(next(iter(pictures.batches(1)))[1].shape[1:])
     times = latency.measure({"run": run, **asked, **others}, shape)
     machine = latency.machine()
@@ -169,8 +171,11 @@ def _answers(subject, options, run, asked, pictures: Pictures):
     return numbers, answers
 
 
-def _settled(variant, status, note):
-    """Gives a checked file its name, and returns that path."""
+def _settled(variant, found, status, note):
+    """Puts what was found into a checked file, gives it its name, and returns that path."""
+    variant.model.metadata_props.add(key="check", value=json.dumps(found))
+    with files.replacing(variant.unchecked) as temporary:
+        temporary.write_bytes(variant.model.SerializeToString())
     final = variant.rejected if status == check.REJECTED else variant.path
     try:
         variant.unchecked.replace(final)

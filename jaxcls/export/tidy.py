@@ -1,7 +1,7 @@
 """From the finished graph to an ONNX model: what is pending is written, what nobody reads is left out."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -13,12 +13,18 @@ if TYPE_CHECKING:
 IR_VERSION = 10  # of opset 21
 
 
+class Result(NamedTuple):
+    """What comes out: the tensor, the name that it gets, its sizes, None for the batch."""
+
+    tensor: str
+    name: str
+    sizes: Sequence[int | None]
+
+
 def model(
     graph: Graph,
-    result: str,
-    output: str,
+    results: Sequence[Result],
     picture: tuple[Sequence[int], Any],
-    sizes: Sequence[int | None],
     metadata: Mapping[str, str],
     opset: int,
 ) -> "onnx.ModelProto":
@@ -26,10 +32,8 @@ def model(
 
     Args:
       graph: all nodes.
-      result: the tensor that comes out, which gets the name `output`.
-      output: see there.
+      results: what comes out; no two of one tensor.
       picture: (shape without the batch, dtype) of the input "image".
-      sizes: of what comes out, None for the batch.
       metadata: of the model.
       opset: of its operators.
     """
@@ -38,14 +42,18 @@ def model(
 
     from jaxcls import __version__
 
-    nodes = needed(merged(written(graph)), result)
+    nodes = needed(merged(written(graph)), [result.tensor for result in results])
+    names = {result.tensor: result.name for result in results}
     for node in nodes:
-        node.outputs = [output if name == result else name for name in node.outputs]
-        node.inputs = [output if name == result else name for name in node.inputs]
+        node.outputs = [names.get(name, name) for name in node.outputs]
+        node.inputs = [names.get(name, name) for name in node.inputs]
     read = {name for node in nodes for name in node.inputs}
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(picture[1]))
     inputs = [helper.make_tensor_value_info("image", kind, ["batch", *picture[0]])]
-    outputs = [helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, [n or "batch" for n in sizes])]
+    outputs = [
+        helper.make_tensor_value_info(result.name, onnx.TensorProto.FLOAT, [n or "batch" for n in result.sizes])
+        for result in results
+    ]
     constants = [numpy_helper.from_array(array, name) for name, array in graph.constants.items() if name in read]
     proto = helper.make_graph([_proto(node) for node in _labelled(nodes)], "jaxcls", inputs, outputs, constants)
     made = helper.make_model(
@@ -90,9 +98,9 @@ def merged(nodes: list[Node]) -> list[Node]:
     return nodes
 
 
-def needed(nodes: list[Node], result: str) -> list[Node]:
-    """The nodes that the result depends on, in order."""
-    wanted, kept = {result}, []
+def needed(nodes: list[Node], results: Sequence[str]) -> list[Node]:
+    """The nodes that the results depend on, in order."""
+    wanted, kept = set(results), []
     for node in reversed(nodes):
         if wanted.intersection(node.outputs):
             wanted.update(node.inputs)

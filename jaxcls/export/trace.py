@@ -14,7 +14,7 @@ from jaxcls.models.layers.named import named
 from jaxcls.types import PyTree
 
 
-def trace(function: Callable[[PyTree, jax.Array], jax.Array], variables: PyTree, shape: Any, dtype: Any) -> Any:
+def trace(function: Callable[[PyTree, jax.Array], Any], variables: PyTree, shape: Any, dtype: Any) -> Any:
     """The jaxpr of function(variables, pictures [batch, *shape]), the batch symbolic, with XLA's own operations.
 
     The variables are arguments: what is computed from them alone would be compiled, operation by operation, otherwise.

@@ -5,7 +5,7 @@ docs/design.md has the four ideas that keep the graph small; docs/decisions.md w
 
 import collections
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -41,22 +41,25 @@ STEPS = 64  # of a loop at most: each is written out
 
 
 def to_onnx(
-    function: Callable[[PyTree, jax.Array], jax.Array],
+    function: Callable[[PyTree, jax.Array], Any],
     variables: PyTree,
     shape: tuple[int, ...],
     *,
     dtype: Any = np.uint8,
     output: str = "logits",
+    beside: Sequence[str] = (),
     metadata: Mapping[str, str] | None = None,
 ) -> "onnx.ModelProto":
     """The ONNX model of function(variables, pictures), pictures `[batch, *shape]`, any batch.
 
     Args:
-      function: pure, for tracing; gives one array `[batch, d]`.
+      function: pure, for tracing; gives one array `[batch, d]`, or with `beside` a tuple of it and others, of which
+        those of four axes are written as `[batch, channels, height, width]`.
       variables: its arrays, which become constants.
       shape: of a picture, (height, width, channels).
       dtype: of the pictures.
       output: name of what comes out; the input is "image".
+      beside: names of the others.
       metadata: of the model.
 
     Raises:
@@ -70,12 +73,18 @@ def to_onnx(
     if len(shape) == 3 and _convolves(closed.jaxpr):  # now, while a channel is one byte
         axes = (0, 3, 1, 2)
         image = Value(graph.lay(image, axes), image.dims, axes, image.dtype, image.positive)
-    (out,) = Walk(graph).walk(closed.jaxpr, [np.asarray(c) for c in closed.consts], [*leaves, image])
+    found = Walk(graph).walk(closed.jaxpr, [np.asarray(c) for c in closed.consts], [*leaves, image])
+    results = [_result(graph, name, out) for name, out in zip((output, *beside), found, strict=True)]
+    return tidy.model(graph, results, (shape, dtype), metadata or {}, OPSET)
+
+
+def _result(graph, name, out):
+    """What comes out, under this name."""
     if not isinstance(out, Value):
         raise UserError("the model's answer does not depend on the picture: there is nothing to export.")
-    name = graph.lay(out, tuple(range(out.rank)))
-    sizes = [int(n) if isinstance(n, (int, np.integer)) else None for n in out.dims]
-    return tidy.model(graph, name, output, (shape, dtype), sizes, metadata or {}, OPSET)
+    axes = (0, 3, 1, 2) if out.rank == 4 else tuple(range(out.rank))
+    sizes = [int(n) if isinstance(n, (int, np.integer)) else None for n in out.shape(axes)]
+    return tidy.Result(graph.lay(out, axes), name, sizes)
 
 
 def _convolves(jaxpr):

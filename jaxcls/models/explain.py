@@ -22,11 +22,6 @@ from jaxcls.types import PyTree
 
 GRAD_CAM, ROLLOUT = "Grad-CAM", "attention rollout"
 CHUNK = 16  # pictures at a time: a backward pass keeps much of the forward one
-STRENGTH = 0.65  # of the colour over a picture where the map is 1
-# RGB from 0 to 1: violet, red, orange, pale yellow. Lightness rises all the way, so it reads in grey and for the
-# colour-blind.
-RAMP = np.array([[40, 11, 84], [137, 34, 106], [212, 72, 66], [251, 155, 6], [252, 255, 164]], np.float32)
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601, as Pillow has it
 
 
 def method(model: nn.Module, picture: tuple[int, int, int] | None = None) -> str | None:
@@ -138,22 +133,6 @@ def _rollout_maps(model, variables, images, classes):
     low, high = (reduce(maps, axis=(1, 2), keepdims=True) for reduce in (jnp.min, jnp.max))
     differ = high - low > 1e-6 * high  # what rounding leaves of equal values is no map
     return jnp.where(differ, (maps - low) / jnp.where(differ, high - low, 1), 0)
-
-
-def overlay(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """A heat map laid over its picture: uint8 [h, w, 3] from uint8 [h, w, 1 or 3] and float [h, w] in 0..1.
-
-    Under the map the picture is grey, so that its colours are not taken for the map's; where the map is 1 it is covered
-    to 65 %, where it is 0 not at all.
-    """
-    heat = np.asarray(heat, np.float32)
-    place = heat * (len(RAMP) - 1)
-    below = np.minimum(place.astype(int), len(RAMP) - 2)
-    part = (place - below)[..., None]
-    colour = RAMP[below] * (1 - part) + RAMP[below + 1] * part
-    cover = STRENGTH * np.sqrt(heat)[..., None]  # the root: half of the way up is seen, too
-    grey = np.asarray(picture, np.float32) @ LUMA[: picture.shape[-1]] / LUMA[: picture.shape[-1]].sum()
-    return np.rint(grey[..., None] * (1 - cover) + colour * cover).astype(np.uint8)
 
 
 def _halves(model, variables, images):

@@ -25,6 +25,7 @@ class BasePredictor:
       decision: what is stored about calibration and thresholds (measure.decision), or None.
       data: the name of what it was trained on.
       picture: (height, width, channels) of prepared pictures.
+      unexplained: why there are no heat maps where `explains` is None, and what to do; for messages.
       notes: lines for people about what may surprise: pictures brought to the size of a set of small ones, and whether
         probabilities are calibrated.
     """
@@ -38,6 +39,7 @@ class BasePredictor:
     data: str
     picture: tuple[int, ...]
     notes: list[str]
+    unexplained: str = "they need larger pictures"
     _prepares: Preprocessing
     _calibrate = "`jaxcls calibrate` does that, and chooses thresholds"
 
@@ -66,6 +68,27 @@ class BasePredictor:
         """Those of prepared pictures to the training ones (measure.outliers), where they are stored."""
         del images
         return None
+
+    @property
+    def explains(self) -> str | None:
+        """The kind of heat maps ("Grad-CAM", "attention rollout", "CAM"), or None."""
+        return None
+
+    def heatmaps(
+        self, images: UInt8[np.ndarray, "n H W C"], classes: Sequence[str | int] | None = None
+    ) -> tuple[UInt8[np.ndarray, "n h w C"], Float[np.ndarray, "n h w"]]:
+        """(prepared pictures as the model sees them, their heat maps, float32 in 0..1), where there are any.
+
+        `classes`: names or numbers of the classes to explain; None for the one with the highest logit. Raises UserError
+        where the model has none.
+        """
+        raise NotImplementedError
+
+    def _numbers(self, classes):
+        """int32 numbers of names or numbers of classes; None for None."""
+        if classes is None:
+            return None
+        return np.array([self.classes.index(c) if isinstance(c, str) else c for c in classes], np.int32)
 
     def probabilities(self, logits: Float[np.ndarray, "n classes"]) -> Float[np.ndarray, "n classes"]:
         """float64, calibrated where a calibration is stored."""

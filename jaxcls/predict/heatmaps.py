@@ -1,4 +1,4 @@
-"""Heat maps of predictions, as files."""
+"""Heat maps of predictions, as files; without JAX."""
 
 import os
 import re
@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from jaxcls.errors import UserError
-from jaxcls.models.explain import overlay
-from jaxcls.predict.predictor import Predictor
+from jaxcls.heatmaps import overlay
+from jaxcls.predict.base import BasePredictor
 from jaxcls.predict.progress import Interruption
 
 SIDE = 224  # pixels at least of the pictures that heat maps are laid over
@@ -24,10 +24,10 @@ class Heatmaps:
       UserError: where the model has no heat maps, or the folder can't be written.
     """
 
-    def __init__(self, folder: Path, predictor: Predictor, interruption: Interruption):
+    def __init__(self, folder: Path, predictor: BasePredictor, interruption: Interruption):
         self.folder, self.predictor, self.interruption = folder, predictor, interruption
         if predictor.explains is None:
-            raise UserError(f"--heatmaps: {predictor.name} has none for pictures of this size; leave it out.")
+            raise UserError(f"--heatmaps: {predictor.name} has none: {predictor.unexplained}, or leave it out.")
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -111,14 +111,9 @@ class Predictor(BasePredictor):
     def heatmaps(
         self, images: UInt8[np.ndarray, "n H W C"], classes: Sequence[str | int] | None = None
     ) -> tuple[UInt8[np.ndarray, "n h w C"], Float[np.ndarray, "n h w"]]:
-        """(prepared pictures as the model sees them, their heat maps, float32).
-
-        `classes`: names or numbers of the classes to explain; None for the one with the highest logit. The weights of
-        one view are looked at, whatever the setting of test-time augmentation. Raises UserError as `explain.heatmaps`.
-        """
-        numbers = None
-        if classes is not None:
-            numbers = np.array([self.classes.index(c) if isinstance(c, str) else c for c in classes], np.int32)
+        """As BasePredictor, of one view, whatever the setting of test-time augmentation. Raises UserError as
+        `explain.heatmaps`."""
+        numbers = self._numbers(classes)
         pictures, maps = [], []
         for start in range(0, len(images), explain.CHUNK):
             chunk = np.asarray(images[start : start + explain.CHUNK])

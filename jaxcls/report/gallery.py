@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from jaxcls import heatmaps
 from jaxcls.errors import UserError
-from jaxcls.models import explain
 from jaxcls.report.evidence import Evidence
 from jaxcls.report.markup import Markup, Section, join, label, paragraph, percent, section, tag
 
@@ -131,7 +131,7 @@ def laid_over(picture: UInt8[np.ndarray, "h w c"], heat: Float[np.ndarray, "h w"
         picture = picture.repeat(factor, axis=0).repeat(factor, axis=1)
         size = (width * factor, height * factor)
         heat = np.asarray(Image.fromarray(np.asarray(heat, np.float32)).resize(size, Image.Resampling.BILINEAR))
-    return explain.overlay(picture, np.clip(heat, 0, 1))
+    return heatmaps.overlay(picture, np.clip(heat, 0, 1))
 
 
 def image(picture: UInt8[np.ndarray, "h w c"], alt: str, *, smooth: bool = False) -> Markup:

@@ -11,6 +11,14 @@ decision         what is stored of calibration, thresholds, costs, abstention (m
 views            test-time augmentation that the graph averages over
 precision        "float32", "float16" or "int8"
 model, fields, step, averaged, data, source, versions    where it comes from
+
+Of some files, of `jaxcls export --features`, and of those that were checked:
+
+features         {"pre_logits", "map": names of outputs, "layout": "nchw", that of the map, "why_no_map"}; map is ""
+                 where heat maps can't be made of it, for the reason in why_no_map
+head             the linear layer behind the map's mean: float32 [channels, classes], little-endian, in base64
+bank             the training features that outliers are measured to (measure.outliers), float16 [n, d], as `head`
+check            what export.json says of the file's check (export.check.compared, with `on`: which pictures)
 """
 
 import dataclasses
@@ -25,6 +33,8 @@ import numpy as np
 from jaxcls.augment.preprocessing import Preprocessing
 from jaxcls.errors import UserError
 from jaxcls.measure import decision as decisions
+from jaxcls.measure import outliers
+from jaxcls.runtime import extras
 
 VERSION = "1"
 MARK = "jaxcls"  # the key that a file of ours has
@@ -59,6 +69,10 @@ class Described:
     data: str
     source: Mapping[str, Any]
     versions: Mapping[str, str]
+    features: Mapping[str, str] | None = None
+    head: np.ndarray | None = None
+    bank: outliers.Bank | None = None
+    check: Mapping[str, Any] | None = None
 
 
 def of(network: Any, *, output: str, precision: str) -> dict[str, str]:
@@ -112,6 +126,8 @@ def read(mapping: Mapping[str, str], what: str) -> Described:
     try:
         for key, convert in _READERS.items():
             values[key] = convert(mapping[key])
+        for key in filter(mapping.__contains__, extras.READERS):
+            values[key] = extras.READERS[key](mapping[key], values)
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError, UserError) as error:
         how = "lack" if isinstance(error, KeyError) and error.args == (key,) else "have a damaged"
         raise UserError(f"{what}: its metadata {how} {key!r}; export it again") from error

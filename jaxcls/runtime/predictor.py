@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from jaxcls import heatmaps
 from jaxcls.errors import UserError
-from jaxcls.measure import calibration
-from jaxcls.predict.base import BasePredictor, in_pieces
+from jaxcls.measure import calibration, outliers
+from jaxcls.predict.base import BasePredictor, in_pieces, padded, room
 from jaxcls.runtime import foreign as foreigners
 from jaxcls.runtime import metadata, session
 from jaxcls.runtime.foreign import Given
@@ -22,13 +22,15 @@ if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
 
 BATCH = 32  # pictures that are answered at a time
+NO_FEATURES = "they need the model's features, which `jaxcls export --features` puts into a file"
 
 
 class FilePredictor(BasePredictor):
     """Predicts as the run does that the file is of: the same preprocessing, calibration and decision.
 
-    Make one by `FilePredictor.load`. `prepare` may be called from several threads. There are no heat maps, and no
-    distances of features: outliers are told by energy alone, and not at all by a file of probabilities.
+    Make one by `FilePredictor.load`. `prepare` may be called from several threads. Heat maps and distances of features
+    are there where the file has the features (`jaxcls export --features`); without them outliers are told by energy
+    alone. A file of probabilities tells no outliers.
 
     Attributes: those of BasePredictor, and
       session: the opened file.
@@ -36,6 +38,7 @@ class FilePredictor(BasePredictor):
       precision: "float32", "float16", "int8"; "" for a file that jaxcls did not write.
       named: whether the names of the classes are known.
       sizes: of batches that the file is asked for; what lies between is padded.
+      checked: what its export found (export.check.compared, with `on`: which pictures), or None.
     """
 
     _calibrate = "`jaxcls calibrate RUN --apply` before the export does that, and chooses thresholds"
@@ -43,6 +46,11 @@ class FilePredictor(BasePredictor):
     def __init__(self, opened: Session, foreign: Given | None = None, batch: int = BATCH):
         """`foreign` and `batch` as of `load`."""
         self.session, self._given = opened, foreign or Given()
+        self.checked: Mapping[str, Any] | None = None
+        self.unexplained = NO_FEATURES
+        self._told: Mapping[str, str] = {}  # of metadata: "features"
+        self._head: np.ndarray | None = None
+        self._bank: outliers.Bank | None = None
         fixed = opened.inputs[0].shape[0] if opened.inputs and opened.inputs[0].shape else None
         self.sizes: Sequence[int] = (fixed,) if isinstance(fixed, int) else range(1, batch + 1)
         if metadata.MARK in opened.metadata:
@@ -97,14 +105,55 @@ class FilePredictor(BasePredictor):
             return np.log(found)
 
     def features(self, images: UInt8[np.ndarray, "n H W C"]) -> Float[np.ndarray, "n d"]:
-        """What the last layer of the model would see of prepared pictures, float32.
+        """What the last layer of the model sees (or would see) of prepared pictures, float32.
 
         Raises:
-          UserError: where the file's answer is classes.
+          UserError: where the file gives none.
         """
-        if self.holds != "features":
-            raise UserError(f"{self.session.path}: its answer is {self.holds} and no features.")
-        return in_pieces(self._ask, images, self.sizes, 0)
+        if self.holds == "features":
+            return in_pieces(self._ask, images, self.sizes, 0)
+        if not self._told.get("pre_logits"):
+            raise UserError(f"{self.session.path}: its answer is {self.holds} and no features: {NO_FEATURES}.")
+        return self._several(images, self._told["pre_logits"])[0] if len(images) else np.zeros((0, 0), np.float32)
+
+    def distances(self, images: UInt8[np.ndarray, "n H W C"]) -> Float[np.ndarray, " n"] | None:
+        """Those of prepared pictures to the training ones (measure.outliers), where the file has them."""
+        return None if self._bank is None else outliers.distance(self._bank, self.features(images))
+
+    def __call__(self, images: UInt8[np.ndarray, "n H W C"], top: int = 5) -> list[dict[str, Any]]:
+        """As BasePredictor; logits and features in one go."""
+        if self._bank is None or not len(images):
+            return super().__call__(images, top)
+        logits, features = self._several(images, self.session.outputs[0].name, self._told["pre_logits"])
+        return self.answers(self._sound(logits, len(images)), top, outliers.distance(self._bank, features))
+
+    @property
+    def explains(self) -> str | None:
+        """ "CAM" where the file has the last map and the layer behind its mean, else None."""
+        return None if self._head is None else heatmaps.CAM
+
+    def heatmaps(
+        self, images: UInt8[np.ndarray, "n H W C"], classes: Sequence[str | int] | None = None
+    ) -> tuple[UInt8[np.ndarray, "n h w C"], Float[np.ndarray, "n h w"]]:
+        """As BasePredictor, by `heatmaps.cam`; of one view, whatever the setting of test-time augmentation."""
+        if self._head is None:
+            raise UserError(f"{self.session.path} has no heat maps: {self.unexplained}")
+        numbers, found = self._numbers(classes), []
+        for start in range(0, len(images), self.sizes[-1]):
+            part = images[start : start + self.sizes[-1]]
+            answers, maps = self._several(part, self.session.outputs[0].name, self._told["map"])
+            wanted = answers.argmax(axis=1) if numbers is None else numbers[start : start + len(part)]
+            found.append(heatmaps.cam(maps, self._head, wanted, part.shape[1:3]))
+        return np.asarray(images), np.concatenate(found) if found else np.zeros(images.shape[:3], np.float32)
+
+    def _several(self, images, *names):
+        """Arrays [n, ...], float32, of these outputs for prepared pictures, at least one."""
+        parts = []
+        for start in range(0, len(images), self.sizes[-1]):
+            chunk = np.asarray(images[start : start + self.sizes[-1]])
+            full = self._feed(padded(chunk, room(self.sizes, len(chunk))))
+            parts.append([x[: len(chunk)] for x in session.outputs(self.session, full, names)])
+        return [np.concatenate(part).astype(np.float32, copy=False) for part in zip(*parts, strict=True)]
 
     def probabilities(self, logits: Float[np.ndarray, "n classes"]) -> Float[np.ndarray, "n classes"]:
         """float64, calibrated where a calibration is stored; a file of probabilities holds calibrated ones."""
@@ -113,12 +162,15 @@ class FilePredictor(BasePredictor):
         return super().probabilities(logits)
 
     def _ask(self, images):
-        answer = session.run(self.session, self._feed(images))
+        return self._sound(session.run(self.session, self._feed(images)), len(images))
+
+    def _sound(self, answer, n):
+        """The answers to n pictures, where they are of the shape that they should be."""
         wanted = None if self.holds == "features" else len(self.classes)
-        if answer.ndim != 2 or len(answer) != len(images) or answer.shape[1] != (wanted or answer.shape[1]):
+        if answer.ndim != 2 or len(answer) != n or answer.shape[1] != (wanted or answer.shape[1]):
             raise UserError(
-                f"{self.session.path}: its output for {len(images)} picture(s) is {list(answer.shape)}, where "
-                f"[{len(images)}, {wanted or 'n'}] is wanted; export it again"
+                f"{self.session.path}: its output for {n} picture(s) is {list(answer.shape)}, where "
+                f"[{n}, {wanted or 'n'}] is wanted; export it again"
             )
         return answer.astype(np.float32, copy=False)
 
@@ -132,6 +184,8 @@ class FilePredictor(BasePredictor):
         self.output, self.decision, self.data, self.picture = told.answer, told.decision, told.data, told.picture
         self.holds, self.precision, self.named, self._prepares = told.output, told.precision, True, told.preprocessing
         self._feed: Callable[[np.ndarray], np.ndarray] = _as_they_are
+        self._told, self._head, self._bank, self.checked = told.features or {}, told.head, told.bank, told.check
+        self.unexplained = self._told.get("why_no_map", NO_FEATURES)
         self._check_input()
         yield from self._remarks()
         yield from self._without_features()
@@ -139,8 +193,10 @@ class FilePredictor(BasePredictor):
     def _check_input(self):
         """The input of a file of ours is what its metadata say."""
         inputs, outputs, path = self.session.inputs, self.session.outputs, self.session.path
-        wanted = f"one input, uint8 [batch, {', '.join(map(str, self.picture))}], and one output"
-        if len(inputs) != 1 or len(outputs) != 1:
+        named = [name for key in ("map", "pre_logits") if (name := self._told.get(key))]
+        beside = f" beside {', '.join(named)}" if named else ""
+        wanted = f"one input, uint8 [batch, {', '.join(map(str, self.picture))}], and one output{beside}"
+        if len(inputs) != 1 or len(outputs) != 1 + len(named) or {*named} - {x.name for x in outputs[1:]}:
             raise UserError(
                 f"{path} has {len(inputs)} inputs and {len(outputs)} outputs, not {wanted}; export it again"
             )
@@ -166,10 +222,11 @@ class FilePredictor(BasePredictor):
         if self.holds == "probabilities":
             self.decision = {**self.decision, "outliers": None}
             yield "outliers are not told: their energy needs logits, and this file gives probabilities"
-        elif strange.get("distance"):
+        elif strange.get("distance") and self._bank is None:
             kept = {key: value for key, value in strange.items() if key != "distance"}
             self.decision = {**self.decision, "outliers": kept}
-            yield "outliers are told by energy alone: distances need the model's features, which files do not give"
+            why = "this file has no features to measure distances to" if self._told else NO_FEATURES
+            yield f"outliers are told by energy alone, without distances: {why}"
 
     def _foreign(self) -> Iterator[str]:
         """Takes what a file from elsewhere shows, and what was told of it; gives notes."""
@@ -181,11 +238,6 @@ class FilePredictor(BasePredictor):
         yield from found.notes
         if not found.named:
             yield f"its {len(found.classes):,} classes have no names: --classes=FILE gives them"
-
-    @functools.cached_property
-    def explains(self) -> None:
-        """No kind of heat maps: they need the model's features, and JAX."""
-        return None
 
 
 def _as_they_are(images: Any) -> Any:

@@ -72,13 +72,18 @@ def open(path: PathLike, *, threads: int | None = None, providers: Sequence[str]
 
 
 def run(session: Session, array: np.ndarray) -> np.ndarray:
-    """The first output for an array given as the first input.
+    """The first output for an array given as the first input. Raises UserError as `outputs`."""
+    return outputs(session, array, [session.outputs[0].name])[0]
+
+
+def outputs(session: Session, array: np.ndarray, names: Sequence[str]) -> list[np.ndarray]:
+    """Outputs of these names for an array given as the first input.
 
     Raises:
       UserError: where ONNX Runtime can't compute it.
     """
     try:
-        return session.handle.run([session.outputs[0].name], {session.inputs[0].name: array})[0]
+        return session.handle.run(list(names), {session.inputs[0].name: array})
     except Exception as error:
         reason = f"ONNX Runtime can't compute it for {array.dtype} {list(array.shape)}: {_reason(error)}"
         raise UserError(f"{session.path}: {reason}") from error

@@ -70,11 +70,16 @@ class Served:
 
     @property
     def explains(self) -> str | None:
-        """The kind of heat maps ("Grad-CAM", "attention rollout"), or None."""
-        return getattr(self.predictor, "explains", None)
+        """The kind of heat maps ("Grad-CAM", "attention rollout", "CAM"), or None."""
+        return self.predictor.explains
+
+    @property
+    def unexplained(self) -> str:
+        """A line that says why there are no heat maps."""
+        return f"{self.name} has no heat maps: {self.predictor.unexplained}"
 
     def heatmap(self, image: UInt8[np.ndarray, "H W C"], name: str | None = None) -> UInt8[np.ndarray, "h w 3"]:
-        """A prepared picture, as the model sees it, under the heat map of a class; slow, and compiled when first used.
+        """A prepared picture, as the model sees it, under the heat map of a class; of a run slow, and compiled once.
 
         Small pictures are enlarged, as `jaxcls predict --heatmaps` does it.
 
@@ -85,17 +90,13 @@ class Served:
         Raises:
           UserError: where the model has none, or no such class.
         """
-        if self.backend == ONNX:
-            raise UserError(
-                f"{self.name} has no heat maps: they need the model's features, which its file doesn't give"
-            )
         if self.explains is None:
-            raise UserError(f"{self.name} has no heat maps for pictures of this size")
+            raise UserError(self.unexplained)
         if name is not None and name not in self.predictor.classes:
             raise UserError(f"{self.name} has no class {name!r}")
         from jaxcls.predict.heatmaps import beside
 
-        pictures, maps = self.predictor.heatmaps(image[None], None if name is None else [name])  # type: ignore[attr-defined]
+        pictures, maps = self.predictor.heatmaps(image[None], None if name is None else [name])
         both = np.asarray(beside(pictures[0], maps[0]))
         return both[:, both.shape[1] // 2 :]
 

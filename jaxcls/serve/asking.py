@@ -97,7 +97,7 @@ async def _answered(lease, settings, metrics, pictures, asked, deadline):
     if asked.version and asked.version != served.version:
         raise Refused(404, f"{served.name} has no such version here; it is {served.version}")
     if asked.heatmap and served.explains is None:
-        raise Refused(422, f"{served.name} has no heat maps: they need a run, or a file with its last features")
+        raise Refused(422, line(served.unexplained))
     top = asked.top or len(served.predictor.classes)
     many, one = len(pictures) > 1, _one(lease, settings, asked.heatmap, top, deadline)
     rows = await asyncio.gather(*(one(p, f"picture {i}" if many else "picture") for i, p in enumerate(pictures, 1)))

@@ -144,18 +144,24 @@ def _recorded(workdir: Path, step: int) -> Told | None:
 
 
 def of_file(served: Served) -> Told:
-    """Of an ONNX file what its export was checked on, where its record lies beside it."""
+    """Of an ONNX file what its export was checked on: the file says it itself, else its record that lies beside it."""
+    if found := getattr(served.predictor, "checked", None):
+        return _checked(found)
     path = Path(served.path)
     for record in (path.with_name("export.json"), path.with_name(f"{path.name}.json")):
         entries = files.read_json(record)
         for entry in entries if isinstance(entries, list) else []:
             if isinstance(entry, dict) and entry.get("file") == path.name and _same_step(entry, served):
-                check = entry.get("check") or {}
-                validation = "validation" in str(check.get("on"))
-                of = "validation pictures" if validation else "pictures"
-                found = _accuracy({**(check.get("file") or {}), "count": check.get("pictures")}, of)
-                return "", found, [OPTIMISTIC] if found and validation else [] if found else [UNKNOWN]
+                return _checked(entry.get("check") or {})
     return "", None, [UNKNOWN]
+
+
+def _checked(check: Mapping[str, Any]) -> Told:
+    """Of what an export's check has found."""
+    validation = "validation" in str(check.get("on"))
+    of = "validation pictures" if validation else "pictures"
+    found = _accuracy({**(check.get("file") or {}), "count": check.get("pictures")}, of)
+    return "", found, [OPTIMISTIC] if found and validation else [] if found else [UNKNOWN]
 
 
 SECTION = "see Probabilities for what calibration makes of it"  # of the report, which the page has not

@@ -74,7 +74,7 @@ def test_a_run(run, tmp_path, capfd):
     assert "a.int8.onnx" in text and "agrees" in text
     for entry in entries:  # the file says itself what it is
         said = session.open(entry["path"]).metadata
-        assert said["precision"] == entry["precision"]
+        assert said["precision"] == entry["precision"] and json.loads(said["check"]) == entry["check"]
         assert json.loads(said["classes"]) == list(run.network.classes)
     assert "onnxruntime" not in capfd.readouterr().err
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from models.test_contract import TINY
 from PIL import Image
 
-from jaxcls import models
+from jaxcls import heatmaps, models
 from jaxcls.errors import UserError
 from jaxcls.models import explain
 from jaxcls.models.base import Classifier
@@ -187,10 +187,10 @@ def test_an_overlay_is_the_grey_picture_where_the_map_is_empty_and_covers_it_in_
     picture = np.random.default_rng(0).integers(0, 256, (6, 5, 3), dtype=np.uint8)
     heat = np.zeros((6, 5), np.float32)
     heat[2, 3] = 1
-    made, luma = explain.overlay(picture, heat), np.asarray(Image.fromarray(picture).convert("L"), np.float32)
+    made, luma = heatmaps.overlay(picture, heat), np.asarray(Image.fromarray(picture).convert("L"), np.float32)
     elsewhere = heat == 0
     assert made.dtype == np.uint8 and made.shape == (6, 5, 3)
     assert np.abs(made[elsewhere] - luma[elsewhere][:, None]).max() <= 1
     assert np.allclose(made[2, 3], 0.35 * luma[2, 3] + 0.65 * np.array([252, 255, 164]), atol=1)
-    grey = explain.overlay(picture[..., :1], heat)
+    grey = heatmaps.overlay(picture[..., :1], heat)
     assert np.array_equal(grey[0, 0], np.repeat(picture[0, 0, :1], 3))

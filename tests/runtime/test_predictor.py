@@ -81,6 +81,19 @@ def test_distances_are_left_out_and_told(tmp_path):
     assert "distance" not in row and "outlier" in row and "by energy alone" in " ".join(predictor.notes)
 
 
+def test_heat_maps_are_the_weighted_colours(tmp_path, pictures):
+    """The last map of this net is the normalised picture itself, so its class activation map is the sum of colours."""
+    predictor = FilePredictor.load(model(tmp_path / "net.onnx", told(), features=True))
+    images = prepared(predictor, pictures)
+    seen, maps = predictor.heatmaps(images, ["owl"] * len(images))
+    normal = (images / 255 - np.array(MEAN)) / np.array(STD)
+    wanted = np.maximum(normal @ weights()[:, CLASSES.index("owl")], 0)
+    wanted /= np.maximum(wanted.max(axis=(1, 2), keepdims=True), 1e-9)
+    assert predictor.explains == "CAM" and (seen == images).all() and np.allclose(maps, wanted, atol=1e-5)
+    assert np.allclose(predictor.features(images), normal.mean(axis=(1, 2)), atol=1e-5)
+    assert predictor.heatmaps(images[:0])[1].shape == (0, 16, 16)
+
+
 def test_a_set_in_memory_takes_files_squeezed(tmp_path):
     path = model(tmp_path / "net.onnx", told(preprocessing=Preprocessing((), MEAN, STD, 3, (8, 8, 3))),
                  shape=("batch", 8, 8, 3))  # fmt: skip
@@ -219,7 +232,7 @@ def test_what_is_no_such_file_is_a_line(tmp_path, capsys, name, words):
 @pytest.mark.parametrize(
     "options, words",
     [
-        (("--heatmaps", "maps"), "--heatmaps: .* is a file, and they need the model's features"),
+        (("--heatmaps", "maps"), "--heatmaps: net has none: they need .* `jaxcls export --features`"),
         (("--step", "3"), "--step: .* a file is of one step"),
         (("--classes", "x"), "--classes is for files that jaxcls did not write"),
         (("--mean", "0"), "--mean is for files that jaxcls did not write"),

@@ -39,7 +39,7 @@ cykooz_resizer turbojpeg optuna torch
 def commands(path, pictures, out):
     return [
         ["predict", str(path), str(pictures), "--format", "jsonl", "--out", str(out / "rows.jsonl")],
-        ["predict", str(path), str(pictures)],
+        ["predict", str(path), str(pictures), "--heatmaps", str(out / "maps")],
         ["eval", str(path), "--data", str(pictures), "--out", str(out / "scored")],
         ["eval", str(path), "--data", "digits"],
     ]
@@ -49,7 +49,7 @@ def check(done, out):
     assert done.returncode == 2, done.stderr  # of the last command alone: three of digits' classes are unknown
     assert "no class of these pictures" in done.stderr and "Traceback" not in done.stderr
     rows = [json.loads(line) for line in (out / "rows.jsonl").read_text().splitlines()]
-    assert len(rows) == 12 and all("energy" in row for row in rows)
+    assert len(rows) == 12 and all("energy" in row for row in rows) and len(list((out / "maps").glob("*.png"))) == 12
     assert json.loads((out / "scored" / "eval" / "pictures-0.json").read_text())["count"] == 12
     return rows
 
@@ -57,7 +57,7 @@ def check(done, out):
 def test_no_package_of_training_is_imported(tmp_path, pictures):
     from jaxcls.cli.command import main
 
-    path = model(tmp_path / "net.onnx", told())
+    path = model(tmp_path / "net.onnx", told(), features=True)
     code = BLOCK.format(blocked=BLOCKED, commands=commands(path, pictures, tmp_path), alone=[])
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     rows = check(done, tmp_path)
@@ -83,7 +83,7 @@ def test_four_packages_are_enough(tmp_path, pictures):
     if installed.returncode:
         pytest.skip(f"pip finds no packages here: {installed.stderr[-200:]}")
     subprocess.run([*pip, "--no-deps", str(ROOT)], check=True)
-    path = model(tmp_path / "net.onnx", told())
+    path = model(tmp_path / "net.onnx", told(), features=True)
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     for command in (each := commands(path, pictures, tmp_path)):
         done = subprocess.run([str(python), "-m", "jaxcls", *command], cwd=tmp_path, env=environment,

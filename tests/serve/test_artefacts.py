@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 from fake_served import Fake, save_step, served
-from onnx_files import model, told
+from onnx_files import CLASSES, model, told
 
 import jaxcls
 from jaxcls.errors import UserError
@@ -181,13 +181,26 @@ def test_heat_maps(file, run):
     assert any((maps[1] != other).any() for other in maps[2:])
     with pytest.raises(UserError, match="has no class 'cow'"):
         opened.heatmap(image, "cow")
-    with pytest.raises(UserError, match="^net has no heat maps"):
+    with pytest.raises(UserError, match="^net has no heat maps: .* `jaxcls export --features`"):
         open_model(file).heatmap(np.zeros((16, 16, 3), np.uint8))
 
 
-def test_a_file_is_opened_without_jax(file):
+def test_heat_maps_of_a_file(tmp_path):
+    """Of the class that is asked for, beside the picture, as `jaxcls predict --heatmaps` draws them."""
+    opened = open_model(model(tmp_path / "net.onnx", told(), features=True))
+    image = pictures(opened.predictor, 1)[0]
+    assert opened.explains == "CAM" == opened.describe()["heatmaps"]
+    maps = [opened.heatmap(image, name) for name in (None, *CLASSES)]
+    best = CLASSES[opened.predictor.logits(image[None])[0].argmax()]
+    assert (maps[0] == maps[1 + CLASSES.index(best)]).all() and (maps[1] != maps[2]).any()
+    assert maps[0].shape == (224, 224, 3) and maps[0].dtype == np.uint8
+
+
+def test_a_file_is_opened_and_draws_without_jax(tmp_path):
+    file = str(model(tmp_path / "net.onnx", told(), features=True))
     code = (
-        f"import sys; from jaxcls.serve import registry as r; r.Registry.open([{file!r}]); print('jax' in sys.modules)"
+        f"import sys, numpy; from jaxcls.serve import registry as r; found = r.Registry.open([{file!r}]).get();"
+        "found.heatmap(numpy.zeros((16, 16, 3), numpy.uint8)); print('jax' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout == "False\n", done.stderr

@@ -58,6 +58,18 @@ def test_what_is_told_of_files(made, tmp_path):
         assert told(tmp_path, others)["accuracy"] is None
 
 
+def test_a_file_says_itself_what_was_measured(made, tmp_path):
+    """Away from its export.json, and against what lies beside it."""
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(made / "digits.onnx")
+    check = {"on": "60 of 60 test pictures", "pictures": 60, "file": {"accuracy": 0.9, "interval": [0.8, 0.95]}}
+    model.metadata_props.add(key="check", value=json.dumps(check))
+    onnx.save(model, tmp_path / "digits.onnx")
+    wanted = {"accuracy": 0.9, "interval": [0.8, 0.95], "count": 60, "of": "pictures"}
+    assert told(tmp_path)["accuracy"] == wanted
+    assert told(tmp_path, [{"file": "digits.onnx", "step": 7, "check": {}}])["accuracy"] == wanted
+
+
 def of_run(path, step):
     return page.of_run(SimpleNamespace(path=str(path), predictor=SimpleNamespace(step=step)))
 
