@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from jaxcls.serve.protocol import OUTPUTS
+
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="  # a grey PNG
 
 _ERROR: dict[str, Any] = {
@@ -42,19 +44,21 @@ _ANSWERS = {
     },
     "required": ["model", "version", "step", "answers"],
 }
-_FILES = {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary", "minLength": 1}}
+_FILES = {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}}
+_TOP = {"type": "integer", "minimum": 1, "maximum": 100000}
+_WORDS = ["true", "false", "1", "0", ""]
 _FIELDS = {
-    "model": {"type": "string", "description": "As in the address, which comes first."},
-    "top": {"type": "integer", "minimum": 1, "maximum": 100000},
-    "heatmap": {"type": "boolean"},
+    "model": {"type": ["string", "null"], "description": "As in the address, which comes first."},
+    "top": _TOP,
+    "heatmap": {"enum": [True, False, None, *_WORDS]},
 }
-_TOP = [{"class": "7", "probability": 0.94}, {"class": "1", "probability": 0.03}]
+_BOTH = [{"class": "7", "probability": 0.94}, {"class": "1", "probability": 0.03}]
 _EXAMPLE = {
     "model": "digits",
     "version": "1200-3f29c1ab",
     "step": 1200,
     "answers": [
-        {"class": "7", "probability": 0.94, "top": _TOP},
+        {"class": "7", "probability": 0.94, "top": _BOTH},
         {"error": "picture 2: empty file; replace or remove it"},
     ],
 }
@@ -89,11 +93,11 @@ MODELS: dict[Any, dict[str, Any]] = {status: REFUSED[status] for status in (400,
 PREDICT: dict[str, Any] = {
     "parameters": [
         {"name": "model", "in": "query", "schema": {"type": "string"}, "description": "Default: the first one."},
-        {"name": "top", "in": "query", "schema": _FIELDS["top"], "description": "Classes that are listed."},
+        {"name": "top", "in": "query", "schema": _TOP, "description": "Classes that are listed."},
         {
             "name": "heatmap",
             "in": "query",
-            "schema": _FIELDS["heatmap"],
+            "schema": {"type": "string", "enum": _WORDS},
             "description": "A PNG that shows what each answer rests on.",
         },
     ],
@@ -104,7 +108,7 @@ PREDICT: dict[str, Any] = {
                 "schema": {
                     "type": "object",
                     "properties": {
-                        "images": {"type": "array", "items": {"type": "string", "format": "binary", "minLength": 1}},
+                        "images": _FILES,
                         **_FIELDS,
                     },
                     "required": ["images"],
@@ -140,23 +144,43 @@ PREDICTED: dict[Any, dict[str, Any]] = {
     **BUSY,
 }
 
-_TENSOR = {
+
+def _tensor(kind, axes, data):
+    """What is refused beside: data of another size than the shape says."""
+    return {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "enum": ["image"]},
+            "datatype": {"type": "string", "enum": [kind]},
+            "shape": {
+                "type": "array",
+                "items": {"type": "integer", "minimum": 1, "maximum": 2**31 - 1},
+                "minItems": axes,
+                "maxItems": axes,
+            },
+            "data": {"type": "array", "minItems": 1, **data},
+            "parameters": {"type": "object"},
+        },
+        "required": ["name", "datatype", "shape", "data"],
+    }
+
+
+_LEVEL = {"type": "integer", "minimum": 0, "maximum": 255}
+_TENSORS = [
+    _tensor("UINT8", 4, {"items": {"anyOf": [_LEVEL, {"type": "array"}]}, "description": "Numbers, flat or nested."}),
+    _tensor("BYTES", 1, {"items": {"type": "string", "contentEncoding": "base64"}, "description": "Files, in base64."}),
+]
+_OUTPUT = {
     "type": "object",
-    "properties": {
-        "name": {"type": "string", "enum": ["image"]},
-        "datatype": {"type": "string", "enum": ["UINT8", "BYTES"]},
-        "shape": {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 1},
-        "data": {"type": "array", "description": "Numbers, flat or nested; of BYTES files of pictures in base64."},
-        "parameters": {"type": "object"},
-    },
-    "required": ["name", "datatype", "shape", "data"],
+    "properties": {"name": {"type": "string", "enum": list(OUTPUTS)}, "parameters": {"type": "object"}},
+    "required": ["name"],
 }
 _INFERENCE = {
     "type": "object",
     "properties": {
-        "id": {"type": "string"},
-        "inputs": {"type": "array", "items": _TENSOR, "minItems": 1, "maxItems": 1},
-        "outputs": {"type": "array", "items": {"type": "object"}},
+        "id": {"type": ["string", "null"]},
+        "inputs": {"type": "array", "items": {"anyOf": _TENSORS}, "minItems": 1, "maxItems": 1},
+        "outputs": {"type": ["array", "null"], "items": _OUTPUT},
         "parameters": {"type": "object"},
     },
     "required": ["inputs"],

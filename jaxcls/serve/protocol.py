@@ -80,8 +80,9 @@ def read(body: bytes, json_length: int | None, picture: Sequence[int], most: int
     if tensor.get("name") != INPUT:
         raise Refused(400, f"the input is called {INPUT!r}")
     shape, kind = tensor.get("shape"), tensor.get("datatype")
-    if not isinstance(shape, list) or not all(type(n) is int and 0 < n < 2**31 for n in shape):
-        raise Refused(400, '"shape" has to be a list of positive numbers')
+    if not isinstance(shape, list) or not all(type(n) in (int, float) and 0 < n < 2**31 and n % 1 == 0 for n in shape):
+        raise Refused(400, '"shape" has to be a list of positive whole numbers')
+    shape = [int(n) for n in shape]  # JSON does not tell 1.0 from 1
     expected = [shape[0] if shape else 0, *picture] if kind == "UINT8" else shape[:1]
     if kind not in ("UINT8", "BYTES") or shape != expected or not shape:
         height, width, channels = picture
@@ -93,8 +94,10 @@ def read(body: bytes, json_length: int | None, picture: Sequence[int], most: int
     content = tensor.get("data") if size is None else raw
     pictures = list(_pixels(content, shape) if kind == "UINT8" else _encoded(content, shape[0]))
     identity = given.get("id")
+    if not isinstance(identity, str | None):
+        raise Refused(400, '"id" has to be a text')
     outputs, binary = _wanted(given)
-    return Inference(pictures, identity if isinstance(identity, str) else None, outputs, binary)
+    return Inference(pictures, identity, outputs, binary)
 
 
 def _parameters(of):
@@ -113,7 +116,7 @@ def _wanted(given) -> tuple[dict[str, bool] | None, bool]:
         raise Refused(400, '"outputs" has to be a list of objects')
     found = {}
     for each in outputs:
-        if each.get("name") not in OUTPUTS:
+        if not isinstance(each.get("name"), str) or each["name"] not in OUTPUTS:
             raise Refused(400, f"there are the outputs {', '.join(OUTPUTS)}")
         found[each["name"]] = _parameters(each).get("binary_data", binary) is True
     return found, binary

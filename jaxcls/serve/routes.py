@@ -44,7 +44,9 @@ def _predict(routes: APIRouter, settings: Settings, asks: Asks) -> None:
         none can be, the status is its."""
         try:
             sent = await bodies.pictures(request, settings.max_pictures)
-            asked = _asked({"top": settings.top, **sent.fields, **request.query_params})
+            own = {"top": settings.top, **sent.fields}
+            _asked(own)  # what the address says otherwise has to make sense, too
+            asked = _asked({**own, **request.query_params})
             found = await asks(request, sent.pictures, asked)
         except Gone:
             return Response(status_code=499)
@@ -57,14 +59,15 @@ def _predict(routes: APIRouter, settings: Settings, asks: Asks) -> None:
 def _asked(fields: Mapping[str, Any]) -> Asked:
     """What the fields of an address, a form or JSON ask for. Read by hand, as those of a body have to be; FastAPI's own
     way costs a tenth of a request. Raises Refused for what makes no sense."""
-    number, yes, model = str(fields["top"]), str(fields.get("heatmap") or "").lower(), fields.get("model") or ""
+    top, yes, model = fields["top"], fields.get("heatmap"), fields.get("model")
+    number = str(int(top) if isinstance(top, float) and top.is_integer() else top)  # JSON does not tell 1.0 from 1
     if not (number.isascii() and number.isdigit() and len(number) < 9 and 0 < int(number) <= MOST_TOP):
         raise Refused(422, f"top is a whole number from 1 to {MOST_TOP:,}")
-    if yes not in ("", "0", "1", "true", "false"):
+    if not isinstance(yes, bool | str | None) or str(yes or "").lower() not in ("", "0", "1", "true", "false"):
         raise Refused(422, "heatmap is true or false")
-    if not isinstance(model, str):
+    if not isinstance(model, str | None):
         raise Refused(422, "model is the name of a model")
-    return Asked(model, "", int(number), yes in ("1", "true"))
+    return Asked(model or "", "", int(number), str(yes).lower() in ("1", "true"))
 
 
 def _protocol(routes: APIRouter, registry: Registry, settings: Settings, asks: Asks) -> None:

@@ -85,7 +85,8 @@ def of_bytes(response):
 
 def test_pictures_as_numbers_and_as_files(ask, expected):
     images, files = expected[0], [base64.b64encode(picture(seed)).decode() for seed in range(2)]
-    given = (tensor(images.ravel().tolist()), tensor(images.tolist()), tensor(files, "BYTES", (2,)))
+    given = (tensor(images.ravel().tolist()), tensor(images.tolist()), tensor(files, "BYTES", (2,)),
+             tensor(files, "BYTES", (2.0,)))  # fmt: skip
     for each in given:
         response = ask("POST", PLACE, json={"id": "mine", "inputs": [each]})
         check(of_json(response), expected)
@@ -147,13 +148,18 @@ BAD = {
     "fewer files": {"inputs": [tensor(["", ""], "BYTES", (3,))]},
     "binary that is not there": {"inputs": [tensor([], "BYTES", (1,), parameters={"binary_data_size": 5})]},
     "parameters": {"inputs": [tensor([], "BYTES", (1,), parameters=[])]},
+    "half a picture": {"inputs": [tensor(["eA=="], "BYTES", (1.5,))]},
+    "a shape of endless numbers": {"inputs": [tensor(["eA=="], "BYTES", (1e999,))]},
+    "an id that is no text": {"id": {}, "inputs": [tensor([0] * 768, shape=(1, 16, 16, 3))]},
+    "outputs without a name": {"inputs": [tensor([0] * 768, shape=(1, 16, 16, 3))], "outputs": [{"name": []}]},
     "outputs": {"inputs": [tensor([0] * 768, shape=(1, 16, 16, 3))], "outputs": [{"name": "logits"}]},
 }
 
 
 @pytest.mark.parametrize("name", BAD)
 def test_requests_that_make_no_sense(ask, name):
-    response = ask("POST", PLACE, json=BAD[name])
+    body, headers = json.dumps(BAD[name]), {"Content-Type": "application/json"}  # Python's, with Infinity
+    response = ask("POST", PLACE, content=body, headers=headers)
     assert response.status_code == 400 and list(response.json()) == ["error"], response.text
 
 
