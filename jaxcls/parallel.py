@@ -1,12 +1,14 @@
 """One program on one device, many devices or many processes: jit over sharded arrays, or pmap.
 
 Both modes take and return replicated state without a leading device axis. In `jit` mode the compiler sees the global
-batch, so BatchNorm is synchronised by itself; in `pmap` mode a device sees its slice, and whatever crosses devices says
-so through the collectives below, which do nothing where `axis_name` is None.
+batch; in `pmap` mode a device sees its slice, and whatever crosses devices says so through the collectives below, which
+do nothing where `axis_name` is None. What BatchNorm takes its statistics of is one setting for both,
+`Parallel.batch_norm`.
 """
 
 import contextvars
 import functools
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -105,7 +107,7 @@ class Parallel:
 
     Attributes:
       mode: "jit" or "pmap".
-      axis_name: what collectives and BatchNorm are told: `AXIS` in pmap mode, None in jit mode.
+      axis_name: what collectives are told: `AXIS` in pmap mode, None in jit mode.
       devices: of all processes; `size`: their number; `platform`: "cpu", "gpu" or "tpu".
     """
 
@@ -139,6 +141,37 @@ class Parallel:
                 "config.parallel.devices can't be set when several processes train together; leave it at 0 (all)."
             )
         return available[: devices or None]
+
+    def batch_norm(self, setting: str, rows: int) -> str | int | None:
+        """What a model is told as its `axis_name`, so that BatchNorm does the same in both modes (layers.batch_norm).
+
+        Args:
+          setting: config.parallel.batch_norm, of what statistics are taken: "global", the batch of all devices;
+            "local", the share of a device; "groups(8)", each of eight groups of neighbours, on any devices.
+          rows: pictures of all devices that pass the net at once: of a micro-batch, where there are some.
+
+        Raises:
+          UserError: for another text, or groups that the devices or the pictures can't be cut into.
+        """
+        if setting == "global":
+            return self.axis_name
+        found = re.fullmatch(r"groups\(([1-9]\d{0,8})\)", setting)
+        if not found and setting != "local":
+            raise UserError(
+                f"config.parallel.batch_norm is {setting[:60]!r}; it can be 'global', 'local' or, with a number of "
+                "groups from 1 on, 'groups(8)'."
+            )
+        groups = int(found[1]) if found else self.size
+        if found and (groups % self.size or rows % groups):
+            fitting = [g for g in range(self.size, rows + 1, self.size) if rows % g == 0]
+            near = min(fitting, key=lambda g: abs(g - groups), default=0)
+            remedy = f"use 'groups({near})'" if near else "choose another config.batch_size"
+            raise UserError(
+                f"config.parallel.batch_norm is {setting!r}, but {rows} pictures on {self.size} device(s) can't be cut "
+                f"into {groups} groups, as many on each device; {remedy}."
+            )
+        own = groups if self.axis_name is None else groups // self.size
+        return own if own > 1 else None
 
     def aimed(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         """`fn` that is told, while it is traced, which devices it is for (`target`)."""

@@ -1,6 +1,7 @@
-"""jit and pmap on 1, 2, 4 and 8 virtual devices give the same numbers; without synchronised BatchNorm they do not."""
+"""jit and pmap on 1, 2, 4 and 8 virtual devices give the same numbers; BatchNorm by device does so for as many."""
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +22,7 @@ from jaxcls.training.step import make_eval_step, make_train_step
 RNG = np.array([0, 3], np.uint32)
 BATCH, STEPS = 32, 3
 EVERY_WAY = [(mode, devices) for mode in ("jit", "pmap") for devices in (1, 2, 4, 8)]
+QUICK = [("jit", 8), ("pmap", 4)]
 
 
 def batches():
@@ -32,10 +34,10 @@ def batches():
 
 
 @functools.cache
-def train(mode, devices, *, batch_norm=True, sync=True, accumulate=1):
+def train(mode, devices, *, batch_norm=True, setting="global", accumulate=1):
     """(losses, final state on the devices, the state of step 0 on the host) of a few steps."""
     over = Parallel(mode, devices)
-    model = ConvNet(batch_norm=batch_norm, axis_name=over.axis_name if sync else None)
+    model = ConvNet(batch_norm=batch_norm, axis_name=over.batch_norm(setting, BATCH // accumulate))
     task, tx = Supervised(model), optim.sgd(schedules.constant(0.1), weight_decay=1e-3)
     first = jax.device_get(jax.jit(functools.partial(train_state.create, task, tx))(RNG, make_batch(2)))
     step = make_train_step(task, tx, accumulate=accumulate, axis_name=over.axis_name)
@@ -74,16 +76,61 @@ def test_any_number_of_devices_gives_the_same_with_accumulation(mode, devices):
     assert abs(expected[0][0] - train("jit", 1)[0][0]) > 1e-4  # it does matter which they are
 
 
-def test_batchnorm_by_device_is_something_else():
-    losses = train("pmap", 4, sync=False)[0]
-    assert abs(losses[0] - train("jit", 1)[0][0]) > 1e-4
+@pytest.mark.parametrize("accumulate", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_batchnorm_by_device_is_the_same_in_both_modes_and_something_else(accumulate):
+    expected = train("pmap", 4, setting="local", accumulate=accumulate)
+    assert_same(train("jit", 4, setting="local", accumulate=accumulate), expected)
+    assert abs(expected[0][0] - train("jit", 1, accumulate=accumulate)[0][0]) > 1e-4
+
+
+@pytest.mark.parametrize(
+    "mode, devices", [way if way in QUICK else pytest.param(*way, marks=pytest.mark.slow) for way in EVERY_WAY[1:]]
+)
+def test_batchnorm_by_groups_is_the_same_on_any_number_of_devices(mode, devices):
+    expected = train("jit", 1, setting="groups(8)")
+    assert_same(train(mode, devices, setting="groups(8)"), expected)
+    assert abs(expected[0][0] - train("jit", 1)[0][0]) > 1e-4
+
+
+@pytest.mark.parametrize("setting, traffic", [("global", True), ("local", False), ("groups(8)", False)])
+def test_batchnorm_by_groups_needs_no_traffic(setting, traffic):
+    """In the compiled forward pass of pictures that are cut over devices."""
+    over = Parallel("jit", 4)
+    model, batch = ConvNet(axis_name=over.batch_norm(setting, BATCH)), make_batch(BATCH)["image"]
+    variables, cut = model.init(jax.random.key(0), batch[:1], train=False), over.split(batch).sharding
+    forward = lambda variables, x: model.apply(variables, x, train=True, mutable=["batch_stats"])[0][0]  # noqa: E731
+    text = jax.jit(forward, in_shardings=(over.replicated, cut), out_shardings=cut).lower(variables, batch)
+    found = re.findall(r"all-reduce|all-gather|all-to-all|collective-permute", text.compile().as_text())
+    assert bool(found) == traffic
+
+
+@pytest.mark.parametrize("mode", ["jit", "pmap"])
+def test_what_the_setting_of_batchnorm_tells_models(mode):
+    def told(devices, setting, rows=16):
+        return Parallel(mode, devices).batch_norm(setting, rows)
+
+    pmap = mode == "pmap"
+    assert told(4, "global") == (AXIS if pmap else None)
+    assert told(4, "local") == (None if pmap else 4) and told(1, "local") is None
+    assert told(4, "groups(8)") == (2 if pmap else 8) and told(1, "groups(8)") == 8 and told(1, "groups(1)") is None
+    for setting in ("groups(0)", "groups(-8)", "groups(2.5)", "groups", "sync", "True", ""):
+        with pytest.raises(UserError, match="batch_norm is '.*'; it can be 'global', 'local' or, .* 'groups.8.'"):
+            told(1, setting)
+    for devices, setting, rows, remedy in (
+        (1, "groups(3)", 16, "use 'groups(2)'"), (4, "groups(6)", 48, "use 'groups(4)'"), (4, "groups(1)", 16, "(4)'"),
+        (1, "groups(32)", 16, "use 'groups(16)'"), (4, "groups(8)", 18, "choose another config.batch_size"),
+    ):  # fmt: skip
+        with pytest.raises(
+            UserError, match=rf"{rows} pictures on {devices} .* can't be cut into .*{re.escape(remedy)}"
+        ):
+            told(devices, setting, rows)
 
 
 @pytest.mark.parametrize("mode", ["jit", "pmap"])
 def test_the_state_is_replicated_without_an_axis_of_devices(mode):
     """Every device holds the whole of every array, and all hold the same: nothing was left unreduced."""
-    for sync in (True, False) if mode == "pmap" else (True,):
-        _, state, first = train(mode, 4, sync=sync)
+    for setting in ("global", "local"):
+        _, state, first = train(mode, 4, setting=setting)
         assert jax.tree.map(jnp.shape, jax.device_get(state)) == jax.tree.map(jnp.shape, first)
         for x in jax.tree.leaves(state):
             assert x.sharding.is_fully_replicated and len(x.addressable_shards) == 4

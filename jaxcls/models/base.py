@@ -27,7 +27,8 @@ class Classifier(nn.Module, kw_only=True):
       num_classes: 0 leaves the classifier away, hidden layers included: the logits are then `pre_logits`.
       dropout: rate before the last layer (of all of the classifier's dropout layers, where there are more).
       dtype, param_dtype: of the computation, of the parameters. Logits are float32 always.
-      axis_name: of the mapped axis over which BatchNorm is synchronised by `pmap`; None: not.
+      axis_name: what BatchNorm takes its statistics of (`layers.batch_norm`): None: the batch that it is given; a name:
+        those of all devices of a mapped axis (`pmap`); a number: so many groups of the batch, each apart.
       remat: recompute blocks in the backward pass, to save memory. Ignored where there is nothing to gain.
 
     The properties `head`, `unused`, `renames` and `resized` are for `pretrained`, in the names of a PyTorch state dict;
@@ -38,7 +39,7 @@ class Classifier(nn.Module, kw_only=True):
     dropout: float = 0.0
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
-    axis_name: str | None = None
+    axis_name: str | int | None = None
     remat: bool = False
 
     @property

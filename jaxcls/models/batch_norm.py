@@ -9,16 +9,21 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
+from jaxcls.models.layers.norm import GroupedBatchNorm
+
 STATISTICS = "batch_stats"  # the collection of Flax's BatchNorm
 
 
 def storing_the_batch() -> contextlib.AbstractContextManager[None]:
-    """Within it a BatchNorm stores the statistics of the batch alone, not a running average."""
+    """Within it a BatchNorm stores the statistics of the batch alone, not a running average; of all its groups."""
 
     def intercept(call, args, kwargs, context):
         if not isinstance(context.module, nn.BatchNorm):
             return call(*args, **kwargs)
-        with _field(context.module, "momentum", 0.0):
+        with contextlib.ExitStack() as changed:
+            changed.enter_context(_field(context.module, "momentum", 0.0))
+            if isinstance(context.module, GroupedBatchNorm):
+                changed.enter_context(_field(context.module, "pooled", True))
             return call(*args, **kwargs)
 
     return nn.intercept_methods(intercept)

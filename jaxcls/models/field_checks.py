@@ -11,7 +11,7 @@ RATES = ("dropout", "aux_dropout", "block_dropout", "drop_rate", "stochastic_dep
 RESERVED = {
     "num_classes": "it follows from the data",
     "dtype": "set config.precision",
-    "axis_name": "set config.parallel.sync_batchnorm",
+    "axis_name": "set config.parallel.batch_norm",
     "neck": "set config.model.neck",
     "name": "set config.model.name",
     "parent": "no model has it",

@@ -14,7 +14,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxcls import call_strings
-from jaxcls.defaults import current_key, default_config, flatten
+from jaxcls.defaults import REVALUED, current_key, current_value, default_config, flatten
 from jaxcls.errors import UserError, did_you_mean
 from jaxcls.settings import hints, shipped
 
@@ -112,7 +112,7 @@ def override(config: ConfigDict, settings: Iterable[tuple[str, str]]) -> None:
     default, problems = default_config().to_dict(), []
     given: dict[str, list[str]] = {}
     for path, text in settings:
-        given.setdefault(current_key(path), []).append(text)
+        given.setdefault(current_key(path), []).append(_current_text(path, text))
     for path, texts in given.items():
         try:
             _set(config, path, _convert(config, path, texts, default))
@@ -120,6 +120,11 @@ def override(config: ConfigDict, settings: Iterable[tuple[str, str]]) -> None:
             problems.append(str(error))
     if problems:
         raise UserError("\n".join(problems))
+
+
+def _current_text(path, text):
+    """What was typed for a key, as it is typed today."""
+    return current_value(path, BOOLEANS.get(text.lower(), text)) if path in REVALUED else text
 
 
 def _convert(config, path, texts, default):

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from ml_collections import ConfigDict
 
-from jaxcls.defaults import current_key, default_config, flatten
+from jaxcls.defaults import current_key, current_value, default_config, flatten
 from jaxcls.errors import UserError, did_you_mean, listed
 from jaxcls.settings.hints import unknown_key
 from jaxcls.settings.ranges import out_of_range
@@ -23,25 +23,25 @@ def resolve(config: Mapping[str, Any]) -> ConfigDict:
 
     def merge(target, given, path):
         for old in given:
-            name = current_key(f"{path}{old}")
+            name, value = current_key(f"{path}{old}"), current_value(f"{path}{old}", given[old])
             key = name.removeprefix(path)
             if key != old and key in given:
                 continue  # the new name counts
             if key not in target:
                 problems.append(unknown_key(name))
-            elif name == "model.fields" and hasattr(given[old], "keys"):
+            elif name == "model.fields" and hasattr(value, "keys"):
                 with target[key].unlocked():
-                    target[key].update(given[old])
-            elif hasattr(target[key], "keys") and hasattr(given[old], "keys"):
-                merge(target[key], given[old], f"{name}.")
+                    target[key].update(value)
+            elif hasattr(target[key], "keys") and hasattr(value, "keys"):
+                merge(target[key], value, f"{name}.")
             else:
                 try:
-                    if given[old] is None:
+                    if value is None:
                         raise TypeError
-                    target[key] = given[old]
+                    target[key] = value
                 except TypeError:
                     kind = "section" if hasattr(target[key], "keys") else type(target[key]).__name__
-                    problems.append(f"config.{name} is {short(given[old])}, but must be a {kind}.")
+                    problems.append(f"config.{name} is {short(value)}, but must be a {kind}.")
 
     merge(full, config, "")
     problems += out_of_range(full)

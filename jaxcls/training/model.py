@@ -82,13 +82,12 @@ def read(config: Any, data: Data, parallel: Parallel) -> Model:
     spec = {"name": section.name, "num_classes": len(data.classes), "neck": section.neck}
     spec["fields"] = section.fields.to_dict()
     field_checks.refuse_reserved(spec["fields"])
-    sync = config.parallel.sync_batchnorm and parallel.axis_name
     module = models.create(
         spec["name"],
         num_classes=spec["num_classes"],
         neck=spec["neck"],
         dtype=config.precision,
-        axis_name=sync or None,
+        axis_name=parallel.batch_norm(config.parallel.batch_norm, config.batch_size // config.accumulate),
         **spec["fields"],
     )
     if section.whiten:

@@ -13,14 +13,15 @@ from jaxcls import files
 from jaxcls.checkpoints import view
 from jaxcls.checkpoints.meta import Meta
 from jaxcls.data import metadata, unreadable
-from jaxcls.defaults import current_key, default_config
+from jaxcls.defaults import current_key, current_value, default_config
 from jaxcls.errors import UserError
 from jaxcls.training.data import Data
 from jaxcls.types import Note, PathLike
 
 # What may differ between the runs that share a workdir: it has no influence on the result.
 FREE = (
-    "parallel.",
+    "parallel.mode",
+    "parallel.devices",
     "checkpoint.",
     "data.dir",
     "data.bad_pictures",
@@ -75,7 +76,7 @@ def differences(config: Mapping[str, Any], workdir: PathLike) -> dict[str, tuple
     # A key that is younger than the run had its default then, though there was no name for it.
     default = view.flatten_config(to_json(default_config()))
     old = {key: default[key] for key in new.keys() & default.keys()}
-    old |= {current_key(key): value for key, value in stored.items()}
+    old |= {current_key(key): current_value(key, value) for key, value in stored.items()}
     return {
         key: (old.get(key), new.get(key))
         for key in sorted(old.keys() | new.keys())

@@ -94,7 +94,7 @@ def test_frozen_layers_keep_their_statistics_to_the_bit():
 # Runs
 
 
-def make_run(mode="jit", devices=1, sync=True, memory=2**20, validation=0.0, batches=3):
+def make_run(mode="jit", devices=1, setting="global", memory=2**20, validation=0.0, batches=3):
     """6 steps on 64 pictures of 8x8 without augmentation, evaluated every second step."""
     config = default_config()
     config.data.name, config.data.validation, config.data.device_memory = "synthetic/64x8x1x4", validation, memory
@@ -102,11 +102,11 @@ def make_run(mode="jit", devices=1, sync=True, memory=2**20, validation=0.0, bat
     config.model.name = "simple_cnn_16_32"
     config.batch_size, config.duration, config.precise_bn = 16, "6 steps", batches
     config.eval.every = config.checkpoint.every = "2 steps"
-    config.parallel.mode, config.parallel.devices = mode, devices
+    config.parallel.mode, config.parallel.devices, config.parallel.batch_norm = mode, devices, setting
     config.schedule.name, config.schedule.peak = "constant", 0.2
     config.ema_decay = 0.9
     return build.build(
-        config, task=lambda data, model: Supervised(ConvNet(num_classes=4, axis_name=model.axis_name if sync else None))
+        config, task=lambda data, model: Supervised(ConvNet(num_classes=4, axis_name=model.module.axis_name))
     )
 
 
@@ -124,7 +124,9 @@ def pictures(run, step, batches):
         {"length": 4},
         {"devices": 4},
         {"mode": "pmap", "devices": 4},
-        {"mode": "pmap", "devices": 4, "sync": False},
+        {"mode": "pmap", "devices": 4, "setting": "local"},
+        {"mode": "jit", "devices": 4, "setting": "local"},
+        {"mode": "pmap", "devices": 2, "setting": "groups(8)"},
         {"memory": 0},
     ],
     ids=str,
