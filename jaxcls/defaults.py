@@ -132,6 +132,7 @@ def default_config() -> ConfigDict:
     optim.lookahead_end = 0.0  # alpha goes to it with the cube of the step; 0: it stays
     optim.sam = 0.0  # radius of sharpness-aware minimisation; 0: none. It computes every gradient twice
     optim.trust = 1e-3  # of lars
+    optim.lars_form = "paper"  # paper, simclr, moco_v3, lightly or solo_learn: whose LARS (optim.rules.LARS_FORMS)
     optim.adam_rate = 1.0  # of muon: rate of what AdamW steps by that of the matrices
     optim.muon_exclude = ()  # matrices that AdamW steps, too
 

@@ -4,12 +4,13 @@ All take the keywords of `chain.chain` (`weight_decay`, `decay_mask`, `clip_norm
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from jaxcls.errors import UserError
 from jaxcls.optim.chain import DECAYED, chain, masked_by
 from jaxcls.optim.schedules import Schedule
 
@@ -67,25 +68,66 @@ def rmsprop_tf(
     return chain(learning_rate, rule, decay="coupled", momentum=_momentum(momentum), **common)
 
 
+class LarsForm(NamedTuple):
+    """What a library means by LARS.
+
+    Attributes:
+      joint: the norm is that of the gradient with its decay; else the sum of both norms.
+      inside: the learning rate is inside the momentum; else outside (PyTorch's momentum).
+      clip: a step is at most that of SGD (LARC): the local rate by the learning rate is at most 1.
+      eps: usual; added to the norm.
+    """
+
+    joint: bool
+    inside: bool
+    clip: bool = False
+    eps: float = 0.0
+
+
+LARS_FORMS = {
+    "paper": LarsForm(joint=False, inside=True, eps=1e-9),  # You et al., algorithm 1
+    "simclr": LarsForm(joint=True, inside=True),  # google-research/simclr, lars_optimizer.py, classic_momentum
+    "moco_v3": LarsForm(joint=True, inside=False),  # facebookresearch/moco-v3, moco/optimizer.py
+    "lightly": LarsForm(joint=False, inside=False, eps=1e-8),  # lightly.utils.lars, of Lightning Bolts
+    "solo_learn": LarsForm(joint=False, inside=False, clip=True, eps=1e-8),  # solo.utils.lars with clip_lars_lr
+}
+
+
 def lars(
     learning_rate: Schedule,
     *,
     momentum: float | Schedule = 0.9,
     trust: float = 1e-3,
-    eps: float = 1e-9,
+    form: str = "paper",
+    eps: float | None = None,
     weight_decay: float = 0.0,
     decay_mask: Sequence[str] = DECAYED,
     **common: Any,
 ) -> optax.GradientTransformationExtraArgs:
-    """LARS: each matrix steps in proportion to its norm (You et al., Large Batch Training of Convolutional Networks,
-    algorithm 1), the learning rate inside the momentum.
+    """LARS: each matrix steps in proportion to its norm (You et al., Large Batch Training of Convolutional Networks).
 
-    The local rate is trust * |w| / (|g| + weight_decay * |w| + eps), the paper's sum of norms; optax has the norm of
-    the sum. `trust` is the paper's eta, `eps` guards against gradients of zero. What `decay_mask` does not name
-    (biases, norms) has neither decay nor a local rate, as in all later work.
+    The local rate is trust * |w| / (|g| + weight_decay * |w| + eps), or trust * |w| / (|g + weight_decay * w| + eps),
+    times the learning rate, which is inside the momentum or outside: `form`, a name of LARS_FORMS. optax's is
+    "simclr". What `decay_mask` does not name (biases, norms) has neither decay nor a local rate, as in all later work.
+    We differ: lightly leaves local rates out where there is no decay; here `decay_mask` alone decides.
+
+    Args:
+      trust: the paper's eta; solo-learn's recipes have 0.02, all others 0.001.
+      form: what is meant. Where it clips, the learning rate that counts is the schedule's, with what the loop makes of
+        it (`lr_scale`), without `factors`.
+      eps: guards against gradients of zero; None: the form's own.
+
+    Raises:
+      UserError: for another form.
     """
-    rule = _scale_by_lars(trust, eps, weight_decay, masked_by(decay_mask))
-    return chain(learning_rate, rule, decay=None, momentum=_momentum(momentum), **common)
+    if form not in LARS_FORMS:
+        raise UserError(f"config.optim.lars_form is {form!r}; it can be {', '.join(LARS_FORMS)}")
+    means = LARS_FORMS[form]
+    rate = learning_rate if means.clip else None
+    rule = _scale_by_lars(means, trust, means.eps if eps is None else eps, weight_decay, masked_by(decay_mask), rate)
+    if means.inside:
+        return chain(learning_rate, rule, decay=None, momentum=_momentum(momentum), **common)
+    return chain(learning_rate, optax.chain(rule, _momentum(momentum)), decay=None, **common)
 
 
 def lamb(
@@ -125,19 +167,35 @@ def _adam(b1, b2, eps):
     return optax.inject_hyperparams(rule)(b1=b1) if callable(b1) else rule(b1)
 
 
-def _scale_by_lars(trust, eps, weight_decay, mask):
+def _scale_by_lars(form, trust, eps, weight_decay, mask, learning_rate):
+    """`learning_rate`: a schedule where the form clips, else None."""
+
     def init(params):
         mask(params)  # misspelt names fail here
-        return optax.EmptyState()
+        return optax.EmptyState() if learning_rate is None else optax.ScaleByScheduleState(jnp.zeros([], jnp.int32))
 
-    def update(updates, state, params=None):
+    def update(updates, state, params=None, *, lr_scale=None, **extra):
+        del extra
+        now = None
+        if learning_rate is not None:
+            now = learning_rate(state.count) * (1.0 if lr_scale is None else lr_scale)
+            state = optax.ScaleByScheduleState(optax.safe_increment(state.count))
+
         def scale(g, w, adapted):
             if not adapted:
                 return g
-            w_norm, g_norm = jnp.linalg.norm(w.ravel()), jnp.linalg.norm(g.ravel())
-            local = trust * w_norm / (g_norm + weight_decay * w_norm + eps)
-            return jnp.where(w_norm > 0, local, 1.0).astype(g.dtype) * (g + weight_decay * w)
+            full = g + weight_decay * w
+            w_norm = _norm(w)
+            norm = _norm(full) if form.joint else _norm(g) + weight_decay * w_norm
+            local = trust * w_norm / jnp.where(norm > 0, norm + eps, 1.0)
+            if form.clip:
+                local = jnp.where(local < now, local / jnp.where(now > 0, now, 1.0), 1.0)
+            return jnp.where((w_norm > 0) & (norm > 0), local, 1.0).astype(g.dtype) * full
 
         return jax.tree.map(scale, updates, params, mask(updates)), state
 
-    return optax.GradientTransformation(init, update)
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _norm(x):
+    return jnp.linalg.norm(x.ravel())

@@ -30,13 +30,13 @@ OPTIMISERS = {
     "adam": (optim.adam, ("b1", "b2", "eps")),
     "adamw": (optim.adamw, ("b1", "b2", "eps")),
     "rmsprop_tf": (optim.rmsprop_tf, ("momentum", "eps")),
-    "lars": (optim.lars, ("momentum", "trust", "eps")),
+    "lars": (optim.lars, ("momentum", "trust", "form", "eps")),
     "lamb": (optim.lamb, ("b1", "b2", "eps")),
     "lion": (optim.lion, ("b1", "b2")),
     "muon": (optim.muon, ("momentum", "nesterov", "exclude", "adam_rate", "b1", "b2", "eps")),
 }
 OWN = ("b2", "eps")  # 0 stands for the optimiser's own default
-KEYS = {"exclude": "muon_exclude"}  # arguments whose config key has another name
+KEYS = {"exclude": "muon_exclude", "form": "lars_form"}  # arguments whose config key has another name
 CYCLED = {"sgd": "momentum", "rmsprop_tf": "momentum", "lars": "momentum", "adam": "b1", "adamw": "b1", "lamb": "b1"}
 
 

@@ -118,19 +118,52 @@ def test_the_first_moment_of_adam_may_be_scheduled():
     assert np.abs(cycled["W"][-1] - steady["W"][-1]).max() > 1e-4
 
 
-def test_lars_is_its_closed_form():
-    """Algorithm 1 of the paper for W; b is not named, so it steps as with plain momentum."""
-    tx = optim.lars(exactly(2.0), momentum=0.9, trust=0.02, weight_decay=0.1, decay_mask=("W",))
+def local_rate(form, w, g, rate):
+    """trust 0.02, decay 0.1; as the papers and libraries write it, not as ours does."""
+    length, full = np.linalg.norm(w), g + 0.1 * w
+    if form in ("simclr", "moco_v3"):
+        return 0.02 * length / np.linalg.norm(full)
+    local = 0.02 * length / (np.linalg.norm(g) + 0.1 * length + (1e-9 if form == "paper" else 1e-8))
+    return min(local / rate, 1) if form == "solo_learn" else local
+
+
+@pytest.mark.parametrize("form", ["paper", "simclr", "moco_v3", "lightly", "solo_learn"])
+def test_lars_is_what_its_library_means(form):
+    """A loop of each form for W, the rate on a cosine; b is not named, so it steps as with plain momentum."""
+    rate = exactly(0.04 if form == "solo_learn" else 2.0, 20)
+    tx = optim.lars(rate, momentum=0.9, trust=0.02, form=form, weight_decay=0.1, decay_mask=("W",))
     out = trajectory(tx)
+    inside = form in ("paper", "simclr")
     w, b, v, u = REFERENCE["W0"], REFERENCE["b0"], 0, 0
     for t in range(20):
-        g = REFERENCE["gW"][t]
-        norm = np.linalg.norm(w)
-        v = 0.9 * v + 2.0 * 0.02 * norm / (np.linalg.norm(g) + 0.1 * norm + 1e-9) * (g + 0.1 * w)
-        u = 0.9 * u + 2.0 * REFERENCE["gb"][t]
-        w, b = w - v, b - u
-        np.testing.assert_allclose(out["W"][t], w, rtol=1e-10)
-        np.testing.assert_allclose(out["b"][t], b, rtol=1e-10)
+        gw, gb, now = REFERENCE["gW"][t], REFERENCE["gb"][t], float(rate(np.float64(t)))
+        step = local_rate(form, w, gw, now) * (gw + 0.1 * w)
+        v, u = (0.9 * m + (now if inside else 1) * g for m, g in ((v, step), (u, gb)))
+        w, b = (x - (1 if inside else now) * m for x, m in ((w, v), (b, u)))
+        np.testing.assert_allclose(out["W"][t], w, rtol=1e-6, atol=1e-7)
+        np.testing.assert_allclose(out["b"][t], b, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("form, peak", [("lightly", 2.0), ("solo_learn", 0.04)])
+def test_lars_is_that_of_lightly_and_solo_learn(form, peak):
+    """lightly 1.6.0's `LARS` and solo-learn 1.0.2's `LARSWrapper(clip=True, exclude_bias_n_norm=True)` with PyTorch's
+    SGD, in float64 on the fixture's gradients, the rate on a cosine; some steps of the second are clipped."""
+    theirs = np.load(Path(__file__).parents[1] / "fixtures" / "lars.npz")
+    out = trajectory(optim.lars(exactly(peak, 20), trust=0.02, form=form, weight_decay=0.1, decay_mask=("W",)))
+    for name in "Wb":
+        np.testing.assert_allclose(out[name], theirs[f"{form}:{name}"], rtol=1e-6, atol=1e-7)
+
+
+def test_what_the_loop_makes_of_the_rate_counts_where_lars_clips():
+    """Half a rate that clips is half a step; half one that does not is the step itself (its local rate is divided by
+    the rate)."""
+    step = lambda rate, **control: one_update(  # noqa: E731
+        optim.lars(exactly(rate), trust=0.02, form="solo_learn", decay_mask=("W",)), gradients(0), start(), **control
+    )["W"]
+    np.testing.assert_allclose(step(1e-3, lr_scale=0.5), step(5e-4), rtol=1e-6)
+    np.testing.assert_allclose(step(1.0, lr_scale=0.5), step(1.0), rtol=1e-6)
+    with pytest.raises(UserError, match="lars_form is 'larc'; it can be paper, simclr"):
+        optim.lars(exactly(0.1), form="larc")
 
 
 def test_lamb_adapts_what_decays_alone():
