@@ -1,6 +1,9 @@
 """Models that answer at once, or slowly, or badly: what batching and the registry are tried with."""
 
+import asyncio
+import contextlib
 import functools
+import itertools
 import threading
 import time
 
@@ -9,7 +12,9 @@ import numpy as np
 from jaxcls.errors import UserError
 from jaxcls.serve.artefacts import Served
 from jaxcls.serve.choosing import Plan
+from jaxcls.serve.registry import Registry
 
+NUMBERS = itertools.count()
 POISON, NAN = 255, 254  # pictures of these levels make a batch fail, or one row
 
 
@@ -43,6 +48,33 @@ class Fake:
 
 def level(value):
     return np.full((1, 1, 1), value, np.uint8)
+
+
+def put(fakes, version="1", name="fake", seconds=0.0):
+    """A version at the place of a model (fixture `fakes`), with a stamp of its own."""
+    path = f"/somewhere/{name}.onnx"
+    fakes[path] = made = served(Fake(version, seconds), name, version, ((path, next(NUMBERS), 0, 0),))
+    return made
+
+
+@contextlib.asynccontextmanager
+async def running(models, **settings):
+    """A registry of models that has warmed them up."""
+    found = Registry(models, **{"poll": 0, "note": lambda line: None} | settings)
+    await found.start()
+    try:
+        await asyncio.wait_for(found.settled.wait(), 20)
+        yield found
+    finally:
+        await found.stop()
+
+
+async def until(true, seconds=20):
+    """Waits until `true()`."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "waited in vain"
+        await asyncio.sleep(0.002)
 
 
 def served(predictor, name="fake", version="1", stamp=()):

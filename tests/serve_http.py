@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import onnx_files
+import pytest
 from PIL import Image
 
 from jaxcls.serve import app, choosing
@@ -41,12 +42,17 @@ def picture(seed=0, size=(30, 40), kind="png"):
 
 
 class Gated:
-    """A predictor that answers when its gate is open, and raises `fault` where that is set."""
+    """A predictor that answers when its gate is open, and raises `fault` where that is set; `of` gives it another's
+    answers."""
 
-    def __init__(self, predictor):
-        self.predictor, self.gate, self.entered = predictor, threading.Event(), threading.Event()
+    def __init__(self):
+        self.predictor, self.gate, self.entered = None, threading.Event(), threading.Event()
         self.asked, self.fault = 0, None
         self.gate.set()
+
+    def of(self, predictor):
+        self.predictor = predictor
+        return self
 
     def __getattr__(self, name):
         return getattr(self.predictor, name)
@@ -78,6 +84,24 @@ async def client(path, settings=None, change=lambda predictor: predictor, queue=
                 yield asks, registry
     finally:
         choosing.choose = choose
+
+
+def run(body, path, settings=None, **options):
+    """What `body(client, registry)` gives, of a service of its own."""
+
+    async def main():
+        async with client(path, settings, **options) as (asks, registry):
+            return await body(asks, registry)
+
+    return asyncio.run(main())
+
+
+def same(answer, row):
+    """Asserts that an answer is the predictor's row."""
+    assert answer["class"] == row["class"] and answer["set"] == row["set"] and answer["outlier"] == row["outlier"]
+    assert answer["probability"] == pytest.approx(row["probability"], abs=1e-6)
+    assert [best["class"] for best in answer["top"]] == [best["class"] for best in row["top"]]
+    assert [b["probability"] for b in answer["top"]] == pytest.approx([b["probability"] for b in row["top"]], abs=1e-6)
 
 
 class Process:

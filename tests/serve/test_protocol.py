@@ -1,6 +1,5 @@
 """The open inference protocol: tensors in JSON and in bytes, against the predictor."""
 
-import asyncio
 import base64
 import json
 import struct
@@ -12,26 +11,11 @@ pytest.importorskip("fastapi")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("httpx")
 
-from serve_http import client, net, picture
+from serve_http import picture
 
 from jaxcls.runtime.predictor import FilePredictor
 
 PLACE, LENGTH = "/v2/models/net/infer", "Inference-Header-Content-Length"
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    return net(tmp_path_factory.mktemp("protocol"))
-
-
-@pytest.fixture(scope="module")
-def ask(path):
-    """(method, address, options of httpx) -> what a service answers."""
-    with asyncio.Runner() as runner:
-        service = client(path)
-        asks, _ = runner.run(service.__aenter__())
-        yield lambda *args, **options: runner.run(asks.request(*args, **options))
-        runner.run(service.__aexit__(None, None, None))
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,8 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("httptools")
 httpx = pytest.importorskip("httpx")
 
-from serve_http import Process, free_port, net, picture  # noqa: E402
+from serve_http import Process, net, picture  # noqa: E402
 
-from jaxcls.errors import UserError  # noqa: E402
 from jaxcls.serve import ports, workers  # noqa: E402
 from jaxcls.serve.metrics import Metrics, shared  # noqa: E402
 from jaxcls.serve.settings import Settings  # noqa: E402
@@ -34,11 +33,6 @@ class Absent(importlib.abc.MetaPathFinder):
 
 sys.meta_path.insert(0, Absent())
 """
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    return net(tmp_path_factory.mktemp("workers"))
 
 
 def events(service):
@@ -199,85 +193,8 @@ def test_a_worker_that_does_not_end_is_killed(monkeypatch, capsys):
     assert "worker killed" in capsys.readouterr().err
 
 
-def test_a_port_in_use_is_told():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        with pytest.raises(UserError, match=f"--port {port} can't be used: Address already in use"):
-            ports.bind("127.0.0.1", port)
-    for host in ("no.such.host.invalid", "256.1.1.1", "a" * 300):
-        with pytest.raises(UserError, match="can't be used"):
-            ports.bind(host, free_port())
-
-
-def test_workers_count_into_one_sum():
-    memory = shared(3)
-    rows = [Metrics(("a", "b"), memory, 3, row) for row in range(2)]
-    for count, each in enumerate(rows, 1):
-        each.request("predict", 200, 0.02)
-        each.queue(count)
-        each.batch(4)
-        each.pictures("b", 3, 0)
-        each.reloaded("b", taken_up=count == 1)
-    Metrics((), memory, 3, 2).restarted()
-    again = Metrics(("a", "b"), memory, 3, 1)  # a worker that was started anew
-    text = again.text()
-    for line in ('jaxcls_requests_total{route="predict",status="200"} 2', "jaxcls_batch_size_sum 8",
-                 'jaxcls_pictures_total{model="b"} 6',
-                 'jaxcls_reloads_total{model="b",result="refused"} 1', "jaxcls_worker_restarts_total 1",
-                 "jaxcls_queue_pictures 1",
-                 'jaxcls_request_seconds_bucket{route="predict",le="0.025"} 2',
-                 'jaxcls_request_seconds_bucket{route="predict",le="0.01"} 0'):  # fmt: skip
-        assert f"\n{line}\n" in text
-    assert rows[0].text() == text
-
-
-def test_counts_of_threads_are_not_lost():
-    found = Metrics(("a",))
-    threads = [threading.Thread(target=lambda: [found.batch(1) for _ in range(2000)]) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert "jaxcls_batch_size_count 8000\n" in found.text()
-
-
-@pytest.mark.skipif(not ports.DEALS, reason="the kernel deals connections on Linux alone")
-def test_several_workers_get_connections_each():
-    first = ports.bind("127.0.0.1", 0, several=True)
-    sockets = [ports.beside(first), ports.beside(first)]
-    for listener in sockets:
-        listener.listen(64)
-        listener.setblocking(False)
-    clients = [socket.create_connection(first.getsockname()) for _ in range(40)]  # all to one: once in 5e11
-    taken = [accepted(listener) for listener in sockets]
-    for one in (*clients, *sockets, first):
-        one.close()
-    assert sum(taken) == 40 and all(taken)
-
-
-def test_several_workers_do_not_share_a_port_with_somebody_else():
-    other = ports.bind("127.0.0.1", 0, several=True)
-    other.listen()
-    with pytest.raises(UserError, match="can't be used: Address already in use"):
-        ports.bind("127.0.0.1", other.getsockname()[1], several=True)
-    other.close()
-
-
 def listening(url):
     """How many sockets of this machine listen at the port of an address."""
     port = f":{int(url.rsplit(':', 1)[1].rstrip('/')):04X}"
     rows = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
     return sum(row[1].endswith(port) and row[3] == "0A" for row in rows)
-
-
-def accepted(listener):
-    """How many connections wait; they are closed."""
-    count = 0
-    while True:
-        try:
-            listener.accept()[0].close()
-        except BlockingIOError:
-            return count
-        count += 1
