@@ -72,8 +72,9 @@ def of(network: Network) -> Beside:
         return Beside(why=f"the last features of {network.name} are no map")
     if math.prod(shape[1:3]) == 1:
         return Beside(why=f"the last map of {network.name} is a single place for pictures of this size")
-    if seen.shape[1:3] != raw.shape[1:3]:
-        return Beside(why="transforms on the device change the size of its pictures")
+    cuts = any(call.name != "resize" for call in network.preprocessing.calls()[1])  # a resize shows what was there
+    if cuts and seen.shape[1:3] != raw.shape[1:3]:
+        return Beside(why="transforms on the device cut its pictures, and a map would lie beside what the model sees")
     if layer is None:
         return Beside(why=MORE.format(network.name))
     return Beside(stage, layer)

@@ -155,6 +155,12 @@ def test_every_other_head_is_found():
         assert beside.of(network(name)).stage, name
 
 
+@pytest.mark.parametrize("spec, stage", [("resize(96, 128)", "stage2"), ("center_crop(40)", "")])
+def test_what_is_cut_on_the_device_has_no_map(spec, stage):
+    found = beside.of(network(preprocessing=Preprocessing((spec,), (0.4,) * 3, (0.3,) * 3, 3, PICTURE)))
+    assert found.stage == stage and bool(stage) != ("cut its pictures" in found.why)
+
+
 def test_a_bank_that_is_too_large_is_told(net, monkeypatch):
     monkeypatch.setattr(beside, "LARGEST", 10)
     lines = []
