@@ -16,10 +16,8 @@ import argparse
 import asyncio
 import collections
 import contextlib
-import hashlib
 import json
 import os
-import random
 import shlex
 import signal
 import sys
@@ -28,15 +26,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from _serve_client import LIMIT, Answer, Load, Server, form, get, load, once, post, until
-from _serve_hostile import KINDS, Hostile, picture, send, some
+from _serve_client import LIMIT, Answer, get, load, once, until
+from _serve_good import CLIENTS, ROOT, Good, digest, good_ones, judge, listed, net, start
+from _serve_hostile import KINDS, Hostile, send, some
 from gpu import commit
 
 from jaxcls.cli.entry import entry_point
-from jaxcls.runtime.predictor import FilePredictor
 
-ROOT = Path(__file__).resolve().parents[2]
-CLIENTS, AT_ONCE = 16, 32  # good ones, and hostile requests at the same time
+AT_ONCE = 32  # hostile requests at the same time
 PARTS = 4  # after which memory is looked at
 MORE = 1024  # MiB beyond what it began with, at the peak
 KEPT = 512  # MiB beyond what it began with, afterwards: what the allocator keeps goes up and down
@@ -73,57 +70,6 @@ def main(argv: list[str] | None = None) -> int:
     return 1 if faults else 0
 
 
-def net(path: Path, seed: int = 0) -> Path:
-    """A tiny ONNX file: mean colour times drawn weights, pictures of 16 x 16 as it sees them."""
-    sys.path.insert(0, str(ROOT / "tests"))
-    import onnx_files
-
-    return onnx_files.model(path, onnx_files.told(), kernel=onnx_files.weights(seed=seed))
-
-
-def start(path: Path, folder: Path, core: int | None, *more: str) -> Server:
-    """Our server of a file, by the name "net"."""
-    command = [sys.executable, "-m", "jaxcls", "serve", f"net={path}", "--port", "PORT", *more]
-    return Server(command, folder / "log", core, more={"PYTHONPATH": str(ROOT)})
-
-
-class Good:
-    """Good requests, some with several pictures, and whether an answer is right."""
-
-    def __init__(self, *paths: Path):
-        rng, self.pictures = random.Random(0), []
-        for count in [1] * 9 + [4] * 3:
-            self.pictures.append([picture(rng) for _ in range(count)])
-        self.requests = [post("/predict", *form([("a", p) for p in some])) for some in self.pictures]
-        self.rows = {digest(path): self.expected(path) for path in paths}
-        self.versions: collections.Counter[str] = collections.Counter()
-
-    def expected(self, path: Path) -> list[list[dict]]:
-        """What a file answers, without a server."""
-        predictor = FilePredictor.load(str(path), threads=1)
-        return [[predictor(predictor.prepare(p)[None], 3)[0] for p in some] for some in self.pictures]
-
-    def check(self, which: int, body: bytes) -> bool:
-        """Whether all of the answer is what the version that it names gives."""
-        given = json.loads(body)
-        version = given["version"].rpartition("-")[2]
-        self.versions[version] += 1
-        if version not in self.rows:
-            return False
-        wanted, rows = self.rows[version][which], given["answers"]
-        return len(rows) == len(wanted) and all(map(same, rows, wanted))
-
-
-def digest(path: Path) -> str:
-    """What versions end with."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:8]
-
-
-def same(given: dict, wanted: dict) -> bool:
-    """Whether two rows are the same answer."""
-    return given.get("class") == wanted["class"] and abs(given["probability"] - wanted["probability"]) <= 1e-6
-
-
 async def hostile(folder: Path, args: argparse.Namespace, note: Callable[[str], None]) -> Rows:
     """Rows of kinds, of the good clients, and of memory."""
     path = net(folder / "net.onnx")
@@ -146,7 +92,7 @@ async def hostile(folder: Path, args: argparse.Namespace, note: Callable[[str], 
         alive = server.process.poll() is None
         died = server.log.read_text().count("worker died")
     bugs = sum('"bug"' in line or "Traceback" in line for line in (folder / "log").read_text().splitlines())
-    _judge(seen, note)
+    judge(seen, note)
     if not alive or died or bugs:
         note(f"the server: {'alive' if alive else 'dead'}, workers that died {died}, tracebacks in its log {bugs}")
     after = ", ".join(f"{each:.0f}" for each in memory[1:])
@@ -154,8 +100,8 @@ async def hostile(folder: Path, args: argparse.Namespace, note: Callable[[str], 
     if peak[0] - memory[0] > MORE or memory[-1] - memory[0] > KEPT:
         note(f"memory, MiB: {told}")
     rows: Rows = [("kind", "sent", "answers")]
-    rows += [(kind, sum(outcomes[kind].values()), _told(outcomes[kind])) for kind in KINDS]
-    rows.append((f"{CLIENTS} good clients", len(seen.latencies) + sum(seen.errors.values()), _good(seen)))
+    rows += [(kind, sum(outcomes[kind].values()), listed(outcomes[kind])) for kind in KINDS]
+    rows.append((f"{CLIENTS} good clients", len(seen.latencies) + sum(seen.errors.values()), good_ones(seen)))
     rows.append(("memory, MiB", "", told))
     return rows
 
@@ -230,8 +176,8 @@ async def kill(folder: Path, args: argparse.Namespace, note: Callable[[str], Non
             note(f"kill {i}: {others} requests of the other worker had no answer; a new worker after {took:.1f} s")
     if "jaxcls_worker_restarts_total 5\n" not in text:
         note("jaxcls_worker_restarts_total is not 5")
-    _judge(seen, note, {"ConnectionResetError", "IncompleteReadError", "BrokenPipeError"})
-    return [*rows, (f"{CLIENTS} good clients", "", len(seen.lost), "", _good(seen))]
+    judge(seen, note, {"ConnectionResetError", "IncompleteReadError", "BrokenPipeError"})
+    return [*rows, (f"{CLIENTS} good clients", "", len(seen.lost), "", good_ones(seen))]
 
 
 def ports(pid: int, port: int) -> set[int]:
@@ -269,7 +215,7 @@ async def reload(folder: Path, args: argparse.Namespace, note: Callable[[str], N
         going[0] = False
         seen = await task
         last = json.loads((await once(server.port, good.requests[0])).body)["version"]
-    _judge(seen, note)
+    judge(seen, note)
     if not last.endswith(digest(files[2])):
         note(f"the last version is {last}, and should be {digest(files[2])}")
     rows: Rows = [("version", "answers, all of it alone")]
@@ -278,7 +224,7 @@ async def reload(folder: Path, args: argparse.Namespace, note: Callable[[str], N
         note(f"versions that were never there: {unknown}")
     if not all(good.versions[digest(file)] for file in files):
         note("a version was never taken up")
-    return [*rows, (f"{CLIENTS} good clients", _good(seen))]
+    return [*rows, (f"{CLIENTS} good clients", good_ones(seen))]
 
 
 def _replacements(files: Sequence[Path]) -> Iterator[Path | None]:
@@ -287,22 +233,6 @@ def _replacements(files: Sequence[Path]) -> Iterator[Path | None]:
         if i % 5 == 4:
             yield None
     yield files[2]
-
-
-def _judge(seen: Load, note: Callable[[str], None], allowed: set[str] = frozenset()) -> None:
-    for kind in set(seen.errors) - allowed:
-        note(f"good clients: {seen.errors[kind]} times {kind}")
-    if not seen.latencies:
-        note("good clients had no answer")
-
-
-def _good(seen: Load) -> str:
-    slowest = max(seen.latencies, default=float("nan"))
-    return f"{len(seen.latencies)} right; {_told(seen.errors) or 'no errors'}; slowest {slowest:.1f} s"
-
-
-def _told(counts: collections.Counter) -> str:
-    return ", ".join(f"{kind}: {count}" for kind, count in sorted(counts.items()))
 
 
 if __name__ == "__main__":
