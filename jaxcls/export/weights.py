@@ -7,11 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxcls.checkpoints import view
 from jaxcls.data import class_names
 from jaxcls.models import conversion, weight_files
 from jaxcls.models.base import Classifier
 from jaxcls.models.state_dict import to_state_dict
 from jaxcls.tasks import networks
+from jaxcls.training import run_weights
 from jaxcls.types import Note, PathLike
 
 
@@ -25,7 +27,8 @@ class State(NamedTuple):
 
 
 def of_run(run: PathLike, step: int | None = None, *, raw: bool = False) -> State:
-    """That of a checkpoint. Raises UserError where it can't be read."""
+    """That of a checkpoint. Of a run that learned without labels (config.ssl) it is the encoder alone: its heads and
+    its last layer, a probe, are left out. Raises UserError where it can't be read."""
     network = networks.from_run(run, step, raw=raw)
     mean, std = network.normalize
     kind = "averaged (EMA)" if network.averaged else "raw"
@@ -38,7 +41,12 @@ def of_run(run: PathLike, step: int | None = None, *, raw: bool = False) -> Stat
         "eval_transform": json.dumps(network.preprocessing.transforms),
         "fields": conversion.fields_of(network.name, network.model),
     }
-    return State(network.model, to_state_dict(network.variables), metadata, f"{kind} weights of step {network.step}")
+    tensors, what = to_state_dict(network.variables), f"{kind} weights of step {network.step}"
+    if run_weights.learned_without_labels(view.best_step(run) if step is None else view.find_step(run, step)):
+        tensors, layer = run_weights.encoder(network, tensors), network.model.head[0]
+        del metadata["classes"]
+        what += f"; the encoder alone: its library loads it with strict=False, {layer} then stays as it was"
+    return State(network.model, tensors, metadata, what)
 
 
 def of_file(

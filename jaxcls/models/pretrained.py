@@ -10,7 +10,7 @@ import numpy as np
 from flax import traverse_util
 
 from jaxcls.errors import UserError
-from jaxcls.models import basis, state_dict
+from jaxcls.models import basis, ssl_names, state_dict
 from jaxcls.models.base import Classifier
 from jaxcls.models.basis import Use
 from jaxcls.models.load_report import SHOWN, TRANSLATED, Report
@@ -77,7 +77,8 @@ class _Matching:
 
     def __init__(self, model, slots: dict[str, Slot], tensors: dict, report: Report, other_names: str):
         self.model, self.slots, self.report, self.other_names = model, slots, report, other_names
-        self.names = _names(model, tensors, slots)
+        self.names, left_out = _names(model, tensors, slots)
+        self.report.skipped |= left_out
         self.values = {name: np.asarray(tensors[key]) for key, name in self.names.items()}
         self.weights: dict[tuple[str, ...], np.ndarray] = {}
         self.wrong: list[str] = []
@@ -190,9 +191,11 @@ class _Matching:
         return name.removeprefix(self.prefix)
 
 
-def _names(model, keys, ours) -> dict[str, str]:
-    """Key of the file -> the name it has in the model: without wrappers, renamed, below the prefix of a backbone."""
-    names, prefix = state_dict.own_names(keys, ours), getattr(model, "prefix", "")
+def _names(model, keys, ours) -> tuple[dict[str, str], dict[str, str]]:
+    """(key of the file -> the name it has in the model: without wrappers, renamed, below the prefix of a backbone;
+    key -> why it is left out, of what self-supervised training has beside an encoder)."""
+    names, left_out, ssl = ssl_names.split(state_dict.own_names(keys, ours), ours)
+    prefix = getattr(model, "prefix", "")
     if any(name.startswith(prefix) for name in names.values()):  # also where there is no prefix
         prefix = ""
     for key, name in names.items():
@@ -200,11 +203,19 @@ def _names(model, keys, ours) -> dict[str, str]:
             for pattern, replacement in model.renames:
                 name = re.sub(pattern, replacement, name)
         names[key] = prefix + name
+    heads = {
+        key
+        for key, name in names.items()
+        if ssl_names.is_head(name.removeprefix(prefix), model.head, ours)
+        or (ssl and any(name.startswith(f"{layer}.") for layer in model.head))
+    }
+    left_out |= dict.fromkeys(heads, ssl_names.HEAD)
+    names = {key: name for key, name in names.items() if key not in heads}
     taken: dict[str, str] = {}
     for key, name in names.items():
         if (other := taken.setdefault(name, key)) != key:
             raise UserError(f"{other} and {key} would both be {name}")
-    return names
+    return names, left_out
 
 
 def _for_channels(value, shape):

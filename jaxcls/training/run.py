@@ -15,12 +15,12 @@ from jaxcls.checkpoints.meta import Answer
 from jaxcls.data.base import Source
 from jaxcls.errors import UserError
 from jaxcls.hyperparameters import Hoisted
-from jaxcls.models import pretrained, weight_files, whitening
+from jaxcls.models import pretrained, whitening
 from jaxcls.parallel import Parallel, once
 from jaxcls.state import TrainState
 from jaxcls.tasks.base import Task
 from jaxcls.tasks.networks import Network
-from jaxcls.training import feeds, precise_bn
+from jaxcls.training import feeds, precise_bn, run_weights
 from jaxcls.training.data import Data
 from jaxcls.training.feed import EvalFeed, TrainFeed
 from jaxcls.training.model import Model
@@ -85,11 +85,11 @@ class Run:
     def pretrained(self) -> tuple[PyTree, Any]:
         """(weights, report) of config.model.pretrained (`models.pretrained.match`); (None, None) where it is empty.
 
-        A run that goes on from a checkpoint never looks at it: the file may be gone.
+        A run that goes on from a checkpoint never looks at it: the file, or the other run, may be gone.
         """
         if not self.model.pretrained:
             return None, None
-        file = weight_files.read(self.model.pretrained)
+        file = run_weights.read(self.model.pretrained)
         shapes = self.task.answering(self.state_shapes, averaged=False)
         return pretrained.match(self.task.model, shapes, file, self.model.use)
 
