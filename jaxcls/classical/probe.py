@@ -1,6 +1,7 @@
 """Probes of a frozen network: a linear classifier or nearest neighbours on its features."""
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from ml_collections import ConfigDict
 from jaxcls import files, metrics
 from jaxcls.augment.preprocessing import Preprocessing
 from jaxcls.checkpoints import view
-from jaxcls.classical import classifier
+from jaxcls.classical import classifier, few_labels, protocols
 from jaxcls.classical.run import STEP, grid_of, judge, versions
 from jaxcls.data import checks
 from jaxcls.defaults import default_config
@@ -21,7 +22,7 @@ from jaxcls.errors import UserError
 from jaxcls.logs.logger import Logger
 from jaxcls.models.published import PUBLISHED, Published
 from jaxcls.parallel import Parallel
-from jaxcls.settings.reader import Reader, resolve
+from jaxcls.settings.reader import Reader, choose, resolve
 from jaxcls.tasks import base, networks
 from jaxcls.tasks.base import Task
 from jaxcls.tasks.neighbours import Neighbours
@@ -44,6 +45,9 @@ class Options:
       balanced: linear: weigh each class by 1 / frequency.
       smote: linear: fill up rare classes with neighbours' mixtures.
       k, temperature: of knn.
+      protocol: linear: a name of `protocols.PROTOCOLS`, SGD in place of logistic regression; "" for that.
+      labels: how many training pictures count, "1%" or "500"; drawn `draws` times, as many of each class. "" for all.
+      rows: a list of those that count (`data.row_lists`); "" for all.
     """
 
     method: str = "linear"
@@ -52,6 +56,27 @@ class Options:
     smote: bool = False
     k: int = 20
     temperature: float = 0.07
+    protocol: str = ""
+    labels: str = ""
+    draws: int = 3
+    rows: str = ""
+
+    def check(self) -> None:
+        """Raises UserError for what does not go together."""
+        choose("--method", self.method, METHODS)
+        if self.smote and self.method != "linear":
+            raise UserError("--smote has an effect on --method linear alone; remove it.")
+        if self.protocol:
+            choose("--protocol", self.protocol, protocols.PROTOCOLS)
+            if self.method != "linear" or self.C or self.balanced or self.smote:
+                raise UserError(
+                    f"--protocol {self.protocol} is --method linear, with all of it said; leave --method, --C, "
+                    "--class-weight and --smote out."
+                )
+        if self.labels and self.rows:
+            raise UserError("--labels draws training pictures and --rows lists them; give one of them.")
+        if self.draws < 1:
+            raise UserError("--draws must be at least 1.")
 
 
 class Features(Task):
@@ -104,10 +129,7 @@ def run(
     Raises:
       UserError: for data, weights or options that cannot be used.
     """
-    if options.method not in METHODS:
-        raise UserError(f"--method is {options.method!r}; it can be {' or '.join(METHODS)}.")
-    if options.smote and options.method != "linear":
-        raise UserError("--smote has an effect on --method linear alone; remove it.")
+    options.check()
     config.eval.batch_size = config.eval.batch_size or 64
     print(f"opening {printable(config.data.name)} ...", flush=True)
     pictures = data.read(Reader(resolve(config)), trains=False, workdir=own)
@@ -122,18 +144,42 @@ def run(
     workdir.mkdir(parents=True, exist_ok=True)
     files.write_json(workdir / "config.json", same_run.to_json(config))
     with Logger(workdir, total_steps=STEP, steps_per_epoch=1) as log:
-        table = {split: features(pictures, probed, split, workdir, log) for split in pictures.sources}
-        model, record = fit(table, options, len(pictures.classes), config.seed, log)
-        results = judge(model, table, workdir, log)
-        record |= {"network": probed.title, "source": dict(probed.source), "features": table["train"][0].shape[1]}
-        files.write_json(workdir / "probe.json", {**record, "classes": list(pictures.classes), "versions": versions()})
+        found = {split: features(pictures, probed, split, workdir, log) for split in pictures.sources}
+        table: Table = {split: (values[label >= 0], label[label >= 0]) for split, (values, label, _) in found.items()}
+        width = table["train"][0].shape[1]
+        told = {"network": probed.title, "source": dict(probed.source), "features": width}
+        told |= {"classes": list(pictures.classes), "versions": versions()}
+        lists = few_labels.lists(options, pictures.sources["train"], *found["train"][1:], workdir, config.seed)
+        ask = functools.partial(
+            _judged, options=options, classes=len(pictures.classes), seed=config.seed, told=told, log=log
+        )
+        if options.labels:
+            results, rows = few_labels.over_draws(ask, table, found["train"], lists, workdir, log)
+        else:
+            (chosen,) = lists.values()
+            results, rows = ask(few_labels.restricted(table, found["train"], chosen), workdir)
         files.write_json(workdir / "results.json", results)
-        rows = [(f"{split} accuracy", metrics.describe(figures)) for split, figures in results.items()]
-        chose = "validation" in results and len(record.get("validation_accuracy_by_C", {})) > 1
-        rows += [("", "it chose C, so this is optimistic")] if chose else []
         rows.append(("figures", f"{workdir}/results.json, {workdir}/probe.json, {workdir}/eval/"))
         log.summary(f"{options.method} probe of {probed.title} on {config.data.name}", rows, [])
     return results
+
+
+def _judged(table, workdir, *, options, classes, seed, told, log):
+    """(results, rows of a summary) of one classifier, with its files in a workdir."""
+    model, record = fit(table, options, classes, seed, log)
+    workdir.mkdir(exist_ok=True)
+    results = judge(model, table, workdir, log)
+    record |= {"labels": len(table["train"][1]), **told}
+    files.write_json(workdir / "probe.json", record)
+    rows = [(f"{split} accuracy", metrics.describe(figures)) for split, figures in results.items()]
+    if len(record.get("validation_accuracy_by_C", {})) > 1:
+        count = len(table["validation"][1])
+        rows.append(("", f"C was chosen on {count:,} labelled pictures of validation, so theirs is optimistic"))
+    if best := record.get("best_epoch"):
+        rows.append(
+            ("highest of all epochs", f"{best['accuracy']:.2%} on {best['split']}, as lightly reports: optimistic")
+        )
+    return results, rows
 
 
 def fit(table: Table, options: Options, classes: int, seed: int, log: Logger) -> tuple[Any, dict[str, Any]]:
@@ -143,6 +189,8 @@ def fit(table: Table, options: Options, classes: int, seed: int, log: Logger) ->
         k, temperature = options.k, options.temperature
         neighbours = Neighbours(values, labels, classes=classes, k=k, temperature=temperature)
         return neighbours, {"method": "knn", "k": k, "temperature": temperature}
+    if options.protocol:
+        return _by_protocol(table, options.protocol, classes, seed, log)
     grid = grid_of(options.C, "validation" in table)
     with log.waiting(f"fitting for {len(grid)} value(s) of C"):
         model, C, scores = classifier.choose(
@@ -160,16 +208,30 @@ def fit(table: Table, options: Options, classes: int, seed: int, log: Logger) ->
     return model, {"method": "linear", "C": C, "validation_accuracy_by_C": scores, **weights}
 
 
+def _by_protocol(table, name, classes, seed, log):
+    protocol, split = protocols.PROTOCOLS[name], "test" if "test" in table else "validation"
+    record = {"method": "linear", "protocol": name, **protocols.record(protocol, len(table["train"][1]))}
+    watched = table[split] if protocol.best else None
+    with log.waiting(f"linear classifier by the protocol of {name}: {protocol.epochs} epochs"):
+        model, seen = protocols.fit(
+            protocol, table["train"], classes=classes, seed=seed, watched=watched, note=log.note
+        )
+    if seen:
+        at = int(np.argmax(seen))
+        record["best_epoch"] = {"split": split, "epoch": at + 1, "accuracy": seen[at]}
+    return model, record
+
+
 def features(
     pictures: data.Data, probed: networks.Network, split: str, workdir: PathLike, log: Logger
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(features float32 [n, d], labels int32 [n]) of a split, from `features-<split>.npz` where that has the same."""
     source, path = pictures.sources[split], Path(workdir) / f"features-{split}.npz"
     what = {"data": source.fingerprint, "preprocessing": pictures.evaluation.to_json()}
     key = json.dumps({**probed.source, **what, "precision": str(getattr(probed.model, "dtype", ""))})
     if (stored := files.read_arrays(path, key)) is not None:
         log.note(f"{split}: features from {path}")
-        return stored["features"], stored["label"]
+        return stored["features"], stored["label"], stored["index"]
     predict = feeds.predictor(pictures, Parallel(devices=1))
     with log.waiting(f"features of {len(source):,} pictures of {split}"):
         rows = predict(source, Features(probed, pictures.evaluation), probed.variables)
@@ -177,7 +239,7 @@ def features(
         raise UserError(f"some features of {split} are not finite; look at the weights, or use precision float32.")
     label = np.asarray(rows["label"], np.int32)
     files.write_arrays(path, key, features=rows["features"], label=label, index=rows["index"])
-    return rows["features"], label
+    return rows["features"], label, rows["index"]
 
 
 def of_run(path: PathLike) -> Opener:
@@ -196,8 +258,10 @@ def of_weights(path: PathLike) -> Opener:
     def network(config, pictures):
         count = PUBLISHED.get(config.model.name, Published("")).classes
         reader, shape = Reader(resolve(config)), pictures.picture
-        return published_weights.network(str(path), reader, pictures.evaluation, shape, (), count=count, headless=True)[
-            0
-        ]
+        found, report = published_weights.network(
+            str(path), reader, pictures.evaluation, shape, (), count=count, headless=True
+        )
+        print(report)
+        return found
 
     return network

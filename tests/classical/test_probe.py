@@ -100,13 +100,54 @@ def test_features_are_those_of_the_model_on_every_picture_in_order(weights, tmp_
     np.testing.assert_array_equal(found["label"], source.labels)
 
 
+def test_few_labels_are_drawn_stored_and_read_again(weights, tmp_path, capsys):
+    """Accuracy of each draw, its mean and deviation; a list that is changed in the workdir counts as it is."""
+    arguments = ("--labels=2%", "--draws=2", "--protocol=lightly")
+    assert run(weights, tmp_path / "run", *arguments) == 0
+    results = json.loads((tmp_path / "run" / "results.json").read_text())["test"]
+    each = [json.loads((tmp_path / "run" / f"draw{i}" / "probe.json").read_text()) for i in range(2)]
+    assert len(results["draws"]) == 2
+    assert results["accuracy"] == pytest.approx(np.mean(results["draws"]))
+    assert results["accuracy_sd"] == pytest.approx(abs(np.diff(results["draws"])[0]) / 2**0.5)
+    assert [x["labels"] for x in each] == [25, 25] and each[0]["augmented"] is False
+    assert each[0]["best_epoch"]["accuracy"] >= results["draws"][0]
+    lists = [(tmp_path / "run" / f"labels-2%-draw{i}.csv").read_text().split() for i in range(2)]
+    assert len(set(lists[0])) == 25 and set(lists[0]) != set(lists[1])
+    (tmp_path / "run" / "labels-2%-draw1.csv").write_text("\n".join(lists[0]))
+    assert run(weights, tmp_path / "run", *arguments) == 0
+    again = json.loads((tmp_path / "run" / "results.json").read_text())["test"]["draws"]
+    assert again == [results["draws"][0]] * 2
+    given = tmp_path / "run" / "labels-2%-draw0.csv"
+    assert run(weights, tmp_path / "run", f"--rows={given}", "--knn=lightly") == 0
+    record = json.loads((tmp_path / "run" / "probe.json").read_text())
+    assert (record["labels"], record["k"], record["temperature"]) == (25, 200, 0.1)
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--protocol=simclr", "--method=knn"], "leave --method, --C"),
+        (["--protocol=simlcr"], "--protocol is 'simlcr'; did you mean"),
+        (["--knn=lightly", "--k=3"], "leave these options out"),
+        (["--knn=byol"], "--knn is 'byol'"),
+        (["--draws=2"], "--draws has no effect without --labels"),
+        (["--labels=1%", "--rows=list.csv"], "give one of them"),
+    ],
+)
+def test_options_that_do_not_go_together_are_one_line(weights, arguments, message, tmp_path, capsys):
+    assert run(weights, tmp_path / "run", *arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1 and not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
         (["none.safetensors"], "of a file of weights name the model"),
         (["none.safetensors", "--model=resnet18"], "name the pictures"),
         (["none.safetensors", "--model=simple_cnn_16_32", "--data=digits"], "there is no such file"),
-        (["none.safetensors", "--model=simple_cnn_16_32", "--data=digits", "--method=svm"], "it can be linear or knn"),
+        (["none.safetensors", "--model=simple_cnn_16_32", "--data=digits", "--method=svm"], "it can be linear, knn"),
         (["none.safetensors", "--model=simple_cnn_16_32", "--data=digits", "--method=knn", "--smote"], "remove it"),
         (["none.safetensors", "--model=simple_cnn_16_32", "--data=digits", "--config.optim.name=adam"], "no effect"),
         (["none.safetensors", "--model=resnet_18", "--data=digits"], "did you mean"),
