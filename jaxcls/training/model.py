@@ -28,7 +28,7 @@ class Model:
       precision: of the computation.
       axis_name: the mapped axis over which a task talks with other devices (pmap); None under jit.
       data: whose pictures it sees.
-      pretrained: weights to start from, "" for none.
+      pretrained: weights to start from, a file or a run; "" for none.
       whiten: whether the first convolution is made of training pictures.
     """
 
@@ -75,7 +75,7 @@ def read(config: Any, data: Data, parallel: Parallel) -> Model:
     if section.pretrained == REQUIRED:
         raise UserError(
             "this config starts from published weights and none are named; add --config.model.pretrained=FILE "
-            "(safetensors, .pth, or hf-hub:ORG/NAME), or use --config=folder to train from scratch."
+            "(safetensors, .pth, hf-hub:ORG/NAME, or the workdir of a run), or use --config=folder to train from scratch."
         )
     if config.precision not in PRECISIONS:
         raise UserError(f"config.precision is {config.precision!r}; it can be {', '.join(PRECISIONS)}.")
