@@ -75,7 +75,7 @@ def read(config: Any, data: Data, parallel: Parallel) -> Model:
     if section.pretrained == REQUIRED:
         raise UserError(
             "this config starts from published weights and none are named; add --config.model.pretrained=FILE "
-            "(safetensors, .pth, hf-hub:ORG/NAME, or the workdir of a run), or use --config=folder to train from scratch."
+            "(safetensors, .pth, hf-hub:ORG/NAME, or a run's workdir), or use --config=folder to train from scratch."
         )
     if config.precision not in PRECISIONS:
         raise UserError(f"config.precision is {config.precision!r}; it can be {', '.join(PRECISIONS)}.")
