@@ -11,7 +11,7 @@ from jaxcls.files import expanded as expanded
 from jaxcls.files import path as path
 
 SHELLS = ("bash", "zsh", "tcsh")
-SOURCES = ("digits", "synthetic", "tfds", "folder")  # what the name of a data set may begin with
+SOURCES = ("digits", "synthetic", "tfds", "folder", "unlabelled")  # what the name of a data set may begin with
 SETS = ("mnist", "fashion_mnist", "cifar10", "cifar100", "imagenet2012")  # of tfds; their names are given without it
 
 
@@ -67,8 +67,8 @@ def positive(text: str) -> int:
 def data_name(text: str) -> str:
     """The name of a data set, as config.data.name takes it; a bare path means `folder/PATH`.
 
-    `digits`, `synthetic...`, `tfds/...` and `folder/...` are names; whatever else there is, a path. A misspelt name
-    stays as it is, unless there is such a path: opening it says what was meant.
+    `digits`, `synthetic...`, `tfds/...`, `folder/...` and `unlabelled/...` are names; whatever else there is, a path. A
+    misspelt name stays as it is, unless there is such a path: opening it says what was meant.
     """
     text = expanded(text)
     kind = text.partition("/")[0]

@@ -2,7 +2,7 @@
 
 A source is a sequence of `{"image": uint8 [h, w, c] or encoded bytes, "label": int, "id": str, ...}` with
 
-    classes      tuple of class names; a label is an index into it
+    classes      tuple of class names; a label is an index into it. () for pictures without labels: every one is -1
     labels       int32 [n], without decoding a picture
     leaves       name -> Leaf: what of an item goes into a batch, image and label among it
     fingerprint  16 hex digits that change whenever the data changes

@@ -7,6 +7,7 @@ import numpy as np
 
 from jaxcls.data import unreadable
 from jaxcls.data.base import Source
+from jaxcls.data.stored_splits import BANK
 from jaxcls.errors import UserError
 from jaxcls.text import printable
 from jaxcls.types import Note
@@ -15,22 +16,27 @@ SHOWN = 5  # unreadable pictures, or classes, named in a message
 
 
 def labels(sources: Mapping[str, Source]) -> None:
-    """Labels are class numbers, and every class has training examples.
+    """Labels are class numbers, and every class has training examples. Sources without classes need none.
 
     Raises:
       UserError: where that is not so.
     """
     for split, source in sources.items():
-        given, n = np.asarray(source.labels), len(source.classes)
         if len(source) == 0:
             raise UserError(f"the {split} split is empty; add pictures to it, or leave it out.")
+        if not source.classes:
+            continue
+        given, n = np.asarray(source.labels), len(source.classes)
         if given.min() < 0 or given.max() >= n:
             bad = given[(given < 0) | (given >= n)]
             raise UserError(
                 f"{len(bad)} picture(s) of the {split} split have labels such as {bad[0]}, but there are {n} classes "
                 f"(0 to {n - 1}); prepare the set again."
             )
-    source = sources["train"]
+    learnt = [sources[split] for split in ("train", BANK) if split in sources and sources[split].classes]
+    if not learnt:
+        return
+    source = learnt[0]
     counts = np.bincount(source.labels, minlength=len(source.classes))
     empty = [str(source.classes[i]) for i in np.flatnonzero(counts == 0)]
     if empty:

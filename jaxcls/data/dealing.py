@@ -56,7 +56,7 @@ class Rule:
 
 
 def deal(bases: Mapping[str, Source], rule: Rule) -> Placed:
-    """The splits of a set that is opened for the first time.
+    """The splits of a set that is opened for the first time. Of a set without classes nothing is held out.
 
     Args:
       bases: {"all": source} without splits of its own, else those.
@@ -70,7 +70,8 @@ def deal(bases: Mapping[str, Source], rule: Rule) -> Placed:
         placed = {name: (ALL, part) for name, part, share in zip(NAMES, parts, shares, strict=True) if share > 0}
     else:
         placed = {key: (key, np.arange(len(base))) for key, base in bases.items()}
-    if rule.validation is not None and "train" in placed and "validation" not in placed:
+    labelled = all(base.classes for base in bases.values())
+    if rule.validation is not None and labelled and "train" in placed and "validation" not in placed:
         key, rows = placed["train"]
         kept, held_out = rule.parts(bases[key], rows, (1 - rule.validation, rule.validation))
         placed |= {"train": (key, kept), "validation": (key, held_out)}

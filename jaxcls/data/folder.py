@@ -200,10 +200,11 @@ def _tree(
 ) -> FolderSource:
     """The class folders in root/base, which must be `classes` if given; ids are relative to root."""
     here, place = look(base), printable(root / base)
+    without = f"; without labels they are unlabelled/{place} (config.ssl)" if trains else ""
     if here.pictures:
         raise UserError(
             f"{place}: {len(here.pictures)} picture(s) lie outside of class folders, e.g. {here.pictures[0]!r}; "
-            "move each into the folder of its class"
+            f"move each into the folder of its class{'' if here.folders else without}"
         )
     if not here.folders:
         there = folder_checks.there(root / base, here.others)
@@ -213,7 +214,7 @@ def _tree(
     if classes is None and len(folders) == 1 and trains:
         raise UserError(
             f"{place} has one sub-folder, {folders[0]!r}, but two classes are the least; if the class folders are "
-            f"inside it, use folder/{printable(root / base / folders[0])}"
+            f"inside it, use folder/{printable(root / base / folders[0])}{without}"
         )
     if classes is not None:
         folder_checks.same_classes(place, folders, classes)

@@ -19,7 +19,8 @@ from jaxcls.text import printable
 class FolderSource:
     """Encoded pictures of a folder. `ids` are the paths relative to `root`, with forward slashes.
 
-    `left_out` has what is no picture or not looked at: reason -> (number of files or folders, path of the first).
+    Without classes every label is -1. `left_out` has what is no picture or not looked at: reason -> (number of files or
+    folders, path of the first).
     `notes` are lines about how the folder was read.
     """
 
@@ -56,13 +57,15 @@ class FolderSource:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Hash of relative paths, sizes and the first 4 KiB of every file.
+        """Hash of relative paths, sizes and the first 4 KiB of every file, and of whether they have labels.
 
         Not of times, so a copy on another machine has the same one. A change that keeps a file's size and its first
         4 KiB goes unseen; re-encoding, cropping and swapping pictures do not.
         """
         with ThreadPoolExecutor(16) as pool:  # the disk is waited for, not the processor
             sums = list(pool.map(self._sum, range(0, len(self), 256)))
+        if not self.classes:  # the same files with labels are another set: a packed file holds them
+            sums.append(b"unlabelled")
         return hashlib.blake2b(b"".join(sums), digest_size=8).hexdigest()
 
     def _sum(self, start: int) -> bytes:

@@ -25,7 +25,7 @@ def rows(source: Source) -> tuple[list[str], dict[str, list[Any]]]:
     of the class, where there are any.
     """
     names, columns = ids(source), _columns(source)
-    folders = sub_folders(names, [source.classes[label] for label in source.labels])
+    folders = sub_folders(names, [source.classes[label] for label in source.labels]) if source.classes else []
     return names, {**columns, **({"folder": folders} if any(folders) else {})}
 
 

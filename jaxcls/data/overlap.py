@@ -8,13 +8,13 @@ import numpy as np
 from jaxcls.data import metadata
 from jaxcls.data.base import Source
 from jaxcls.data.marks import can_mark, marks
-from jaxcls.data.stored_splits import Stored
+from jaxcls.data.stored_splits import SPLITS, Stored
 
 LEARNT = ("train", "validation")  # what training saw, and what chose among its states
 
 
 class Overlap(NamedTuple):
-    """Rows of a set that a run has seen: `split` has for each of its rows "train", "validation", "test" or "".
+    """Rows of a set that a run has seen: `split` has for each of its rows a name of stored_splits.SPLITS or "".
 
     `renamed` are those that the run had under another name; `altered` are pictures that bear the name of one of the
     run's and are another now (judged only where names mean the same: in the run's own folder).
@@ -32,7 +32,7 @@ class Overlap(NamedTuple):
     def counts(self) -> dict[str, int]:
         """split -> how many of its pictures are among the rows; without those of which there are none."""
         found = Counter(self.split)
-        return {split: found[split] for split in ("train", "validation", "test") if found[split]}
+        return {split: found[split] for split in SPLITS if found[split]}
 
     def lines(self) -> list[str]:
         """What people should know."""

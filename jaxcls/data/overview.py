@@ -20,9 +20,9 @@ UNEVEN = 10  # times more pictures of one class than of another, above which it 
 def lines(sources: Mapping[str, Source], size: int | None = None) -> list[str]:
     """The overview of a set: split -> source.
 
-    A table of classes, with the number of pictures in each split (beyond 25 classes the first 20 and the last 5);
-    classes that a split lacks; how uneven train is, above 10 : 1; sizes of the pictures of train, of at most 200 spread
-    evenly over it; what was left out, and notes about how the folder was read.
+    How many have no labels; a table of classes, with the number of pictures in each split (beyond 25 classes the first
+    20 and the last 5); classes that a split lacks; how uneven train is, above 10 : 1; sizes of the pictures of train,
+    of at most 200 spread evenly over it; what was left out, and notes about how the folder was read.
 
     Args:
       sources: as from `sources.load`.
@@ -30,12 +30,16 @@ def lines(sources: Mapping[str, Source], size: int | None = None) -> list[str]:
     """
     if not sources:
         return []
-    classes = [printable(name, NAME) for name in next(iter(sources.values())).classes]
-    counts = {split: _counts(source.labels, len(classes)) for split, source in sources.items()}
-    found = [*_table(classes, counts), *_lacking(classes, counts)]
+    labelled = {split: source for split, source in sources.items() if source.classes}
+    bare = {split: len(source) for split, source in sources.items() if split not in labelled}
+    found = [f"{split}: {count:,} pictures without labels" for split, count in bare.items()]
     first = "train" if "train" in sources else next(iter(sources))
-    found += [*_uneven(classes, counts[first]), *_sizes(sources[first], size, first)]
-    return [*found, *left_out(sources)]
+    if labelled:
+        classes = [printable(name, NAME) for name in next(iter(labelled.values())).classes]
+        counts = {split: _counts(source.labels, len(classes)) for split, source in labelled.items()}
+        found += [*_table(classes, counts), *_lacking(classes, counts)]
+        found += _uneven(classes, counts[first if first in labelled else next(iter(labelled))])
+    return [*found, *_sizes(sources[first], size, first), *left_out(sources)]
 
 
 def left_out(sources: Mapping[str, Source]) -> list[str]:

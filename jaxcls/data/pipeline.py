@@ -213,7 +213,8 @@ class Stream:
                 return *self._read(candidate, i, rows), candidate
             except UserError as error:
                 bad.append(str(error))
-        of = f" of class {self.source.classes[int(self.source.labels[row])]!r}" if "draw" in rows else ""
+        classes = self.source.classes if "draw" in rows else ()
+        of = f" of class {classes[int(self.source.labels[row])]!r}" if classes else ""
         raise UserError(f"no picture{of} can be read; the last one: {bad[-1]}")
 
     def _read(self, row: int, i: int, rows: Rows) -> tuple[np.ndarray, tuple[Any, ...]]:

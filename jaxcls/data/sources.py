@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 
 from jaxcls import files
-from jaxcls.data import dealing, folder, tfds_source
+from jaxcls.data import dealing, folder, tfds_source, unlabelled
 from jaxcls.data.base import LEAVES, ArraySource, Leaf, Source, digest
 from jaxcls.errors import UserError, did_you_mean
 
-FORMS = ("digits", "tfds/<name>", "folder/<path>", "synthetic", "synthetic/<n>x<size>x<channels>x<classes>")
+FORMS = (
+    *("digits", "tfds/<name>", "folder/<path>", "unlabelled/<path>"),
+    *("synthetic", "synthetic/<n>x<size>x<channels>x<classes>"),
+)
 IN_MEMORY = 2**28  # bytes up to which synthetic pictures are made at once
 MOST, PATTERNS = 10**8, 2**28  # synthetic pictures; numbers of their classes' patterns
 
@@ -99,12 +102,14 @@ def find(
         `tfds/<name>`: a set that `jaxcls prepare <name>` has prepared. Small ones with pictures of one size
         are decoded into memory; others yield encoded bytes. Where a set has a validation split but no test split
         (ImageNet), that validation split is the test set;
+        `tfds/<name>:<split>`: that split alone, such as STL-10's `unlabelled`;
         `folder/<path>`: sub-folders per class, see `jaxcls.data.folder`. A relative path counts from data_dir;
+        `unlabelled/<path>`: all pictures below a folder, without labels (`jaxcls.data.unlabelled`): {"train": source};
         `synthetic/<n>x<size>x<channels>x<classes>`: a learnable set of n training and n // 4 test pictures.
       data_dir: where tensorflow-datasets keeps its sets, or where relative folders start.
       seed: of synthetic pictures.
       channels: 1 or 3, of pictures that are decoded into memory; None leaves them as they are.
-      trains: whether a model is trained on it (folder.scan).
+      trains: whether a model is trained on it (folder.scan), else it needs labels.
 
     Raises:
       UserError: unknown name, missing or unusable data; with the remedy.
@@ -117,10 +122,14 @@ def find(
         bases = _synthetic(n, size, depth, classes, seed)
     elif kind == "folder" and rest:
         bases = dict(folder.scan(files.path(data_dir or ".") / files.path(rest), trains=trains))
+    elif kind == "unlabelled" and rest:
+        bases = dict(unlabelled.scan(files.path(data_dir or ".") / files.path(rest)))
     elif kind == "tfds" and rest:
         bases = tfds_source.load(rest, data_dir)
     else:
         raise UserError(_unknown(name))
+    if not trains and not all(base.classes for base in bases.values()):
+        raise UserError(f"{name} has no labels, which this needs; `jaxcls predict` answers pictures without labels.")
     return bases if channels is None else {key: _with_channels(base, channels) for key, base in bases.items()}
 
 

@@ -3,6 +3,9 @@
     split,label,class,mark,id
     train,0,cat,6c5a1d0e2b9f4a37,cat/1.jpg
 
+A label of -1, with no class, is that of a picture without one. Where labelled pictures of another set tell how good a
+run is (config.monitor.data), their training split is called bank, and train alone is of the run's own set.
+
 A split belongs to the run. Whatever opens the run's data later (resuming, evaluation, report, robustness, averages)
 finds its pictures by their names here, not by dealing a folder anew that may have changed; and other pictures can be
 held against those that were trained on, by name and by content. Sets whose pictures have no names in memory (large ones
@@ -26,7 +29,8 @@ from jaxcls.types import PathLike
 
 FILE = "splits.csv"
 HEADER = ["split", "label", "class", "mark", "id"]
-SPLITS = ("train", "validation", "test")
+BANK = "bank"
+SPLITS = ("train", BANK, "validation", "test")
 SHOWN = 3  # pictures named in a message
 
 
@@ -45,6 +49,11 @@ class Stored:
 
     classes: tuple[str, ...]
     parts: Mapping[str, Part]
+
+    def only(self, splits: Sequence[str]) -> "Stored | None":
+        """Some of the splits; None where there are none of them."""
+        parts = {split: part for split, part in self.parts.items() if split in splits}
+        return Stored(self.classes, parts) if parts else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,17 +96,23 @@ def _some(ids):
 
 
 def store(sources: Mapping[str, Source]) -> Stored | None:
-    """What is stored of the splits of a run that begins; None for sources whose pictures can't be told by name."""
-    if not all(can_mark(source) for source in sources.values()):
-        return None
-    names = [name for source in sources.values() for name in metadata.ids(source)]
-    if len(set(names)) < len(names):
-        return None
-    parts = {
-        split: Part(tuple(metadata.ids(source)), tuple(source.labels.tolist()), tuple(marks(source)))
-        for split, source in sources.items()
-    }
-    return Stored(tuple(map(str, next(iter(sources.values())).classes)), parts)
+    """What is stored of the splits of a run that begins; None for sources whose pictures can't be told by name.
+
+    Of two sets (see above) what is so of one does not matter to the other.
+    """
+    own = [split for split in sources if split == "train" or BANK not in sources]
+    parts = {}
+    for splits in (own, [split for split in sources if split not in own]):
+        if not all(can_mark(sources[split]) for split in splits):
+            continue
+        names = [name for split in splits for name in metadata.ids(sources[split])]
+        if len(set(names)) < len(names):
+            continue
+        for split in splits:
+            source = sources[split]
+            parts[split] = Part(tuple(metadata.ids(source)), tuple(source.labels.tolist()), tuple(marks(source)))
+    classes = next((source.classes for source in sources.values() if source.classes), ())
+    return Stored(tuple(map(str, classes)), parts) if parts else None
 
 
 def write(workdir: PathLike, stored: Stored, remedy: str = files.REMEDY) -> None:
@@ -110,7 +125,8 @@ def write(workdir: PathLike, stored: Stored, remedy: str = files.REMEDY) -> None
         writer.writerow(HEADER)
         for split, part in stored.parts.items():
             rows = zip(part.labels, part.marks, part.ids, strict=True)
-            writer.writerows([split, label, stored.classes[label], mark, name] for label, mark, name in rows)
+            for label, mark, name in rows:
+                writer.writerow([split, label, stored.classes[label] if label >= 0 else "", mark, name])
 
 
 def read(workdir: PathLike) -> Stored | None:
@@ -133,7 +149,8 @@ def read(workdir: PathLike) -> Stored | None:
                 names[int(label)] = name
                 for column, value in zip(columns.setdefault(split, ([], [], [])), (id, int(label), mark), strict=True):
                     column.append(value)
-        if sorted(names) != list(range(len(names))) or "train" not in columns:
+        names.pop(-1, None)
+        if sorted(names) != list(range(len(names))) or not columns.keys() & {"train", BANK}:
             raise ValueError("classes or pictures of train are missing")
     except (FileNotFoundError, NotADirectoryError):
         return None

@@ -35,7 +35,7 @@ TENSORFLOW = "pip install 'tensorflow-cpu>=2.21,<2.22'"
 
 
 class TfdsSource:
-    """Encoded pictures of one split, read record by record."""
+    """Encoded pictures of one split, read record by record. Without `classes` every label is -1."""
 
     leaves = LEAVES
 
@@ -72,6 +72,8 @@ class TfdsSource:
         `jaxcls prepare` does that. Where the records' folder cannot be written, they are kept in the user's
         cache.
         """
+        if not self.classes:
+            return np.full(len(self), -1, np.int32)
         user = files.cache() / "jaxcls"
         paths = [folder / f"jaxcls-labels-{self.fingerprint}.npy" for folder in (Path(self._folder), user)]
         for path in paths:
@@ -103,9 +105,14 @@ class TfdsSource:
 def load(name: str, data_dir: str | Path | None = None) -> dict[str, Any]:
     """The splits of a prepared set; {"all": ...} if it has only train. See `sources.load`.
 
+    With a name such as stl10:unlabelled it is that split alone: {"all": ...}, or, where its labels are -1, {"train":
+    ...} without classes. So is the train split of a set that has no labels at all; beside labelled splits those
+    without are left out (ImageNet's test split, which is for a competition).
+
     Raises:
-      UserError: unknown name, not prepared or prepared as TFRecord only, no pictures with one label each.
+      UserError: unknown name or split, not prepared or prepared as TFRecord only, no pictures with one label each.
     """
+    name, split = split_name(name)
     prepared = _readable(name, data_dir)
     features = prepared.info.features
     for key in ("image", "label"):
@@ -117,20 +124,36 @@ def load(name: str, data_dir: str | Path | None = None) -> dict[str, Any]:
     classes = tuple(features["label"].names)
     if all(label.isdecimal() for label in classes):
         classes = CLASSES.get(prepared.name, classes)
-    names = [split for split in ("train", "validation", "test") if split in prepared.info.splits]
-    by_split: dict[str, Any] = {split: TfdsSource(prepared, split, classes) for split in names}
-    # A test split for a competition has no labels (-1 in ImageNet's).
-    by_split = {split: source for split, source in by_split.items() if source[0]["label"] >= 0}
-    if "test" not in by_split and "validation" in by_split:
-        by_split["test"] = by_split.pop("validation")
-    if list(by_split) == ["train"]:
-        by_split = {"all": by_split["train"]}
-    if not by_split:
-        raise UserError(f"tfds/{name} has no labelled split train, validation or test")
+    by_split = _splits(name, prepared, classes, split)
     shape = features["image"].shape
     if None not in shape and np.prod(shape) * sum(map(len, by_split.values())) < IN_MEMORY:
         return {key: _into_memory(source, shape) for key, source in by_split.items()}
     return by_split
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """("stl10", "unlabelled") of "stl10:unlabelled"; the split is "" where none is: cifar10:3.0.2 is a version."""
+    first, _, last = name.rpartition(":")
+    return (first, last) if first and last.isidentifier() else (name, "")
+
+
+def _splits(name, prepared, classes, wanted):
+    """The splits, or the wanted one, as `load` has them."""
+    have = list(prepared.info.splits)
+    if wanted and wanted not in have:
+        raise UserError(f"tfds/{name} has no split {wanted!r}{did_you_mean(wanted, have)}; it has {', '.join(have)}")
+    names = [wanted] if wanted else [split for split in ("train", "validation", "test") if split in have]
+    found = {split: TfdsSource(prepared, split, classes) for split in names}
+    labelled = {split: source for split, source in found.items() if source[0]["label"] >= 0}
+    if not labelled and names and names[0] in (wanted, "train"):
+        return {"train": TfdsSource(prepared, names[0], ())}
+    if "test" not in labelled and "validation" in labelled and not wanted:
+        labelled["test"] = labelled.pop("validation")
+    if len(labelled) == 1 and (wanted or "train" in labelled):
+        return {"all": next(iter(labelled.values()))}
+    if not labelled:
+        raise UserError(f"tfds/{name} has no labelled split train, validation or test")
+    return labelled
 
 
 def builder(name: str, data_dir: str | Path | None = None) -> Any:

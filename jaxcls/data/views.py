@@ -12,7 +12,7 @@ from jaxcls.data.base import ArraySource, Source, Subset, digest, leaves
 def renumbered(source: Source, classes: Sequence[str], names: Sequence[str] | None = None) -> Source:
     """The source with labels that count in `classes`, as it is where they do already; -1: of none of them.
 
-    `names`: what each class of the source is called there, by default its own name.
+    With no `classes` it has no labels. `names`: what each class of the source is called there, by default its own name.
     """
     classes = tuple(map(str, classes))
     if names is None and tuple(map(str, source.classes)) == classes:
@@ -31,6 +31,11 @@ class Renumbered:
 
     def __init__(self, source: Source, classes: tuple[str, ...], table: np.ndarray):
         self.inner, self.classes, self.table, self.labels = source, classes, table, table[source.labels]
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Another one than the source's: a packed file holds labels."""
+        return digest(self.inner.fingerprint.encode(), repr(self.classes).encode(), self.table)
 
     def __getattr__(self, name: str) -> Any:
         if name == "inner":  # not there yet while it is unpickled

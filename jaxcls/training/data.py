@@ -2,20 +2,25 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, TypeGuard
 
 import jax
 import numpy as np
 
-from jaxcls import augment, files
+from jaxcls import augment
 from jaxcls.augment.base import Context, Operation
 from jaxcls.augment.host import HostTransform
 from jaxcls.augment.preprocessing import Preprocessing
-from jaxcls.data import balance, dealing, metadata, packing, pipeline, skipping, sources, stored_splits
+from jaxcls.data import pipeline, skipping
 from jaxcls.data.base import ArraySource, Leaf, Source, subset
+from jaxcls.data.stored_splits import BANK
 from jaxcls.errors import Problems, UserError
 from jaxcls.settings.reader import choose
+from jaxcls.training.members import Members
+from jaxcls.training.members import open_members as open_members
+from jaxcls.training.members import open_sources as open_sources
+from jaxcls.training.members import say as say
 from jaxcls.types import PathLike
 
 # Mean and standard deviation of the training pictures, on the scale of [0, 1].
@@ -53,32 +58,11 @@ class Augmentation:
 
 
 @dataclasses.dataclass(frozen=True)
-class Members:
-    """Which pictures the splits have, and had when the run began.
-
-    Attributes:
-      found: split -> Source as it was opened, before pictures are left out or packed.
-      stored: the splits that the run has stored; None where there are none (yet).
-      new: ids of pictures that are in none of the stored splits.
-      allowed: whether the run goes on with changed data: new pictures were dealt into `found`.
-    """
-
-    found: Mapping[str, Source]
-    stored: stored_splits.Stored | None = None
-    new: tuple[str, ...] = ()
-    allowed: bool = False
-
-    def change(self, splits: Sequence[str] = dealing.NAMES) -> stored_splits.Change | None:
-        """How the pictures of some splits differ from the stored ones; None where none are stored."""
-        return stored_splits.changes(self.stored, self.found, self.new, splits) if self.stored else None
-
-
-@dataclasses.dataclass(frozen=True)
 class Data:
     """The pictures of a run; `read` makes it of a config.
 
     Attributes:
-      name: config.data.name.
+      name: config.data.name; `watched`: config.monitor.data, "" where it is not read.
       sources: split -> Source.
       evaluation: what evaluation makes of a picture.
       augmentation: what training does; None where nothing is trained.
@@ -105,10 +89,16 @@ class Data:
     members: Members | None = None
     skipped: skipping.Skipped | None = None
     bank: Source | None = None
+    watched: str = ""
+
+    @property
+    def names(self) -> str:
+        """All sets, for messages."""
+        return f"{self.name} and {self.watched}" if self.watched else self.name
 
     @property
     def labelled(self) -> bool:
-        """Whether training pictures have labels."""
+        """Whether training pictures have labels, which count in `classes`."""
         return bool(self.sources["train"].classes) and bool((np.asarray(self.sources["train"].labels) >= 0).any())
 
     def source(self, split: str) -> Source:
@@ -119,8 +109,8 @@ class Data:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Class names."""
-        return self.sources["train"].classes
+        """Class names of the labelled pictures: those of config.monitor.data where it is given; () without labels."""
+        return next((source.classes for source in self.sources.values() if source.classes), ())
 
     @property
     def normalize(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -177,17 +167,20 @@ def read(
     with problems.noted():
         members = open_members(config, workdir, allow_changed)
         by_split = open_sources(config, members)
+        labelled = by_split.pop(BANK, None)
     with problems.noted():
         mean, std = normalization(config)
     problems.refuse()
     source = by_split["train"] if "train" in by_split else next(iter(by_split.values()))
+    measured = source if labelled is None else labelled  # what evaluation is of
+    arrays = getattr(measured, "arrays", None)
     evaluation = Preprocessing(
         transforms=tuple(config.data.eval_transform),
         mean=mean,
         std=std,
         channels=config.data.channels or 3,
-        picture=source.arrays["image"].shape[1:] if hasattr(source, "arrays") else None,
-        pack=config.data.pack,
+        picture=None if arrays is None else arrays["image"].shape[1:],
+        pack=config.data.pack if arrays is None else 0,
     )
     changes = None
     with problems.noted():
@@ -196,7 +189,7 @@ def read(
         changes = augmentation(config, source, evaluation, views) if trains else None
     bank = None
     with problems.noted():
-        bank = voters(config, by_split) if trains and config.ssl.method else None
+        bank = voters(config, by_split, labelled) if trains and config.ssl.method else None
     problems.refuse()
     return Data(
         name=config.data.name,
@@ -212,14 +205,16 @@ def read(
         members=members,
         skipped=skipped(config),
         bank=bank,
+        watched=config.monitor.data if config.ssl.method else "",
     )
 
 
-def voters(config: Any, by_split: Mapping[str, Source]) -> Source | None:
-    """The labelled training pictures of config.monitor, spread evenly where it wants fewer; None without any."""
+def voters(config: Any, by_split: Mapping[str, Source], labelled: Source | None = None) -> Source | None:
+    """The training pictures of config.monitor.data (`labelled`), or those of the run with their labels, spread evenly
+    where config.monitor.pictures wants fewer; None without any, or where nothing is measured."""
     if not config.monitor.knn or "validation" not in by_split:
         return None
-    source, most = by_split["train"], config.monitor.pictures
+    source, most = by_split["train"] if labelled is None else labelled, config.monitor.pictures
     if not source.classes:
         return None
     if not most or most >= len(source):
@@ -231,40 +226,6 @@ def skipped(config: Any) -> skipping.Skipped | None:
     """What notes pictures that can't be read and are skipped; None where such a picture ends the run."""
     how = choose("config.data.bad_pictures", config.data.bad_pictures, ("stop", "skip"))
     return skipping.Skipped(lambda line: print(line, flush=True)) if how == "skip" else None
-
-
-def open_members(config: Any, workdir: PathLike | None = None, allow_changed: bool = False) -> Members:
-    """The splits of the config's data: those that the run in `workdir` has stored, else dealt now. See `read`."""
-    data = config.data
-    rule = dealing.Rule(data.validation or None, data.split_ratios, config.seed, data.group_by)
-    bases = sources.find(data.name, data_dir=data.dir or None, seed=config.seed, channels=data.channels or None)
-    stored = stored_splits.read(workdir) if workdir is not None else None
-    if stored is None:
-        return Members(dealing.sources(dealing.deal(bases, rule), bases))
-    placed, new = stored_splits.place(stored, bases)
-    ids = {key: metadata.ids(base) for key, base in bases.items()}
-    names = tuple(ids[key][row] for key, rows in new.items() for row in rows)
-    if allow_changed:
-        stored_splits.check_classes(stored, bases)
-        placed = dealing.deal_new(placed, new, bases, rule)
-    if "train" not in placed:
-        raise UserError(f"none of the training pictures of the run in {workdir} is in {data.name}; set config.data.dir")
-    return Members(dealing.sources(placed, bases, stored.classes), stored, names, allow_changed)
-
-
-def open_sources(config: Any, members: Members | None = None) -> dict[str, Source]:
-    """split -> Source of the config's data, as it is trained on: long tails are cut off, pictures packed."""
-    data = config.data
-    splits = dict((members or open_members(config)).found)
-    metadata.check(data.metadata, splits)
-    if data.imbalance > 1 and "train" in splits:
-        splits["train"] = balance.long_tailed(splits["train"], data.imbalance, config.seed)
-    if data.pack:
-        folder, channels = files.path(data.pack_dir) if data.pack_dir else packing.default_folder(), data.channels or 3
-        shrink = augment.smaller(data.pack, channels=channels)
-        skip = data.bad_pictures == "skip"
-        splits = packing.pack_all(splits, folder, shrink, data.pack, channels=channels, skip=skip, note=say)
-    return splits
 
 
 def normalization(config: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -284,7 +245,7 @@ def augmentation(config: Any, source: Source, evaluation: Preprocessing, views: 
       UserError: for a list that can't be.
     """
     what, specs = "config.data.augment", tuple(config.data.augment)
-    encoded = evaluation.picture is None
+    encoded = not hasattr(source, "arrays")
     host, device = augment.split_list(specs, encoded=encoded, what=what)
     second = _second(config, host, encoded) if views == 2 else None
     if views:
@@ -315,9 +276,3 @@ def _second(config, host, encoded):
         raise UserError(f"{what}: both views are cut by one decoding, so it must begin as config.data.augment does.")
     augment.check_random(first + device, what)
     return device
-
-
-def say(line: str) -> None:
-    """Prints a line, if this is the main process."""
-    if jax.process_index() == 0:
-        print(line, flush=True)

@@ -16,9 +16,11 @@ from jaxcls.checkpoints import view
 from jaxcls.data import checks, groups, metadata, overview
 from jaxcls.data.base import Leaf
 from jaxcls.data.packed import PackedSource
+from jaxcls.data.stored_splits import BANK
 from jaxcls.errors import Problems, UserError
 from jaxcls.models.pretrained import Report
 from jaxcls.state import TrainState
+from jaxcls.tasks.base import FEATURES
 from jaxcls.training import resampling, same_run
 from jaxcls.training.data import Data
 from jaxcls.types import Note, PathLike
@@ -50,6 +52,8 @@ def check(run: "Run", workdir: PathLike, note: Note, *, seconds: float = 1.0, pr
     with problems.noted():
         logs.check_writers(run.training.log_to)
     with problems.noted():
+        check_labelled(run)
+    with problems.noted():
         check_data(run.data, note, seconds=seconds, progress=progress)
     with problems.noted():
         same_run.check_pictures(run.data, workdir, note)
@@ -78,11 +82,12 @@ def about_data(data: Data) -> list[str]:
     found = data.members.found if data.members else data.sources
     lines = overview.lines(found, min(shape[:2]) if shape else None)
     if data.group_by:
+        split = BANK if BANK in found else "train"
         with contextlib.suppress(UserError):  # splits that came with the set need not have groups
-            number = groups.of_ids(metadata.ids(found["train"]), data.group_by, metadata.root(found["train"]))
+            number = groups.of_ids(metadata.ids(found[split]), data.group_by, metadata.root(found[split]))
             if len(np.unique(number)) == len(number):
                 lines.append(
-                    f"note: config.data.group_by={data.group_by!r} makes each picture of train a group of its own, "
+                    f"note: config.data.group_by={data.group_by!r} makes each picture of {split} a group of its own, "
                     "which is probably not what was meant: pictures that belong together need the same name"
                 )
     return lines
@@ -91,30 +96,46 @@ def about_data(data: Data) -> list[str]:
 def describe(run: "Run", shapes: TrainState) -> list[str]:
     """Lines about the data and the model of a run, whose state has these shapes."""
     data, training = run.data, run.training
-    sizes = ", ".join(f"{split} {len(source):,}" for split, source in data.sources.items())
+    sizes = ", ".join(f"{split} {len(source):,}" for split, source in _judged(data).items())
+    classes = f"{len(data.classes)} classes" if data.classes else "no labels"
     return [
-        f"data {data.name}: {len(data.classes)} classes; {sizes} pictures",
+        f"data {data.names}: {classes}; {sizes} pictures",
         f"model {run.model.name}: {pytree.count(shapes.params):,} parameters; "
         f"{training.total_steps:,} steps of {training.batch_size} pictures, {training.steps_per_epoch:,} an epoch, "
         f"on {run.parallel.size} x {run.parallel.devices[0].device_kind} ({run.parallel.mode})",
     ]
 
 
+def check_labelled(run: "Run") -> None:
+    """The task learns without labels where the pictures have none. Raises UserError."""
+    if not run.data.classes and run.task.output != FEATURES:
+        raise UserError(
+            f"the pictures of {run.data.name} have no labels to learn; set config.ssl.method (simclr ...), or put "
+            "those of each class into a folder and use folder/PATH."
+        )
+
+
 def check_data(data: Data, note: Note, *, seconds: float, progress: Progress | None = None) -> None:
     """Labels and pictures of all splits can be used; arguments as of `check`. Raises UserError."""
-    problems, checked = Problems(), set()
+    problems, checked, found = Problems(), set(), _judged(data)
     with problems.noted():
-        checks.labels(data.sources)
-    for split, source in data.sources.items():
+        checks.labels(found)
+    for split, source in found.items():
         base = getattr(source, "source", source)  # of a Subset
         with problems.noted():
             if not isinstance(base, PackedSource):
                 how = {"seconds": seconds, "progress": progress}
-                checks.pictures(source, f"{split} of {data.name}", note, skip=data.skipped is not None, **how)
+                name = data.name if split == "train" else data.watched or data.name
+                checks.pictures(source, f"{split} of {name}", note, skip=data.skipped is not None, **how)
             elif seconds >= THOROUGH and base not in checked:
                 checked.add(base)
                 base.check()
     problems.refuse()
+
+
+def _judged(data):
+    """The splits, with the bank where that is of another set."""
+    return {**data.sources, BANK: data.bank} if data.watched and data.bank is not None else data.sources
 
 
 def check_model(run: "Run") -> TrainState:

@@ -32,7 +32,7 @@ FREE = (
     "log_every",
     "log_to",
 )
-MEASURED = ("data.", "model.", "seed", "precision")  # what an evaluation must share with its run
+MEASURED = ("data.", "monitor.data", "model.", "seed", "precision")  # what an evaluation must share with its run
 PREPARED = tuple(f"data.{key}" for key in ("eval_transform", "normalize", "mean", "std")) + ("precision",)
 SHOWN = 5  # keys named in a message
 ALLOW = "--allow-changed-data"
@@ -107,14 +107,14 @@ def check_pictures(data: Data, workdir: PathLike, note: Note) -> None:
         if not str(change):
             return
     if data.members.allowed:
-        note(f"the pictures of {data.name} have changed, which is allowed: {change}")
+        note(f"the pictures of {data.names} have changed, which is allowed: {change}")
     elif change.differs:
         raise UserError(
-            f"the pictures of {data.name} are not those that the run in {workdir} began with: {change}. Put them back, "
-            f"or go on with what is there now: {ALLOW}."
+            f"the pictures of {data.names} are not those that the run in {workdir} began with: {change}. Put them "
+            f"back, or go on with what is there now: {ALLOW}."
         )
     else:
-        note(f"{change.others()} of {data.name} are in no split of this run; {ALLOW} deals them in")
+        note(f"{change.others()} of {data.names} are in no split of this run; {ALLOW} deals them in")
 
 
 def _unreadable(source, ids):
@@ -157,12 +157,12 @@ def check_evaluated(data: Data, splits: Sequence[str], workdir: PathLike, allow:
     if change is None:
         return False
     if change.new:
-        note(f"{change.others()} of {data.name} are in no split of this run and are not evaluated")
+        note(f"{change.others()} of {data.names} are in no split of this run and are not evaluated")
     if not change.differs:
         return False
     if not allow:
         raise UserError(
-            f"the pictures of {data.name} are not those that the run in {workdir} held out: {change.of_splits()}. Put "
+            f"the pictures of {data.names} are not those that the run in {workdir} held out: {change.of_splits()}. Put "
             f"them back; or score what is left, beside the run's own figures: {ALLOW}."
         )
     note(f"only what is left of the run's splits is evaluated: {change.of_splits()}")
@@ -181,10 +181,10 @@ def check_opened(data: Data, workdir: PathLike, step: int | None, splits: Sequen
     Raises:
       UserError: where pictures of them are gone or changed.
     """
-    if data.members is not None and data.members.stored is not None:
-        change = data.members.change(splits)
-        if change is not None and change.differs:
-            raise UserError(f"the pictures of {data.name} are not those of the run: {change.of_splits()}")
+    change = data.members.change(splits) if data.members else None
+    if change is not None and change.differs:
+        raise UserError(f"the pictures of {data.names} are not those of the run: {change.of_splits()}")
+    if data.members is not None and data.members.knows_train:
         return
     folder = view.best_step(workdir) if step is None else view.find_step(workdir, step)
     check_fingerprint(data, view.read_meta(folder), workdir)
@@ -196,7 +196,7 @@ def check_fingerprint(data: Data, meta: Meta, what: PathLike) -> None:
     Raises:
       UserError: where they are not; `what` is the checkpoint's name.
     """
-    if data.members is not None and data.members.stored is not None:
+    if data.members is not None and data.members.knows_train:
         return  # told by name and content before
     if meta.data.get("fingerprint") != data.sources["train"].fingerprint:
         raise UserError(
