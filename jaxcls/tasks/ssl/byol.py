@@ -15,8 +15,10 @@ from jaxcls.types import Batch, PyTree
 
 
 def heads(projector: tuple[int, ...], predictor: tuple[int, ...], types: dict[str, Any]) -> dict[str, Mlp]:
-    """The paper's heads: biases, BatchNorm before the ReLU, none at the end (section 3.3)."""
-    return {"_projector": Mlp(projector, norm=True, **types), "_predictor": Mlp(predictor, norm=True, **types)}
+    """The paper's heads: BatchNorm before the ReLU, none at the end (section 3.3); no bias there, as in the authors'
+    code."""
+    own = {"norm": True, "last_bias": False, **types}
+    return {"_projector": Mlp(projector, **own), "_predictor": Mlp(predictor, **own)}
 
 
 class BYOL(WithSlow):

@@ -25,7 +25,7 @@ def heads(projector: tuple[int, ...], types: dict[str, Any]) -> dict[str, Mlp]:
 class SimCLR(TwoViews):
     """NT-Xent over the views of all devices (Chen et al., A Simple Framework for Contrastive Learning of Visual
     Representations, algorithm 1). Both views pass through the encoder in one batch, of which BatchNorm sees the whole,
-    as in the authors' code.
+    as in the authors' code, whose loss is twice this mean.
 
     Args:
       temperature: 0.1 on ImageNet, 0.5 on CIFAR-10.

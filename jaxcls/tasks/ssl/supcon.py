@@ -1,12 +1,20 @@
 """Supervised contrastive learning: SimCLR in which all views of a class are each other's positives."""
 
+from typing import Any
+
 import jax.nn
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from jaxcls.tasks.ssl.frame import everyone
+from jaxcls.tasks.ssl.heads import Mlp
 from jaxcls.tasks.ssl.simclr import SimCLR, told, without
+
+
+def heads(projector: tuple[int, ...], types: dict[str, Any]) -> dict[str, Mlp]:
+    """The authors' projector: layers with biases and ReLU between them, no norms (features', 128)."""
+    return {"_projector": Mlp(projector, **types)}
 
 
 class SupCon(SimCLR):
