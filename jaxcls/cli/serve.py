@@ -4,10 +4,11 @@
     jaxcls serve digits.onnx pets=runs/pets --port 8080   # several, each by a name; the first one is the default
     jaxcls serve digits.onnx --host 0.0.0.0 --key-file keys.txt --workers 2
 
-RUN is a run's workdir (its best checkpoint, the newest where none is best), the folder of one step, or an ONNX file of
-jaxcls export: these are answered by ONNX Runtime, and without JAX. A newer best checkpoint, or a file that was
-replaced, is taken up without a lost request. docs/serving.md has the formats, the limits and what to do before others
-can reach it.
+RUN is a run's workdir (its best checkpoint, the newest where none is best), the folder of one step, or an ONNX file:
+these are answered by ONNX Runtime, and without JAX. One that jaxcls export has written knows all that itself; of those
+from elsewhere --classes, --mean, --std and --eval-transform tell what they do not say. A newer best checkpoint, or
+a file that was replaced, is taken up without a lost request. docs/serving.md has the formats, the limits and what to do
+before others can reach it.
 
 Lines for people go to the standard output, a JSON object for each request to the standard error. SIGTERM and Ctrl-C let
 requests end that are on their way.
@@ -21,7 +22,7 @@ import importlib.util
 import sys
 from collections.abc import Sequence
 
-from jaxcls.cli import devices
+from jaxcls.cli import devices, foreign
 from jaxcls.cli.arguments import expanded, positive
 from jaxcls.cli.entry import entry_point
 from jaxcls.errors import UserError
@@ -57,6 +58,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--allowed-host", action="append", default=[], metavar="NAME", help=text)
     text = "collect what people say about answers, with their pictures, in this folder"
     parser.add_argument("--feedback", type=expanded, metavar="DIR", help=text)
+    foreign.add_options(parser)
 
 
 def port(text: str) -> int:
@@ -92,10 +94,23 @@ def run(args: argparse.Namespace) -> int:
         hosts=tuple(args.allowed_host), feedback=args.feedback, reload_every=args.reload_every,
     )  # fmt: skip
     settings.check()
+    told = _of_files(args)
     command = [sys.executable, "-m", "jaxcls.cli.serve"]
     return workers.serve(
-        args.run, settings, command, host=args.host, port=args.port, workers=args.workers, device=args.device
-    )
+        args.run, settings, command, host=args.host, port=args.port, workers=args.workers, device=args.device,
+        foreign=told,
+    )  # fmt: skip
+
+
+def _of_files(args):
+    """What was told of files that jaxcls did not write, or None. Raises UserError where runs alone are served."""
+    if all(getattr(args, name) is None for name in ("classes", *foreign.NAMES)):
+        return None
+    from jaxcls.serve import artefacts
+
+    if not any(artefacts.is_file(artefacts.named(path)[1]) for path in args.run):
+        foreign.refuse(args)
+    return foreign.given(args)
 
 
 @entry_point

@@ -15,10 +15,13 @@ from jaxcls.errors import UserError, of_picture
 from jaxcls.files import expanded
 from jaxcls.measure import doubt
 from jaxcls.predict.base import BasePredictor
+from jaxcls.runtime import metadata
 from jaxcls.types import PathLike
 
 if TYPE_CHECKING:
     from jaxtyping import UInt8
+
+    from jaxcls.runtime.foreign import Given
 
 NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}"
 PROVIDERS = {"": "CPUExecutionProvider", "cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -39,6 +42,7 @@ class Served:
       predictor: gives the answers.
       stamp: of its files as they were when it was opened.
       device: as it was opened for.
+      foreign: what was told of a file that jaxcls did not write; None for nothing.
     """
 
     name: str
@@ -48,6 +52,12 @@ class Served:
     predictor: BasePredictor
     stamp: Stamp
     device: str = ""
+    foreign: Given | None = None
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether it is a file that jaxcls did not write."""
+        return self.backend == ONNX and metadata.MARK not in self.predictor.session.metadata  # type: ignore[attr-defined]
 
     def prepare(self, image: bytes | UInt8[np.ndarray, "h w c"], name: str = "") -> UInt8[np.ndarray, "H W C"]:
         """A picture as the model takes it; from any thread. Raises UserError for a broken one, called `name`."""
@@ -160,7 +170,9 @@ def is_file(path: str) -> bool:
     return path.lower().endswith(".onnx") and not os.path.isdir(path)
 
 
-def open_model(path: PathLike, name: str = "", device: str = "", threads: int | None = None) -> Served:
+def open_model(
+    path: PathLike, name: str = "", device: str = "", threads: int | None = None, foreign: Given | None = None
+) -> Served:
     """Opens a run's best checkpoint (the newest where none is best), the folder of one step, or MODEL.onnx.
 
     Args:
@@ -168,6 +180,7 @@ def open_model(path: PathLike, name: str = "", device: str = "", threads: int | 
       name: by which it is served; "" for the last part of the path.
       device: "" for what JAX finds, or the CPU for files; "cpu", "cuda", "tpu".
       threads: that compute one answer of a file (runtime.session.open).
+      foreign: what is told of a file that jaxcls did not write; of other ones it is not looked at.
 
     Raises:
       UserError: where there is no such thing, it is damaged, it changes all the time, or its answer is features and no
@@ -178,7 +191,7 @@ def open_model(path: PathLike, name: str = "", device: str = "", threads: int | 
     for _ in range(TRIES):
         before = stamp(path)
         if is_file(path):
-            predictor, digest = _file(path, device, threads)
+            predictor, digest = _file(path, device, threads, foreign)
         else:
             predictor, digest = _run(path, device)
         if stamp(path) == before:  # so the digest is of what was read
@@ -189,7 +202,7 @@ def open_model(path: PathLike, name: str = "", device: str = "", threads: int | 
         raise UserError(f"{path}: its answer is features and no classes, which can't be served")
     version = f"{predictor.step}-{digest[:8]}" if predictor.step >= 0 else digest[:8]
     backend = ONNX if is_file(path) else JAX
-    return Served(name, version, path, backend, predictor, before, device)
+    return Served(name, version, path, backend, predictor, before, device, foreign)
 
 
 def stamp(path: PathLike) -> Stamp:
@@ -218,15 +231,21 @@ def _entry(path):
     return (path, found.st_ino, found.st_size, found.st_mtime_ns)
 
 
-def _file(path, device, threads):
-    """(predictor, SHA-256) of an ONNX file."""
+def _file(path, device, threads, foreign):
+    """(predictor, SHA-256) of an ONNX file, and of what was told of it."""
+    from jaxcls.runtime import session
     from jaxcls.runtime.predictor import FilePredictor
 
     if device not in PROVIDERS:
         raise UserError(f"--device={device}: ONNX files are served on {' or '.join(filter(None, PROVIDERS))}")
-    predictor = FilePredictor.load(path, threads=threads, providers=(PROVIDERS[device],))
+    opened = session.open(path, threads=threads, providers=(PROVIDERS[device],))
+    told = foreign if foreign and metadata.MARK not in opened.metadata else None
+    predictor = FilePredictor(opened, told)
     with open(path, "rb") as file:
-        return predictor, hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.file_digest(file, "sha256")
+    if told:
+        digest.update(repr((told, predictor.classes)).encode())
+    return predictor, digest.hexdigest()
 
 
 def _run(path, device):

@@ -98,7 +98,9 @@ def _pictures(served, size):
 
 def _ways(served, count):
     """A file on a CPU, opened for all cores: (workers, threads, batch) of several ways to use them, in turns."""
-    single = served if count == 1 else artefacts.open_model(served.path, served.name, served.device, threads=1)
+    single = served
+    if count > 1:
+        single = artefacts.open_model(served.path, served.name, served.device, 1, served.foreign)
     opened = {count: served, 1: single}
     sizes = single.predictor.sizes
     usual = (count, 1, sizes[0])

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from jaxcls.errors import UserError, did_you_mean
+from jaxcls.runtime.foreign import Given
 from jaxcls.serve import artefacts, choosing
 from jaxcls.serve.artefacts import Served, Stamp
 from jaxcls.serve.versions import Lease, Live, NotReady, Observe, Reloaded, Unknown
@@ -73,12 +74,12 @@ class Registry:
         self._task: asyncio.Task | None = None
 
     @classmethod
-    def open(cls, paths: Sequence[str], *, device: str = "", **settings: Any) -> Registry:
+    def open(cls, paths: Sequence[str], *, device: str = "", foreign: Given | None = None, **settings: Any) -> Registry:
         """Opens all models; nothing is computed yet.
 
         Args:
           paths: of runs and ONNX files, each with "NAME=" before it or named by its last part.
-          device: as of artefacts.open_model.
+          device, foreign: as of artefacts.open_model.
           settings: share: processes that share the cores of this machine (1). queue: pictures that may be read, waiting
             or computed for one model. poll: seconds between two looks for a newer best checkpoint or a replaced file; 0
             for none. note: where lines go: what was chosen, what was taken up, what was refused. observe: told of each
@@ -86,12 +87,16 @@ class Registry:
             that says why it was refused, or "".
 
         Raises:
-          UserError: for one that can't be opened, or two of one name.
+          UserError: for one that can't be opened, two of one name, or `foreign` where no file needs it.
         """
         given = [artefacts.named(path) for path in paths]
         _distinct(given)
         threads = choosing.cores(settings.get("share", 1))
-        return cls([artefacts.open_model(path, name, device, threads) for name, path in given], **settings)
+        models = [artefacts.open_model(path, name, device, threads, foreign) for name, path in given]
+        if foreign and not any(served.is_foreign for served in models):
+            which = f"{models[0].path} says itself" if len(models) == 1 else "there is none"
+            raise UserError(f"{foreign.options()[0]} is for files that jaxcls did not write; {which}: leave it out.")
+        return cls(models, **settings)
 
     @property
     def ready(self) -> bool:
@@ -235,7 +240,7 @@ def _distinct(given):
 def _newer(live):
     """What is there now, as warm as the version that answers. Raises whatever the backend does."""
     old = live.served
-    served = artefacts.open_model(old.path, old.name, old.device, live.plan.threads or None)
+    served = artefacts.open_model(old.path, old.name, old.device, live.plan.threads or None, old.foreign)
     if served.version != old.version:
         choosing.warm(served, live.plan)
     return served

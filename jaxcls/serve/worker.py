@@ -69,8 +69,8 @@ def run(job: Job, set_up: Callable[[], None]) -> None:
             logs.write("reload refused", model=name, worker=job.row, reason=problem)
 
     registry = Registry.open(
-        job.paths, device=job.device, share=job.workers, queue=job.settings.queue, poll=job.settings.reload_every,
-        note=note, observe=observe, reloaded=reloaded,
+        job.paths, device=job.device, foreign=job.foreign, share=job.workers, queue=job.settings.queue,
+        poll=job.settings.reload_every, note=note, observe=observe, reloaded=reloaded,
     )  # fmt: skip
     counters = metrics.Metrics(registry.names(), job.memory, job.workers + 1, job.row)
     if job.settings.feedback:

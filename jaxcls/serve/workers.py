@@ -19,11 +19,14 @@ import subprocess
 import threading
 import time
 from collections.abc import Sequence
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from jaxcls.serve import logs, ports
 from jaxcls.serve.metrics import Metrics, shared
 from jaxcls.serve.settings import Settings
+
+if TYPE_CHECKING:
+    from jaxcls.runtime.foreign import Given
 
 STATUS: dict[int, int] = {signal.SIGTERM: 0, signal.SIGINT: 130}
 SHORT, MOST = 3.0, 5  # seconds with its models warm; a worker that dies earlier, so often on end, is given up
@@ -37,7 +40,7 @@ class Job:
     """What a worker does; it is pickled.
 
     Attributes:
-      paths, device: of the models (Registry.open).
+      paths, device, foreign: of the models (Registry.open).
       settings: limits.
       host: that is listened on.
       workers: how many there are; row: which one this is, from 0.
@@ -55,6 +58,7 @@ class Job:
     memory: int
     ready: int
     wait: bool
+    foreign: Given | None = None
 
 
 class Worker:
@@ -204,12 +208,13 @@ class Watch:
 
 
 def serve(
-    paths: Sequence[str], settings: Settings, command: Sequence[str], *, host: str, port: int, workers: int, device: str
-) -> int:
+    paths: Sequence[str], settings: Settings, command: Sequence[str], *, host: str, port: int, workers: int,
+    device: str, foreign: Given | None = None,
+) -> int:  # fmt: skip
     """Serves until a signal comes; the exit status, as of `Watch.run`.
 
     Args:
-      paths, device: as of Registry.open.
+      paths, device, foreign: as of Registry.open.
       settings: limits, the same in each worker.
       command: of a process that calls `worker.main`.
       host, port: to listen on; port 0 for one that is free.
@@ -220,6 +225,6 @@ def serve(
     """
     listener = ports.bind(host, port, several=workers > 1)
     memory = shared(workers + 1)
-    job = Job(tuple(paths), device, settings, host, workers, 0, listener.fileno(), memory, -1, False)
+    job = Job(tuple(paths), device, settings, host, workers, 0, listener.fileno(), memory, -1, False, foreign)
     counters = Metrics((), memory, workers + 1, workers)  # its own row, behind theirs
     return Watch(job, command, listener, counters).run()

@@ -34,7 +34,7 @@ def fakes(monkeypatch):
 
     there = {}
 
-    def find(path, name="", device="", threads=None):
+    def find(path, name="", device="", threads=None, foreign=None):
         if isinstance(found := there[path], Exception):
             raise found
         return found
