@@ -135,6 +135,8 @@ def run(
     pictures = data.read(Reader(resolve(config)), trains=False, workdir=own)
     if own is not None:
         same_run.check_evaluated(pictures, list(pictures.sources), own, False, print)
+    if not pictures.labelled:
+        raise UserError(f"{config.data.name} has no labels to probe with; name labelled pictures with --data.")
     if len(pictures.sources) == 1:
         raise UserError("there is neither a test nor a validation split to evaluate on.")
     checks.labels(pictures.sources)

@@ -27,8 +27,8 @@ class State(NamedTuple):
 
 
 def of_run(run: PathLike, step: int | None = None, *, raw: bool = False) -> State:
-    """That of a checkpoint. Of a run that learned without labels (config.ssl) it is the encoder alone: its heads and
-    its last layer, a probe, are left out. Raises UserError where it can't be read."""
+    """That of a checkpoint. Of a run of config.ssl it is the encoder alone: its heads and its last layer, a probe,
+    are left out. Raises UserError where it can't be read."""
     network = networks.from_run(run, step, raw=raw)
     mean, std = network.normalize
     kind = "averaged (EMA)" if network.averaged else "raw"
@@ -42,7 +42,7 @@ def of_run(run: PathLike, step: int | None = None, *, raw: bool = False) -> Stat
         "fields": conversion.fields_of(network.name, network.model),
     }
     tensors, what = to_state_dict(network.variables), f"{kind} weights of step {network.step}"
-    if run_weights.learned_without_labels(view.best_step(run) if step is None else view.find_step(run, step)):
+    if run_weights.learned_from_views(view.best_step(run) if step is None else view.find_step(run, step)):
         tensors, layer = run_weights.encoder(network, tensors), network.model.head[0]
         del metadata["classes"]
         what += f"; the encoder alone: its library loads it with strict=False, {layer} then stays as it was"

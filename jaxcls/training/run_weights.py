@@ -36,7 +36,7 @@ def read(name: str | Path) -> WeightFile:
     folder = view.best_step(name)
     tensors, classes = to_state_dict(network.variables), network.classes
     note = f"of step {network.step}, {'averaged' if network.averaged else 'as trained'}"
-    if learned_without_labels(folder):
+    if learned_from_views(folder):
         tensors, classes = encoder(network, tensors), ()
         note += "; it learned from two views (config.ssl): its last layer, a probe, is left out"
     says = Says(
@@ -53,8 +53,8 @@ def read(name: str | Path) -> WeightFile:
     return WeightFile(str(name), view.manifest_path(folder), tensors, "", says)
 
 
-def learned_without_labels(folder: Path) -> bool:
-    """Whether a step's run is one of config.ssl, so that its last layer, if it has one, is a probe."""
+def learned_from_views(folder: Path) -> bool:
+    """Whether a step's run is one of config.ssl: its last layer, if it has one, is a probe."""
     return bool(view.read_meta(folder).config.get("ssl", {}).get("method"))
 
 
