@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from jaxcls.errors import UserError
 
-GAP, LINE = 6, 14  # pixels between pictures, and of a line of text
+GAP, LINE, GROUP = 6, 14, 10  # pixels between pictures, of a line of text, and more between groups of pictures
 SOFTWARE = "jaxcls show_augment"  # marks our own files, which may be overwritten
 
 
@@ -29,18 +29,24 @@ def check_output(path: Path) -> None:
             raise UserError(f"{path} exists and is no contact sheet of this command; give another --out.")
 
 
-def draw(rows: Sequence[Sequence[tuple[np.ndarray, list[str]]]], size: int, title: str) -> Image.Image:
-    """Rows of (picture uint8 [h, w, c], lines of text) as one picture; `size` is that of the long sides in pixels."""
+def draw(
+    rows: Sequence[Sequence[tuple[np.ndarray, list[str]]]], size: int, title: str, together: int = 1
+) -> Image.Image:
+    """Rows of (picture uint8 [h, w, c], lines of text) as one picture.
+
+    `size` is that of the long sides in pixels. So many pictures behind the first of a row stand `together`.
+    """
     cells = [[(fitted(picture, size), text) for picture, text in line] for line in rows]
     cell_width = max(picture.width for line in cells for picture, _ in line) + GAP
     heights = [max(picture.height + LINE * len(text) for picture, text in line) + GAP for line in cells]
-    sheet = Image.new("RGB", (cell_width * len(cells[0]) + GAP, sum(heights) + LINE + 2 * GAP), "white")
+    place = lambda i: GAP + i * cell_width + (i + together - 1) // together * (GROUP if together > 1 else 0)  # noqa: E731
+    sheet = Image.new("RGB", (place(len(cells[0]) - 1) + cell_width, sum(heights) + LINE + 2 * GAP), "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
     pen.text((GAP, GAP // 2), shortened(title, pen, font, sheet.width - 2 * GAP), "black", font)
     top = LINE + GAP
     for line, height in zip(cells, heights, strict=True):
         for i, (picture, text) in enumerate(line):
-            left = GAP + i * cell_width
+            left = place(i)
             sheet.paste(picture, (left, top))
             for j, words in enumerate(text):
                 corner = (left, top + picture.height + LINE * j)

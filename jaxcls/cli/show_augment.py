@@ -7,7 +7,8 @@
 A row is a picture: first as it is, then what training makes of it, in the order in which it draws it. Rows, keys and
 partners for mixing are those of a run with the same config, so these are the very pictures that it sees (before they
 are normalised). Where the list mixes examples, the two largest shares of the label are given. Pictures are chosen from
-all classes. Exit status: 0; 2 where something is wrong with the data, the list or the output.
+all classes. With config.ssl.method both views of each draw stand side by side. Exit status: 0; 2 where something is
+wrong with the data, the list or the output.
 """
 
 import argparse
@@ -48,8 +49,10 @@ def run(args: argparse.Namespace) -> None:
     contact_sheet.check_output(args.out)
     config = Reader(resolve(read_config(args)))
     rows = augmented.sheet_rows(config, args.rows, args.columns)
-    title = f"{', '.join(map(str, config.data.augment))}    seed {config.seed}"
-    contact_sheet.write(contact_sheet.draw(rows, args.size, title), args.out)
+    lists = [", ".join(map(str, specs)) for specs in (config.data.augment, config.data.augment_second) if specs]
+    title = f"{'  /  '.join(lists)}    seed {config.seed}"
+    together = augmented.views(config) or 1
+    contact_sheet.write(contact_sheet.draw(rows, args.size, title, together), args.out)
     print(f"wrote {args.out}: {len(rows)} pictures of {config.data.name}")
 
 

@@ -141,7 +141,7 @@ def _splits(name, prepared, classes, wanted):
     """The splits, or the wanted one, as `load` has them."""
     have = list(prepared.info.splits)
     if wanted and wanted not in have:
-        raise UserError(f"tfds/{name} has no split {wanted!r}{did_you_mean(wanted, have)}; it has {', '.join(have)}")
+        raise UserError(f"tfds/{name} has no split {wanted!r}; it has {', '.join(have)}{did_you_mean(wanted, have)}")
     names = [wanted] if wanted else [split for split in ("train", "validation", "test") if split in have]
     found = {split: TfdsSource(prepared, split, classes) for split in names}
     labelled = {split: source for split, source in found.items() if source[0]["label"] >= 0}

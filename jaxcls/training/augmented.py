@@ -20,7 +20,7 @@ Draw = tuple[int, int, np.ndarray]  # epoch, place in the epoch, order of the ep
 
 
 def sheet_rows(config: Reader, rows: int, columns: int) -> list[Row]:
-    """Pictures as they are, each with its first draws as training makes them.
+    """Pictures as they are, each with its first draws as training makes them: with config.ssl.method two views of each.
 
     Args:
       config: a whole config.
@@ -29,26 +29,36 @@ def sheet_rows(config: Reader, rows: int, columns: int) -> list[Row]:
     Raises:
       UserError: for anything in the config that cannot work.
     """
-    pictures = data.read(config)
+    pictures = data.read(config, views=views(config))
     source, changes = pictures.sources.get("train"), pictures.augmentation
     if source is None or changes is None:
         raise UserError(f"{config.data.name} has no training pictures.")
     chosen = spread(source.labels, rows)
     batches = draws(config, build.sampler(config, source), chosen, columns)
-    stream = pipeline.Stream(source, changes.host, batches.__getitem__, seed=config.seed)
+    made = {"seed": config.seed, "views": changes.host_views}
+    stream = pipeline.Stream(source, changes.host, batches.__getitem__, **made)
     train = changes.device(None)
     transform = jax.jit(lambda batch: train(example_keys(config.seed, batch), batch))
-    sheet = [[(original(source, row, config), [source.classes[source.labels[row]]])] for row in chosen]
+    named = lambda row: [source.classes[source.labels[row]]] if source.classes else []  # noqa: E731
+    sheet = [[(original(source, row, config), named(row))] for row in chosen]
     for step in range(columns):
         batch = jax.device_get(transform(stream(step)))
-        normalised = batch["views"][:, 0] if "views" in batch else batch["image"]  # of config.loss.consistency
+        normalised = batch["views"] if "views" in batch else batch["image"][:, None]
+        if not changes.views:
+            normalised = normalised[:, :1]  # of config.loss.consistency the first
         images = pictures.evaluation.levels(normalised)
         for line, i in zip(sheet, np.flatnonzero(batch["own"]), strict=True):
             text = [f"epoch {batch['epoch'][i]}"]
             if batch["label"].ndim == 2:
                 text.append(shares(batch["label"][i], source.classes))
-            line.append((images[i], text))
+            line.append((images[i, 0], text))
+            line += [(view, [f"view {v}"]) for v, view in enumerate(images[i, 1:], start=2)]
     return sheet
+
+
+def views(config: Reader) -> int:
+    """Of each draw that the config's own task wants (`Augmentation.views`)."""
+    return 2 if config.ssl.method else 0
 
 
 def spread(labels: np.ndarray, count: int) -> np.ndarray:

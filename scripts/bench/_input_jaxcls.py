@@ -54,6 +54,7 @@ def stream(spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
         functools.partial(rows_of, rows, batch, spec["job"] == "train"),
         threads=spec["threads"] if not spec["workers"] else 1,
         workers=spec["workers"],
+        views=2 if spec["peer"] == "jaxcls-views" else 0,
     ).batches(0, most)
 
 

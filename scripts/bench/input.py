@@ -10,8 +10,11 @@ through jaxcls and the pipelines of _input_peers.py. Two jobs: `train` (decode, 
 resize, center_crop). `jaxcls` is the default, equal to Pillow's pixels, in `train` to a level where cykooz-resizer is
 installed; `jaxcls-pillow` has resample='bilinear', `jaxcls-fast` resample='fast'; `packed` reads a packed file (256
 pixels on the short side) with the same crop, `packed-copy` takes the middle from it, as where all cropping is left to
-the device. Every pipeline is a process of its own; they take turns, the order reversed every round; figures are medians
-over rounds. CPU time is that of the process and its workers, without their start; "x floor" is how many times that of
+the device. `jaxcls-views` makes two crops of each picture from one decoding (config.ssl); "x one" compares it with
+`jaxcls`, per picture that is read.
+
+Every pipeline is a process of its own; they take turns, the order reversed every round; figures are medians over
+rounds. CPU time is that of the process and its workers, without their start; "x floor" is how many times that of
 decoding alone it is. The last lines are sets in device memory: rows are drawn on the host, pictures looked up on the
 device.
 """
@@ -45,6 +48,7 @@ TRAIN = (
     "jaxcls",
     "jaxcls-pillow",
     "jaxcls-fast",
+    "jaxcls-views",
     "pillow",
     "pillow-draft",
     "tf.data",
@@ -198,10 +202,12 @@ def summary(key: tuple[str, str], times: dict[tuple[str, str], list], reads: int
         "start_s": start,
     }
     others = {"times_pillow": (job, "pillow"), "times_tf_data": (job, "tf.data"), "of_decode": ("train", "decode")}
+    if peer == "jaxcls-views":
+        others["of_one"] = (job, "jaxcls")
     for name, other in others.items():
         if other in times and other != key:
             ratio = float(np.median([b["cpu"] / a["cpu"] for a, b in zip(times[key], times[other], strict=True)]))
-            figures[name] = 1 / ratio if name == "of_decode" else ratio
+            figures[name] = 1 / ratio if name.startswith("of_") else ratio
     return figures
 
 
@@ -217,7 +223,8 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
             columns = (("times_pillow", 9), ("times_tf_data", 9), ("of_decode", 8))
             ratios = (f"{p[k]:{w}.2f}" if k in p else " " * w for k, w in columns)
             rates = f"{p['pictures_per_cpu_second']:10,.0f} {p['pictures_per_second']:8,.0f}"
-            yield f"{p['job']:<6}{p['peer']:<15}{rates} {' '.join(ratios)}".rstrip()
+            one = f"   x one {p['of_one']:.2f}" if "of_one" in p else ""
+            yield f"{p['job']:<6}{p['peer']:<15}{rates} {' '.join(ratios)}{one}".rstrip()
         for peer in s["missing"]:
             remedy = "pip install 'tensorflow-cpu>=2.21,<2.22', or --tf-python of another environment"
             yield f"{peer}: not installed, skipped ({remedy})"

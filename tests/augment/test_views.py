@@ -206,3 +206,20 @@ def test_views_that_can_not_be_drawn_anew_are_refused():
         device_of("augmix", views=True, anew=2)
     with pytest.raises(UserError, match="config.data.eval_transform: .* in evaluation"):
         augment.device_transform([], random=False, what="config.data.eval_transform", anew=2)
+
+
+def test_lists_of_their_own_see_the_keys_of_views_drawn_anew():
+    """View v of several lists is view v of its list alone, of pictures as of views that the host has cut."""
+    lists = [("flip",), ("flip", "invert")]
+    single = [device_of(*specs) for specs in lists]
+    keys = jax.random.split(jax.random.key(5), 4)
+    plain = {"image": noise(4, 6, 6, 3), "label": np.arange(4)}
+    for batch in (plain, {**plain, "views": noise(4, 2, 6, 6, 3)}):
+        apart = device.views_apart(single)(keys, batch)
+        for v, transform in enumerate(single):
+            alone = device.views_anew(transform, 2)(keys, batch)
+            np.testing.assert_array_equal(apart["views"][:, v], alone["views"][:, v])
+        np.testing.assert_array_equal(apart["image"], apart["views"][:, 0])
+    smaller = device_of("center_crop(5)")
+    with pytest.raises(UserError, match="same size"):
+        device.views_apart([single[0], smaller])(keys, plain)

@@ -1,3 +1,4 @@
+import functools
 import io
 import json
 import os
@@ -85,6 +86,28 @@ def data_dir(tmp_path_factory):
         lambda _, row: {"image": (picture(row, (9, 9 + row, 3)), "JPEG"), "label": row % 5},
     )
     return path
+
+
+def test_a_split_alone_and_one_without_labels(tmp_path):
+    """STL-10 as it is published: its split `unlabelled` has labels of -1."""
+    prepare(
+        "stl10",
+        tmp_path,
+        {"train": 6, "test": 4, "unlabelled": 5},
+        lambda split, row: {"image": (picture(row, (96, 96, 3)), "PNG"), "label": -1 if split == "unlabelled" else row},
+    )
+    find = functools.partial(sources.find, data_dir=tmp_path)
+    assert {key: len(base) for key, base in find("tfds/stl10").items()} == {"train": 6, "test": 4}
+    bare = find("tfds/stl10:unlabelled")
+    assert bare.keys() == {"train"} and bare["train"].classes == () and bare["train"].labels.tolist() == [-1] * 5
+    images = {bare["train"][row]["image"].tobytes() for row in range(5)}  # tensorflow-datasets shuffles
+    assert images == {picture(row, (96, 96, 3)).tobytes() for row in range(5)}
+    alone = find("tfds/stl10:1.0.0:test")["all"]
+    assert len(alone) == 4 and len(alone.classes) == 10 and sorted(alone.labels.tolist()) == [0, 1, 2, 3]
+    streamed = tfds_source.TfdsSource(tfds_source._readable("stl10", tmp_path), "unlabelled", ())
+    assert streamed.labels.tolist() == [-1] * 5 and streamed[0]["label"] == -1
+    with pytest.raises(UserError, match="no split 'unlabeled'; it has train, test, .*did you mean 'unlabelled'"):
+        find("tfds/stl10:unlabeled")
 
 
 def test_small_fixed_size_set_is_decoded(data_dir):
