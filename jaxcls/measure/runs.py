@@ -142,10 +142,10 @@ def _load(folder, name, split):
 
 def _with_defaults(config):
     """The flat config; a key younger than the run had its default in it."""
-    from jaxcls.defaults import current_key, default_config
+    from jaxcls.defaults import current_key, current_value, default_config
 
     flat = view.flatten_config(_plain(default_config().to_dict()))
-    flat |= {current_key(key): value for key, value in view.flatten_config(config).items()}
+    flat |= {current_key(key): current_value(key, value) for key, value in view.flatten_config(config).items()}
     return {key: value for key, value in flat.items() if value != {}}  # an empty section is none
 
 

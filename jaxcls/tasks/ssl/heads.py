@@ -29,7 +29,7 @@ class Mlp(nn.Module):
     last_bias: bool = True
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
-    axis_name: str | None = None
+    axis_name: str | int | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "n d"], *, train: bool) -> Float[Array, "n e"]:
