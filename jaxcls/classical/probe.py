@@ -16,7 +16,7 @@ from jaxcls.augment.preprocessing import Preprocessing
 from jaxcls.checkpoints import view
 from jaxcls.classical import classifier, few_labels, protocols
 from jaxcls.classical.run import STEP, grid_of, judge, versions
-from jaxcls.data import checks
+from jaxcls.data import checks, row_lists
 from jaxcls.defaults import default_config
 from jaxcls.errors import UserError
 from jaxcls.logs.logger import Logger
@@ -140,6 +140,10 @@ def run(
     if len(pictures.sources) == 1:
         raise UserError("there is neither a test nor a validation split to evaluate on.")
     checks.labels(pictures.sources)
+    if options.labels:  # what can't be is told before features are computed
+        row_lists.amount(options.labels, len(pictures.sources["train"]))
+    if options.rows:
+        row_lists.read(options.rows)
     probed = network(config, pictures)
     networks.check_pictures(probed, pictures.picture, "features")
     workdir = Path(workdir)

@@ -133,6 +133,8 @@ def test_few_labels_are_drawn_stored_and_read_again(weights, tmp_path, capsys):
         (["--knn=byol"], "--knn is 'byol'"),
         (["--draws=2"], "--draws has no effect without --labels"),
         (["--labels=1%", "--rows=list.csv"], "give one of them"),
+        (["--labels=some"], "can be a share such as 1%"),
+        (["--rows=none.csv"], "none.csv can't be read"),
     ],
 )
 def test_options_that_do_not_go_together_are_one_line(weights, arguments, message, tmp_path, capsys):
