@@ -66,5 +66,5 @@ def barlow_twins(a: Float[Array, "n d"], b: Float[Array, "n d"], off_diagonal: f
 
 def standardised(x: Float[Array, "n d"]) -> Float[Array, "n d"]:
     """Columns with mean 0 and deviation 1."""
-    x = x - jnp.mean(x, axis=0)
-    return x / jnp.sqrt(jnp.mean(x**2, axis=0) + 1e-5)
+    x = x - jnp.mean(x, axis=0, keepdims=True)
+    return x / jnp.sqrt(jnp.mean(x**2, axis=0, keepdims=True) + 1e-5)

@@ -61,7 +61,7 @@ class SimCLR(TwoViews):
         del label
         positive = own ^ 1  # views 2i and 2i + 1 are of one picture
         loss = nt_xent(similarity, own, positive, self.temperature)
-        return loss, told(similarity, own, jnp.arange(similarity.shape[1]) == positive[:, None])
+        return loss, told(similarity, own, places(similarity) == positive[:, None])
 
 
 def nt_xent(
@@ -78,12 +78,17 @@ def nt_xent(
 
 def without(logits: Float[Array, "m all"], own: Int[Array, " m"]) -> Float[Array, "m all"]:
     """Logits in which no view can choose itself."""
-    return jnp.where(jnp.arange(logits.shape[1]) == own[:, None], -1e9, logits)
+    return jnp.where(places(logits) == own[:, None], -1e9, logits)
+
+
+def places(similarity: Float[Array, "m all"]) -> Int[Array, "1 all"]:
+    """The numbers of all views."""
+    return jnp.arange(similarity.shape[1])[None]
 
 
 def told(similarity: Float[Array, "m all"], own: Int[Array, " m"], positives: Bool[Array, "m all"]) -> dict[str, Array]:
     """Mean cosine of positives and of negatives, and the share of views whose nearest one is a positive."""
-    others = jnp.arange(similarity.shape[1]) != own[:, None]
+    others = places(similarity) != own[:, None]
     negatives = others & ~positives
 
     def mean(of):

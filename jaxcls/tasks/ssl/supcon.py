@@ -33,8 +33,8 @@ class SupCon(SimCLR):
 
 def same_class(label: Int[Array, " m"], labels: Int[Array, " all"], own: Int[Array, " m"]) -> Bool[Array, "m all"]:
     """Which of all views are positives of each view: those of its class, and its picture's other one; not itself."""
-    number = jnp.arange(len(labels))
-    alike = (label[:, None] == labels) & (label >= 0)[:, None]
+    number = jnp.arange(len(labels))[None]
+    alike = (label[:, None] == labels[None]) & (label >= 0)[:, None]
     return (alike | (number == (own ^ 1)[:, None])) & (number != own[:, None])
 
 

@@ -56,7 +56,7 @@ def vicreg(a: Float[Array, "n d"], b: Float[Array, "n d"]) -> tuple[Array, Array
     n, d = a.shape
     variance, covariance = jnp.float32(0), jnp.float32(0)
     for x in (a, b):
-        x = x - jnp.mean(x, axis=0)
+        x = x - jnp.mean(x, axis=0, keepdims=True)
         variance += jnp.mean(jax.nn.relu(1 - jnp.sqrt(jnp.sum(x**2, axis=0) / (n - 1) + 1e-4))) / 2
         matrix = jnp.matmul(x.T, x, precision="highest") / (n - 1)
         covariance += (jnp.sum(matrix**2) - jnp.sum(jnp.diagonal(matrix) ** 2)) / d
