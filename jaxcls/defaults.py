@@ -37,7 +37,7 @@ def default_config() -> ConfigDict:
     config.precision = "float32"  # of the computation: float32, bfloat16, float16; parameters and logits stay float32
 
     config.data = data = _Data()
-    data.name = "digits"  # digits, tfds/<name>, folder/<path>, synthetic/<n>x<size>x<channels>x<classes>
+    data.name = "digits"  # digits, tfds/<name>, folder/<path>, unlabelled/<path>, synthetic/64x28x1x10 (docs/data.md)
     data.dir = ""  # of tensorflow-datasets; "" is its own default
     data.validation = 0.1  # share of train held out where a set has no validation split; 0: none, the last state counts
     data.split_ratios = (0.7, 0.15, 0.15)  # train, validation, test of a set that has no splits
@@ -49,6 +49,7 @@ def default_config() -> ConfigDict:
     data.resize_schedule = ()  # training: the pictures' short side from a moment on, e.g. ("0%: 128", "50%: 224")
     data.sampling = "uniform"  # training: uniform, oversample, balanced, sqrt (data/sampling.py)
     data.repeats = 1  # training: how often a picture stands in its batch, each time transformed by itself
+    data.rows = ""  # training: a file of the pictures that count, a name a line; "": all
     data.imbalance = 1.0  # training: the set is thinned out to this ratio of the largest class to the smallest
     data.eval_transform = ()  # evaluation, e.g. ("resize(256)", "center_crop(224)")
     data.normalize = "unit"  # unit [0, 1], symmetric [-1, 1], imagenet, cifar10, cifar100, mnist, fashion_mnist

@@ -89,7 +89,8 @@ def run(
     """
     run = build.build(config, workdir=workdir)
     if run.data.result_split is None:
-        raise UserError("there is neither a test nor a validation split to evaluate on.")
+        more = " (config.monitor.data names labelled pictures)" if config["ssl"]["method"] else ""
+        raise UserError(f"there is neither a test nor a validation split to evaluate on{more}.")
     splits = [split for split in ("validation", "test") if split in run.data.sources]
     same_run.check_evaluation(run.stored, workdir, named=bool(name))
     changed = same_run.check_evaluated(run.data, splits, workdir, allow_changed, note)

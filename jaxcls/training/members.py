@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from jaxcls import augment, files
-from jaxcls.data import balance, dealing, metadata, packing, sources, stored_splits
+from jaxcls.data import balance, dealing, metadata, packing, row_lists, sources, stored_splits
 from jaxcls.data.base import Source
 from jaxcls.data.stored_splits import BANK, SPLITS, Stored
 from jaxcls.data.unlabelled import without_labels
@@ -118,6 +118,8 @@ def open_sources(config: Any, members: Members | None = None) -> dict[str, Sourc
     metadata.check(
         data.metadata, {key: source for key, source in splits.items() if key != "train" or BANK not in splits}
     )
+    if data.rows and "train" in splits:
+        splits["train"] = row_lists.restricted(splits["train"], data.rows)
     if data.imbalance > 1 and "train" in splits:
         splits["train"] = balance.long_tailed(splits["train"], data.imbalance, config.seed)
     if data.pack:

@@ -79,7 +79,8 @@ def read(config: Any, data: Data, parallel: Parallel) -> Model:
         )
     if config.precision not in PRECISIONS:
         raise UserError(f"config.precision is {config.precision!r}; it can be {', '.join(PRECISIONS)}.")
-    spec = {"name": section.name, "num_classes": len(data.classes), "neck": section.neck}
+    classes = len(data.classes) if data.labelled or not config.ssl.method else 0  # no probe of pictures without labels
+    spec = {"name": section.name, "num_classes": classes, "neck": section.neck}
     spec["fields"] = section.fields.to_dict()
     field_checks.refuse_reserved(spec["fields"])
     module = models.create(

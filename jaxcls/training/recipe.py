@@ -200,7 +200,7 @@ def check_followed(config: Any, splits: Collection[str]) -> None:
     """Raises UserError where something follows a validation split, and there is none."""
     if "validation" in splits:
         return
-    if config.eval.best != default_config().eval.best:
+    if config.eval.best != default_config().eval.best and not (config.ssl.method and config.eval.best == "knn"):
         raise UserError(
             "config.eval.best has no effect: no validation split chooses a checkpoint; set config.data.validation."
         )
