@@ -96,6 +96,7 @@ def draw_curves(
 
     Made without pyplot: no global state, and no display is needed.
     """
+    lines = of_one_loss(lines)
     curves = [(panel, series) for panel in panels(figures) if (series := find_series(lines, panel.keys))]
     if not curves:
         return None
@@ -107,6 +108,17 @@ def draw_curves(
         _draw_panel(axes, panel, series)
         axes.set_xlabel(_x_label(lines))
     return figure
+
+
+def of_one_loss(lines: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The lines, without the loss of other splits where training has one of its own: where it learns features (its
+    records have a spread), evaluation's is the cross entropy of a probe."""
+    if not any("spread" in line for line in lines):
+        return list(lines)
+    train = "train"
+    return [
+        line if line.get("split", train) == train else {k: v for k, v in line.items() if k != "loss"} for line in lines
+    ]
 
 
 def find_series(lines: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> dict[str, np.ndarray]:

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from jaxcls import files
 from jaxcls.checkpoints import view
 from jaxcls.checkpoints.meta import NOTHING, Meta
-from jaxcls.criteria import Figure
+from jaxcls.criteria import CLASSIFICATION, Figure
 from jaxcls.errors import UserError
 from jaxcls.logs.records import read_metrics
 from jaxcls.measure import calibration, decision, figures, stored
@@ -28,7 +28,8 @@ class Evidence:
       workdir: folder of the run.
       split, step: of the evaluation; "" and None where nothing was evaluated.
       logits, label, index: the stored predictions (measure.stored); empty without logits.
-      recorded: the figures that the evaluation left, where it left no logits to compute them from.
+      recorded: the figures that the evaluation left and that no logits give: all of them without logits, else those of
+        the task's own that are of something else (a vote of neighbours).
       about: what an evaluation on other pictures tells of them: "data", "overlap", "classes", "unseen".
       classes: names.
       meta: the JSON item of the step's checkpoint, or of another step's where that is gone; NOTHING without any.
@@ -86,10 +87,10 @@ class Evidence:
 
     @functools.cached_property
     def measured_figures(self) -> Figures:
-        """measure.figures.figures of the split; without logits what was recorded of it."""
+        """measure.figures.figures of the split, with what was recorded beside."""
         if not self.with_logits:
             return self.recorded
-        return figures.figures(self.logits, self.label, self.classes)
+        return {**figures.figures(self.logits, self.label, self.classes), **self.recorded}
 
     @functools.cached_property
     def figures(self) -> Figures:
@@ -205,6 +206,10 @@ def _read_logits(evidence):
     evidence.logits, evidence.label, evidence.index = stored.read_logits(workdir, split, step)
     if len(evidence.classes) != evidence.logits.shape[1]:
         evidence.classes = _names(range(evidence.logits.shape[1]))
+    beside = stored.read_figures(workdir, split, step)
+    computed = {figure.name for figure in CLASSIFICATION}
+    own = (figure.name for figure in evidence.choosing if figure.name not in computed)
+    evidence.recorded = {name: beside[name] for name in own if name in beside}
     evidence.decision = decision.read(workdir, step)
     if split != "validation" and stored.has_logits(workdir, "validation", step):
         evidence.validation = stored.read_logits(workdir, "validation", step)

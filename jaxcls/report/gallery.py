@@ -134,12 +134,13 @@ def laid_over(picture: UInt8[np.ndarray, "h w c"], heat: Float[np.ndarray, "h w"
     return heatmaps.overlay(picture, np.clip(heat, 0, 1))
 
 
-def image(picture: UInt8[np.ndarray, "h w c"], alt: str, *, smooth: bool = False) -> Markup:
-    """An `img` with its data in it: PNG for small ones, whose pixels stay pixels, JPEG for others."""
+def image(picture: UInt8[np.ndarray, "h w c"], alt: str, *, smooth: bool = False, side: int = SIDE) -> Markup:
+    """An `img` with its data in it, of `side` pixels at most: PNG for small ones, whose pixels stay pixels, JPEG for
+    others."""
     from PIL import Image
 
     thumbnail = Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture)
-    thumbnail.thumbnail((SIDE, SIDE))
+    thumbnail.thumbnail((side, side))
     small = max(thumbnail.size) <= PIXELS
     file = io.BytesIO()
     if small:

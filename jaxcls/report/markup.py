@@ -101,13 +101,13 @@ def folded(title: Any, *children: Any) -> Markup:
 
 
 def in_words(name: str) -> str:
-    """A figure's name as text: "knn_accuracy" is "knn accuracy"."""
-    return name.replace("_", " ")
+    """A figure's name as text: "balanced_accuracy" is "balanced accuracy", "knn" "k-NN"."""
+    return "k-NN" if name == "knn" else name.replace("_", " ")
 
 
 def capital(words: str) -> str:
-    """Words as they begin a sentence."""
-    return words[:1].upper() + words[1:]
+    """Words as they begin a sentence; "k-NN" stays."""
+    return words if words[1:2] == "-" else words[:1].upper() + words[1:]
 
 
 def label(name: str, letters: int = LETTERS) -> str:

@@ -1,19 +1,22 @@
 """The beginning of the report: one plain sentence, what to be careful about, the figures, what was measured."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from jaxcls.checkpoints.view import flatten_config
 from jaxcls.measure import figures, stored
 from jaxcls.measure.curves import first
+from jaxcls.report import features
 from jaxcls.report.answered import answered, deciding
 from jaxcls.report.evidence import Evidence
 from jaxcls.report.markup import (
     Markup,
     Section,
+    capital,
     folded,
+    in_words,
     join,
     number,
     paragraph,
@@ -58,15 +61,21 @@ def title(evidence: Evidence) -> str:
     model, data = (config.get(key, {}).get("name") for key in ("model", "data"))
     if not (model and data):
         return evidence.workdir.resolve().name
-    return f"{model} on {data.rstrip('/').rpartition('/')[2] if data.startswith('folder/') else data}"
+    path = data.startswith(("folder/", "unlabelled/"))
+    return f"{model} on {data.rstrip('/').rpartition('/')[2] if path else data}"
 
 
 def overview(evidence: Evidence) -> Markup:
     """Verdict, tiles and cautions, of what `jaxcls predict` answers."""
     f = answered(evidence)
-    warnings = cautions(evidence, f)
-    box = tag("div", tag("strong", "Before you rely on it"), unordered(warnings), class_="cautions")
-    return join([paragraph(verdict(evidence, f), class_="verdict"), tiles(evidence, f), box if warnings else ""])
+    warned = warnings(cautions(evidence, f))
+    return join([paragraph(verdict(evidence, f), class_="verdict"), tiles(evidence, f), warned])
+
+
+def warnings(sentences: Sequence[str]) -> Markup:
+    """The box of sentences; nothing where there are none."""
+    box = tag("div", tag("strong", "Before you rely on it"), unordered(sentences), class_="cautions")
+    return box if sentences else Markup("")
 
 
 def verdict(evidence: Evidence, f: Figures) -> str:
@@ -115,6 +124,7 @@ def tiles(evidence: Evidence, f: Figures) -> Markup:
         rows.append(("Accuracy, largest logit", percent(evidence.figures["accuracy"]), f"without the stored {decides}"))
     if "top5" in f:
         rows.append(("Top-5", percent(f["top5"]), "right class among the first five"))
+    rows += [(capital(in_words(name)), of_task(evidence, name), "") for name in evidence.recorded]
     rows.append(("Balanced accuracy", percent(f["balanced_accuracy"]), "rare classes count as much"))
     rows.append(("F1, macro", percent(f["macro"]["f1"]), "mean over classes"))
     rows.append(("Area under ROC", number(f["roc_auc"]), "0.5 is guessing, 1 perfect"))
@@ -125,7 +135,7 @@ def tiles(evidence: Evidence, f: Figures) -> Markup:
 
 def cautions(evidence: Evidence, f: Figures) -> list[str]:
     """What stands between the figures and a belief in them, a sentence each; `f`: of `answered`."""
-    sentences = []
+    sentences = list(features.cautions(evidence))
     if evidence.split == "validation":
         sentences.append(
             "These pictures also chose the checkpoint, so the figures are optimistic; a test split would tell more."
@@ -206,14 +216,14 @@ def _names(names):
 
 def measured(evidence: Evidence) -> Section:
     """Which pictures these are, how the checkpoint was chosen, and all figures."""
-    f = evidence.figures
+    f, by = evidence.figures, evidence.chosen_by
     support = np.array([row["support"] for row in f["per_class"]])
     filled = support[support > 0]
     sizes = f"{filled.min():,} to {filled.max():,}" if filled.min() < filled.max() else f"{filled.min():,}"
     about = [
         f"{f['count']:,} pictures of the {evidence.split} split, each counted once, in {len(filled):,} classes "
         f"({sizes} pictures a class).",
-        how_chosen(evidence),
+        how_chosen(evidence, f"highest {in_words(by.name)}" if by and by.best == "max" and evidence.recorded else ""),
     ]
     if len(filled) < len(support):
         about.append(f"{len(support) - len(filled):,} of {len(support):,} classes have no pictures in it.")
@@ -225,6 +235,10 @@ def measured(evidence: Evidence) -> Section:
             interval = intervals.get(key.replace(".", "_"))
             ends = f"{written(interval[0])} to {written(interval[1])}" if interval else ""
             rows.append((name, written(flat[key]), ends, meaning))
+    rows += [
+        (capital(in_words(name)), of_task(evidence, name, 2), "", "of the task's own, as the evaluation left it")
+        for name in evidence.recorded
+    ]
     if decides := deciding(evidence):
         best = answered(evidence)
         ends = " to ".join(percent(end, digits=2) for end in best["interval"])
@@ -232,6 +246,13 @@ def measured(evidence: Evidence) -> Section:
         rows.insert(0, ("Accuracy of the answers", percent(best["accuracy"], digits=2), ends, meaning))
     figures = table(("Figure", "Value", "95\N{NO-BREAK SPACE}% interval", "Meaning"), rows, words=(0, 3))
     return section("measured", "What was measured", unordered(about), folded("All figures", figures))
+
+
+def of_task(evidence: Evidence, name: str, digits: int = 1) -> str:
+    """A figure of the task's own that was recorded beside logits."""
+    value = evidence.recorded[name]
+    share = any(figure.share for figure in evidence.choosing if figure.name == name)
+    return percent(value, digits) if share else number(value, 4)
 
 
 def how_chosen(evidence: Evidence, figure: str = "") -> str:

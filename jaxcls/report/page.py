@@ -14,6 +14,7 @@ from jaxcls.report.costs import costs
 from jaxcls.report.document import document
 from jaxcls.report.evidence import Evidence, read
 from jaxcls.report.exports import exports
+from jaxcls.report.features import features
 from jaxcls.report.gallery import gallery
 from jaxcls.report.markup import Markup, Section, join, tag
 from jaxcls.report.overview import measured, overview, title
@@ -76,6 +77,7 @@ def page(evidence: Evidence, pictures: "Pictures | None" = None, why_not: str = 
         except UserError as error:
             note(f"the report lacks the model's costs: {error}")
     verdict, sections = _how_good(evidence, pictures, why_not)
+    sections[1:1] = [features(evidence, pictures, why_not)]  # behind what was measured
     sections += [
         record.training(evidence),
         record.speed(evidence, size),
@@ -92,7 +94,7 @@ def page(evidence: Evidence, pictures: "Pictures | None" = None, why_not: str = 
 def _how_good(evidence: Evidence, pictures: "Pictures | None", why_not: str) -> tuple[Markup, list[Section | None]]:
     """What the page says first, and the sections on how good the model is: more where there are logits."""
     if not evidence.measured:
-        return scalars.nothing(), []
+        return scalars.overview(evidence), []
     if not evidence.with_logits:
         return scalars.overview(evidence), [scalars.measured(evidence)]
     parts = [

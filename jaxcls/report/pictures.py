@@ -7,8 +7,10 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from jaxcls.errors import UserError
 from jaxcls.models import explain, summary
 
+BATCH = 64  # pictures whose features are computed at once
 FLAT = 1e-6  # a heat map whose values differ by less shows nothing
 
 
@@ -47,12 +49,7 @@ class Pictures:
         Raises:
           UserError: where a picture can't be read.
         """
-        source, host = self.sources[split], self.network.preprocessing.host
-        raw = []
-        for row in rows:
-            item = source[int(row)]
-            raw.append(host(item["image"], item["id"], None))
-        images: Any = np.asarray(jax.jit(lambda x: self.network.preprocessing.device(x))(np.stack(raw)), np.float32)
+        images = self._images(split, rows)
         pictures = self.network.preprocessing.levels(images)
         if self.method is None:
             return [Look(picture, None) for picture in pictures]
@@ -63,6 +60,50 @@ class Pictures:
             Look(picture, None if why else each, why)
             for picture, each, why in zip(pictures, heat, why_not, strict=True)
         ]
+
+    def shown(self, split: str, rows: Sequence[int]) -> list[UInt8[np.ndarray, "h w c"]]:
+        """Pictures of n rows alone.
+
+        Raises:
+          UserError: where a picture can't be read.
+        """
+        return list(self.network.preprocessing.levels(self._images(split, rows)))
+
+    def features(
+        self, split: str, rows: Int[np.ndarray, " n"]
+    ) -> tuple[Int[np.ndarray, " kept"], Float[np.ndarray, "kept d"]]:
+        """(rows, what the last layer sees of their pictures); those that can't be read are left out.
+
+        Raises:
+          UserError: where none can be read.
+        """
+        compute = jax.jit(lambda v, x: self.network.features(v, self.network.preprocessing.device(x)))
+        kept: list[int] = []
+        found, failed = [], None
+        for start in range(0, len(rows), BATCH):
+            raw = []
+            for row in rows[start : start + BATCH]:
+                try:
+                    raw.append(self._prepared(split, row))
+                    kept.append(int(row))
+                except UserError as error:
+                    failed = error
+            if raw:
+                padded = np.stack(raw + raw[:1] * (BATCH - len(raw)))  # one shape to compile
+                found.append(np.asarray(compute(self.network.variables, padded))[: len(raw)])
+        if not kept and failed is not None:
+            raise failed
+        return np.array(kept), np.concatenate(found)
+
+    def _images(self, split, rows) -> Any:
+        """Normalised pictures float32 [n, h, w, c]."""
+        raw = np.stack([self._prepared(split, row) for row in rows])
+        return np.asarray(jax.jit(lambda x: self.network.preprocessing.device(x))(raw), np.float32)
+
+    def _prepared(self, split, row):
+        """What of a picture goes to the device, uint8."""
+        item = self.sources[split][int(row)]
+        return self.network.preprocessing.host(item["image"], item["id"], None)
 
     def _empty(self, heat, images, classes):
         """What is wrong with each heat map that shows nothing; "" for one that shows something."""

@@ -12,7 +12,7 @@ from jaxcls.checkpoints.view import flatten_config
 from jaxcls.defaults import RENAMED, default_config
 from jaxcls.logs.display import rate as shown_rate
 from jaxcls.models.state_dict import abbreviated
-from jaxcls.report.curves import RATE, SMOOTH_FROM, find_series, panels, smooth
+from jaxcls.report.curves import RATE, SMOOTH_FROM, find_series, of_one_loss, panels, smooth
 from jaxcls.report.evidence import Evidence
 from jaxcls.report.markup import Markup, Section, capital, facts, folded, join, paragraph, section, table, tag
 from jaxcls.report.svg import Plot
@@ -22,8 +22,8 @@ STYLE = {"train": 0, "validation": 1, "test": 2}
 
 def training(evidence: Evidence) -> Section | None:
     """Loss, the task's first figure and learning rate over the run; None where nothing was recorded."""
-    shown = panels(evidence.choosing)
-    plots = [plot for panel in shown if (plot := _plot(evidence.lines, panel))]
+    shown, lines = panels(evidence.choosing), of_one_loss(evidence.lines)
+    plots = [plot for panel in shown if (plot := _plot(lines, panel))]
     if not plots:
         return None
     recorded = [p for p in shown if p is not RATE and "train" in find_series(evidence.lines, p.keys)]

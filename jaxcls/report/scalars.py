@@ -5,26 +5,36 @@ from typing import Any
 
 from jaxcls.checkpoints.view import flatten_config
 from jaxcls.criteria import Figure
+from jaxcls.report import features
 from jaxcls.report.evidence import Evidence
-from jaxcls.report.markup import Markup, Section, capital, in_words, paragraph, percent, section, table, unordered
-from jaxcls.report.overview import how_chosen
+from jaxcls.report.markup import (
+    Markup,
+    Section,
+    capital,
+    in_words,
+    join,
+    paragraph,
+    percent,
+    section,
+    table,
+    unordered,
+)
+from jaxcls.report.overview import how_chosen, warnings
 
 BETTER = {"max": "higher", "min": "lower"}
 MOST = {"max": "highest", "min": "lowest"}
 
 
-def nothing() -> Markup:
-    """The verdict on a run without an evaluation."""
-    return paragraph(
-        "Nothing was measured: there are no predictions of a test or validation split in this run, so this page "
-        "shows how training went, and nothing about how good the model is.",
-        class_="verdict",
-    )
+NOTHING = (
+    "Nothing was measured: there are no predictions of a test or validation split in this run, so this page shows how "
+    "training went, and nothing about how good the model is."
+)
 
 
 def overview(evidence: Evidence) -> Markup:
-    """One plain sentence, made of the first of the task's figures that was recorded."""
-    return paragraph(verdict(evidence), class_="verdict")
+    """One plain sentence, made of the first of the task's figures that was recorded, and cautions."""
+    said = verdict(evidence) if evidence.measured else NOTHING
+    return join([paragraph(said, class_="verdict"), warnings(list(features.cautions(evidence)))])
 
 
 def verdict(evidence: Evidence) -> str:

@@ -66,6 +66,9 @@ svg .s4 { stroke: var(--s4); stroke-dasharray: 4 2; }
 svg .dot { stroke: var(--paper); stroke-width: 1; stroke-dasharray: none; }
 svg .dot.s0 { fill: var(--s0); } svg .dot.s1 { fill: var(--s1); } svg .dot.s2 { fill: var(--s2); }
 svg .dot.s3 { fill: var(--s3); } svg .dot.s4 { fill: var(--s4); }
+svg .cloud { fill: none; stroke-width: 5; stroke-dasharray: none; opacity: .75; }
+svg .cloud.round { stroke-linecap: round; } svg .cloud.square { stroke-linecap: square; }
+svg .cloud.rest { stroke: var(--rule); }
 svg .bar { fill: var(--bar); } svg .line.span { stroke-width: 1.4; stroke-dasharray: none; }
 .strip { display: block; width: 9rem; height: .95rem; margin-top: .22rem; }
 .strip .ground { fill: var(--panel); } .strip .bar { fill: var(--bar); }
@@ -82,6 +85,12 @@ svg .bar { fill: var(--bar); } svg .line.span { stroke-width: 1.4; stroke-dashar
 .cards img.small { image-rendering: pixelated; }
 .cards b { display: block; margin-top: .4rem; }
 .cards .dim { font-size: .82rem; }
+.neighbours { display: grid; grid-template-columns: repeat(var(--columns), minmax(0, 6.5rem)); gap: .6rem .5rem;
+  margin: .8rem 0; padding: 0; list-style: none; max-width: none; font-size: .85rem; line-height: 1.3; }
+.neighbours img { width: 100%; height: auto; display: block; border-radius: .25rem; }
+.neighbours img.small { image-rendering: pixelated; }
+.neighbours .query img { outline: 3px solid var(--s0); outline-offset: -1px; }
+.neighbours .query span { color: var(--dim); }
 footer { margin-top: 2.5rem; border-top: 1px solid var(--rule); padding-top: .8rem; }
 @media (max-width: 480px) { body { padding: .6rem 1rem 3rem; } h1 { font-size: 1.4rem; } .strip { width: 5.5rem; }
   .tiles { grid-template-columns: 1fr 1fr; } .cards { grid-template-columns: 1fr 1fr; gap: .6rem; } }

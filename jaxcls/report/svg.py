@@ -31,6 +31,7 @@ class Series(NamedTuple):
     name: str = ""
     dots: bool = False
     line: bool = True
+    cloud: bool = False
 
 
 class Plot:
@@ -63,10 +64,19 @@ class Plot:
         self.summary: list[str] = []
 
     def line(
-        self, x: Values, y: Values, name: str = "", style: int = 0, *, faint: bool = False, dots: bool = False
+        self,
+        x: Values,
+        y: Values,
+        name: str = "",
+        style: int = 0,
+        *,
+        faint: bool = False,
+        dots: bool = False,
+        reference: bool = False,
     ) -> None:
-        """A curve in style 0 to 4; `dots` marks its points, `faint` sets it into the background."""
-        classes = f"line s{style % STYLES}{' faint' if faint else ''}"
+        """A curve in style 0 to 4; `dots` marks its points, `faint` sets it into the background; `reference` is the
+        style of what others are compared with."""
+        classes = "line reference" if reference else f"line s{style % STYLES}{' faint' if faint else ''}"
         self.series.append(Series(np.asarray(x, float), np.asarray(y, float), classes, name, dots))
 
     def dots(self, x: Values, y: Values, name: str = "", style: int = 0) -> None:
@@ -74,6 +84,12 @@ class Plot:
         self.series.append(
             Series(np.asarray(x, float), np.asarray(y, float), f"line s{style % STYLES}", name, True, line=False)
         )
+
+    def cloud(self, x: Values, y: Values, name: str = "", style: int | None = 0) -> None:
+        """Many points, in any order: round ones in styles 0 to 4, square ones in 5 to 9, grey ones for None."""
+        shape = "round" if style is None or style < STYLES else "square"
+        classes = f"cloud {shape} {'rest' if style is None else f's{style % STYLES}'}"
+        self.series.append(Series(np.asarray(x, float), np.asarray(y, float), classes, name, line=False, cloud=True))
 
     def diagonal(self) -> None:
         """The line y = x, for comparison."""
@@ -134,6 +150,8 @@ class Plot:
         return join(parts)
 
     def _draw(self, series):
+        if series.cloud:
+            return tag("path", d=marks(self._x(series.x), self._y(series.y)), class_=series.style)
         x, y = thin(self._x(series.x), self._y(series.y))
         y = np.clip(y, self.top - 1, self.height - BOTTOM + 1)  # a little beyond the edge, where it can be seen
         parts = []
@@ -172,6 +190,8 @@ class Plot:
                 x, y = LEFT, y + 16
             if series.line:
                 parts.append(tag("line", x1=x, x2=x + 18, y1=y, y2=y, class_=series.style))
+            if series.cloud:
+                parts.append(tag("path", d=marks([x + 9], [y]), class_=series.style))
             if series.dots:
                 parts.append(tag("circle", cx=x + 9, cy=y, r=3.2, class_=series.style.replace("line ", "dot ")))
             parts.append(tag("text", series.name, x=f"{x + 22}", y=y + 4, class_="small"))
@@ -229,6 +249,11 @@ def path(x: Values, y: Values) -> str:
             words.append(f"L{a:.1f} {b:.1f}")
         drawing = True
     return "".join(words)
+
+
+def marks(x: Values, y: Values) -> str:
+    """The `d` of points, each a stroke of no length: its ends make it round or square (style.py)."""
+    return "".join(f"M{a:.1f} {b:.1f}h.01" for a, b in zip(x, y, strict=True))
 
 
 def thin(

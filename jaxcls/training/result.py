@@ -10,6 +10,7 @@ from jaxcls.checkpoints.store import Checkpoints
 from jaxcls.errors import UserError
 from jaxcls.logs.logger import Logger
 from jaxcls.state import TrainState
+from jaxcls.tasks.base import FEATURES
 from jaxcls.training import predictions
 from jaxcls.training.evaluate import Measure
 from jaxcls.training.run import Run
@@ -50,11 +51,12 @@ def summarise(run: Run, workdir: PathLike, results: dict[str, Figures], state: T
     """What was found, where it lies, what to type next."""
     from jaxcls.report import of_run
     from jaxcls.report.curves import write_curves
+    from jaxcls.report.markup import in_words
 
-    rows = []
+    rows = [] if results else [("result", "nothing was measured: there is no test or validation split")]
     for split, figures in results.items():
         chosen = " (it chose the checkpoint, so this is optimistic)" if split == "validation" else ""
-        first = "".join(f" {figure.name.replace('_', ' ')}" for figure in run.task.criteria[:1])
+        first = "".join(f" {in_words(figure.name)}" for figure in run.task.criteria[:1])
         rows.append((f"{split}{first}", run.task.describe(figures) + chosen))
         rows.append(("of step", f"{figures['step']} of {run.training.total_steps}"))
     if skipped := run.data.skipped and run.data.skipped.lines:
@@ -63,7 +65,8 @@ def summarise(run: Run, workdir: PathLike, results: dict[str, Figures], state: T
             temporary.write_text("".join(f"{line}\n" for line in skipped), errors="surrogateescape")
         rows.append(("skipped", f"{len(skipped):,} pictures that can't be read: {path}"))
     rows.append(("checkpoints", f"{workdir}/checkpoints"))
-    rows.append(("figures", f"{workdir}/results.json, {workdir}/metrics.jsonl, {workdir}/eval/"))
+    measured = f"{workdir}/results.json, {workdir}/eval/, " if results else ""
+    rows.append(("figures", f"{measured}{workdir}/metrics.jsonl"))
     try:
         rows.append(("curves", str(write_curves(workdir, run.task.criteria)[0])))
     except UserError as error:
@@ -72,14 +75,19 @@ def summarise(run: Run, workdir: PathLike, results: dict[str, Figures], state: T
         step = int(state.step) if results else None
         page = of_run.write(run.data, run.network(state), workdir, step, warn=log.warn)
     rows.append(("report", str(page or "none")))
+    log.summary(f"{run.model.name} on {run.data.name}", rows, next_steps(run, workdir, bool(results)))
+
+
+def next_steps(run: Run, workdir: PathLike, measured: bool) -> list[tuple[str, str]]:
+    """(what for, command) of what can be done with a run; `measured`: there is a split to evaluate on."""
     place = shlex.quote(str(workdir))
-    log.summary(
-        f"{run.model.name} on {run.data.name}",
-        rows,
-        [
-            ("look into the checkpoint", f"jaxcls inspect {place}"),
-            ("evaluate it again", f"jaxcls eval {place}"),
-            ("predict pictures", f"jaxcls predict {place} PICTURE_OR_FOLDER"),
-            ("watch the curves", f"tensorboard --logdir={place}/events"),
-        ],
-    )
+    labelled = "" if run.data.classes else " --data LABELLED_FOLDER"
+    use = ("predict pictures", f"jaxcls predict {place} PICTURE_OR_FOLDER")
+    if run.task.output == FEATURES:
+        use = ("try the features", f"jaxcls probe {place}{labelled}")
+    return [
+        ("look into the checkpoint", f"jaxcls inspect {place}"),
+        *([("evaluate it again", f"jaxcls eval {place}")] if measured else []),
+        use,
+        ("watch the curves", f"tensorboard --logdir={place}/events"),
+    ]

@@ -121,7 +121,7 @@ class TwoViews(Task):
         label = batch["label"]
         known = (label >= 0).astype(jnp.float32)
         each = [losses.cross_entropy(one.logits, jnp.maximum(label, 0)) for one in seen]
-        loss = jnp.sum(known * jnp.stack(each)) / len(each)
+        loss = jnp.sum(known[None] * jnp.stack(each)) / len(each)
         hits = jnp.sum(known * metrics.correct(seen[0].logits, label))
         return loss - jax.lax.stop_gradient(loss), {"accuracy": (hits, jnp.sum(known))}
 
@@ -156,6 +156,17 @@ class TwoViews(Task):
             ).logits(predictions["features"])
             figures["knn"] = float((votes.argmax(axis=1) == label).mean())
         return figures
+
+    def describe(self, figures: Figures) -> str:
+        """Accuracy of the linear probe with its interval, and the share that the neighbours' vote gets right."""
+        vote = f"k-NN {figures['knn']:.2%}" if "knn" in figures else ""
+        if self.monitor.probe:
+            return f"{metrics.describe(figures)}, by the linear probe{'; ' if vote else ''}{vote}"
+        return f"{figures['knn']:.2%}, {figures['count']} examples" if vote else super().describe(figures)
+
+    def interval(self, figures: Figures) -> tuple[float, float] | None:
+        """Wilson's, of the probe's accuracy."""
+        return metrics.wilson_interval(figures["correct"], figures["count"]) if self.monitor.probe else None
 
     def remark(self, means: Mapping[str, float], step: int) -> str:
         """A line where the features fall together."""
