@@ -28,7 +28,7 @@ KEYS = {
     "End": 35,
     "Escape": 27,
 }
-PATIENCE = 20  # seconds
+PATIENCE = 60  # seconds; a heat map of a run is compiled first
 
 
 @contextlib.contextmanager

@@ -75,7 +75,8 @@ def test_a_file_is_served_without_jax_by_workers_that_come_back(path, tmp_path):
             each.join()
         lost = [each for each in answers if isinstance(each, Exception)]
         good = [each for each in answers if not isinstance(each, Exception)]
-        assert len(lost) <= len(asking)  # what was on its way in that worker
+        # what was on its way in that worker, and a connection that came while it was going
+        assert len(lost) <= 2 * len(asking)
         assert {each.status_code for each in good} == {200}
         for answer in (each.json()["answers"][0] for each in good):
             assert answer["class"] == row["class"]
