@@ -90,15 +90,15 @@ function heatmap(entry, about, page) {
   const said = make("p", { className: "dim", role: "status" });
   const toggle = button("Heat map", async () => {
     const on = toggle.getAttribute("aria-pressed") !== "true";
-    const picture = entry.card.querySelector(".view");
-    if (!on) picture.querySelector(".heat")?.remove();
+    const picture = () => entry.card.querySelector(".view"); // which `pictured` may replace meanwhile
+    if (!on) picture().querySelector(".heat")?.remove();
     if (on) {
       toggle.disabled = true;
       said.textContent = "Being made …";
       try {
         const src = await page.heatmap(entry);
         const alt = `Heat map of ${plain(entry.answer.class)} in ${plain(entry.name)}`;
-        picture.append(make("img", { className: "heat", src, alt }));
+        picture().append(make("img", { className: "heat", src, alt }));
         said.textContent = `${about.heatmaps}: where it looks, not why.`;
       } catch (error) {
         said.textContent = error.message;
