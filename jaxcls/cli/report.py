@@ -39,18 +39,18 @@ def run(args: argparse.Namespace) -> None:
     workdir = Path(args.run)
     about = evidence.read(workdir, args.split, args.step)  # says what is wrong before the data is opened
     pictures, why_not = None, "they were not asked for"
-    if not args.no_pictures and about.measured and about.step is not None:
+    if not args.no_pictures and (about.step is not None or about.meta.step >= 0):
         try:
             if about.about:
                 raise UserError("these are other pictures than the run's own")
-            pictures = open_pictures(workdir, about.step, about.split)
+            pictures = open_pictures(workdir, about.step, about.split or "train")
         except UserError as error:
             why_not = " ".join(str(error).split())
             note(f"the pictures are left out: {why_not}")
     print(page.write_report(workdir, about.step, about.split or None, pictures=pictures, why_not=why_not, note=note))
 
 
-def open_pictures(workdir: Path, step: int, split: str) -> "Pictures":
+def open_pictures(workdir: Path, step: int | None, split: str) -> "Pictures":
     """The run's data and model, opened again by its config. Raises UserError where something is not there any more."""
     config = run_config.stored(workdir)
     devices.set_up()

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxcls import files
 from jaxcls.checkpoints.view import flatten_config
-from jaxcls.defaults import RENAMED, default_config
+from jaxcls.defaults import RENAMED, current_value, default_config
 from jaxcls.logs.display import rate as shown_rate
 from jaxcls.models.state_dict import abbreviated
 from jaxcls.report.curves import RATE, SMOOTH_FROM, find_series, of_one_loss, panels, smooth
@@ -118,7 +118,7 @@ def _duration(seconds):
 def config(evidence: Evidence) -> Section | None:
     """What was set, and all there is to set."""
     now, default = (flatten_config(json.loads(json.dumps(x))) for x in (evidence.config, default_config().to_dict()))
-    now = {RENAMED.get(key, key): value for key, value in now.items()}
+    now = {RENAMED.get(key, key): current_value(key, value) for key, value in now.items()}
     if not now:
         return None
     every = table(("Key", "Value"), [(tag("code", key), _value(value)) for key, value in now.items()], words=(0, 1))

@@ -91,6 +91,8 @@ def run(
     if run.data.result_split is None:
         more = " (config.monitor.data names labelled pictures)" if config["ssl"]["method"] else ""
         raise UserError(f"there is neither a test nor a validation split to evaluate on{more}.")
+    from jaxcls.report.markup import in_words
+
     splits = [split for split in ("validation", "test") if split in run.data.sources]
     same_run.check_evaluation(run.stored, workdir, named=bool(name))
     changed = same_run.check_evaluated(run.data, splits, workdir, allow_changed, note)
@@ -100,7 +102,7 @@ def run(
     variant = _variant(workdir, run.task)
     for split in splits:
         results[split], outputs = Measure(run, split, Path(workdir) / "eval")(state)
-        first = "".join(f"{figure.name.replace('_', ' ')} " for figure in run.task.criteria[:1])
+        first = "".join(f"{in_words(figure.name)} " for figure in run.task.criteria[:1])
         note(f"step {number}, {split}: {first}{run.task.describe(results[split])}")  # before a disk may refuse
         title = f"{prefix}_{split}" if prefix else split
         path = predictions.save(workdir, title, f"{number}{variant}", outputs, results[split])
