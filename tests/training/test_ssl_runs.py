@@ -60,7 +60,8 @@ def assert_same_bits(a, b):
     return left
 
 
-@pytest.mark.parametrize("method", ["moco", pytest.param("simclr", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["moco", "simclr"])
 def test_a_run_that_is_stopped_twice_ends_with_the_same_bits(tmp_path, method):
     loop.fit(make_run(method), tmp_path / "whole")
     run = make_run(method)

@@ -97,6 +97,8 @@ class TwoViews(Task):
             (logits, out), new = self.model.apply(
                 encoder, image, train=True, mutable=_mutable(encoder), rngs={"dropout": rng}
             )
+        if not self.model.head:  # outputs of fixed weights (LeNet-5 of 1998): there is no layer to stop before
+            logits = jax.lax.stop_gradient(logits)
         z, more = self.head(PROJECTOR, variables, out["pre_logits"])
         return Seen(logits, z, joined({**moving(variables)}, new, more))
 

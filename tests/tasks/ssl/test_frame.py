@@ -39,10 +39,10 @@ def probed(name):
 
 @pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in TINY])
 def test_a_probe_moves_its_own_layer_alone(name):
-    """Every model of the zoo: exactly zero elsewhere; of its own layer kernel and bias move."""
+    """Every model of the zoo: exactly zero elsewhere; of its own layer kernel and bias move. (lenet5_1998 has none.)"""
     model, moved, everything = probed(name)
     own = {path for path in everything if path.split("/")[0] in model.head}
-    assert own and moved == own
+    assert moved == own and bool(own) == (name != "lenet5_1998")
 
 
 def test_the_probe_changes_neither_the_loss_shown_nor_learns_from_no_label():

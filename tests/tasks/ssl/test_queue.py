@@ -39,6 +39,7 @@ def test_a_queue_is_the_loop_for_three_rounds(symmetric):
     assert pointer == per  # it has gone round three times
 
 
+@pytest.mark.slow
 def test_the_queue_is_read_before_the_keys_of_the_batch_enter():
     """A queue that holds the batch's own keys makes another loss; the task's is that of the old queue."""
     task = moco.MoCo(Encoder(num_classes=0), HEADS, queue=8, temperature=0.5)
