@@ -130,13 +130,13 @@ def _weights(config, usual):
     return tuple(number(float(w), f"ssl.weights.{i}") for i, w in enumerate(given))
 
 
-def _simclr(config, section, model, total, frame, of=simclr.SimCLR, name="simclr"):
+def _simclr(config, section, model, total, frame, of=simclr.SimCLR, name="simclr", heads=simclr.heads):
     (projector,) = _widths(config, name)
-    return of(model.module, simclr.heads(projector, _types(model)), **_temperature(section), **frame)
+    return of(model.module, heads(projector, _types(model)), **_temperature(section), **frame)
 
 
 def _supcon(*args):
-    return _simclr(*args, of=supcon.SupCon, name="supcon")
+    return _simclr(*args, of=supcon.SupCon, name="supcon", heads=supcon.heads)
 
 
 def _moco(config, section, model, total, frame):
