@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import optax
 
-from jaxcls import files, metrics, parallel
+from jaxcls import files, parallel
 from jaxcls.checkpoints.meta import Meta
 from jaxcls.checkpoints.store import Checkpoints
 from jaxcls.errors import UserError
@@ -23,11 +23,8 @@ from jaxcls.training.evaluate import Measure
 from jaxcls.training.memory import explained
 from jaxcls.training.run import Run
 from jaxcls.training.signals import Signals, Stopped
-from jaxcls.training.step import Metrics
+from jaxcls.training.window import Window
 from jaxcls.types import Figures, PathLike
-
-IN_FLIGHT = 2  # calls that may be under way on the devices before the loop waits for one
-
 
 Follow = Callable[[int, Figures], str]  # (step, figures on validation) -> why the run shall stop; "" for going on
 
@@ -137,14 +134,9 @@ class Loop:
         self.held = held or lock.Lock(workdir)  # one that was not taken does nothing
         self.signals = Signals(deadline)
         self.validation = Measure(run, "validation", workdir / "eval", self._leave) if run.selects else None
-        self.first = [figure.name for figure in run.task.criteria[:1]]  # what people are shown beside the loss
-        # (steps done before, metrics on the devices, number of steps) since the last log line
-        self.window: list[tuple[int, Metrics, int]] = []
-        self.since, self.timed = time.monotonic(), 0  # for the speed: a moment, and the steps done since
-        self.shown: Figures = {}  # for the progress line: of training
-        self.validated: Figures = {}  # and of validation
+        self.window = Window(run, log, memory)
+        self.validated: Figures = {}  # figures of validation for the progress line
         self.evaluated = False
-        self.remarked = False  # the line before had a remark on it
         self.norm = jax.jit(optax.tree.norm)
         # what the state goes through before it is evaluated
         self.refresh: Callable[[TrainState, int], TrainState] | None = None
@@ -165,13 +157,11 @@ class Loop:
                     state, values, n = feed(state, step, stop)
                     if first:
                         jax.block_until_ready(values)
-                self.window.append((step, values, n))
+                self.window.add(step, values, n)
                 step += n
-                self.timed += n
                 if first:
-                    first, self.since, self.timed = False, time.monotonic(), 0
-                if len(self.window) > IN_FLIGHT:
-                    jax.block_until_ready(self.window[-1 - IN_FLIGHT][1])
+                    first = False
+                    self.window.restart()
                 state = self._between(state, step)
         if self.memory.get("stop"):
             self.log.note(f"stopped early after step {step}: {self.memory['stop']}")
@@ -187,9 +177,9 @@ class Loop:
         saving = evaluating or stopping or end or step % training.checkpoint_every == 0
         if logging or saving:
             self.held.check()
-        speed = self._log(step) if logging or saving else self._speed()
+        speed = self.window.record(step) if logging or saving else self.window.speed()
         if saving and not np.isfinite(self.norm(state.params)):  # a finite loss can still end in an infinite update
-            self._stop_at("a parameter", step)
+            raise self.window.not_finite("a parameter", step)
         score, figures = None, {}
         if stopping and (evaluating or refreshing):
             self.memory["owed"] = "all"
@@ -199,12 +189,12 @@ class Loop:
             stopping, self.reason = True, reason
         if stopping:
             self.log.note(f"saving step {step}, then the run ends")
-        if self.shown or self.log.live:  # a terminal shows the step before there are any metrics
-            self.log.progress(step, self.shown | self.validated, speed)
+        if self.window.shown or self.log.live:  # a terminal shows the step before there are any metrics
+            self.log.progress(step, self.window.shown | self.validated, speed)
         if saving:
             self.held.check()
             self.checkpoints.save(run.parallel.saveable(state), self._meta(step, figures), score)
-            self.since, self.timed = time.monotonic(), 0
+            self.window.restart()
         else:
             self.checkpoints.poll()
         if stopping:
@@ -247,53 +237,6 @@ class Loop:
         values = (self.run.training.batch_size, config.get("accumulate", 1), config.get("precision", "float32"))
         return explained(*values, doing=doing)
 
-    def _log(self, step):
-        """Fetches the metrics since the last line, refuses a loss that is not finite, records their means.
-
-        Returns the speed until now.
-        """
-        if not self.window:
-            return self._speed()
-        values = {}
-        for before, window, n in self.window:
-            fetched = jax.device_get(window)
-            self._refuse_nonfinite(fetched, before, n)
-            for name, (s, c) in fetched.items():
-                sums = values.setdefault(name, [0.0, 0.0])
-                sums[0] += float(np.sum(np.atleast_1d(s)[:n]))
-                sums[1] += float(np.sum(np.atleast_1d(c)[:n]))
-        means, speed = metrics.means(values), self._speed()
-        self.shown = {name: means[name] for name in ("loss", *self.first) if name in means}
-        rate = float(self.run.training.learning_rate(step - 1))
-        self.log.scalars(step, {**means, "learning_rate": rate, "pictures_per_second": speed})
-        if (remark := self.run.task.remark(means, step)) and not self.remarked:
-            self.log.warn(remark)
-        self.remarked = bool(remark)
-        self.window, self.since, self.timed = [], time.monotonic(), 0
-        return speed
-
-    def _refuse_nonfinite(self, fetched, before, n):
-        """Raises UserError, which leaves the last good checkpoint as it is.
-
-        In float16 a step that is not finite is skipped and the loss scale halved, which is nothing bad until the scale
-        falls below 1: then it is not the scale.
-        """
-        if "loss_scale" in fetched:
-            scale = np.atleast_1d(fetched["loss_scale"][0])[:n]
-            fetched = {name: (np.where(scale < 1, np.nan, 0.0),) for name in ("loss", "grad_norm")}
-        for name in ("loss", "grad_norm"):
-            bad = np.flatnonzero(~np.isfinite(np.atleast_1d(fetched[name][0])[:n]))
-            if bad.size:
-                self._stop_at(name.replace("_", " "), before + int(bad[0]) + 1)
-
-    def _stop_at(self, what, step):
-        saved = self.memory.get("saved")
-        kept = f"the checkpoint of step {saved} is intact" if saved else "no checkpoint was written yet"
-        raise UserError(
-            f"{what} is not finite at step {step}; {kept}. "
-            "Lower config.schedule.peak, lengthen config.schedule.warmup, or set config.optim.clip_norm=1.0"
-        )
-
     def _evaluate(self, state, step):
         """Evaluates on validation; returns (state with new controls, score, figures)."""
         began = time.monotonic()
@@ -307,7 +250,7 @@ class Loop:
         predictions.save(self.workdir, "validation", step, outputs, figures)
         self.log.scalars(step, {**figures, **speed}, split="validation")
         best = [self.run.training.best.name] if self.run.training.best else []
-        shown = dict.fromkeys((*self.first, *best))
+        shown = dict.fromkeys((*self.window.names[1:], *best))
         self.validated = {f"validation_{name}": figures[name] for name in shown if name in figures}
         if self.run.training.control is not None:
             controls = self.run.training.control(self.memory, figures)
@@ -318,10 +261,6 @@ class Loop:
     def _meta(self, step, figures):
         self.memory["saved"] = step
         return meta_of(self.run, step, figures, self.memory)
-
-    def _speed(self):
-        """Training pictures per second since the last log line; 0 before the second step."""
-        return self.timed * self.run.training.batch_size / max(time.monotonic() - self.since, 1e-9)
 
 
 def stopped(signals: Signals, step: int, total: int, reason: str = "") -> Stopped:
