@@ -73,7 +73,7 @@ EXTRAS = (
     Extra("huggingface_hub", "weights: config.model.pretrained=hf-hub:...", "pip install huggingface_hub"),
     Extra(
         "tensorflow-cpu",
-        "jaxcls prepare, of sets that are encoded from arrays",
+        "jaxcls prepare, of sets that are encoded from arrays; jaxcls export --to tflite",
         "pip install 'tensorflow-cpu>=2.21,<2.22'",
         ("tensorflow",),
     ),
@@ -81,6 +81,9 @@ EXTRAS = (
     Extra("onnx", "jaxcls export --to onnx", "pip install onnx"),
     Extra("onnxruntime", "ONNX files: checked on export, jaxcls predict MODEL.onnx", "pip install onnxruntime"),
     Extra("flatbuffers", "jaxcls export --to stablehlo", "pip install flatbuffers"),
+    Extra(
+        "ai-edge-litert", "LiteRT files: checked on export, jaxcls predict MODEL.tflite", "pip install ai-edge-litert"
+    ),
     Extra("fastapi", "jaxcls serve", "pip install fastapi"),
     Extra("starlette", "jaxcls serve", "pip install starlette"),
     Extra("pydantic", "jaxcls serve", "pip install pydantic"),

@@ -6,17 +6,18 @@
     jaxcls eval runs/mine --data other/pictures           # all pictures of another labelled folder
     jaxcls eval --model resnet32_cifar --weights X.th --data tfds/cifar10 --split test
     jaxcls eval mine.onnx --data other/pictures           # a file of jaxcls export, by ONNX Runtime and without JAX
+    jaxcls eval mine.int8.tflite --data other/pictures    # by LiteRT
 
 The logits go to RUN/eval; every figure, the report and the comparison of runs is computed from there. The run's splits
 are those it began with (RUN/splits.csv). Other pictures are scored under a name of their own: classes are matched by
-name, and what the run has trained on among them is told, by content. Weights of a file and ONNX
-files write nothing without --out.
+name, and what the run has trained on among them is told, by content. Weights of a file, ONNX and
+LiteRT files write nothing without --out.
 """
 
 import argparse
 
 from jaxcls.cli import devices, foreign, run_config
-from jaxcls.cli.arguments import add_allow_changed, count, data_name, expanded, is_file
+from jaxcls.cli.arguments import add_allow_changed, count, data_name, expanded
 from jaxcls.errors import UserError
 
 SETTINGS = True
@@ -25,7 +26,7 @@ SETTINGS = True
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what the verb takes."""
     add = parser.add_argument
-    add("run", type=expanded, metavar="RUN", nargs="?", help="workdir of a run; or an ONNX file, with --data")
+    add("run", type=expanded, metavar="RUN", nargs="?", help="workdir of a run; or an ONNX or LiteRT file, with --data")
     add("--step", type=count, metavar="N", help="of the run's checkpoints; default: the best one, else the newest")
     add("--config", metavar="CONFIG", help="in place of the one that the run has stored")
     text = "score other pictures: a folder, or what config.data.name takes"
@@ -34,9 +35,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--name", default="", help="what this evaluation is called beside the run's own; default: that of the folder")
     add("--model", metavar="NAME", help="in place of a run, with --weights and --data")
     add("--weights", type=expanded, metavar="FILE", help="a file of weights, or hf-hub:ORG/NAME")
-    text = "of --weights, or of an ONNX file: the class names, one a line, in the order of its outputs"
+    text = "of --weights, or of a MODEL.onnx or .tflite: the class names, one a line, in the order of its outputs"
     add("--classes", type=expanded, metavar="FILE", help=text)
-    text = "of --weights, or of an ONNX file: where figures and logits go; default: they are printed alone"
+    text = "of --weights, or of a MODEL.onnx or .tflite: where figures and logits go; default: they are printed alone"
     add("--out", type=expanded, metavar="DIR", help=text)
     foreign.add_options(parser, classes=False)
     add_allow_changed(parser)
@@ -45,6 +46,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Evaluates."""
+    from jaxcls.runtime.session import is_file
+
     if args.run is not None and is_file(args.run):
         of_file(args)
         return

@@ -1,9 +1,10 @@
-"""Writes a run, or a model with weights of a file, for other tools: weights, an ONNX file, programs of StableHLO.
+"""Writes a run, or a model with weights of a file, for other tools: weights, ONNX, LiteRT, StableHLO.
 
     jaxcls export runs/mine --out mine.safetensors                  # weights for PyTorch, torchvision and timm
     jaxcls export runs/mine --to onnx                               # mine.onnx, compared with the run
     jaxcls export runs/mine --to onnx --int8                        # and mine.int8.onnx, calibrated on its pictures
     jaxcls export runs/mine --to onnx --features                    # with heat maps and distances of outliers
+    jaxcls export runs/mine --to tflite --int8                      # mine.tflite, mine.int8.tflite, for LiteRT
     jaxcls export runs/mine --to stablehlo                          # mine.stablehlo, mine.cpu.stablehlo
     jaxcls export runs/mine --to triton                             # triton/mine, for Triton Inference Server
     jaxcls export --model resnet18 --weights resnet18.pth --to onnx
@@ -41,7 +42,14 @@ def run(args: argparse.Namespace) -> int | None:
     """Writes the files, and prints lines that say what is in them."""
     check(args)
     devices.cpu_only()
-    return {"weights": to_weights, "onnx": to_onnx, "stablehlo": to_stablehlo, "triton": to_triton}[args.to](args)
+    kinds = {
+        "weights": to_weights,
+        "onnx": to_onnx,
+        "tflite": to_tflite,
+        "stablehlo": to_stablehlo,
+        "triton": to_triton,
+    }
+    return kinds[args.to](args)
 
 
 def to_weights(args: argparse.Namespace) -> None:
@@ -71,6 +79,15 @@ def to_onnx(args: argparse.Namespace) -> int | None:
     return onnx_export.export(_subject(args, "float32"), options)
 
 
+def to_tflite(args: argparse.Namespace) -> int | None:
+    """`--to tflite`; the exit status. Raises UserError as `export.tflite_export` does."""
+    from jaxcls.export import tflite_export
+
+    require(*tflite_export.PACKAGES, kind=args.to, install=tflite_export.INSTALL)
+    options = _options(args, _out(args, tflite_export.SUFFIX))
+    return tflite_export.export(_subject(args, "float32"), options)
+
+
 def to_stablehlo(args: argparse.Namespace) -> None:
     """`--to stablehlo`. Raises UserError as `export.stablehlo` does."""
     require("flatbuffers", kind=args.to)
@@ -97,11 +114,13 @@ def to_triton(args: argparse.Namespace) -> int | None:
     return triton.export(_subject(args, "float32"), options, device, instances)
 
 
-def require(*packages: str, kind: str) -> None:
-    """Raises UserError, with the line that installs it, where a package lacks."""
+def require(*packages: str, kind: str, install: str = "") -> None:
+    """Raises UserError, with the line that installs it (`install`, where packages are called otherwise than modules),
+    where a package lacks."""
     for package in packages:
         if importlib.util.find_spec(package) is None:
-            raise UserError(f"--to {kind} needs {package}, which is not installed: pip install {' '.join(packages)}")
+            line = install or f"pip install {' '.join(packages)}"
+            raise UserError(f"--to {kind} needs {package}, which is not installed: {line}")
 
 
 def _out(args, suffix):

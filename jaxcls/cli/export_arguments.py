@@ -6,13 +6,14 @@ from collections.abc import Callable
 from jaxcls.cli.arguments import count, expanded, positive
 from jaxcls.errors import UserError, did_you_mean
 
-KINDS = ("weights", "onnx", "stablehlo", "triton")
+KINDS = ("weights", "onnx", "tflite", "stablehlo", "triton")
 DTYPES = ("float32", "float16", "bfloat16")
 # Options that belong to some of --to alone, and those that say something of what another option asks for.
 OF_KIND = {
     "dtype": ("weights",),
-    **dict.fromkeys(("normalize", "answers"), ("onnx", "stablehlo", "triton")),
-    **dict.fromkeys(("int8", "float16", "target", "method", "calibration", "max_drop", "check"), ("onnx", "triton")),
+    **dict.fromkeys(("normalize", "answers"), ("onnx", "tflite", "stablehlo", "triton")),
+    **dict.fromkeys(("int8", "float16", "calibration", "max_drop", "check"), ("onnx", "tflite", "triton")),
+    **dict.fromkeys(("target", "method"), ("onnx", "triton")),
     "features": ("onnx",),
     **dict.fromkeys(("device", "instances"), ("triton",)),
 }
@@ -55,9 +56,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("run", metavar="RUN", type=expanded, nargs="?", help="workdir of a run; with --model a file of weights")
     add("--step", type=count, metavar="N", help="of the run's checkpoints; default: the best one, else the newest")
     add("--raw", action="store_true", help="the weights themselves, where there is an average of them")
-    text = "what to write: weights, onnx, stablehlo or triton (default %(default)s)"
+    text = "what to write: weights, onnx, tflite, stablehlo or triton (default %(default)s)"
     add("--to", choices=KINDS, type=one_of(*KINDS), default="weights", help=text)
-    text = "file to write: .safetensors, .pth or .pt; .onnx; .stablehlo; for triton the folder of the model"
+    text = "file to write: .safetensors, .pth or .pt; .onnx; .tflite; .stablehlo; for triton the folder of the model"
     add("--out", type=expanded, metavar="FILE", help=f"{text} (default: by the name of the run)")
     add("--answers", choices=("logits", "probabilities"), help="what all but weights give (default logits)")
     add("--dtype", choices=DTYPES, help="of all floating-point values of weights; default: as they are")
@@ -80,7 +81,7 @@ def _add_of_model(parser):
 
 
 def _add_of_onnx(parser):
-    add = parser.add_argument_group("ONNX").add_argument
+    add = parser.add_argument_group("ONNX and LiteRT").add_argument
     ways = ("auto", "static", "dynamic")
     way = one_of(*ways, hint="; write RUN before --int8")
     text = "an INT8 file, too: static (calibrated), dynamic (transformers), or by the kind of net"

@@ -5,6 +5,7 @@
     jaxcls predict runs/mine 'scans/**/*.png' --format jsonl --top 3 --heatmaps maps
     find /archive -name '*.jpg' | jaxcls predict runs/mine - --out answers.jsonl
     jaxcls predict mine.onnx pictures/                       # a file of jaxcls export, by ONNX Runtime and without JAX
+    jaxcls predict mine.int8.tflite pictures/                # by LiteRT, without JAX and TensorFlow
     jaxcls predict mine.onnx pictures/ --shard 2/8 --out 2.csv --resume    # one of 8 machines; goes on after a crash
 
 RUN is a run's workdir (its best checkpoint, the newest where none is best; --step for another) or the folder of one
@@ -12,8 +13,8 @@ step; nothing else is needed, the training data neither. Pictures are treated as
 picture gets the logits that the evaluation stored. Probabilities are calibrated, and the class is what stored
 thresholds or costs decide, where jaxcls calibrate has left them. docs/predicting.md has the formats.
 
-RUN may be an ONNX file, MODEL.onnx. One that jaxcls export has written knows all that itself; of one from elsewhere
---classes, --mean, --std and --eval-transform tell what it does not say.
+RUN may be a file, MODEL.onnx or MODEL.tflite. One that jaxcls export has written knows all that itself; of one from
+elsewhere --classes, --mean, --std and --eval-transform tell what it does not say.
 
 Rows come in the order of the input. --out is replaced at the start and then written batch by batch in whole lines:
 what is there after Ctrl-C is valid. A picture that cannot be read gets a row with the reason, and a line on stderr.
@@ -28,7 +29,7 @@ from typing import TYPE_CHECKING
 
 from jaxcls import files
 from jaxcls.cli import devices, foreign
-from jaxcls.cli.arguments import add_run, expanded, is_file, path, positive
+from jaxcls.cli.arguments import add_run, expanded, path, positive
 from jaxcls.errors import UserError
 from jaxcls.predict.sharding import Shard
 
@@ -59,6 +60,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Predicts."""
     from jaxcls.predict.progress import Interruption
+    from jaxcls.runtime.session import is_file
 
     check(args)
     with Interruption() as interruption:
@@ -91,7 +93,7 @@ def check(args: argparse.Namespace) -> None:
 
 
 def of_file(args: argparse.Namespace, interruption: "Interruption") -> int:
-    """`jaxcls predict MODEL.onnx`, without JAX. Raises UserError for options that a file can't take."""
+    """`jaxcls predict MODEL.onnx` or MODEL.tflite, without JAX. Raises UserError for options that a file can't take."""
     if args.step is not None:
         raise UserError(f"--step: {args.run} is a file, and a file is of one step; leave it out, or give the run.")
     from jaxcls.predict import answering

@@ -1,4 +1,4 @@
-"""`jaxcls eval MODEL.onnx --data D`: a file, scored on any labelled pictures, without JAX."""
+"""`jaxcls eval MODEL.onnx --data D` (or .tflite): a file, scored on any labelled pictures, without JAX."""
 
 import contextlib
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def run(
     foreign: Given | None = None,
     note: Note = print,
 ) -> Figures:
-    """Scores an ONNX file on all pictures of a set, or of one of its splits. Classes are matched by name.
+    """Scores an ONNX or LiteRT file on all pictures of a set, or of one of its splits. Classes are matched by name.
 
     Args:
       path: of the file.

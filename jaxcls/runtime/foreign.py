@@ -1,4 +1,4 @@
-"""ONNX files that jaxcls has not written: what their input and output say, and what has to be told."""
+"""Files that jaxcls has not written: what their input and output say, and what has to be told."""
 
 import dataclasses
 import functools

@@ -1,4 +1,4 @@
-"""An ONNX file as a function of pictures: what `predict.predictor.Predictor` is for a run, without JAX."""
+"""An ONNX or LiteRT file as a function of pictures: what `predict.predictor.Predictor` is for a run, without JAX."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class FilePredictor(BasePredictor):
         threads: int | None = None,
         providers: Sequence[str] = session.CPU,
     ) -> Self:
-        """The predictor of an ONNX file.
+        """The predictor of an ONNX file, or of one of LiteRT (.tflite).
 
         Args:
           path: of the file.
@@ -78,7 +78,7 @@ class FilePredictor(BasePredictor):
           providers: ONNX Runtime's execution providers, in order.
 
         Raises:
-          UserError: where ONNX Runtime isn't installed, or the file can't be used.
+          UserError: where its runtime isn't installed, or the file can't be used.
         """
         opened = session.open(os.path.expanduser(path), threads=threads, providers=providers)
         return cls(opened, foreign, batch)
@@ -94,7 +94,7 @@ class FilePredictor(BasePredictor):
         """Those of prepared pictures, float32; of a file that holds probabilities their logarithms.
 
         Raises:
-          UserError: where the file's answer is features, or ONNX Runtime can't compute it.
+          UserError: where the file's answer is features, or the runtime can't compute it.
         """
         if self.holds == "features":
             raise UserError(f"{self.session.path}: its answer is features and no classes; `features` gives them.")

@@ -1,4 +1,4 @@
-"""ONNX Runtime: a file opened, and asked. Whatever it refuses is one line."""
+"""ONNX Runtime: a file opened, and asked. Whatever it refuses is one line. Files of LiteRT are opened by `litert`."""
 
 import dataclasses
 import os
@@ -14,6 +14,8 @@ from jaxcls.types import PathLike
 
 INSTALL = "pip install onnxruntime"
 CPU = ("CPUExecutionProvider",)
+LITERT = ".tflite"
+SUFFIXES = (".onnx", LITERT)  # of files that can be opened
 _QUIET = 4  # its own lines on stderr: only before it ends the process
 
 
@@ -29,28 +31,37 @@ class Tensor:
 
 @dataclasses.dataclass(frozen=True)
 class Session:
-    """An opened file; `metadata` is what it says about itself. `run` asks it. May be asked from several threads."""
+    """An opened file; `metadata` is what it says about itself, `runtime` what computes it. `run` asks it. May be asked
+    from several threads."""
 
     path: str
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     metadata: Mapping[str, str]
     handle: Any
+    runtime: str = "ONNX Runtime"
 
 
 def open(path: PathLike, *, threads: int | None = None, providers: Sequence[str] = CPU) -> Session:
-    """Opens an ONNX file.
+    """Opens an ONNX file, or one of LiteRT (.tflite).
 
     Args:
       path: of the file.
       threads: that compute one answer. None: what ONNX Runtime takes, one for each physical core; the cores that this
         process may use, where these are fewer (it would count, and bind threads to, cores that are not ours).
-      providers: ONNX Runtime's execution providers, in order.
+      providers: ONNX Runtime's execution providers, in order; LiteRT computes on the CPU.
 
     Raises:
-      UserError: where ONNX Runtime isn't installed, or refuses the file.
+      UserError: where the runtime isn't installed, or refuses the file.
     """
-    runtime, name = _runtime(), os.fspath(path)
+    name = os.fspath(path)
+    if name.lower().endswith(LITERT):
+        from jaxcls.runtime import litert
+
+        if tuple(providers) != CPU:
+            raise UserError(f"{name}: LiteRT files are computed on the CPU here, not by {providers[0]}; leave that out")
+        return litert.open(name, threads=threads)
+    runtime = _runtime()
     try:
         with files.open_regular(name, None) as file:
             if not file.read(1):
@@ -71,6 +82,11 @@ def open(path: PathLike, *, threads: int | None = None, providers: Sequence[str]
     return Session(name, inputs, outputs, dict(handle.get_modelmeta().custom_metadata_map), handle)
 
 
+def is_file(text: str) -> bool:
+    """Whether a path is meant for a runtime, by its name; a folder of such a name may be a workdir."""
+    return text.lower().endswith(SUFFIXES) and not os.path.isdir(text)
+
+
 def run(session: Session, array: np.ndarray) -> np.ndarray:
     """The first output for an array given as the first input. Raises UserError as `outputs`."""
     return outputs(session, array, [session.outputs[0].name])[0]
@@ -80,12 +96,12 @@ def outputs(session: Session, array: np.ndarray, names: Sequence[str]) -> list[n
     """Outputs of these names for an array given as the first input.
 
     Raises:
-      UserError: where ONNX Runtime can't compute it.
+      UserError: where the runtime can't compute it.
     """
     try:
         return session.handle.run(list(names), {session.inputs[0].name: array})
     except Exception as error:
-        reason = f"ONNX Runtime can't compute it for {array.dtype} {list(array.shape)}: {_reason(error)}"
+        reason = f"{session.runtime} can't compute it for {array.dtype} {list(array.shape)}: {_reason(error)}"
         raise UserError(f"{session.path}: {reason}") from error
 
 

@@ -160,13 +160,13 @@ def test_options_that_do_not_go_together_are_one_line(capsys, workdir, tmp_path)
     (tmp_path / "folder.onnx").mkdir()
     for arguments, message in (
         ([], "give RUN, the workdir of a run, or --model NAME"),
-        (["--to", "onx", workdir], "'onx' is none of weights, onnx, stablehlo, triton; did you mean 'onnx'?"),
+        (["--to", "onx", workdir], "'onx' is none of weights, onnx, tflite, stablehlo, triton; did you mean 'onnx'?"),
         ([workdir], "weights need --out FILE"),
         ([*model, "--out", tmp_path / "x.pth"], "has no weights to write; add --weights FILE"),
         ([workdir, "--to", "onnx", "--dtype", "float16"], "--dtype is for --to weights, not for onnx"),
-        ([workdir, *program, "--int8"], "--int8 is for --to onnx and triton, not for stablehlo"),
-        ([workdir, "--out", "x.pth", "--max-drop", 2], "--max-drop is for --to onnx and triton, not for weights"),
-        ([workdir, "--out", "x.pth", "--answers", "logits"], "--answers is for --to onnx and stablehlo and triton"),
+        ([workdir, *program, "--int8"], "--int8 is for --to onnx and tflite and triton, not for stablehlo"),
+        ([workdir, "--out", "x.pth", "--max-drop", 2], "--max-drop is for --to onnx and tflite and triton, not for weights"),
+        ([workdir, "--out", "x.pth", "--answers", "logits"], "--answers is for --to onnx and tflite and stablehlo and triton"),
         ([*onnx, "--int8", workdir], "write RUN before --int8"),
         ([workdir, *onnx, "--int8", "statik"], "did you mean 'static'?"),
         ([workdir, *onnx, "--target", "vni", "--int8"], "did you mean 'vnni'?"),
