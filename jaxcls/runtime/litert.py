@@ -20,11 +20,11 @@ import numpy as np
 
 from jaxcls import files
 from jaxcls.errors import UserError
-from jaxcls.runtime.session import LITERT as SUFFIX
-from jaxcls.runtime.session import Session, Tensor
+from jaxcls.runtime.opened import Session, Tensor
 from jaxcls.types import PathLike
 
 NAME = "LiteRT"
+SUFFIX = ".tflite"
 INSTALL = "pip install ai-edge-litert"
 MEMBER = "jaxcls.json"  # of the archive: string -> string (runtime.metadata)
 IDENTIFIER = b"TFL3"  # bytes 4 to 8 of a model

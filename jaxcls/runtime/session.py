@@ -1,45 +1,22 @@
 """ONNX Runtime: a file opened, and asked. Whatever it refuses is one line. Files of LiteRT are opened by `litert`."""
 
-import dataclasses
 import os
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from jaxcls import files
 from jaxcls.errors import UserError
+from jaxcls.runtime import litert
+from jaxcls.runtime.opened import Session as Session
+from jaxcls.runtime.opened import Tensor as Tensor
 from jaxcls.types import PathLike
 
 INSTALL = "pip install onnxruntime"
 CPU = ("CPUExecutionProvider",)
-LITERT = ".tflite"
-SUFFIXES = (".onnx", LITERT)  # of files that can be opened
+SUFFIXES = (".onnx", litert.SUFFIX)  # of files that can be opened
 _QUIET = 4  # its own lines on stderr: only before it ends the process
-
-
-@dataclasses.dataclass(frozen=True)
-class Tensor:
-    """An input or output: its name, its dtype as ONNX Runtime writes it ("uint8", "float", "float16"), its shape, in
-    which what is open is a name or None; shape None where not even the rank is known."""
-
-    name: str
-    dtype: str
-    shape: tuple[int | str | None, ...] | None
-
-
-@dataclasses.dataclass(frozen=True)
-class Session:
-    """An opened file; `metadata` is what it says about itself, `runtime` what computes it. `run` asks it. May be asked
-    from several threads."""
-
-    path: str
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
-    metadata: Mapping[str, str]
-    handle: Any
-    runtime: str = "ONNX Runtime"
 
 
 def open(path: PathLike, *, threads: int | None = None, providers: Sequence[str] = CPU) -> Session:
@@ -55,9 +32,7 @@ def open(path: PathLike, *, threads: int | None = None, providers: Sequence[str]
       UserError: where the runtime isn't installed, or refuses the file.
     """
     name = os.fspath(path)
-    if name.lower().endswith(LITERT):
-        from jaxcls.runtime import litert
-
+    if name.lower().endswith(litert.SUFFIX):
         if tuple(providers) != CPU:
             raise UserError(f"{name}: LiteRT files are computed on the CPU here, not by {providers[0]}; leave that out")
         return litert.open(name, threads=threads)
