@@ -33,6 +33,7 @@ MAY = {
     "models": "call_strings files parallel pytree",
     "optim": "hyperparameters models pytree",
     "checkpoints": "criteria parallel pytree state text",
+    "prune": "models pytree",
     "measure": "checkpoints defaults files logs metrics text",
     "tasks": "augment call_strings checkpoints criteria data files hyperparameters losses measure metrics models "
     "parallel pytree settings state",
