@@ -3,9 +3,9 @@
 import functools
 import importlib.metadata
 import importlib.util
+import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -109,6 +109,7 @@ def _ready(subject, options, path, shape):
 def _content(network, output, precision, model):
     """Candidate.content of a model."""
     told = metadata.of(network, output=output, precision=precision)
+    told["versions"] = json.dumps({**json.loads(told["versions"]), **_versions()})
 
     def content(more: Mapping[str, str]) -> bytes:
         return litert.packed(model, {**told, **more})
@@ -121,7 +122,7 @@ def _single(pictures: Pictures):
     return (images for _, images in pictures.batches(tflite.BATCH))
 
 
-def _versions() -> dict[str, Any]:
+def _versions() -> dict[str, str]:
     """Of what converts and runs the files."""
     found = {}
     for package in VERSIONS:
