@@ -68,7 +68,9 @@ class Groups:
       unknown: primitives without a rule; what flows into them is kept.
       unused: variables that the program doesn't read; all of their axes are kept.
       program: the steps.
-      shadows: of every value of the program; entries are the units' `Group.roots` (or of no group: padded zeros).
+      shadows: of every value of the program, each along one axis (elsewhere of size 1), of different axes; entries are
+        `Group.roots` (or of no group: zeros that are padded). Axes without one keep their size, unless they are
+        constant or broadcast and meet one that has.
     """
 
     groups: tuple[Group, ...]
@@ -106,7 +108,8 @@ def find(model: Any, picture_shape: tuple[int, int, int]) -> Groups:
         if name in unused:
             places.freeze(own, "the program doesn't read it")
     _resolve(places, axes.values())
-    shadows = tuple(tuple(places.find(s) for s in values[i].shadows) for i in range(len(program.shapes)))
+    tidied = (map(places.tidy, values[i].shadows) for i in range(len(program.shapes)))
+    shadows = tuple(tuple(places.find(shadow) for shadow in some if shadow is not None) for some in tidied)
     shapes = {name: program.shapes[value] for name, value in program.variables.items()}
     return Groups(_groups(places, axes), shapes, tuple(sorted(places.unknown)), unused, program, shadows)
 
@@ -115,8 +118,7 @@ def _begin(places, program):
     """(name, axis) -> places, and the values that are there before the first step."""
     axes, values = {}, {}
     for number, array in program.constants.items():
-        known = np.ndim(array) == 0 and not isinstance(array, bool) and np.asarray(array) == 0
-        values[number] = constant(program.shapes[number], zero=bool(known))
+        values[number] = constant(program.shapes[number], zero=np.ndim(array) == 0 and bool(array == 0))
     for name, number in program.variables.items():
         shape = program.shapes[number]
         shadows = []

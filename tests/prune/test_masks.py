@@ -2,18 +2,13 @@
 
 import numpy as np
 import prune_masks as masks
+import prune_sizes
 import pytest
 from tiny_models import TINY
 
 from jaxcls.prune import groups
 
-QUICK = (
-    "simple_cnn",
-    "shufflenet",
-    "regnet",
-    "mobilenet_v3",
-    "swin_v2",
-)  # the others' groups are counted in test_groups
+QUICK = ("simple_cnn", "shufflenet", "resnet_cifar_a", "mobilenet_v3", "swin")
 
 
 def units(group, rng):
@@ -30,6 +25,7 @@ def check(name, each):
     flat, answer = masks.variables(found.shapes, rng), masks.answers(model, shape)
     chosen = [(group, units(group, rng)) for group in found.prunable]
     assert all(any(m.consumes for m in group.members) for group in found.prunable)
+    prune_sizes.check(found, np.concatenate([g.roots[some] for g, some in chosen if g.units > 1]))
     for some in [[one] for one in chosen] if each else [chosen]:
         small = masks.masked(flat, some)
         want, got = answer(small), answer(masks.disturbed(small, some, rng))
