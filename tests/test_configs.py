@@ -36,6 +36,10 @@ LONG = (  # to compile, even as :tiny: their step is a slow test
     "mobilenet_v2_imagenet", "mobilenet_v3_large_imagenet", "plant_village", "resnet18_cifar100", "resnet50_imagenet",
     "resnet50_strikes_back", "resnet50_torchvision", "simple_cnn_cats_vs_dogs", "swin_t_imagenet",
     "wrn_28_10_cifar10", "wrn_28_10_cifar100",
+    # without labels: tests/training/test_ssl_runs.py has their tasks
+    "barlow_twins_cifar10", "byol_cifar10", "moco_v2_cifar10", "moco_v2_imagenet", "moco_v3_cifar10",
+    "moco_v3_resnet50_imagenet", "moco_v3_vit_small_imagenet", "simclr_cifar10", "simclr_folder", "simclr_imagenet",
+    "simsiam_cifar10", "vicreg_cifar10",
 )  # fmt: skip
 CLASSES = {"ants": 90, "bees": 160}  # mean grey level of a picture
 
@@ -77,7 +81,8 @@ def test_resolves_to_itself(name, arg):
 def test_schedule_fits_the_real_set(name, arg, devices):
     """Batches divide by 1 and 8 devices, and the schedule is possible, with as many pictures as the set really has."""
     config = load(name, arg)
-    size = {**PUBLISHED, "digits": 1259, "folder/pictures": 1000}.get(config.data.name, 64)  # synthetic ones have 64
+    own = {"digits": 1259, "folder/pictures": 1000, "unlabelled/pictures": 1000}
+    size = {**PUBLISHED, **own}.get(config.data.name, 64)  # synthetic ones have 64
     reader = build.Reader(config)
     durations = build.durations(reader, size, Parallel("jit", devices))
     rate, _ = recipe.schedule(reader, durations["total_steps"], durations["steps_per_epoch"])
@@ -104,7 +109,9 @@ def tiny_run(name, pictures):
     config = load(name, "tiny")
     config.parallel.devices = 1
     kind = config.data.name.split("/")[0]
-    config.data.name = f"folder/{pictures}" if kind == "folder" else STAND_IN.get(config.data.name, config.data.name)
+    own = {kind: f"{kind}/{pictures}" for kind in ("folder", "unlabelled")}
+    config.data.name = own.get(kind) or STAND_IN.get(config.data.name, config.data.name)
+    config.monitor.data = own["folder"] if kind == "unlabelled" else ""
     return build.build(config)
 
 
