@@ -19,18 +19,19 @@ def load(workdir: PathLike, step: int | None = None) -> "Predictor | FilePredict
     """A trained model as a function of pictures: that of a run's best checkpoint, the newest where none is best.
 
     Args:
-      workdir: folder of a run, or of one step; or an ONNX file, MODEL.onnx, which then answers without JAX
+      workdir: folder of a run, or of one step; or a file, MODEL.onnx or MODEL.tflite, which then answers without JAX
         (jaxcls.runtime.predictor.FilePredictor); `~` is the home folder.
       step: of a run, another of its checkpoints. Its files are compared with their digests first, which tells of damage
         and not of someone who rewrote both.
 
     Raises:
-      UserError: where there is no checkpoint that can be read, or ONNX Runtime refuses the file.
+      UserError: where there is no checkpoint that can be read, or the file's runtime refuses it.
     """
-    from jaxcls.cli import arguments
+    from jaxcls.files import expanded
+    from jaxcls.runtime.session import is_file
 
-    path = arguments.expanded(os.fspath(workdir))
-    if arguments.is_file(path):
+    path = expanded(os.fspath(workdir))
+    if is_file(path):
         from jaxcls.runtime.predictor import FilePredictor
 
         if step is not None:

@@ -87,11 +87,6 @@ def numbers(text: str) -> tuple[float, ...]:
     return values
 
 
-def is_file(text: str) -> bool:
-    """Whether a RUN is a file for ONNX Runtime, by its name; a folder of such a name may be a workdir."""
-    return text.lower().endswith(".onnx") and not os.path.isdir(text)
-
-
 def add_run(parser: argparse.ArgumentParser, step: str = "the best one, else the newest") -> None:
     """RUN and --step, of the verbs that look at a run."""
     parser.add_argument("run", metavar="RUN", type=expanded, help="workdir of a run")

@@ -1,4 +1,4 @@
-"""Options that tell what an ONNX file from elsewhere does not say about itself."""
+"""Options that tell what a file from elsewhere does not say about itself."""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ NAMES = ("mean", "std", "eval_transform")
 
 def add_options(parser: argparse.ArgumentParser, *, classes: bool = True) -> None:
     """Adds them; `--classes` unless the verb has it already."""
-    group = parser.add_argument_group("of a MODEL.onnx that jaxcls did not write")
+    group = parser.add_argument_group("of a MODEL.onnx or .tflite that jaxcls did not write")
     if classes:
         text = "the class names, one a line, in the order of its outputs; default: class_0, class_1, .."
         group.add_argument("--classes", type=expanded, metavar="FILE", help=text)

@@ -15,8 +15,8 @@ pytest.importorskip("onnxruntime")
 from jaxcls import files
 from jaxcls.data.base import ArraySource
 from jaxcls.errors import UserError
-from jaxcls.export import latency, onnx_export, openvino_check, quantise, subject
-from jaxcls.export.onnx_export import Options
+from jaxcls.export import candidates, latency, onnx_export, openvino_check, quantise, subject
+from jaxcls.export.asked import Options
 from jaxcls.runtime import session
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -155,7 +155,7 @@ def test_what_is_wrong_is_told_before_anything_is_computed(bare, tmp_path, monke
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="can't be written"):
         export(bare, tmp_path / "file" / "f.onnx")
-    monkeypatch.setattr(onnx_export.shutil, "disk_usage", lambda place: types.SimpleNamespace(free=1000))
+    monkeypatch.setattr(candidates.shutil, "disk_usage", lambda place: types.SimpleNamespace(free=1000))
     with pytest.raises(UserError, match="free some space"):
         export(bare, tmp_path / "f.onnx")
     monkeypatch.setattr(onnx_export.importlib.util, "find_spec", lambda name: None)

@@ -174,7 +174,8 @@ def test_a_path_that_leads_nowhere(tmp_path, monkeypatch):
     (tmp_path / "resnet.pth").write_bytes(b"x")
     assert "there is no such file; did you mean 'resnet.pth'?" in refusal(tmp_path / "resnet.pht")
     assert "there is no such file" in refusal(tmp_path / "no" / "x.pth")
-    assert "is a folder without model.safetensors or pytorch_model.bin and no workdir of a run; give a file" in refusal(tmp_path)
+    neither = "is a folder without model.safetensors or pytorch_model.bin and no workdir of a run; give a file"
+    assert neither in refusal(tmp_path)
     assert "can't be read: File name too long" in refusal(tmp_path / ("x" * 300))
     monkeypatch.chdir(tmp_path)
     assert "for the Hugging Face hub write hf-hub:timm/resnet50.a1_in1k" in refusal("timm/resnet50.a1_in1k")
