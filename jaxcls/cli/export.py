@@ -30,12 +30,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jaxcls import files
-from jaxcls.cli import devices
-from jaxcls.cli.export_arguments import arguments, check  # noqa: F401  of the verb
+from jaxcls.cli import devices, export_arguments
+from jaxcls.cli.export_arguments import check
 from jaxcls.errors import UserError
 
 if TYPE_CHECKING:
     from jaxcls.export.asked import Options, Subject
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what the verb takes."""
+    export_arguments.add(parser)
 
 
 def run(args: argparse.Namespace) -> int | None:

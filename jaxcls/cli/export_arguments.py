@@ -50,7 +50,7 @@ def classes(text: str) -> int | str:
     return positive(text) if text.isdigit() else expanded(text)
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
+def add(parser: argparse.ArgumentParser) -> None:
     """Adds what the verb takes."""
     add = parser.add_argument
     add("run", metavar="RUN", type=expanded, nargs="?", help="workdir of a run; with --model a file of weights")

@@ -194,15 +194,13 @@ class _Matching:
 def _names(model, keys, ours) -> tuple[dict[str, str], dict[str, str]]:
     """(key of the file -> the name it has in the model: without wrappers, renamed, below the prefix of a backbone;
     key -> why it is left out, of what self-supervised training has beside an encoder)."""
-    names, left_out, ssl = ssl_names.split(state_dict.own_names(keys, ours), ours)
+    known = lambda name: _renamed(model, name) in ours  # noqa: E731
+    names, left_out, ssl = ssl_names.split(state_dict.own_names(keys, ours), ours, known)
     prefix = getattr(model, "prefix", "")
     if any(name.startswith(prefix) for name in names.values()):  # also where there is no prefix
         prefix = ""
     for key, name in names.items():
-        if prefix + name not in ours:
-            for pattern, replacement in model.renames:
-                name = re.sub(pattern, replacement, name)
-        names[key] = prefix + name
+        names[key] = prefix + (name if prefix + name in ours else _renamed(model, name))
     heads = {
         key
         for key, name in names.items()
@@ -216,6 +214,13 @@ def _names(model, keys, ours) -> tuple[dict[str, str], dict[str, str]]:
         if (other := taken.setdefault(name, key)) != key:
             raise UserError(f"{other} and {key} would both be {name}")
     return names, left_out
+
+
+def _renamed(model, name):
+    """A name as the model's rules translate it."""
+    for pattern, replacement in model.renames:
+        name = re.sub(pattern, replacement, name)
+    return name
 
 
 def _for_channels(value, shape):

@@ -1,7 +1,7 @@
 """Names in files of self-supervised training: an encoder among its copies, heads and queues."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 # Where the encoder is, in order of preference: MoCo; MoCo v3; ports of BYOL; solo-learn, Barlow Twins, VICReg, lightly;
@@ -31,12 +31,13 @@ class Split(NamedTuple):
     ssl: bool
 
 
-def split(names: Mapping[str, str], ours: Iterable[str]) -> Split:
-    """The encoder of a file with the given names (key -> name without wrappers); `ours` are the model's names."""
+def split(names: Mapping[str, str], ours: Iterable[str], known: Callable[[str], bool]) -> Split:
+    """The encoder of a file with the given names (key -> name without wrappers); `ours` are the model's names, and
+    `known` says which others the model's own rules lead to them (torchvision's ViT has an `encoder.`, too)."""
     ours = tuple(ours)
     found, ssl = dict(names), False
     beside: dict[str, str] = {}
-    while prefix := _prefix(found.values(), ours):
+    while prefix := _prefix(found.values(), ours, known):
         others = {key: name for key, name in found.items() if not name.startswith(prefix)}
         left = {key for key, name in others.items() if _HEADS.match(name) or _BESIDE.match(name)}
         ssl |= bool(left) or prefix in _PAIRED
@@ -53,10 +54,13 @@ def is_head(name: str, head: Iterable[str], ours: Iterable[str]) -> bool:
     return name not in ours and any(re.match(rf"{re.escape(layer)}\.\d+\.", name) for layer in layers)
 
 
-def _prefix(names, ours):
-    """The first of ENCODERS that names begin with, but none of the model's; "" for none."""
-    names = tuple(names)
-    return next((prefix for prefix in ENCODERS if _starts(names, prefix) and not _starts(ours, prefix)), "")
+def _prefix(names, ours, known):
+    """The first of ENCODERS that names begin with, but none of the model's and none that it knows; "" for none."""
+    for prefix in ENCODERS:
+        inside = [name for name in names if name.startswith(prefix)]
+        if inside and not _starts(ours, prefix) and not any(map(known, inside)):
+            return prefix
+    return ""
 
 
 def _starts(names, prefix):

@@ -39,6 +39,7 @@ ELSEWHERE = {
     "weights": "model.pretrained",
     "dropout": "model.fields.dropout",
     "drop_rate": "model.fields.dropout",
+    "momentum": "optim.momentum",
     "optimizer": "optim.name",
     "optimiser": "optim.name",
     "opt": "optim.name",
@@ -68,7 +69,7 @@ def unknown_key(path: str) -> str:
     if keys[0] in node:  # a key, and something below it
         return f"config.{path} does not exist; {section}.{keys[0]} is a value and has no keys."
     meant = f"config.{ELSEWHERE[last]}" if last in ELSEWHERE else ""
-    if last in anywhere and list(anywhere).count(last) == 1 and last != "name":
+    if not meant and last in anywhere and last != "name":
         meant = anywhere[last]
     hint = f"; did you mean {meant!r}?" if meant else did_you_mean(keys[0], here)
     hint = hint or did_you_mean(last, anywhere, cutoff=0.8)
