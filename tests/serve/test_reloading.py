@@ -85,7 +85,7 @@ def test_what_is_in_flight_ends_on_the_old_version_which_then_goes(fakes):
             model.gate.set()
             assert (await row)["by"] == (await again)["by"] == "old"
         del model, lease, row, again
-        await until(lambda: gc.collect() >= 0 and gone() is None)
+        await until(lambda: gc.collect() >= 0 and gone() is None, seconds=90)  # a collection of a whole suite is slow
         await found.stop()
 
     asyncio.run(main())
