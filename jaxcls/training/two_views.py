@@ -110,15 +110,11 @@ def _types(model):
 
 def _slow(config, section, total):
     """Momentum, and the steps over which it grows."""
-    if not 0 <= float(section.momentum) <= 1:
-        raise UserError(f"config.ssl.momentum is {section.momentum}; it must be from 0 to 1.")
     shape = choose("config.ssl.momentum_schedule", config.ssl.momentum_schedule, ("constant", "cosine"))
     return {"momentum": section.momentum, "total": number(total, "total_steps") if shape == "cosine" else 0}
 
 
 def _temperature(section):
-    if not section.temperature > 0:
-        raise UserError(f"config.ssl.temperature is {section.temperature}; it must be above 0.")
     return {"temperature": section.temperature}
 
 

@@ -100,7 +100,7 @@ class TwoViews(Task):
         if not self.model.head:  # outputs of fixed weights (LeNet-5 of 1998): there is no layer to stop before
             logits = jax.lax.stop_gradient(logits)
         z, more = self.head(PROJECTOR, variables, out["pre_logits"])
-        return Seen(logits, z, joined({**moving(variables)}, new, more))
+        return Seen(logits, z, joined(moving(variables), new, more))
 
     def head(self, name: str, variables: PyTree, x: Float[Array, "n d"]) -> tuple[Float[Array, "n e"], PyTree]:
         """(what a head makes of vectors in training mode, its collections after that, under its name)."""

@@ -9,9 +9,9 @@ from jaxtyping import Float, Int
 
 from jaxcls import losses, parallel
 from jaxcls.state import Aux, TrainState
-from jaxcls.tasks.ssl.frame import similarities, spread, unit
+from jaxcls.tasks.ssl.frame import PROJECTOR, similarities, spread, unit
 from jaxcls.tasks.ssl.heads import Mlp
-from jaxcls.tasks.ssl.slow import SLOW_STATE, WithSlow
+from jaxcls.tasks.ssl.slow import SLOW, SLOW_STATE, WithSlow
 from jaxcls.types import Batch, PyTree
 
 QUEUE = "queue"  # entry of TrainState.extra
@@ -54,7 +54,7 @@ class MoCo(WithSlow):
     def init(self, rng: Array, batch: Batch, weights: PyTree = None) -> tuple[PyTree, PyTree, dict[str, PyTree]]:
         """As `WithSlow`, with a queue of random unit vectors [queue, d]."""
         params, model_state, extra = super().init(rng, batch, weights)
-        width = self.heads["_projector"].widths[-1] or extra["slow"]["_projector"]["dense0"]["kernel"].shape[0]
+        width = self.heads[PROJECTOR].widths[-1] or extra[SLOW][PROJECTOR]["dense0"]["kernel"].shape[0]
         queue = unit(jax.random.normal(jax.random.fold_in(rng, SHUFFLE), (self.queue, width)))
         return params, model_state, {**extra, QUEUE: queue}
 
