@@ -18,6 +18,8 @@ import sys
 import time
 from pathlib import Path
 
+from jaxcls.cli.entry import entry_point
+
 ROOT = Path(__file__).resolve().parents[2]
 NET = ["--config.model.fields.width=16", "--config.data.validation=0.75"]
 SGD = [  # lightly's CIFAR-10 benchmark: 0.06 for each 128 pictures, cosine, no warm-up
@@ -126,24 +128,30 @@ def accuracies(text: str) -> list[str]:
     return [" ".join(line.split()) for line in text.splitlines() if re.search(r"test (accuracy|k-NN)", line)]
 
 
-def main() -> None:
-    """See the module."""
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """The arguments. Ends where an arm is not known."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("arms", nargs="*", metavar="ARM")
     parser.add_argument("--data-dir", required=True, help="of tensorflow-datasets, with cifar10")
     parser.add_argument("--work", type=Path, required=True, help="folder for the workdirs")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "bench" / "ssl.jsonl")
     parser.add_argument("--list", action="store_true", help="prints the commands")
-    args = parser.parse_args()
+    args, known = parser.parse_args(argv), arms()
+    if strange := [arm for arm in args.arms if arm not in known]:
+        parser.error(f"there is no arm {strange[0]!r}; it can be {', '.join(known)}")
+    return args
+
+
+@entry_point
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command line; returns the exit status."""
+    args = parse(argv)
     args.work.mkdir(parents=True, exist_ok=True)
-    known = arms()
     if args.list:
-        for arm in args.arms or known:
+        for arm in args.arms or arms():
             for command in commands(arm, args.work, args.data_dir):
                 print(f"{arm}: jaxcls {shlex.join(command)}")
-        return
-    if strange := [arm for arm in args.arms if arm not in known]:
-        raise SystemExit(f"there is no arm {strange[0]!r}; it can be {', '.join(known)}")
+        return 0
     done = {json.loads(line)["arm"] for line in args.out.read_text().splitlines()} if args.out.exists() else set()
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
@@ -165,7 +173,8 @@ def main() -> None:
         with open(args.out, "a") as file:
             file.write(json.dumps(row) + "\n")
         print(json.dumps(row), flush=True)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -73,8 +73,13 @@ def test_idle_workers_share_what_waits():
         while batcher._idle < 2:
             await asyncio.sleep(0.001)
         with batcher._change:  # no worker can look before all are there: it is the lock that `submit` takes again
+            model.gate.clear()  # and none has answered before both have taken theirs
             tasks = [asyncio.create_task(batcher.submit(level(x))) for x in range(8)]
             await asyncio.sleep(0)
+        end = time.monotonic() + 10
+        while batcher._idle and time.monotonic() < end:
+            await asyncio.sleep(0.001)
+        model.gate.set()
         await asyncio.gather(*tasks)
         batcher.close()
 

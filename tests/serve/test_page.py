@@ -145,6 +145,7 @@ def test_what_is_doubtful_and_the_history_of_this_browser(chromium, address, mad
     assert shown.text(".card:nth-child(3) h3")[0] == "2"
     shown.click("#clear")
     assert shown.js("document.querySelectorAll('.card').length") == 0
+    shown.until("document.querySelector('#status').innerText == 'Cleared.'")
     shown.call("Page.reload")
     shown.until(READY)
     assert shown.js("document.querySelectorAll('.card').length") == 0

@@ -114,14 +114,14 @@ function summarise() {
     : "None yet. They are kept in this browser only, until you clear them.";
 }
 
-function clear() {
+async function clear() {
   sender.cancel();
   for (const entry of entries.splice(0)) if (entry.address) URL.revokeObjectURL(entry.address);
   byId("cards").replaceChildren();
-  store.clear();
   summarise();
-  byId("status").textContent = "Cleared.";
   byId("choose").focus();
+  await store.clear();
+  byId("status").textContent = "Cleared."; // and not before it is
 }
 
 /** Asks for a key, and waits for one; `signal` ends that. */
