@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxcls.prune import rules
@@ -94,7 +95,11 @@ def find(model: Any, picture_shape: tuple[int, int, int]) -> Groups:
     a LayerNorm over channels are kept whole. Heads of attention and, where they are more than the channels of one,
     groups of grouped convolutions go whole.
     """
-    program = trace(model, picture_shape)
+    return of_program(trace(model, picture_shape))
+
+
+def of_program(program: Program) -> Groups:
+    """`find`, in a program that is there."""
     places = Places()
     axes, values = _begin(places, program)
     for step in program.steps:
@@ -118,7 +123,7 @@ def _begin(places, program):
     """(name, axis) -> places, and the values that are there before the first step."""
     axes, values = {}, {}
     for number, array in program.constants.items():
-        values[number] = constant(program.shapes[number], zero=np.ndim(array) == 0 and bool(array == 0))
+        values[number] = constant(program.shapes[number], zero=_is_zero(array))
     for name, number in program.variables.items():
         shape = program.shapes[number]
         shadows = []
@@ -127,11 +132,17 @@ def _begin(places, program):
                 axes[name, axis] = places.new(size)
                 shadows.append(axes[name, axis].reshape([-1 if i == axis else 1 for i in range(len(shape))]))
         values[number] = Value(shape, shadows)
+    for number in program.inputs:  # keys: what is drawn from them is cut to what it meets
+        values.setdefault(number, constant(program.shapes[number]))
     shape = program.shapes[program.pictures]
     channels = places.new(shape[-1], "the channels of the pictures")
     shadows = [channels.reshape(1, 1, 1, -1)] if shape[-1] > 1 else []
     values[program.pictures] = Value(shape, shadows, made=True)
     return axes, values
+
+
+def _is_zero(array):
+    return not isinstance(array, jax.core.Tracer) and np.ndim(array) == 0 and bool(array == 0)
 
 
 def _resolve(places, axes):

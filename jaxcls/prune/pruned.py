@@ -1,0 +1,118 @@
+"""A network with units gone, as a model like any other."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jaxcls.prune import groups as grouping
+from jaxcls.prune import kept as keeping
+from jaxcls.prune.program import PICTURES, Program, record
+from jaxcls.prune.replay import Replay, take
+from jaxcls.types import PyTree
+
+
+@dataclasses.dataclass(frozen=True)
+class Pruned:
+    """A Linen module of which channels are gone: what `init` and `apply` of it are, at the sizes that stay.
+
+    The module itself is never run: every call traces it at its whole size and computes the trace at the small one
+    (`replay`; docs/decisions.md says why). Whatever else is asked of the model, its module answers.
+
+    Fields:
+      module: as `models.create` builds it.
+      kept: (group, bits) as `kept.to_config` has them, of the module's groups, sorted.
+    """
+
+    module: Any
+    kept: tuple[tuple[str, str], ...]
+    _cuts: dict[tuple[int, ...], keeping.Cuts] = dataclasses.field(default_factory=dict, compare=False, repr=False)
+
+    def __getattr__(self, name: str) -> Any:
+        """The module's."""
+        if name.startswith("_") or name == "module":
+            raise AttributeError(name)
+        return getattr(self.module, name)
+
+    def clone(self, **fields: Any) -> "Pruned":
+        """With other fields of the module."""
+        return Pruned(self.module.clone(**fields), self.kept)
+
+    def init(self, rngs: Any, images: Any, **settings: Any) -> PyTree:
+        """The module's fresh variables, of which units are gone."""
+        return self.small(self.module.init(rngs, images, **settings), images.shape[1:])
+
+    def init_with_output(self, rngs: Any, images: Any, **settings: Any) -> tuple[Any, PyTree]:
+        """(what `apply` gives with it, `init`)."""
+        variables = self.init(rngs, images, **settings)
+        return self.apply(variables, images, **settings), variables
+
+    def small(self, variables: PyTree, picture_shape: Sequence[int]) -> PyTree:
+        """Variables of the whole module without what is gone."""
+        cuts = self.cuts(picture_shape)
+
+        def cut(tree, path):
+            if isinstance(tree, Mapping):
+                return {key: cut(inner, (*path, key)) for key, inner in tree.items()}
+            for axis, stays in cuts.get("/".join(path), {}).items():
+                tree = take(tree, np.flatnonzero(stays), axis)
+            return tree
+
+        return cut(variables, ())
+
+    def cuts(self, picture_shape: Sequence[int]) -> keeping.Cuts:
+        """What stays of each variable (`kept.cuts`)."""
+        shape = tuple(picture_shape)
+        if shape not in self._cuts:
+            self._cuts[shape] = keeping.cuts(grouping.find(self.module, shape), dict(self.kept))
+        return self._cuts[shape]
+
+    def apply(
+        self,
+        variables: PyTree,
+        images: Array,
+        *,
+        train: bool = False,
+        rngs: Mapping[str, Array] | None = None,
+        mutable: Any = False,
+    ) -> Any:
+        """As the module's, of small variables."""
+        full = self._full(images)
+
+        def call(variables, images, rngs):
+            return self.module.apply(variables, images, train=train, rngs=rngs, mutable=mutable)
+
+        program, outputs = record(call, full, images, rngs)
+        twin = program if _known(images.shape) else record(call, full, _fixed(images), rngs)[0]
+        if [step.primitive for step in twin.steps] != [step.primitive for step in program.steps]:
+            raise ValueError("the program of a batch of any size is not that of a batch of two")
+        found = grouping.of_program(twin)
+        replay = Replay(program, found, keeping.gone(found, self.cuts(images.shape[1:])))
+        given = jax.tree.leaves((variables, images, rngs))
+        _check(program, replay, given)
+        return jax.tree.unflatten(jax.tree.structure(outputs), replay(given))
+
+    def _full(self, images):
+        """Shapes of the whole module's variables."""
+        key = jax.eval_shape(lambda: jax.random.key(0))
+        return jax.eval_shape(lambda key, x: self.module.init(key, x, train=False), key, _fixed(images))
+
+
+def _known(shape):
+    return all(isinstance(size, int) for size in shape)
+
+
+def _fixed(images):
+    return jax.ShapeDtypeStruct((PICTURES, *images.shape[1:]), jnp.float32)
+
+
+def _check(program: Program, replay: Replay, given: list[Any]) -> None:
+    """Raises ValueError where variables are not those of the small network."""
+    for name, value in program.variables.items():
+        has = np.shape(given[program.inputs.index(value)])
+        if has != replay.shape(value):
+            raise ValueError(f"{name} is {list(has)}, and what is kept of it {list(replay.shape(value))}")
