@@ -170,6 +170,18 @@ def default_config() -> ConfigDict:
     stopping.patience = 10  # evaluations
     stopping.threshold = 0.0  # improvement that counts
 
+    config.sparsity = sparsity = ConfigDict()  # small weights, and zeros among them
+    sparsity.bn = 0.0  # penalty: by the sum of |scale| of the BatchNorms (network slimming); 0: none
+    sparsity.group = 0.0  # penalty: by the group lasso of the channels that pruning may take away
+    sparsity.weights = 0.0  # penalty: by the sum of |w| of the kernels
+    sparsity.magnitude = 0.0  # masks: the share of the kernels' weights that is zero in the end; 0: none
+    sparsity.pattern = ""  # masks: 2:4, of four neighbouring inputs the two smallest weights are zero
+    sparsity.scope = "local"  # of magnitude: the smallest of each kernel; global: of all together
+    sparsity.begin = ""  # duration before the first masks; "": from the start
+    sparsity.end = "50%"  # of magnitude: duration until the share is reached, and the masks stay
+    sparsity.every = "100 steps"  # of magnitude: duration between new masks
+    sparsity.keep = ()  # what none of these touches: stem, stage1 .., head, or regular expressions on names
+
     config.ema_decay = 0.0  # 0: no average
     config.precise_bn = 0  # training batches of which BatchNorm's statistics are taken before an evaluation; 0: none
 

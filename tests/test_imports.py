@@ -31,6 +31,7 @@ MAY = {
     "data": "call_strings files text",
     "augment": "call_strings data hyperparameters",  # decode, for pictures that come encoded
     "models": "call_strings files parallel pytree",
+    "prune": "models pytree",  # a pruned model is a model
     "optim": "hyperparameters models pytree",
     "checkpoints": "criteria parallel pytree state text",
     "measure": "checkpoints defaults files logs metrics text",
@@ -40,10 +41,9 @@ MAY = {
     "runtime": "augment call_strings data files heatmaps measure predict text",  # without JAX
     "report": "checkpoints criteria defaults files heatmaps logs measure metrics models text",
     "training": "augment checkpoints criteria data defaults files hyperparameters logs losses metrics models optim "
-    "parallel predict pytree report settings state tasks text",
+    "parallel predict prune pytree report settings state tasks text",
     "export": "augment checkpoints data files measure metrics models parallel predict pytree runtime settings "
     "tasks text training",
-    "prune": "models pytree",
     "serve": "checkpoints data files measure predict report runtime text",
     "classical": "augment checkpoints data defaults files logs metrics models parallel settings tasks text training",
     "corrupt": "augment data files metrics parallel settings tasks training",

@@ -33,7 +33,7 @@ from jaxcls.tasks.supervised import Supervised
 from jaxcls.tasks.tta import Tta
 from jaxcls.tasks.wrappers import Ema, Transformed
 from jaxcls.training import data as data_part
-from jaxcls.training import feeds, recipe, two_views
+from jaxcls.training import feeds, recipe, sparsity, two_views
 from jaxcls.training import model as model_part
 from jaxcls.training.data import NORMALIZE, Data
 from jaxcls.training.model import Model
@@ -148,7 +148,8 @@ def training(reader: Any, data: Data, model: Model, parallel: Parallel, chosen: 
         teacher = read_teacher(reader, data, model, parallel)
         inner = supervised(reader, model, class_weight, teacher)
     assert data.augmentation is not None
-    of_side = lambda side: wrapped(reader, inner, data, data.augmentation.device(side), when)  # noqa: E731
+    sparse = sparsity.wrapper(reader, model, total, per_epoch, when)
+    of_side = lambda side: wrapped(reader, inner, data, data.augmentation.device(side), when, sparse)  # noqa: E731
     phases = [(step, of_side(side)) for step, side in sizes]
     if sizes and sizes[0][0]:
         phases.insert(0, (0, of_side(None)))
@@ -212,13 +213,17 @@ def supervised(
     return teacher.distill()(task) if teacher else task
 
 
-def wrapped(reader: Any, task: Task, data: Data, train: Operation, when: transfer.Timing) -> Task:
-    """A task with whatever the config puts around any: views, transforms of the batch, an average, frozen parts."""
+def wrapped(
+    reader: Any, task: Task, data: Data, train: Operation, when: transfer.Timing, sparse: Callable[[Task], Task]
+) -> Task:
+    """A task with whatever the config puts around any: views, transforms of the batch, an average, zeros among the
+    weights (`sparse`; in the average, too), frozen parts."""
     if reader.eval.tta:
         task = Tta(task, reader.eval.tta, reader.eval.tta_mean)
     task = Transformed(task, train, data.evaluation.device, seed=data.seed)
     if reader.ema_decay:
         task = Ema(task, number(reader.ema_decay, "ema_decay"))
+    task = sparse(task)
     return Frozen(task, when) if when.frozen or when.unfreeze_at else task
 
 
