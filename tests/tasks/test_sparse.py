@@ -58,16 +58,28 @@ def test_what_is_masked_once_stays_so_whatever_its_momentum_made_of_it():
     assert new["a"].tolist() == [False, False, True, True]
 
 
-@pytest.mark.parametrize("sizes", [(6, 3, 15), (24,)])
-def test_the_smallest_of_each_part_go_the_first_of_equals(sizes):
-    keys = np.random.default_rng(1).integers(0, 4, 24).astype(np.float32)
-    counts = [n // 2 for n in sizes]
-    expected, start = np.ones(24, bool), 0
-    for n, k in zip(sizes, counts, strict=True):
-        for i in sorted(range(n), key=lambda i: (keys[start + i], i))[:k]:
-            expected[start + i] = False
-        start += n
-    np.testing.assert_array_equal(above(jnp.asarray(keys), sizes, jnp.asarray(counts)), expected)
+def test_the_smallest_of_each_row_go_the_first_of_equals():
+    keys = np.random.default_rng(1).integers(0, 4, (5, 12)) * 2**29
+    counts = [0, 1, 6, 11, 12]
+    expected = np.ones((5, 12), bool)
+    for row, k in enumerate(counts):
+        for i in sorted(range(12), key=lambda i: (keys[row, i], i))[:k]:
+            expected[row, i] = False
+    np.testing.assert_array_equal(above(jnp.asarray(keys, jnp.int32), jnp.asarray(counts)), expected)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_masks_of_several_kernels(whole):
+    rng = np.random.default_rng(4)
+    kernels = {name: rng.normal(size=shape) for name, shape in {"a": (4, 6), "b": (8, 3), "c": (5,)}.items()}
+    masks = magnitude(sizes={name: w.size for name, w in kernels.items()}, share=0.5, whole=whole)
+    now = {name: jnp.ones(w.shape, bool) for name, w in kernels.items()}
+    new = masks.make(jax.tree.map(jnp.asarray, kernels), now, jnp.int32(12))
+    together = np.sort(np.concatenate([np.abs(w).ravel() for w in kernels.values()]))
+    for name, w in kernels.items():
+        own = together if whole else np.sort(np.abs(w), axis=None)
+        np.testing.assert_array_equal(new[name], np.abs(w) >= own[int(0.5 * len(own) + 0.5)])
+    assert masks.target == 27 / 53
 
 
 @pytest.mark.parametrize("shape, axis", [((2, 3, 8, 5), 2), ((5, 12), 1)])
