@@ -24,8 +24,8 @@ class Answer:
       names: each variable of the model ("params/fc/kernel", "batch_stats/bn1/mean") -> the stored array it is read from
         (`Task.answering`).
       raw: the same without averages; {} where there are none.
-      model: {"name", "num_classes", "neck", "fields"} of `models.create`; None where no registered model answers, and
-        then `problem` says why not.
+      model: {"name", "num_classes", "neck", "fields"} of `models.create`, "kept" of a pruned one; None where no
+        registered model answers, and then `problem` says why not.
       precision: of the computation.
       output: "softmax", "sigmoid" or "features" (`tasks.base`).
       views, mean: test-time augmentation (`tasks.tta`).

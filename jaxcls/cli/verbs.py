@@ -23,6 +23,7 @@ GROUPS = {
         "serve": "answer over HTTP, with a page to drop pictures on",
         "inspect": "look into checkpoints, compare and verify them",
         "average": "average checkpoints of one or several runs",
+        "prune": "take away the channels of a run that matter least: a smaller, faster net",
         "export": "write a run or a model as weights, checked ONNX files, StableHLO, for Triton",
     },
     "Data": {

@@ -64,6 +64,22 @@ class Pruned:
 
         return cut(variables, ())
 
+    def large(self, variables: PyTree, picture_shape: Sequence[int]) -> PyTree:
+        """Variables of the whole module that answer as the small ones do: zeros for what is gone (1 for variances)."""
+        cuts = self.cuts(picture_shape)
+
+        def fill(tree, path):
+            if isinstance(tree, Mapping):
+                return {key: fill(inner, (*path, key)) for key, inner in tree.items()}
+            axes = cuts.get("/".join(path), {})
+            shape = [len(axes[axis]) if axis in axes else size for axis, size in enumerate(np.shape(tree))]
+            places = [np.flatnonzero(axes[a]) if a in axes else np.arange(n) for a, n in enumerate(shape)]
+            whole = np.full(shape, path[-1] == "var", np.asarray(tree).dtype)
+            whole[np.ix_(*places)] = tree
+            return whole
+
+        return fill(variables, ())
+
     def cuts(self, picture_shape: Sequence[int]) -> keeping.Cuts:
         """What stays of each variable (`kept.cuts`)."""
         shape = tuple(picture_shape)

@@ -190,7 +190,11 @@ def _convolution(run, step, values):
     groups, numbers = settings["feature_group_count"], settings["dimension_numbers"]
     if groups > 1:
         groups = x.shape[numbers.lhs_spec[1]] // kernel.shape[numbers.rhs_spec[1]]
-    if settings["batch_group_count"] != 1 or numbers != lax.conv_dimension_numbers(x.shape, kernel.shape, LAYOUT):
+    if (
+        x.ndim != 4
+        or settings["batch_group_count"] != 1
+        or numbers != lax.conv_dimension_numbers(x.shape, kernel.shape, LAYOUT)
+    ):
         return bind(step.operation, {**settings, "feature_group_count": groups}, values)
     y = convolve.convolve(
         x, kernel, settings["window_strides"], settings["padding"], settings["lhs_dilation"], settings["rhs_dilation"],

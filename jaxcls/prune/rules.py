@@ -9,9 +9,10 @@ from jaxcls.prune.shadow import Places, Value, constant, fix, joined
 
 ENTRYWISE = frozenset(
     """
-    abs acos add and asin atan atan2 bitcast_convert_type cbrt ceil clamp convert_element_type copy cos cosh div eq erf erf_inv erfc exp
-    exp2 expm1 floor ge gt integer_pow is_finite le log log1p logistic lt max min mul ne neg nextafter not or pow
-    reduce_precision rem round rsqrt select_n shift_left shift_right_logical sign sin sinh sqrt square stop_gradient sub tan tanh xor
+    abs acos add and asin atan atan2 bitcast_convert_type cbrt ceil clamp convert_element_type copy cos cosh div eq erf
+    erf_inv erfc exp exp2 expm1 floor ge gt integer_pow is_finite le log log1p logistic lt max min mul ne neg nextafter
+    not or pow reduce_precision rem round rsqrt select_n shift_left shift_right_logical sign sin sinh sqrt square
+    stop_gradient sub tan tanh xor
     """.split()  # noqa: SIM905
 )
 # Of a known meaning, but everything that flows into them stays: LeNet-5's table of connections is a scatter.

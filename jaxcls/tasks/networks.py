@@ -13,12 +13,13 @@ import jax
 import numpy as np
 from jax import Array
 
-from jaxcls import models, pytree
+from jaxcls import pytree
 from jaxcls.augment.preprocessing import Preprocessing
 from jaxcls.checkpoints import view
 from jaxcls.checkpoints.meta import Answer, Meta
 from jaxcls.errors import UserError
 from jaxcls.measure import decision, outliers
+from jaxcls.prune import build as rebuilt
 from jaxcls.tasks import base, tta
 from jaxcls.types import PathLike, PyTree
 
@@ -146,10 +147,7 @@ def _model(answer, dtype):
     """The Linen module of an Answer. Raises UserError where there is none."""
     if answer.model is None:
         raise UserError(f"its model can't be built again: {answer.problem}")
-    spec = answer.model
-    return models.create(
-        spec["name"], num_classes=spec["num_classes"], neck=spec.get("neck", ""), dtype=dtype, **spec["fields"]
-    )
+    return rebuilt.create(answer.model, dtype=dtype)
 
 
 def _answer_of_version_1(meta: Meta) -> Answer:

@@ -12,7 +12,11 @@ from jaxcls.errors import UserError
 from jaxcls.models import field_checks, stages
 from jaxcls.models.basis import Use
 from jaxcls.parallel import Parallel
+from jaxcls.prune import build as pruned
+from jaxcls.quantize import build as quantised
+from jaxcls.training import pruning
 from jaxcls.training.data import Data
+from jaxcls.types import PathLike
 
 REQUIRED = "required"  # as config.model.pretrained: a recipe that is none without weights
 PRECISIONS = ("float32", "bfloat16", "float16")
@@ -24,7 +28,8 @@ class Model:
 
     Attributes:
       module: the Linen module.
-      spec: {"name", "num_classes", "neck", "fields"} of `models.create`.
+      spec: {"name", "num_classes", "neck", "fields"} of `models.create`, "kept" where channels are gone, "quantize" where it is
+        trained for INT8.
       precision: of the computation.
       axis_name: the mapped axis over which a task talks with other devices (pmap); None under jit.
       data: whose pictures it sees.
@@ -65,8 +70,8 @@ class Model:
         return jax.ShapeDtypeStruct((2, *self.data.picture), np.float32)
 
 
-def read(config: Any, data: Data, parallel: Parallel) -> Model:
-    """The Model of a config.
+def read(config: Any, data: Data, parallel: Parallel, workdir: PathLike | None = None) -> Model:
+    """The Model of a config; what is kept of it is noted in the config. `workdir`: where the run may have begun.
 
     Raises:
       UserError: for a model that can't be, or settings of it that do not go together.
@@ -91,6 +96,12 @@ def read(config: Any, data: Data, parallel: Parallel) -> Model:
         axis_name=parallel.batch_norm(config.parallel.batch_norm, config.batch_size // config.accumulate),
         **spec["fields"],
     )
+    if kept := pruning.kept(config, module, data, workdir):
+        module, spec["kept"] = pruned.of_module(module, kept), kept
+        config.config.model.kept = kept
+    if section.quantize:
+        module, spec["quantize"] = quantised.of_module(module, section.quantize), section.quantize
+        quantised.check(module, config.precision, data.picture)
     if section.whiten:
         check_whitening(section.name, module, section.pretrained, data)
     return Model(

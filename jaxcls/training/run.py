@@ -9,7 +9,7 @@ import flax.serialization
 import jax
 import numpy as np
 
-from jaxcls import models, pytree
+from jaxcls import pytree
 from jaxcls import state as train_state
 from jaxcls.checkpoints.meta import Answer
 from jaxcls.data.base import Source
@@ -17,10 +17,11 @@ from jaxcls.errors import UserError
 from jaxcls.hyperparameters import Hoisted
 from jaxcls.models import pretrained, whitening
 from jaxcls.parallel import Parallel, once
+from jaxcls.prune import build as rebuilt
 from jaxcls.state import TrainState
 from jaxcls.tasks.base import Task
 from jaxcls.tasks.networks import Network
-from jaxcls.training import feeds, precise_bn, run_weights
+from jaxcls.training import feeds, precise_bn, pruning, run_weights
 from jaxcls.training.data import Data
 from jaxcls.training.feed import EvalFeed, TrainFeed
 from jaxcls.training.model import Model
@@ -91,7 +92,7 @@ class Run:
             return None, None
         file = run_weights.read(self.model.pretrained)
         shapes = self.task.answering(self.state_shapes, averaged=False)
-        return pretrained.match(self.task.model, shapes, file, self.model.use)
+        return pruning.match(self.task.model, shapes, file, self.model.use, self.data.picture)
 
     @functools.cached_property
     def state_shapes(self) -> TrainState:
@@ -201,8 +202,7 @@ class Run:
         module = self.task.model
         spec = {**self.model.spec, "num_classes": getattr(module, "num_classes", 0)}
         try:
-            fields = {"num_classes": spec["num_classes"], "neck": spec["neck"], "dtype": self.model.precision}
-            again = models.create(spec["name"], **fields, **spec["fields"])
+            again = rebuilt.create(spec, dtype=self.model.precision)
         except UserError as error:
             return None, str(error)
         if getattr(module, "axis_name", None) is not None:

@@ -3,13 +3,19 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
 
 from jaxcls.checkpoints import view
 from jaxcls.models import conversion, weight_files
 from jaxcls.models.origin import Says
 from jaxcls.models.state_dict import to_state_dict
 from jaxcls.models.weight_files import WeightFile
+from jaxcls.prune.pruned import Pruned
 from jaxcls.tasks import networks
+from jaxcls.types import PyTree
 
 _OF_RUN = ("checkpoints", "state", "meta")  # in a workdir; in the folder of a step
 
@@ -24,7 +30,8 @@ def read(name: str | Path) -> WeightFile:
     """The weights of a file (`weight_files.read`) or of a run: those that answer, averaged where the run averages, of
     its best step, of the newest where none is best, or of the step whose folder is given.
 
-    They bear the reference's names, as in the file that `jaxcls export --to weights` writes. The last layer of a run
+    Those of a pruned run are at the sizes of its whole model, zeros where channels are gone. They bear the reference's
+    names, as in the file that `jaxcls export --to weights` writes. The last layer of a run
     with config.ssl is a probe that watched it, never a classifier, and is left out.
 
     Raises:
@@ -34,7 +41,8 @@ def read(name: str | Path) -> WeightFile:
         return weight_files.read(name)
     network = networks.from_run(name, what=f"config.model.pretrained {name}")
     folder = view.best_step(name)
-    tensors, classes = to_state_dict(network.variables), network.classes
+    model, variables = whole(network)
+    tensors, classes = to_state_dict(variables), network.classes
     note = f"of step {network.step}, {'averaged' if network.averaged else 'as trained'}"
     if learned_from_views(folder):
         tensors, classes = encoder(network, tensors), ()
@@ -43,7 +51,7 @@ def read(name: str | Path) -> WeightFile:
         where="its checkpoint",
         architecture=network.name,
         models=(network.name,),
-        fields=json.loads(conversion.fields_of(network.name, network.model)),
+        fields=json.loads(conversion.fields_of(network.name, model)),
         mean=tuple(network.preprocessing.mean),
         std=tuple(network.preprocessing.std),
         pictures=", ".join(network.preprocessing.transforms),
@@ -51,6 +59,27 @@ def read(name: str | Path) -> WeightFile:
         note=note,
     )
     return WeightFile(str(name), view.manifest_path(folder), tensors, "", says)
+
+
+def whole(network: networks.Network) -> tuple[Any, PyTree]:
+    """(the Linen module of a network, its variables), with zeros for the channels of a pruned one that are gone."""
+    if not isinstance(network.model, Pruned):
+        return network.model, network.variables
+    raw = jax.ShapeDtypeStruct((2, *(network.preprocessing.prepare(_blank(network.preprocessing)).shape)), np.uint8)
+    picture = jax.eval_shape(network.preprocessing.device, raw).shape[1:]
+    return network.model.module, network.model.large(network.variables, picture)
+
+
+def _blank(preprocessing):
+    return np.zeros(preprocessing.picture or (64, 64, preprocessing.channels), np.uint8)
+
+
+def kept_of(name: str | Path) -> dict[str, str]:
+    """What is kept of the channels of a run; {} for all, and for what is no run."""
+    if not name or not is_run(name):
+        return {}
+    answer = view.read_meta(view.best_step(name)).answer
+    return dict((answer.model or {}).get("kept", {})) if answer else {}
 
 
 def learned_from_views(folder: Path) -> bool:
