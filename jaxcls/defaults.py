@@ -26,6 +26,8 @@ RENAMED = {"data.sizes": "data.resize_schedule", "parallel.sync_batchnorm": "par
 # Of those, what has another value now: the values of before -> those of today.
 REVALUED: dict[str, dict[Any, Any]] = {"parallel.sync_batchnorm": {True: "global", False: "local"}}
 
+FREE = ("model.fields", "model.kept")  # sections whose keys are not known here
+
 
 def default_config() -> ConfigDict:
     """A locked `ConfigDict` with all keys."""
@@ -68,6 +70,9 @@ def default_config() -> ConfigDict:
     model.neck = ""  # fpn, or fpn(64): a feature pyramid between the model and its classifier
     model.whiten = False  # the first convolution whitens patches of the training pictures (airbench94)
     model.pretrained = ""  # weights to start from: a file, or hf-hub:ORG/NAME; required: it does not start without
+    model.kept = ConfigDict()  # group of channels -> which are kept, as `jaxcls prune` writes it; none: all of them
+    model.kept.unlock()
+    model.quantize = ""  # int8, int8(vnni), int8(arm): training for an INT8 file, for any or such processors
 
     config.loss = loss = ConfigDict()
     loss.name = "cross_entropy"  # cross_entropy, focal, binary_cross_entropy, poly1
@@ -92,6 +97,16 @@ def default_config() -> ConfigDict:
     distill.hints = ()  # layers to be made alike, "stage3" or "stage4=stage3" (student's=teacher's)
     distill.hint_weight = 1.0
     distill.cache = False  # the teacher's logits are computed once, of pictures without augmentation
+
+    config.prune = prune = ConfigDict()  # channels of model.pretrained that go before training (docs/compress.md)
+    prune.ratio = 0.0  # share of the channels that go; 0: by macs or params, or none
+    prune.macs = 0.0  # share of the multiply-adds that may stay, in place of a ratio
+    prune.params = 0.0  # share of the parameters that may stay, in place of a ratio
+    prune.importance = "l1"  # l1, l2, bn, taylor, random (the control)
+    prune.scope = "local"  # local: the ratio of each group; global: the least important of all
+    prune.floor = 0.0  # least share that a group keeps
+    prune.multiple = 8  # what a layer's channels are rounded up to
+    prune.keep = ()  # regular expressions of layers that stay whole, e.g. ("layer1",)
 
     config.ssl = ssl = ConfigDict()  # learning without labels (docs/self-supervised.md)
     ssl.method = ""  # simclr, supcon, moco, moco_v3, byol, simsiam, barlow_twins, vicreg; "": labels are learnt
@@ -260,9 +275,9 @@ def parse_tiny(arg: str | None) -> bool:
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(path, value) of every key of a config, sections joined by dots; `model.fields` counts as one value."""
+    """(path, value) of every key of a config, sections joined by dots; those of FREE count as one value."""
     for key, value in config.items():
-        if hasattr(value, "keys") and f"{prefix}{key}" != "model.fields":
+        if hasattr(value, "keys") and f"{prefix}{key}" not in FREE:
             yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

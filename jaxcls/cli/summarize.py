@@ -3,6 +3,7 @@
     jaxcls summarize resnet50                                   # by stage
     jaxcls summarize resnet18 --size 32 --classes 10 --field stem=cifar --by layer
     jaxcls summarize resnet50 --batch 1 16 --precision bfloat16 # measures the compiled model, too
+    jaxcls summarize runs/mine                                  # the model of a run, pruned or not
 
 The counts follow from shapes alone and take seconds, without a compiler or an accelerator; jaxcls/models/summary.py
 states the conventions. --batch compiles the model in evaluation and runs it on the first device.
@@ -12,16 +13,18 @@ Exit status: 0; 2 where a model, a field or a size of picture is not possible.
 import argparse
 import json
 import re
+from typing import Any
 
 from jaxcls.cli import devices
 from jaxcls.cli.arguments import count, positive
+from jaxcls.errors import UserError
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what the verb takes."""
-    parser.add_argument("model", metavar="MODEL", help="a name; jaxcls models lists them")
+    parser.add_argument("model", metavar="MODEL", help="a name (jaxcls models lists them), or a run")
     parser.add_argument("--size", type=side, help="side of the pictures, or HEIGHTxWIDTH; default: the published one")
     parser.add_argument("--classes", type=count, help="0: without the classifier; default: the published number")
     parser.add_argument("--channels", type=positive, help="of the pictures; default: the published number")
@@ -47,10 +50,22 @@ def run(args: argparse.Namespace) -> None:
         devices.set_up()
     else:
         devices.cpu_only()
-    from jaxcls import models
-    from jaxcls.models import costs, costs_text
+    from jaxcls.models import costs_text
+    from jaxcls.training import run_weights
 
-    report = costs.describe(
+    report = of_run(args) if run_weights.is_run(args.model) else of_name(args)
+    if args.json:
+        print(json.dumps(report, indent=1))
+    else:
+        costs_text.show(report)
+
+
+def of_name(args: argparse.Namespace) -> dict[str, Any]:
+    """The report of a model by its name."""
+    from jaxcls import models
+    from jaxcls.models import costs
+
+    return costs.describe(
         args.model,
         size=args.size,
         channels=args.channels,
@@ -60,7 +75,23 @@ def run(args: argparse.Namespace) -> None:
         by=args.by,
         batches=args.batch,
     )
-    if args.json:
-        print(json.dumps(report, indent=1))
-    else:
-        costs_text.show(report)
+
+
+def of_run(args: argparse.Namespace) -> dict[str, Any]:
+    """The report of a run's model. Raises UserError for options that it answers itself."""
+    from jaxcls.models import costs
+    from jaxcls.tasks import networks
+
+    for option in ("size", "classes", "channels", "field"):
+        if getattr(args, option):
+            raise UserError(f"--{option} is for a model by name; a run says itself what it is.")
+    network = networks.from_run(args.model, dtype=args.precision)
+    report = {
+        "model": f"{network.name} of {args.model}",
+        "fields": {"pruned": True} if hasattr(network.model, "kept") else {},
+        "picture": list(network.picture),
+        "classes": len(network.classes),
+        "names": "",
+        "precision": args.precision,
+    }
+    return {**report, **costs.of_model(network.model, network.picture, by=args.by, batches=args.batch)}

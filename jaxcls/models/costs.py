@@ -45,14 +45,19 @@ def describe(
     height, width = size or known.shape[:2]
     shape = (height, width, channels or known.channels)
     model = build(name, classes, precision, fields)
+    report = {"model": name, "fields": fields, "picture": list(shape), "classes": classes, "names": known.library}
+    report |= {"precision": precision, **of_model(model, shape, by=by, batches=batches)}
+    if (shape, classes, fields) == (known.shape, known.classes, {}) and known.gmacs:
+        report["published_gmacs"] = float(known.gmacs)
+    return report
+
+
+def of_model(
+    model: Any, shape: tuple[int, int, int], *, by: str = "stage", batches: Sequence[int] = ()
+) -> dict[str, Any]:
+    """The counts of a model for pictures of `shape`, and its speed; as `describe`. Raises UserError."""
     counted = summary.summarize(model, shape)
     report = {
-        "model": name,
-        "fields": fields,
-        "picture": list(shape),
-        "classes": classes,
-        "names": known.library,
-        "precision": precision,
         **_counts(counted.total),
         "parameter_bytes": counted.parameter_bytes,
         "statistics_bytes": counted.statistics_bytes,
@@ -60,8 +65,6 @@ def describe(
         "by": by,
         "rows": parameters(model, shape) if by == "parameter" else [_row(row) for row in counted.rows(by)],
     }
-    if (shape, classes, fields) == (known.shape, known.classes, {}) and known.gmacs:
-        report["published_gmacs"] = float(known.gmacs)
     if batches:
         device = jax.devices()[0]
         report |= {"device": device.device_kind, "platform": device.platform, "cpus": os.cpu_count()}

@@ -183,7 +183,20 @@ def _trace(model, variables, images):
 
     with nn.intercept_methods(note), convolve.plain():
         closed, outputs = jax.make_jaxpr(evaluate, return_shape=True)(variables, images)
+    if not isinstance(model, nn.Module):  # a pruned one: its modules were called at their whole size
+        for mark, shape in _last_shapes(closed.jaxpr):
+            modules[calls[mark]].shape = shape[1:]
     return closed.jaxpr, outputs, {path: modules[path] for path in dict.fromkeys(calls) if path in modules}, calls
+
+
+def _last_shapes(jaxpr, outer="") -> Iterator[tuple[int, tuple[int, ...]]]:
+    """(mark of the call, shape of its first result) of every operation, those within operations before it."""
+    for eqn in jaxpr.eqns:
+        stack = f"{outer}/{eqn.source_info.name_stack}"
+        for inner in _inner(eqn):
+            yield from _last_shapes(inner, stack)
+        if marks := re.findall(r"@(\d+)", stack):
+            yield int(marks[-1]), tuple(eqn.outvars[0].aval.shape)
 
 
 def _stages(jaxpr, outputs) -> dict[str, set]:

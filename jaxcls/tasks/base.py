@@ -96,6 +96,11 @@ class Task:
         del others
         return {"count": len(predictions["index"])}
 
+    def ranked(self, figures: Figures) -> bool:
+        """Whether a state with these figures may be the best one, and what follows figures looks at them."""
+        del figures
+        return True
+
     def describe(self, figures: Figures) -> str:
         """One line about figures, for people."""
         if not self.criteria:
@@ -151,6 +156,10 @@ class Wrapper(Task):
     def figures(self, predictions: Predictions, others: Mapping[str, Predictions]) -> Figures:
         """As the inner task."""
         return self.inner.figures(predictions, others)
+
+    def ranked(self, figures: Figures) -> bool:
+        """As the inner task."""
+        return self.inner.ranked(figures)
 
     def describe(self, figures: Figures) -> str:
         """As the inner task."""

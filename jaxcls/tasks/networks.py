@@ -67,6 +67,13 @@ class Network:
         return self.preprocessing.mean, self.preprocessing.std
 
     @property
+    def picture(self) -> tuple[int, int, int]:
+        """(height, width, channels) of a picture as the model sees it."""
+        stored = self.preprocessing.picture or (64, 64, self.preprocessing.channels)
+        raw = jax.ShapeDtypeStruct((1, *self.preprocessing.prepare(np.zeros(stored, np.uint8)).shape), np.uint8)
+        return jax.eval_shape(self.preprocessing.device, raw).shape[1:]
+
+    @property
     def key(self) -> str:
         """What predictions call its answer: "logits" or "features"."""
         return base.ANSWERS[self.output]

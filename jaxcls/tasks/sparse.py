@@ -111,6 +111,11 @@ class Sparse(Wrapper):
         figures = self.inner.figures(rest, others)
         return {**figures, ZEROS: float(predictions[ZEROS][0])} if ZEROS in predictions else figures
 
+    def ranked(self, figures: Figures) -> bool:
+        """The inner task's, once what answers has the zeros that were asked: before, it would be better with fewer."""
+        short = self.masks is not None and figures.get(ZEROS, 1.0) < self.masks.target - 1e-6  # of float32
+        return not short and self.inner.ranked(figures)
+
     def describe(self, figures: Figures) -> str:
         """The inner task's, and the share of zeros."""
         line = self.inner.describe(figures)

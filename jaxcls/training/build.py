@@ -82,7 +82,7 @@ def build(
         data = data_part.read(reader, views=views, workdir=workdir, allow_changed=allow_changed)
     problems.refuse()
     with problems.noted():
-        model = model_part.read(reader, data, parallel)
+        model = model_part.read(reader, data, parallel, workdir)
     with problems.noted():
         chosen = choices(reader, data, parallel, labelled=own.task is None and not reader.ssl.method)
     problems.refuse()
@@ -160,7 +160,7 @@ def training(reader: Any, data: Data, model: Model, parallel: Parallel, chosen: 
         learning_rate=rate,
         phases=tuple(phases),
         best=recipe.best(reader, final.criteria, data.sources),
-        control=own.control or recipe.control(reader, final.criteria),
+        control=own.control or recipe.control(reader, final),
         teacher=teacher,
         **chosen,
     )

@@ -17,6 +17,7 @@ from jaxcls.hyperparameters import Section, number
 from jaxcls.optim import schedules, transfer
 from jaxcls.optim.schedules import Schedule
 from jaxcls.settings.reader import choose
+from jaxcls.tasks.base import Task
 from jaxcls.types import Figures
 
 LOSSES = {
@@ -225,16 +226,16 @@ def best(config: Any, criteria: Sequence[Figure], splits: Collection[str]) -> Fi
     return by_name[choose("config.eval.best", name, by_name)]
 
 
-def control(config: Any, criteria: Sequence[Figure]) -> Callable[[dict[str, Any], Figures], dict[str, float]] | None:
+def control(config: Any, task: Task) -> Callable[[dict[str, Any], Figures], dict[str, float]] | None:
     """What the loop does after an evaluation on validation, for `Training.control`; None for nothing.
 
-    `memory["stop"]` tells the loop to end, and is the reason.
+    `memory["stop"]` tells the loop to end, and is the reason. States that the task does not rank are passed over.
 
     Raises:
       UserError: for a figure that the task does not have.
     """
     plateau, stopping = config.plateau, config.early_stopping
-    followed, by_name = {}, {figure.name: figure for figure in criteria}
+    followed, by_name = {}, {figure.name: figure for figure in task.criteria}
     if plateau.figure:
         followed["plateau"] = functools.partial(
             schedules.plateau,
@@ -254,6 +255,8 @@ def control(config: Any, criteria: Sequence[Figure]) -> Callable[[dict[str, Any]
     figures_of = {key: by_name[choose(f"config.{key}.figure", names[key], by_name)] for key in followed}
 
     def after_evaluation(memory, figures):
+        if not task.ranked(figures):
+            return {}
         for key, follow in followed.items():
             figure = figures_of[key]
             memory[key] = follow(memory.get(key, {}), figures[figure.name], mode=figure.best)

@@ -58,8 +58,9 @@ class Run:
         return "validation" in self.data.sources and self.training.best is not None
 
     def score(self, figures: Figures) -> float | None:
-        """What ranks a state by its figures on validation, higher is better; None where they do not have it."""
-        best = self.training.best
+        """What ranks a state by its figures on validation, higher is better; None where they do not have it, or the
+        task does not rank it."""
+        best = self.training.best if self.task.ranked(figures) else None
         value = figures.get(best.name) if best else None
         return -value if value is not None and best and best.best == "min" else value
 

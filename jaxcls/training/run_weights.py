@@ -5,9 +5,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
-
 from jaxcls.checkpoints import view
 from jaxcls.models import conversion, weight_files
 from jaxcls.models.origin import Says
@@ -65,13 +62,7 @@ def whole(network: networks.Network) -> tuple[Any, PyTree]:
     """(the Linen module of a network, its variables), with zeros for the channels of a pruned one that are gone."""
     if not isinstance(network.model, Pruned):
         return network.model, network.variables
-    raw = jax.ShapeDtypeStruct((2, *(network.preprocessing.prepare(_blank(network.preprocessing)).shape)), np.uint8)
-    picture = jax.eval_shape(network.preprocessing.device, raw).shape[1:]
-    return network.model.module, network.model.large(network.variables, picture)
-
-
-def _blank(preprocessing):
-    return np.zeros(preprocessing.picture or (64, 64, preprocessing.channels), np.uint8)
+    return network.model.module, network.model.large(network.variables, network.picture)
 
 
 def kept_of(name: str | Path) -> dict[str, str]:

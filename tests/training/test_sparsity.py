@@ -60,6 +60,20 @@ def test_it_lies_around_the_average_and_within_what_is_frozen():
     assert not isinstance(make_run().task, Sparse)
 
 
+def test_states_with_too_few_zeros_are_not_ranked_and_not_followed():
+    changes = {"data.validation": 0.25, "early_stopping.figure": "accuracy", "early_stopping.patience": 0}
+    run = make_run({**changes, "batch_size": 8}, **MAGNITUDE)
+    early, late = {"accuracy": 1.0, "zeros": 0.5}, {"accuracy": 0.4, "zeros": float(np.float32(run.task.masks.target))}
+    assert run.score(early) is None and run.score(late) == 0.4
+    memory = {}
+    for _ in range(3):
+        run.training.control(memory, early)
+    assert memory == {}
+    for _ in range(3):
+        run.training.control(memory, late)
+    assert memory["stop"]
+
+
 def test_two_of_four_names_what_it_leaves(tmp_path):
     run = make_run({"data.name": "synthetic/64x8x3x4"}, pattern="2:4")
     figures = loop.fit(runs.changed(run, total_steps=1), tmp_path)["test"]
