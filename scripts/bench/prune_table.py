@@ -24,6 +24,8 @@ from jaxcls.cli.entry import entry_point
 ROOT = Path(__file__).resolve().parents[2]
 EPOCHS, MULTIPLE = 2, 4
 ARMS = ("base", *(f"{r}:{how}" for r in (0.5, 0.7, 0.3) for how in ("l1", "random", "l1:distill")), "int8")
+# One step of nothing: a run that answers as the file does.
+FROZEN = ("--config.optim.freeze=('conv', 'bn', 'layer')", "--config.schedule.peak=1e-12")
 CONFIG = """from jaxcls.defaults import default_config
 
 
@@ -44,16 +46,16 @@ def commands(arm: str, args: argparse.Namespace) -> list[list[str]]:
     run, base = str(work / arm.replace(":", "-")), str(work / "base")
     start = [f"--config={work / 'config.py'}", f"--workdir={run}", *data, "--config.duration=1 steps"]
     if arm == "base":
-        made = [["train", *start, f"--config.model.pretrained={args.weights}", "--config.optim.freeze=('.',)"]]
+        made = [["train", *start, f"--config.model.pretrained={args.weights}", *FROZEN]]
     elif arm == "int8":
         quiet = ["--config.model.quantize=int8", "--config.duration=1 epochs", "--config.schedule.peak=0.002"]
         made = [["train", *start[:-1], *quiet, f"--config.model.pretrained={base}"]]
     else:
         ratio, how, *more = arm.split(":")
         options = ["--ratio", ratio, "--importance", how, "--multiple", str(MULTIPLE), *[f"--{one}" for one in more]]
-        tune = ["--finetune", f"{EPOCHS} epochs", "--config.optim.freeze=()"]
+        tune = ["--finetune", f"{EPOCHS} epochs", "--config.optim.freeze=()", "--config.schedule.peak=0.02"]
         made = [["prune", base, *options, "--out", run, *tune], ["eval", run], ["train", "--workdir", run]]
-    export = ["export", run, "--to", "onnx", "--out", f"{run}.onnx", "--max-drop", "100", "--check-pictures", "200"]
+    export = ["export", run, "--to", "onnx", "--out", f"{run}.onnx", "--max-drop", "100", "--check", "200"]
     files = [f"{run}.onnx"] if arm == "int8" else [f"{run}.onnx", f"{run}.int8.onnx"]
     judged = [["eval", file, "--data", "tfds/cifar10", "--split", "test"] for file in files]
     return [*made, [*export, *(["--int8"] if arm != "int8" else [])], *judged]
