@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jaxcls import files
 from jaxcls.errors import UserError
@@ -16,6 +16,9 @@ from jaxcls.export.asked import Options, Subject
 from jaxcls.export.check import Ask
 from jaxcls.export.pictures import Pictures
 from jaxcls.types import Note
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +53,17 @@ class Candidate:
     def rejected(self) -> Path:
         """Where it lies if it is set aside."""
         return self.path.with_name(f"{self.path.stem}.rejected{self.path.suffix}")
+
+
+def of_model(model: "ModelProto") -> Callable[[Mapping[str, str]], bytes]:
+    """`Candidate.content` of a model of ONNX."""
+
+    def content(more: Mapping[str, str]) -> bytes:
+        for key, value in more.items():
+            model.metadata_props.add(key=key, value=value)
+        return model.SerializeToString()
+
+    return content
 
 
 def unchecked(path: Path) -> Path:

@@ -2,7 +2,6 @@
 
 import functools
 import importlib.util
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -27,24 +26,35 @@ def export(subject: Subject, options: Options, note: Note = print) -> int | None
     """
     path = options.out or Path(f"{subject.name}.onnx")
     _ready(subject, options, path)
-    from jaxcls.export import float_file, variants
+    from jaxcls.export import float_file, trained, variants
 
+    trained.refuse(subject, options)
     calibration, held_out, compared = variants.pictures(subject, options)
     model = float_file.float_model(subject.network, output=options.output, features=options.features, note=note)
-    made = [Candidate(path, "float32", _content(model))]
+    made = _made(subject, options, path, model, calibration, held_out, note)
+    with candidates.written(made):
+        entries = _judged(subject, options, made, compared, note)
+        return candidates.recorded(subject, path, entries, note)
+
+
+def _made(subject, options, path, model, calibration, held_out, note):
+    """The files to be, of the float model."""
+    from jaxcls.export import trained, variants
+
+    if trained.is_trained(subject):
+        return [trained.candidate(subject, path, model, note)]
+    made = [Candidate(path, "float32", candidates.of_model(model))]
     if options.int8:
         int8, about = variants.int8(subject, options, model, calibration, held_out, note)
         unjudged = latency.lacks(options.target)
         named = path.with_name(f"{path.stem}.int8.onnx")
-        made.append(Candidate(named, "int8", _content(int8), about, unjudged))
+        made.append(Candidate(named, "int8", candidates.of_model(int8), about, unjudged))
     if options.float16:
         from jaxcls.export import half
 
         named = path.with_name(f"{path.stem}.float16.onnx")
-        made.append(Candidate(named, "float16", _content(half.half(model))))
-    with candidates.written(made):
-        entries = _judged(subject, options, made, compared, note)
-        return candidates.recorded(subject, path, entries, note)
+        made.append(Candidate(named, "float16", candidates.of_model(half.half(model))))
+    return made
 
 
 def _ready(subject, options, path):
@@ -57,17 +67,6 @@ def _ready(subject, options, path):
     if size > 2**31 - 2**20:
         raise UserError(f"{subject.title} has {size / 1e9:.1f} GB of weights, and an ONNX file holds at most 2.1.")
     candidates.check_place(path, needed)
-
-
-def _content(model):
-    """Candidate.content of a model."""
-
-    def content(more: Mapping[str, str]) -> bytes:
-        for key, value in more.items():
-            model.metadata_props.add(key=key, value=value)
-        return model.SerializeToString()
-
-    return content
 
 
 def _judged(subject, options, made, pictures, note):

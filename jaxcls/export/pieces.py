@@ -50,6 +50,8 @@ def piece(graph: Graph, eqn: Any, operands: list[Any]) -> Value | None:
 
 
 def _ours(graph, name, settings, x, others):
+    if name == "quantize":
+        return _rounded(graph, x, *others)
     if name == "softmax":
         axis = x.axes.index(x.rank - 1)
         return graph.value("Softmax", [x.name], x, positive=True, attributes={"axis": axis})
@@ -70,6 +72,15 @@ def _ours(graph, name, settings, x, others):
         attributes = {"size": size, "alpha": settings["alpha"] * size, "beta": settings["beta"], "bias": settings["k"]}
         return graph.value("LRN", [graph.lay(x, axes)], x, axes=axes, attributes=attributes)
     return None
+
+
+def _rounded(graph, x, scale, zero):
+    """To 8 bits and back (jaxcls.quantize.fake.rounded)."""
+    if not scale:
+        return x
+    inputs = [graph.constant(np.asarray(scale, np.float32)), graph.constant(np.asarray(zero, np.uint8))]
+    q = graph.value("QuantizeLinear", [x.name, *inputs], x, dtype=np.dtype(np.uint8))
+    return graph.value("DequantizeLinear", [q.name, *inputs], x, positive=x.positive)
 
 
 def _program(function, aval):
