@@ -26,8 +26,6 @@ RENAMED = {"data.sizes": "data.resize_schedule", "parallel.sync_batchnorm": "par
 # Of those, what has another value now: the values of before -> those of today.
 REVALUED: dict[str, dict[Any, Any]] = {"parallel.sync_batchnorm": {True: "global", False: "local"}}
 
-FREE = ("model.fields", "model.kept")  # sections whose keys are not known here
-
 
 def default_config() -> ConfigDict:
     """A locked `ConfigDict` with all keys."""
@@ -70,8 +68,7 @@ def default_config() -> ConfigDict:
     model.neck = ""  # fpn, or fpn(64): a feature pyramid between the model and its classifier
     model.whiten = False  # the first convolution whitens patches of the training pictures (airbench94)
     model.pretrained = ""  # weights to start from: a file, or hf-hub:ORG/NAME; required: it does not start without
-    model.kept = ConfigDict()  # group of channels -> which are kept, as `jaxcls prune` writes it; none: all of them
-    model.kept.unlock()
+    model.kept = ()  # which channels are kept, ("conv1=f0", ..) as `jaxcls prune` writes it; (): all
     model.quantize = ""  # int8, int8(vnni), int8(arm): training for an INT8 file, for any or such processors
 
     config.loss = loss = ConfigDict()
@@ -275,9 +272,9 @@ def parse_tiny(arg: str | None) -> bool:
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(path, value) of every key of a config, sections joined by dots; those of FREE count as one value."""
+    """(path, value) of every key of a config, sections joined by dots; `model.fields` counts as one value."""
     for key, value in config.items():
-        if hasattr(value, "keys") and f"{prefix}{key}" not in FREE:
+        if hasattr(value, "keys") and f"{prefix}{key}" != "model.fields":
             yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

@@ -4,18 +4,19 @@
     jaxcls prune runs/mine --macs 0.3 --scope global --out runs/small  # the least important of all, to 30 % of the work
     jaxcls prune runs/mine --latency 2.5 --out runs/fast               # to 2.5 ms a picture in ONNX Runtime, one core
     jaxcls prune runs/mine --ratio 0.5 --out runs/half --finetune "5 epochs" --distill
-    jaxcls train --workdir runs/half                                   # fine-tunes it
 
-Which channels go together follows from the traced net. The new run begins at step 0 with what is kept of the weights:
-it can be evaluated, trained on, exported, pruned again as any other (docs/compress.md). --rounds N takes away a part,
-fine-tunes, takes away the next, and so on; the runs between lie in OUT.round1, OUT.round2, .. --config.KEY=VALUE sets a
-key of the new run's config, such as --config.schedule.peak=0.01.
+`jaxcls train --workdir runs/half` then fine-tunes it. Which channels go together follows from the traced net. The new
+run begins at step 0 with what is kept of the weights: it can be evaluated, trained on, exported, pruned again as any
+other (docs/compress.md). --rounds N takes away a part, fine-tunes, takes away the next, and so on; the runs between lie
+in OUT.round1, OUT.round2, .. --config.KEY=VALUE sets a key of the new run's config, as --config.schedule.peak=0.01.
 
 Exit status: 0; 2 where an option or a run can't be used, or a target can't be met; nothing is written then.
 """
 
 import argparse
 import os
+from pathlib import Path
+from typing import Any
 
 from jaxcls.cli import devices, run_config
 from jaxcls.cli.arguments import add_data, add_run, expanded, positive
@@ -69,7 +70,7 @@ def run(args: argparse.Namespace) -> None:
     print(f"fine-tune it: jaxcls train --workdir {args.out}; evaluate it: jaxcls eval {args.out}")
 
 
-def configured(args: argparse.Namespace):
+def configured(args: argparse.Namespace) -> Any:
     """The config of a new run: the old one's, with what the options say."""
     from jaxcls.settings.reader import resolve
 
@@ -87,7 +88,7 @@ def configured(args: argparse.Namespace):
     return config
 
 
-def share(key: str, value, rounds: int):
+def share(key: str, value: float, rounds: int) -> float:
     """An option of one of several rounds, which together do what it says."""
     if rounds == 1 or key not in ("ratio", "macs", "params"):
         return value
@@ -96,7 +97,7 @@ def share(key: str, value, rounds: int):
     return 1 - each if key == "ratio" else each
 
 
-def workdir(run: str):
+def workdir(run: str) -> Path:
     """Of a run, or of the folder of one of its steps."""
     from jaxcls.checkpoints import view
 

@@ -1,4 +1,4 @@
-"""What is kept of a network's channels, as plain values of a config: `{"layer1.0/conv1": "f0a1", ..}`.
+"""What is kept of a network's channels, as plain values: `{"layer1.0/conv1": "f0a1", ..}`.
 
 A value is a number in base 16 of as many bits as the group has units, the first unit the highest bit; 1 is kept. Groups
 of which all is kept are left out.
@@ -22,6 +22,18 @@ def names(groups: Sequence[Group]) -> list[str]:
         seen[group.name] = seen.get(group.name, 0) + 1
         out.append(group.name if seen[group.name] == 1 else f"{group.name}#{seen[group.name]}")
     return out
+
+
+def lines(kept: Mapping[str, str]) -> tuple[str, ...]:
+    """As config.model.kept has it: ("layer1.0/conv1=f0a1", ..)."""
+    return tuple(f"{name}={bits}" for name, bits in sorted(kept.items()))
+
+
+def of_lines(lines: Sequence[str]) -> dict[str, str]:
+    """The inverse of `lines`. Raises UserError for what is none."""
+    if strange := [line for line in lines if "=" not in str(line)]:
+        raise UserError(f"config.model.kept: {strange[0]!r} is not GROUP=BITS, as `jaxcls prune` writes it")
+    return dict(str(line).split("=", 1) for line in lines)
 
 
 def to_config(groups: Sequence[Group], units: Sequence[np.ndarray]) -> dict[str, str]:

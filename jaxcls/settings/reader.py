@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from ml_collections import ConfigDict
 
-from jaxcls.defaults import FREE, current_key, current_value, default_config, flatten
+from jaxcls.defaults import current_key, current_value, default_config, flatten
 from jaxcls.errors import UserError, did_you_mean, listed
 from jaxcls.settings.hints import unknown_key
 from jaxcls.settings.ranges import out_of_range
@@ -29,7 +29,7 @@ def resolve(config: Mapping[str, Any]) -> ConfigDict:
                 continue  # the new name counts
             if key not in target:
                 problems.append(unknown_key(name))
-            elif name in FREE and hasattr(value, "keys"):
+            elif name == "model.fields" and hasattr(value, "keys"):
                 with target[key].unlocked():
                     target[key].update(value)
             elif hasattr(target[key], "keys") and hasattr(value, "keys"):
@@ -59,7 +59,7 @@ class Reader:
 
     def __getattr__(self, key: str) -> Any:
         value, path = self.config[key], f"{self._path}.{key}"
-        if hasattr(value, "keys") and path.removeprefix("config.") not in FREE:
+        if hasattr(value, "keys") and path != "config.model.fields":
             return Reader(value, path, self._read)
         self._read.add(path)
         return value

@@ -19,7 +19,7 @@ from jaxcls.checkpoints import view
 from jaxcls.checkpoints.meta import Answer, Meta
 from jaxcls.errors import UserError
 from jaxcls.measure import decision, outliers
-from jaxcls.prune import build as rebuilt
+from jaxcls.quantize import build as rebuilt
 from jaxcls.tasks import base, tta
 from jaxcls.types import PathLike, PyTree
 

@@ -13,6 +13,7 @@ from jaxcls.models import field_checks, stages
 from jaxcls.models.basis import Use
 from jaxcls.parallel import Parallel
 from jaxcls.prune import build as pruned
+from jaxcls.prune import kept as keeping
 from jaxcls.quantize import build as quantised
 from jaxcls.training import pruning
 from jaxcls.training.data import Data
@@ -28,8 +29,8 @@ class Model:
 
     Attributes:
       module: the Linen module.
-      spec: {"name", "num_classes", "neck", "fields"} of `models.create`, "kept" where channels are gone, "quantize" where it is
-        trained for INT8.
+      spec: {"name", "num_classes", "neck", "fields"} of `models.create`, "kept" where channels are gone,
+        "quantize" where it is trained for INT8.
       precision: of the computation.
       axis_name: the mapped axis over which a task talks with other devices (pmap); None under jit.
       data: whose pictures it sees.
@@ -98,7 +99,7 @@ def read(config: Any, data: Data, parallel: Parallel, workdir: PathLike | None =
     )
     if kept := pruning.kept(config, module, data, workdir):
         module, spec["kept"] = pruned.of_module(module, kept), kept
-        config.config.model.kept = kept
+        config.config.model.kept = keeping.lines(kept)
     if section.quantize:
         module, spec["quantize"] = quantised.of_module(module, section.quantize), section.quantize
         quantised.check(module, config.precision, data.picture)

@@ -57,10 +57,10 @@ def prune(
     """
     check_out(out)
     config = resolve(config)
-    config.model.pretrained, config.model.kept = str(source), {}
+    config.model.pretrained, config.model.kept = str(source), ()
     note(f"opening {config.data.name} ...")
     before, found = _chosen(config, source, latency, measure)
-    config.model.kept = found
+    config.model.kept = keeping.lines(found)
     workdir = view.best_step(source).parents[1]
     run = build.build(config, workdir=workdir)
     same_run.check_pictures(run.data, workdir, note)

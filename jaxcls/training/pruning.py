@@ -15,6 +15,7 @@ from jaxcls.models import pretrained
 from jaxcls.models.basis import Use
 from jaxcls.models.weight_files import WeightFile
 from jaxcls.prune import groups as grouping
+from jaxcls.prune import kept as keeping
 from jaxcls.prune.pruned import Pruned
 from jaxcls.prune.select import Arrays, Settings, select
 from jaxcls.pytree import flatten_names
@@ -27,7 +28,7 @@ PICTURES, BATCH = 1024, 32  # of which the gradients of importance "taylor" are 
 
 
 def kept(reader: Any, module: Any, data: Data, workdir: PathLike | None = None) -> dict[str, str]:
-    """What is kept of a run's model, as config.model.kept has it; {} for all of it.
+    """What is kept of a run's model, group -> bits (`prune.kept`); {} for all of it.
 
     config.model.kept itself, where it is given. Else what config.prune leaves of the weights config.model.pretrained,
     or what a run in `workdir` with the same settings has chosen before; and without config.prune what is kept of the
@@ -37,7 +38,8 @@ def kept(reader: Any, module: Any, data: Data, workdir: PathLike | None = None) 
       UserError: for settings that can't be, weights that are missing or fit no such model.
     """
     settings, source = read(reader), reader.model.pretrained
-    if given := reader.model.kept.to_dict():
+    if given := keeping.of_lines(reader.model.kept):
+        of_section(reader)  # a record, and not without effect
         return given
     if workdir is not None and (stored := _stored(workdir, reader)):
         return stored
@@ -115,7 +117,7 @@ def whole_shapes(module: Any, picture: tuple[int, ...]) -> Any:
 
 
 def kept_of(model: Any) -> dict[str, str]:
-    """What is kept of a model, as config.model.kept has it."""
+    """What is kept of a model."""
     return dict(model.kept) if isinstance(model, Pruned) else {}
 
 
@@ -147,7 +149,7 @@ def _stored(workdir, reader):
     path = Path(workdir) / "config.json"
     try:
         config = json.loads(files.read_bytes(path))
-        found, settings = config["model"]["kept"], config["prune"]
+        found, settings = keeping.of_lines(config["model"]["kept"]), config["prune"]
     except (OSError, ValueError, KeyError, TypeError):
         return {}
     ours = json.loads(json.dumps(reader.config.prune.to_dict()))

@@ -17,7 +17,7 @@ from jaxcls.errors import UserError
 from jaxcls.hyperparameters import Hoisted
 from jaxcls.models import pretrained, whitening
 from jaxcls.parallel import Parallel, once
-from jaxcls.prune import build as rebuilt
+from jaxcls.quantize import build as rebuilt
 from jaxcls.state import TrainState
 from jaxcls.tasks.base import Task
 from jaxcls.tasks.networks import Network

@@ -62,15 +62,21 @@ def commands(arm: str, args: argparse.Namespace) -> list[list[str]]:
 
 
 def figures(command: list[str], text: str, run: Path) -> dict:
-    """What a row keeps of a command's output."""
-    if command[0] == "prune":
-        return json.loads((run / "prune.json").read_text()) | {"groups": None}
-    found = [" ".join(line.split()) for line in text.splitlines() if re.search(r"^\W*test\b.*accuracy|^accuracy", line)]
-    name = command[1] if command[0] == "eval" else command[0]
-    if command[0] == "export":
-        entries = json.loads((run / "export.json").read_text())
-        return {"export": entries}
-    return {f"{command[0]} {Path(name).name}": found}
+    """What a row keeps of a command."""
+    verb, what = command[0], Path(command[1]).name
+    if verb == "prune":
+        made = json.loads((run / "prune.json").read_text())
+        return {key: made[key] for key in ("parameters", "multiply_adds")}
+    if verb == "export":
+        return {"files": [_file(entry) for entry in json.loads((run / "export.json").read_text())]}
+    found = re.findall(r"^.*test.* accuracy .*$" if verb == "train" else r"^.*accuracy .*$", text, re.MULTILINE)
+    return {verb if verb == "train" else f"{verb} {what}": " ".join(found[-1].split()) if found else ""}
+
+
+def _file(entry):
+    """Size and milliseconds of a file, by batch size."""
+    cpu = {size: round(times["cpu_p50"], 3) for size, times in entry["latency"].items()}
+    return {"file": entry["file"], "bytes": entry["bytes"], "cpu_ms": cpu}
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
