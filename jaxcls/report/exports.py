@@ -67,25 +67,46 @@ def _rows(entry):
     shown = f"{name} (set aside)" if entry.get("status") == "rejected" else name
     size = number(entry["bytes"] / 1e6, 2) if isinstance(entry.get("bytes"), int) else "–"
     first = (shown, entry.get("step", ""), entry.get("precision", ""), size)
-    yield (*first, *_accuracy(check.get("file")), percent(check.get("agreement")), *_times(entry.get("latency")))
-    if other := entry.get("openvino"):
-        agrees = percent(other.get("agreement"))
+    yield (
+        *first,
+        *_accuracy(check.get("file")),
+        percent(_number(check.get("agreement"))),
+        *_times(entry.get("latency")),
+    )
+    if isinstance(other := entry.get("openvino"), dict):
+        agrees = percent(_number(other.get("agreement")))
         yield (f"{name} in OpenVINO", "", "", "", *_accuracy(other.get("file")), agrees, *_times(other.get("latency")))
 
 
 def _accuracy(found):
-    if not found:
+    known = share(found)
+    if known is None:
         return "–", ""
-    low, high = found["interval"]
-    return percent(found["accuracy"]), f"{percent(low)} to {percent(high)}"
+    low, high = known[1]
+    return percent(known[0]), f"{percent(low)} to {percent(high)}"
+
+
+def share(found: Any) -> tuple[float, tuple[float, float]] | None:
+    """(accuracy, its interval) of what a check says of the run or of a file; None where it doesn't say."""
+    if not isinstance(found, dict) or not isinstance(ends := found.get("interval"), list) or len(ends) != 2:
+        return None
+    accuracy, low, high = map(_number, (found.get("accuracy"), *ends))
+    return None if accuracy is None or low is None or high is None else (accuracy, (low, high))
+
+
+def milliseconds(latency: Any, size: str, which: str) -> float | None:
+    """Of an entry's `latency`, by batch size and "wall_p50", "cpu_p50" and so on; None where it doesn't say."""
+    one = latency.get(size) if isinstance(latency, dict) else None
+    return _number(one.get(which)) if isinstance(one, dict) else None
+
+
+def _number(value):
+    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if good else None
 
 
 def _times(found):
-    cells = []
-    for size in ("1", "16"):
-        one = (found or {}).get(size, {})
-        cells += [number(one.get("wall_p50"), 2), number(one.get("wall_p95"), 2)]
-    return cells
+    return [number(milliseconds(found, size, which), 2) for size in ("1", "16") for which in ("wall_p50", "wall_p95")]
 
 
 def points(entries: Sequence[dict[str, Any]]) -> list[Point]:
@@ -98,12 +119,12 @@ def points(entries: Sequence[dict[str, Any]]) -> list[Point]:
         *(
             (f"{label(e['file'])} in OpenVINO", e["openvino"], e["openvino"].get("file"))
             for e in entries
-            if e.get("openvino")
+            if isinstance(e.get("openvino"), dict)
         ),
     ]:
-        time = (entry.get("latency") or {}).get(SMALL, {}).get("wall_p50")
-        if right and isinstance(time, int | float) and math.isfinite(time):
-            found.append(Point(name, float(time), float(right["accuracy"]), right["interval"]))
+        time, known = milliseconds(entry.get("latency"), SMALL, "wall_p50"), share(right)
+        if known and time is not None:
+            found.append(Point(name, time, *known))
     return found
 
 
@@ -137,8 +158,13 @@ def _plot(entries):
 
 
 def _machine(entry):
-    machine = entry.get("machine")
-    if not isinstance(machine, dict):
-        return ""
-    versions = ", ".join(f"{name} {version}" for name, version in (machine.get("versions") or {}).items())
-    return f"Times of {machine.get('cpu', 'an unknown processor')}, {machine.get('cores', '?')} cores; {versions}."
+    return f"Times of {machine(entry['machine'])}." if isinstance(entry.get("machine"), dict) else ""
+
+
+def machine(found: dict[str, Any]) -> str:
+    """What times are of, in words: processor, cores, versions of what ran the files."""
+    versions = found.get("versions")
+    told = ", ".join(f"{name} {version}" for name, version in versions.items()) if isinstance(versions, dict) else ""
+    cores = found.get("cores", "?")
+    about = f"{found.get('cpu', 'an unknown processor')}, {cores} core{'' if cores == 1 else 's'}"
+    return f"{about}; {told}" if told else about

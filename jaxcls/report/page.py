@@ -18,6 +18,8 @@ from jaxcls.report.features import features
 from jaxcls.report.gallery import gallery
 from jaxcls.report.markup import Markup, Section, join, tag
 from jaxcls.report.overview import measured, overview, title
+from jaxcls.report.pareto import smaller
+from jaxcls.report.pruned import pruned
 from jaxcls.report.ranking import ranking
 from jaxcls.report.trust import selective, trust
 from jaxcls.types import Note, PathLike
@@ -81,7 +83,9 @@ def page(evidence: Evidence, pictures: "Pictures | None" = None, why_not: str = 
     sections += [
         record.training(evidence),
         record.speed(evidence, size),
+        pruned(evidence),
         exports(evidence),
+        smaller(evidence),
         record.config(evidence),
         record.environment(evidence),
     ]

@@ -9,7 +9,8 @@ from jaxcls.report.markup import Markup, label, tag
 from jaxcls.report.search_figure import Record
 from jaxcls.report.search_plots import thinned, told_of
 from jaxcls.report.search_scale import Scale
-from jaxcls.report.svg import path, short_ticks
+from jaxcls.report.svg import path
+from jaxcls.report.ticks import short_ticks
 
 NAMES = 24  # letters of a key above an axis
 WIDE, TALL = 880, 330

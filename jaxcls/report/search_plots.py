@@ -10,7 +10,8 @@ from jaxcls.report import search_figure as figure
 from jaxcls.report.markup import Markup, capital, join, label, tag
 from jaxcls.report.search_figure import Record, Trial
 from jaxcls.report.search_scale import Scale
-from jaxcls.report.svg import BOTTOM, LEFT, LETTER, RIGHT, WIDTH, Plot, Values, short_ticks
+from jaxcls.report.svg import BOTTOM, LEFT, LETTER, RIGHT, WIDTH, Plot, Values
+from jaxcls.report.ticks import short_ticks
 
 STYLE = {"complete": 0, "pruned": 4, "running": 2}  # of dots; what has failed is a cross
 BEST = 1

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jaxcls.report.markup import label
-from jaxcls.report.svg import short_ticks
+from jaxcls.report.ticks import decades, short_ticks
 
 LETTERS = 12  # of a choice beside an axis
 LOGARITHMIC = ("log", "pow2")
@@ -44,7 +44,7 @@ class Scale(NamedTuple):
             powers = range(math.ceil(self.low - 1e-9), math.floor(self.high + 1e-9) + 1)
             return [(self.at(2.0**p), f"{2.0**p:g}") for p in powers]
         if self.kind == "log":
-            return [(self.at(value), f"{value:g}") for value in _decades(10**self.low, 10**self.high)]
+            return [(self.at(value), f"{value:g}") for value in decades(10**self.low, 10**self.high)]
         marks = short_ticks(self.low, self.high)[0]
         whole = [(value, text) for value, text in marks if self.kind != "int" or value == round(value)]
         return [(self.at(value), text) for value, text in whole]
@@ -87,13 +87,3 @@ def _place(kind, value):
 
 def _number(value):
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _decades(low, high):
-    """Powers of ten in a range, with what lies between them where there are few: .. 1, 2, 5 .."""
-    for factors in ((1,), (1, 3), (1, 2, 5)):
-        powers = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
-        values = [f * 10.0**p for p in powers for f in factors if low / 1.0001 <= f * 10.0**p <= high * 1.0001]
-        if len(values) >= 3:
-            return values
-    return values or [low, high]

@@ -11,11 +11,12 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxcls.report.markup import Markup, join, tag
+from jaxcls.report.ticks import X_LETTERS, Y_LETTERS, log_ticks, opened, short_ticks
 
 WIDTH, HEIGHT = 420, 300  # in units that are pixels on a phone: text of 12 units can be read there
 LEFT, RIGHT, BOTTOM = 62, 24, 44
 LETTER = 6.4  # mean width of a letter of the legend
-X_LETTERS, Y_LETTERS = 12, 7  # of the longest label of an axis that has room
+NOTE = 12  # height of words beside a point
 STYLES = 5  # series that style.py tells apart by colour and dashes
 
 
@@ -43,6 +44,7 @@ class Plot:
       x_range, y_range: (low, high).
       percent: axes whose values are shares shown in percent, of "x" and "y".
       height: of the whole picture.
+      log: whether x is logarithmic: its range and values are above 0.
     """
 
     def __init__(
@@ -55,12 +57,16 @@ class Plot:
         *,
         percent: str = "",
         height: int = HEIGHT,
+        log: bool = False,
     ):
         self.title, self.labels, self.percent, self.height = title, (x_label, y_label), percent, height
-        self.ranges = tuple(_opened(float(low), float(high)) for low, high in (x_range, y_range))
+        self.log = log
+        x_low, x_high = map(math.log10, x_range) if log else map(float, x_range)
+        self.ranges = opened(x_low, x_high), opened(*map(float, y_range))
         self.series: list[Series] = []
         self.bars: list[tuple[float, float, float, str]] = []
         self.spans: list[tuple[float, float, float, int]] = []
+        self.notes: list[tuple[float, float, str]] = []
         self.summary: list[str] = []
 
     def line(
@@ -103,6 +109,10 @@ class Plot:
         """A vertical interval, in the style of a curve."""
         self.spans.append((x, low, high, style % STYLES))
 
+    def note(self, x: float, y: float, words: str) -> None:
+        """Words beside a point."""
+        self.notes.append((x, y, words))
+
     def say(self, sentence: str) -> None:
         """Adds to what a screen reader says of the plot."""
         self.summary.append(sentence)
@@ -111,7 +121,14 @@ class Plot:
         """The `svg` element."""
         legend, top = self._legend()
         self.top = top
-        parts = [self._grid(), *self._draw_bars(), *map(self._draw, self.series), *self._draw_spans(), legend]
+        parts = [
+            self._grid(),
+            *self._draw_bars(),
+            *map(self._draw, self.series),
+            *self._draw_spans(),
+            *self._draw_notes(),
+            legend,
+        ]
         alt = " ".join([self.title + ".", *self.summary])
         heading = tag("text", self.title, x=LEFT, y=15, class_="title")
         attributes = {"viewBox": f"0 0 {WIDTH} {self.height}", "role": "img", "aria_label": alt, "class_": "plot"}
@@ -119,7 +136,8 @@ class Plot:
 
     def _x(self, value):
         low, high = self.ranges[0]
-        return LEFT + (np.asarray(value) - low) / (high - low) * (WIDTH - LEFT - RIGHT)
+        value = np.log10(value) if self.log else np.asarray(value)
+        return LEFT + (value - low) / (high - low) * (WIDTH - LEFT - RIGHT)
 
     def _y(self, value):
         low, high = self.ranges[1]
@@ -129,7 +147,10 @@ class Plot:
     def _grid(self):
         parts, bottom, names = [], self.height - BOTTOM, list(self.labels)
         wide = (WIDTH - LEFT - RIGHT) / LETTER  # letters along the lower edge
-        marks, offset = short_ticks(*self.ranges[0], percent="x" in self.percent, letters=X_LETTERS)
+        if self.log:
+            marks, offset = log_ticks(*(10**end for end in self.ranges[0])), ""
+        else:
+            marks, offset = short_ticks(*self.ranges[0], percent="x" in self.percent, letters=X_LETTERS)
         names[0] += f" ({offset})" if offset else ""
         while len(marks) > 2 and sum(len(label) + 1 for _, label in marks) > wide:
             marks = marks[::2]
@@ -180,6 +201,28 @@ class Plot:
                 "line", x1=at, x2=at, y1=f"{self._y(low):.1f}", y2=f"{self._y(high):.1f}", class_=f"line span s{style}"
             )
 
+    def _draw_notes(self):
+        """To the right of a point, to its left, or a line higher or lower: the first place that hides no other words,
+        no point and no interval."""
+        taken = [(float(self._x(x)) - 3, float(self._y(y)) - 3, 6.0, 6.0) for x, y, _ in self.notes]
+        taken += [
+            (float(self._x(x)), float(self._y(high)), 1.0, float(self._y(low) - self._y(high)))
+            for x, low, high, _ in self.spans
+        ]
+        for x, y, words in self.notes:
+            at, up, width = float(self._x(x)), float(self._y(y)), LETTER * len(words)
+            places = [
+                (left, up + down, width, NOTE) for down in (-6, -18, 6, -30, 18) for left in (at + 6, at - 6 - width)
+            ]
+            free = (place for place in places if self._inside(place) and not any(_meet(place, o) for o in taken))
+            best = next(free, places[0])
+            taken.append(best)
+            yield tag("text", words, x=f"{best[0]:.1f}", y=f"{best[1] + 10:.1f}", class_="small")
+
+    def _inside(self, place):
+        left, top, width, height = place
+        return left >= LEFT and left + width <= WIDTH and self.top <= top and top + height <= self.height - BOTTOM
+
     def _legend(self):
         """(the legend below the title, where the plot begins below it)."""
         named = [series for series in self.series if series.name]
@@ -199,42 +242,9 @@ class Plot:
         return join(parts), (y + 12 if named else 26)
 
 
-def ticks(low: float, high: float, number: int = 5, *, percent: bool = False) -> list[tuple[float, str]]:
-    """About so many round values between two others, with their texts."""
-    rough = (high - low) / number
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = power * next(m for m in (1, 2, 5, 10) if m * power >= rough * 0.999)
-    values = np.arange(math.ceil(low / step - 1e-6), math.floor(high / step + 1e-6) + 1) * step
-    values = values[(values >= low - 1e-6 * step) & (values <= high + 1e-6 * step)]  # the quotients were rounded
-    if percent:
-        return [(float(v), f"{100 * v:.{max(0, -math.floor(math.log10(step * 100) + 1e-9))}f} %") for v in values]
-    return [(float(v), f"{0.0 if abs(v) < step / 1e6 else v:.10g}") for v in values]
-
-
-def short_ticks(
-    low: float, high: float, *, percent: bool = False, letters: int = Y_LETTERS
-) -> tuple[list[tuple[float, str]], str]:
-    """(`ticks`, ""), or, where their texts would be too long, those of the distances from the first, and from what.
-
-    A range from 0.693147 to 0.693149 is labelled 0, 5e-07, 1e-06, .. ("+ 0.693147").
-    """
-    marks = ticks(low, high, percent=percent)
-    if max(len(text) for _, text in marks) <= letters:
-        return marks, ""
-    first, text = marks[0]
-    if percent or max(abs(low), abs(high)) <= 10 * (high - low):  # nothing in common: fewer digits
-        if percent:
-            return [(value, f"{100 * (value - first):.3g}") for value, _ in marks], f"+ {text}, in points"
-        return [(value, f"{value:.3g}") for value, _ in marks], ""
-    return [(value, f"{value - first:.3g}") for value, _ in marks], f"+ {text}"
-
-
-def _opened(low, high):
-    """A range that is wide enough for its ticks to differ."""
-    least = 1e-9 * max(abs(low), abs(high), 1e-300)
-    if high - low >= least and high > low:
-        return low, high
-    return (low, low + 1.0) if high <= low and abs(low) < 1e9 else (low - least, low + least)
+def _meet(one, other):
+    """Whether two boxes, (left, top, width, height), overlap."""
+    return all(one[i] < other[i] + other[i + 2] and other[i] < one[i] + one[i + 2] for i in (0, 1))
 
 
 def path(x: Values, y: Values) -> str:

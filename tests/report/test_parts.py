@@ -14,7 +14,8 @@ from jaxcls.report.confusion import PAIRS, colours, confusion, similar
 from jaxcls.report.gallery import UNSURE, WORST, choose
 from jaxcls.report.markup import LETTERS, Markup, label, number, percent, tag, text
 from jaxcls.report.ranking import GRID, mean_curves
-from jaxcls.report.svg import Plot, path, short_ticks, thin, ticks
+from jaxcls.report.svg import Plot, path, thin
+from jaxcls.report.ticks import short_ticks, ticks
 
 
 def test_text_is_escaped_once():
