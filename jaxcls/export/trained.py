@@ -58,9 +58,6 @@ def int8(model: "ModelProto", levels: int, *, signed: bool = False) -> "ModelPro
       model: what `float_file.float_model` makes of a quantised network. It is changed.
       levels: of its kernels.
       signed: activations as int8 in place of uint8, the same grid moved by 128: for ARM.
-
-    Raises:
-      UserError: for a kernel that is on no such grid.
     """
     from onnx import numpy_helper
 
@@ -77,7 +74,9 @@ def int8(model: "ModelProto", levels: int, *, signed: bool = False) -> "ModelPro
         if node.op_type not in OUTPUTS or node.input[0] not in scale_of or node.input[1] not in constants:
             continue
         axis = OUTPUTS[node.op_type]
-        q, scale = on_grid(constants[node.input[1]], axis, levels, node.name)
+        if (found := on_grid(constants[node.input[1]], axis, levels)) is None:
+            continue  # nothing that was rounded in training
+        q, scale = found
         node.input[1] = new.dequantised(node.input[1], q, scale, axis)
         if len(node.input) > 2:
             steps = scale_of[node.input[0]] * scale
@@ -87,16 +86,14 @@ def int8(model: "ModelProto", levels: int, *, signed: bool = False) -> "ModelPro
     return quantise.labelled(model, model, "int8")
 
 
-def on_grid(kernel: np.ndarray, axis: int, levels: int, name: str = "") -> tuple[np.ndarray, np.ndarray]:
-    """(int8, float32 [channels]) whose product along the axis is the kernel, which rounding to such a grid has made."""
+def on_grid(kernel: np.ndarray, axis: int, levels: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """(int8, float32 [channels]) whose product along the axis is the kernel; None where it is on no such grid."""
     others = tuple(i for i in range(kernel.ndim) if i != axis)
     largest = np.abs(kernel.astype(np.float64)).max(axis=others, keepdims=True)
     scale = np.where(largest > 0, largest / levels, 1)
     q = np.rint(kernel / scale)
     if np.abs(kernel / scale - q).max() > OFF_GRID:
-        raise UserError(
-            f"INT8: the weights of {name} are not on the grid that the run was trained on; please report it."
-        )
+        return None
     return q.astype(np.int8), scale.ravel().astype(np.float32)
 
 

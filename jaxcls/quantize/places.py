@@ -91,9 +91,11 @@ def find(program: Program) -> Places:
     """
     places, taken, before = Places(), set[str](), dict[int, int]()
     active = {program.pictures}  # values that depend on the pictures
+    learned = {value for name, value in program.variables.items() if name.startswith("params/")}  # and only on those
     for step in _needed(program):
         inputs = [value for value in dict.fromkeys(step.inputs) if value in active]
         if not inputs:
+            learned.update(step.outputs if learned.intersection(step.inputs) else ())
             continue
         active.update(step.outputs)
         marks = step.scope.split("/")
@@ -101,7 +103,7 @@ def find(program: Program) -> Places:
             before |= dict.fromkeys(step.outputs, before.get(inputs[0], inputs[0]))
         if NORM in marks or DROP in marks:
             continue
-        for value in _chosen(program, places, step, inputs):
+        for value in _chosen(program, places, step, inputs, learned):
             value = before.get(value, value)
             if value not in places.names and program.shapes[value]:
                 places.names[value] = _new_name(step, taken)
@@ -136,7 +138,7 @@ def _steps(tree: Iterable[Step]) -> Iterator[Step]:
             yield step
 
 
-def _chosen(program, places, step, inputs) -> list[int]:
+def _chosen(program, places, step, inputs, learned) -> list[int]:
     """The activations that a step reads rounded; notes its kernel, and what it costs."""
     if step.primitive in ("conv_general_dilated", "dot_general"):
         x, kernel = step.inputs
@@ -145,7 +147,7 @@ def _chosen(program, places, step, inputs) -> list[int]:
         cost = size * math.prod(program.shapes[kernel][axis] for axis in summed)
         places.in_all += cost
         places.in_convolutions += cost * (step.primitive != "dot_general")
-        if inputs != [x]:
+        if inputs != [x] or kernel not in learned:  # attention, and pooling by a matrix
             return []
         places.kernels[step.outputs[0]] = summed
         return inputs
