@@ -173,7 +173,8 @@ def _body(alike: Sequence[Variant], left: Mapping[str, int]) -> Iterator[Markup]
     """What stands in the section."""
     yield paragraph(
         "The exported files of this run beside those of the runs that it was made of, on the same pictures and the "
-        "same machine. Time is CPU time of all threads for one picture, the median of calls."
+        "same machine. Time is CPU time of all threads for one picture, the median of calls; "
+        "files of different runs were timed at different hours, so small differences mean nothing."
     )
     front = exports.pareto([variant.point for variant in alike])
     yield tag("div", _plot(alike, front), class_="plots")
