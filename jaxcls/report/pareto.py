@@ -223,5 +223,9 @@ def _plot(alike: Sequence[Variant], front: Sequence[exports.Point]) -> Markup:
             plot.note(variant.milliseconds, variant.accuracy, variant.precision if alone else label(variant.file, 24))
             shown = f"{percent(variant.accuracy)}, {number(variant.milliseconds, 2)} milliseconds"
             plot.say(f"{run}, {variant.precision}: {shown}.")
-    caption = "Further left is faster, further up more accurate; the dotted line joins what none beats in both."
-    return figure(plot.render(), caption)
+    joined = (
+        "the dotted line joins what none beats in both"
+        if len(front) > 1
+        else "one is as good as all others in both, or better"
+    )
+    return figure(plot.render(), f"Further left is faster, further up more accurate; {joined}.")
