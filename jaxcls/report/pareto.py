@@ -174,7 +174,7 @@ def _body(alike: Sequence[Variant], left: Mapping[str, int]) -> Iterator[Markup]
     yield paragraph(
         "The exported files of this run beside those of the runs that it was made of, on the same pictures and the "
         "same machine. Time is CPU time of all threads for one picture, the median of calls; "
-        "files of different runs were timed at different hours, so small differences mean nothing."
+        "files of different runs were timed at different hours, so only clear differences mean something."
     )
     front = exports.pareto([variant.point for variant in alike])
     yield tag("div", _plot(alike, front), class_="plots")
