@@ -41,7 +41,7 @@ MAY = {
     "predict": "augment data files heatmaps measure metrics models tasks text",
     "runtime": "augment call_strings data files heatmaps measure predict text",  # without JAX
     "report": "checkpoints criteria defaults files heatmaps logs measure metrics models text",
-        "training": "augment checkpoints criteria data defaults files hyperparameters logs losses metrics models optim "
+    "training": "augment checkpoints criteria data defaults files hyperparameters logs losses metrics models optim "
     "parallel predict prune pytree quantize report settings state tasks text",
     "export": "augment checkpoints data files measure metrics models parallel predict pytree quantize runtime settings "
     "tasks text training",

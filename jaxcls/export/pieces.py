@@ -7,13 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxcls.export.graph import Graph
 from jaxcls.export.rules.linear import layer_norm
 from jaxcls.export.value import Value
-from jaxcls.models.layers.named import parsed
+from jaxcls.models.layers.named import parsed, program_of
 
 
 def _clip(graph, x):
@@ -44,7 +43,7 @@ def piece(graph: Graph, eqn: Any, operands: list[Any]) -> Value | None:
     if (ours := parsed(title)) is not None:
         return _ours(graph, *ours, x, operands[1:])
     for function, write in _ACTIVATIONS.get(title, []):
-        if len(operands) == 1 and str(eqn.params["jaxpr"]) == _program(function, eqn.invars[0].aval):
+        if len(operands) == 1 and str(eqn.params["jaxpr"]) == program_of(function, eqn.invars[0].aval):
             return write(graph, x)
     return None
 
@@ -81,10 +80,3 @@ def _rounded(graph, x, scale, zero):
     inputs = [graph.constant(np.asarray(scale, np.float32)), graph.constant(np.asarray(zero, np.uint8))]
     q = graph.value("QuantizeLinear", [x.name, *inputs], x, dtype=np.dtype(np.uint8))
     return graph.value("DequantizeLinear", [q.name, *inputs], x, positive=x.positive)
-
-
-def _program(function, aval):
-    """What JAX traces for its function of an array like this, as text."""
-    program = jax.make_jaxpr(lambda x: function(x))(jax.ShapeDtypeStruct(aval.shape, jnp.dtype(aval.dtype)))
-    inner = program.eqns[0].params
-    return str(inner["jaxpr"]) if "jaxpr" in inner else ""

@@ -10,11 +10,13 @@ import numpy as np
 from jax import lax
 
 from jaxcls.models.layers import convolve
-from jaxcls.models.layers.named import parsed
+from jaxcls.models.layers.named import parsed, program_of
 from jaxcls.prune import rules
 from jaxcls.prune.groups import Groups
 from jaxcls.prune.program import CALLS, Program, Step
 
+# Of JAX, which the ONNX writer knows by name and program.
+ACTIVATIONS = {"relu6": jax.nn.relu6, "hard_silu": jax.nn.hard_silu, "hard_sigmoid": jax.nn.hard_sigmoid}
 Keep = dict[int, np.ndarray]  # axis -> [size] bool: what stays along it
 
 
@@ -85,6 +87,10 @@ class Replay:
         if step.primitive in ("checkpoint", "remat2"):
             return jax.checkpoint(inside, policy=step.settings.get("policy"))(*values)
         title = step.settings.get("name", "")
+        if (known := ACTIVATIONS.get(title)) and len(step.inputs) == 1:
+            whole = jax.ShapeDtypeStruct(self.program.shapes[step.inputs[0]], values[0].dtype)
+            if str(step.settings.get("jaxpr")) == program_of(known, whole):
+                return [known(values[0])]
         if step.primitive in ("jit", "pjit") and parsed(title):
             inside.__name__ = title
             return jax.jit(inside)(*values)

@@ -76,6 +76,7 @@ def prune(
 
 def _chosen(config, source, latency, measure):
     """(what is kept of the source, what shall be kept)."""
+    pruning.refuse_int8(source)
     reader = Reader(config)
     network = networks.from_run(source, dtype="float32")
     if network.key != "logits":

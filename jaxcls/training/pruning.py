@@ -19,6 +19,7 @@ from jaxcls.prune import kept as keeping
 from jaxcls.prune.pruned import Pruned
 from jaxcls.prune.select import Arrays, Settings, select
 from jaxcls.pytree import flatten_names
+from jaxcls.quantize.quantised import in_float
 from jaxcls.training import run_weights
 from jaxcls.training.data import Data
 from jaxcls.types import PathLike
@@ -46,12 +47,21 @@ def kept(reader: Any, module: Any, data: Data, workdir: PathLike | None = None) 
     before = run_weights.kept_of(source)
     if settings is None:
         return before
+    refuse_int8(source)
     if not source:
         raise UserError(
             "config.prune takes channels away from trained weights, and none are named: set config.model.pretrained, "
             "or use `jaxcls prune RUN`."
         )
     return chosen(module, data, source, settings, before)
+
+
+def refuse_int8(source: str) -> None:
+    """Raises UserError for a run that was trained for INT8: its ranges would not be those of a smaller net."""
+    if run_weights.is_run(source) and run_weights.spec_of(source).get("quantize"):
+        raise UserError(
+            f"{source} was trained for INT8; prune the float run that it started from, then train that for INT8."
+        )
 
 
 def read(reader: Any) -> Settings | None:
@@ -104,6 +114,7 @@ def match(
     model: Any, shapes: Any, file: WeightFile, use: Use, picture: tuple[int, ...]
 ) -> tuple[Any, pretrained.Report]:
     """`pretrained.match`; of a pruned model the weights of the whole one, cut to what is kept. Raises UserError."""
+    model, shapes = in_float(model, shapes)
     if not isinstance(model, Pruned):
         return pretrained.match(model, shapes, file, use)
     weights, report = pretrained.match(model.module, whole_shapes(model.module, picture), file, use)

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from jaxcls.models.origin import Says
 from jaxcls.models.state_dict import to_state_dict
 from jaxcls.models.weight_files import WeightFile
 from jaxcls.prune.pruned import Pruned
+from jaxcls.quantize.quantised import in_float
 from jaxcls.tasks import networks
 from jaxcls.types import PyTree
 
@@ -60,17 +62,21 @@ def read(name: str | Path) -> WeightFile:
 
 def whole(network: networks.Network) -> tuple[Any, PyTree]:
     """(the Linen module of a network, its variables), with zeros for the channels of a pruned one that are gone."""
-    if not isinstance(network.model, Pruned):
-        return network.model, network.variables
-    return network.model.module, network.model.large(network.variables, network.picture)
+    model, variables = in_float(network.model, network.variables)
+    if not isinstance(model, Pruned):
+        return model, variables
+    return model.module, model.large(variables, network.picture)
 
 
 def kept_of(name: str | Path) -> dict[str, str]:
     """What is kept of the channels of a run; {} for all, and for what is no run."""
-    if not name or not is_run(name):
-        return {}
+    return dict(spec_of(name).get("kept", {})) if name and is_run(name) else {}
+
+
+def spec_of(name: str | Path) -> Mapping[str, Any]:
+    """What builds the model of a run again (`Answer.model`); {} where it is not known. Raises UserError."""
     answer = view.read_meta(view.best_step(name)).answer
-    return dict((answer.model or {}).get("kept", {})) if answer else {}
+    return (answer.model or {}) if answer else {}
 
 
 def learned_from_views(folder: Path) -> bool:

@@ -39,6 +39,30 @@ def test_two_processes_equal_one(tmp_path, mode):
     assert results[0]["loss"] == pytest.approx(results[1]["loss"], rel=1e-4)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["jit", "pmap"])
+@pytest.mark.parametrize("method", ["simclr", "moco"])
+def test_two_processes_learn_from_views_as_one(tmp_path, method, mode):
+    """Negatives and the queue are of both, and so are the keys' shuffled groups."""
+    arguments = [
+        f"--config.ssl.method={method}", "--config.ssl.projector=(16, 8)", "--config.monitor.knn=",
+        "--config.loss.label_smoothing=0.0", "--config.duration=6 steps", f"--config.parallel.mode={mode}",
+        "--config.schedule.name=constant", "--config.schedule.warmup=", "--config.schedule.peak=0.01",
+        *(["--config.ssl.queue=64"] if method == "moco" else []),
+    ]  # fmt: skip
+    runs.finish(runs.start(tmp_path / "one", *arguments, devices=2, report=False), tmp_path / "one")
+    address = f"--coordinator_address=127.0.0.1:{free_port()}"
+    for process in [
+        runs.start(tmp_path / "two", *arguments, address, "--num_processes=2", f"--process_id={i}", report=False)
+        for i in range(2)
+    ]:
+        runs.finish(process, tmp_path / "two")
+    one, two = runs.final_arrays(tmp_path / "one"), runs.final_arrays(tmp_path / "two")
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        np.testing.assert_allclose(value, two[name], rtol=1e-4, atol=1e-5, err_msg=name)
+
+
 def start_two(folder, *arguments):
     """Two processes of a run in `folder/run`; their outputs go to `folder/INDEX.log`."""
     folder.mkdir(exist_ok=True)

@@ -33,3 +33,11 @@ def parsed(title: str) -> tuple[str, dict[str, float]] | None:
     name, *settings = title.removeprefix(PREFIX).split(",")
     pairs = (setting.split("=") for setting in settings)
     return name, {key: float(value) for key, value in pairs}
+
+
+def program_of(function: Callable[[Array], Array], array: Any) -> str:
+    """What JAX traces for a function of its own (`jax.nn.relu6`) of an array like this, as text: what bears the name of
+    one may be another."""
+    program = jax.make_jaxpr(lambda x: function(x))(jax.ShapeDtypeStruct(array.shape, array.dtype))
+    inner = program.eqns[0].params
+    return str(inner["jaxpr"]) if "jaxpr" in inner else ""
