@@ -32,5 +32,5 @@ def test_interrupted_is_uninterrupted_and_its_file_holds_integers(tmp_path):
     assert not [name for name in left if left[name].tobytes() != right[name].tobytes()]
     assert view.read_meta(view.find_step(whole)).answer.model["quantize"] == "int8"
     file = tmp_path / "net.onnx"
-    main.cli(["export", str(whole), "--to", "onnx", "--out", str(file)])
+    assert not command.main(["export", str(whole), "--to", "onnx", "--out", str(file)])
     assert {tensor.data_type for tensor in onnx.load(file).graph.initializer if len(tensor.dims) > 1} == {INT8}
