@@ -11,9 +11,11 @@ from jax import Array
 
 from jaxcls.prune import groups as grouping
 from jaxcls.prune import kept as keeping
-from jaxcls.prune.program import PICTURES, Program, record
+from jaxcls.prune.program import Program, record
 from jaxcls.prune.replay import Replay, take
 from jaxcls.types import PyTree
+
+STAND_IN = 10007  # a prime: what it divides is a multiple of the batch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,33 +99,37 @@ class Pruned:
         mutable: Any = False,
     ) -> Any:
         """As the module's, of small variables."""
-        full = self._full(images)
+        full = self._full(variables, images.shape[1:])
 
         def call(variables, images, rngs):
             return self.module.apply(variables, images, train=train, rngs=rngs, mutable=mutable)
 
-        program, outputs = record(call, full, images, rngs)
-        twin = program if _known(images.shape) else record(call, full, _fixed(images), rngs)[0]
-        if [step.primitive for step in twin.steps] != [step.primitive for step in program.steps]:
-            raise ValueError("the program of a batch of any size is not that of a batch of two")
-        found = grouping.of_program(twin)
-        replay = Replay(program, found, keeping.gone(found, self.cuts(images.shape[1:])))
+        traced = images if isinstance(images.shape[0], int) else _stand_in(images)
+        program, outputs = record(call, full, traced, rngs)
+        found = grouping.of_program(program)
+        gone = keeping.gone(found, self.cuts(images.shape[1:]))
+        replay = Replay(program, found, gone, {STAND_IN: images.shape[0]} if traced is not images else {})
         given = jax.tree.leaves((variables, images, rngs))
         _check(program, replay, given)
         return jax.tree.unflatten(jax.tree.structure(outputs), replay(given))
 
-    def _full(self, images):
-        """Shapes of the whole module's variables."""
-        key = jax.eval_shape(lambda: jax.random.key(0))
-        return jax.eval_shape(lambda key, x: self.module.init(key, x, train=False), key, _fixed(images))
+    def _full(self, variables, picture_shape):
+        """Shapes of the whole module's variables. (Of an `init` they would be what interceptors of Flax make of it.)"""
+        cuts = self.cuts(picture_shape)
+
+        def whole(tree, path):
+            if isinstance(tree, Mapping):
+                return {key: whole(inner, (*path, key)) for key, inner in tree.items()}
+            axes = cuts.get("/".join(path), {})
+            shape = [len(axes[axis]) if axis in axes else size for axis, size in enumerate(jnp.shape(tree))]
+            return jax.ShapeDtypeStruct(tuple(shape), jnp.result_type(tree))
+
+        return whole(variables, ())
 
 
-def _known(shape):
-    return all(isinstance(size, int) for size in shape)
-
-
-def _fixed(images):
-    return jax.ShapeDtypeStruct((PICTURES, *images.shape[1:]), jnp.float32)
+def _stand_in(images):
+    """Of a batch of any size (for export): with a symbol as its size JAX traces another, longer program."""
+    return jax.ShapeDtypeStruct((STAND_IN, *images.shape[1:]), images.dtype)
 
 
 def _check(program: Program, replay: Replay, given: list[Any]) -> None:

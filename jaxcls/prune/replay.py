@@ -28,16 +28,19 @@ class Replay:
     takes from what stays what it would have taken.
 
     Args:
-      program: whose values have the numbers of `groups.program`; its batch may be another.
+      program: a program.
       groups: of `groups.of_program`.
       gone: `[n]` roots (`Group.roots`) of the units that are gone.
+      sizes: {prime: size} where the program was traced with a prime in place of a size that is a symbol; what the prime
+        divides is so many times that size.
     """
 
-    def __init__(self, program: Program, groups: Groups, gone: np.ndarray):
-        self.program, self._shadows = program, groups.shadows
+    def __init__(self, program: Program, groups: Groups, gone: np.ndarray, sizes: Mapping[int, Any] | None = None):
+        self.program, self._shadows, self._sizes = program, groups.shadows, dict(sizes or {})
         self._gone = np.zeros(1 + max([0, *(int(s.max()) for some in groups.shadows for s in some)]), bool)
         self._gone[gone] = True
         self._known: dict[int, Keep] = {}
+        self.spread: dict[int, tuple[Any, tuple[int, ...]]] = {}
 
     def keep(self, value: int) -> Keep:
         """What stays of a value, along the axes of which something goes."""
@@ -56,7 +59,16 @@ class Replay:
         shape = list(self.program.shapes[value])
         for axis, stays in self.keep(value).items():
             shape[axis] = int(stays.sum())
-        return tuple(shape)
+        return self.sized(tuple(shape))
+
+    def sized(self, setting: Any) -> Any:
+        """A setting of an operation, with symbols for the primes in it."""
+        if isinstance(setting, tuple) and type(setting) is tuple:
+            return tuple(map(self.sized, setting))
+        for prime, size in self._sizes.items():
+            if type(setting) is int and setting and setting % prime == 0:
+                return setting // prime * size
+        return setting
 
     def __call__(self, inputs: Sequence[Any]) -> list[Any]:
         """The outputs, of inputs of the sizes that stay."""
@@ -102,22 +114,32 @@ class Replay:
             keep = self.keep(step.outputs[0])
             values = [self._cut(x, i, keep) for x, i in zip(values, step.inputs, strict=True)]
         rule = RULES.get(step.primitive)
-        return rule(self, step, values) if rule else bind(step.operation, step.settings, values)
+        return rule(self, step, values) if rule else self.bind(step, values)
+
+    def bind(self, step: Step, values: Sequence[Any], **changed: Any) -> list[Any]:
+        """The results of an operation, with other settings."""
+        settings = {key: self.sized(value) for key, value in {**step.settings, **changed}.items()}
+        results = step.operation.bind(*values, **settings)
+        return list(results) if step.operation.multiple_results else [results]
 
     def _cut(self, x: Any, value: int, keep: Mapping[int, np.ndarray]) -> Any:
         """A value cut to what stays of those that it meets, where it is still whole."""
         if not np.ndim(x):
             return x
+        whole = self.program.shapes[value]  # 1 where an operation broadcasts by itself
+        keep = {axis: s for axis, s in keep.items() if axis not in self.keep(value) and whole[axis] == len(s)}
+        if not keep:
+            return x
+        if value in self.spread:  # less of a broadcast is a smaller broadcast
+            source, at = self.spread[value]
+            shape = [int(keep[axis].sum()) if axis in keep else size for axis, size in enumerate(x.shape)]
+            for axis, stays in keep.items():
+                if axis in at and np.shape(source)[at.index(axis)] == len(stays):
+                    source = take(source, np.flatnonzero(stays), at.index(axis))
+            return lax.broadcast_in_dim(source, shape, at)
         for axis, stays in keep.items():
-            if axis not in self.keep(value):
-                x = take(x, np.flatnonzero(stays), axis)
+            x = take(x, np.flatnonzero(stays), axis)
         return x
-
-
-def bind(operation: Any, settings: Mapping[str, Any], values: Sequence[Any]) -> list[Any]:
-    """The results of a primitive of JAX."""
-    results = operation.bind(*values, **settings)
-    return list(results) if operation.multiple_results else [results]
 
 
 def take(x: Any, indices: np.ndarray, axis: int) -> Any:
@@ -129,7 +151,9 @@ def take(x: Any, indices: np.ndarray, axis: int) -> Any:
 
 def _broadcast(run, step, values):
     """New axes are whole until they meet something that is not."""
-    return [lax.broadcast_in_dim(values[0], run.shape(step.outputs[0]), step.settings["broadcast_dimensions"])]
+    (out,), at = step.outputs, tuple(step.settings["broadcast_dimensions"])
+    run.spread[out] = values[0], at
+    return [lax.broadcast_in_dim(values[0], run.shape(out), at)]
 
 
 def _reshape(run, step, values):
@@ -138,7 +162,7 @@ def _reshape(run, step, values):
 
 def _slice(run, step, values):
     (value,), settings = step.inputs, dict(step.settings)
-    starts, limits = list(settings["start_indices"]), list(settings["limit_indices"])
+    starts, limits = list(settings["start_indices"]), list(run.sized(tuple(settings["limit_indices"])))
     strides = list(settings["strides"] or (1,) * len(starts))
     chosen = {}
     for axis, stays in run.keep(value).items():
@@ -174,7 +198,7 @@ def _meeting(along: str | None):
         for value in step.inputs:
             keep |= {i: stays for i, stays in run.keep(value).items() if i != axis}
         values = [run._cut(x, i, keep) for x, i in zip(values, step.inputs, strict=True)]
-        return bind(step.operation, step.settings, values)
+        return run.bind(step, values)
 
     return rule
 
@@ -187,26 +211,21 @@ def _dot(run, step, values):
             other = run.keep(inputs[1 - side]).get(pair[1 - side])
             if other is not None:
                 values[side] = run._cut(values[side], inputs[side], {pair[side]: other})
-    return bind(step.operation, step.settings, values)
+    return run.bind(step, values)
 
 
-def _convolution(run, step, values):
-    settings = step.settings
-    x, kernel = values
+def convolution(settings: Mapping[str, Any], x: Any, kernel: Any) -> Any:
+    """A traced convolution, in the form that suits the backend (`layers.convolve`), for kernels of whatever sizes."""
     groups, numbers = settings["feature_group_count"], settings["dimension_numbers"]
     if groups > 1:
         groups = x.shape[numbers.lhs_spec[1]] // kernel.shape[numbers.rhs_spec[1]]
-    if (
-        x.ndim != 4
-        or settings["batch_group_count"] != 1
-        or numbers != lax.conv_dimension_numbers(x.shape, kernel.shape, LAYOUT)
-    ):
-        return bind(step.operation, {**settings, "feature_group_count": groups}, values)
-    y = convolve.convolve(
+    usual = x.ndim == 4 and numbers == lax.conv_dimension_numbers(x.shape, kernel.shape, LAYOUT)
+    if settings["batch_group_count"] != 1 or not usual:
+        return lax.conv_general_dilated_p.bind(x, kernel, **{**settings, "feature_group_count": groups})
+    return convolve.convolve(
         x, kernel, settings["window_strides"], settings["padding"], settings["lhs_dilation"], settings["rhs_dilation"],
         dimension_numbers=LAYOUT, feature_group_count=groups, precision=settings["precision"],
     )  # fmt: skip
-    return [y]
 
 
 def _gather(run, step, values):
@@ -216,7 +235,7 @@ def _gather(run, step, values):
             step.settings["slice_sizes"], map(run.keep(step.inputs[0]).get, range(np.ndim(values[0]))), strict=True
         )
     ]
-    return bind(step.operation, {**step.settings, "slice_sizes": tuple(map(int, sizes))}, values)
+    return run.bind(step, values, slice_sizes=tuple(map(int, sizes)))
 
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
@@ -230,6 +249,6 @@ RULES: dict[str, Rule] = {
     "concatenate": _meeting("dimension"),
     "stack": _meeting(None),
     "dot_general": _dot,
-    "conv_general_dilated": _convolution,
+    "conv_general_dilated": lambda run, step, values: [convolution(step.settings, *values)],
     "gather": _gather,
 }

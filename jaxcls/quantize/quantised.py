@@ -13,7 +13,7 @@ from jax import Array
 
 from jaxcls.models.layers.named import named
 from jaxcls.prune.program import CALLS, Program, Step, record
-from jaxcls.prune.replay import RULES, bind
+from jaxcls.prune.replay import convolution
 from jaxcls.pytree import flatten_names
 from jaxcls.quantize import fake, places
 from jaxcls.quantize.places import Places
@@ -144,8 +144,9 @@ class _Run:
         if step.outputs and (axes := self.places.kernels.get(step.outputs[0])) is not None:
             values = [values[0], fake.kernel(values[1], axes, self.levels)]
         if step.primitive == "conv_general_dilated":
-            return RULES[step.primitive](None, step, values)  # it asks the run for nothing
-        return bind(step.operation, step.settings, values)
+            return [convolution(step.settings, *values)]
+        results = step.operation.bind(*values, **step.settings)
+        return list(results) if step.operation.multiple_results else [results]
 
     def _keep(self, known, values, results, rounds=True):
         """Notes what values are, rounded where they are to be."""

@@ -8,8 +8,8 @@ import onnx
 import pytest
 import runs
 
-from jaxcls import main
 from jaxcls.checkpoints import view
+from jaxcls.cli import command
 
 pytestmark = pytest.mark.slow
 INT8 = onnx.TensorProto.INT8
