@@ -19,7 +19,7 @@ from jaxcls.settings.reader import Reader, resolve
 from jaxcls.tasks import networks
 from jaxcls.tasks.base import shown_figure
 from jaxcls.tasks.networks import Network
-from jaxcls.training import begin, build, evaluate, loop, pruning, same_run
+from jaxcls.training import begin, build, evaluate, loop, pruning, run_weights, same_run
 from jaxcls.training import data as data_part
 from jaxcls.training.averaging import check_out
 from jaxcls.types import Note
@@ -56,15 +56,17 @@ def prune(
       UserError: for settings that can't be, channels of which none may go, a target that can't be met, a folder in use.
     """
     check_out(out)
+    if latency < 0:
+        raise UserError(f"--latency must be above 0 milliseconds, not {latency:g}.")
     config = resolve(config)
     config.model.pretrained, config.model.kept = str(source), ()
     note(f"opening {config.data.name} ...")
-    before, found = _chosen(config, source, latency, measure)
+    module, before, found = _chosen(config, source, latency, measure)
     config.model.kept = keeping.lines(found)
     workdir = view.best_step(source).parents[1]
     run = build.build(config, workdir=workdir)
     same_run.check_pictures(run.data, workdir, note)
-    report = _report(run.model.module, run.data, before, found)
+    report = _report(module, run.data, before, found)
     note(_line(report))
     try:
         _write(Path(out), run, report, note)
@@ -75,12 +77,15 @@ def prune(
 
 
 def _chosen(config, source, latency, measure):
-    """(what is kept of the source, what shall be kept)."""
+    """(the whole module, what is kept of it, what shall be kept)."""
     pruning.refuse_int8(source)
     reader = Reader(config)
     network = networks.from_run(source, dtype="float32")
     if network.key != "logits":
         raise UserError(f"{source} answers with {network.key}, and pruning wants a classifier; fine-tune it first.")
+    spec, section = run_weights.spec_of(source), config.model
+    if spec and (section.name, section.neck) != (spec["name"], spec["neck"]):
+        raise UserError(f"config.model is that of {source}, {spec['name']}; leave config.model.name and neck away.")
     settings = pruning.read(reader)
     if not settings and not latency:
         raise UserError("nothing says how much shall go; give --ratio, --macs, --params or --latency.")
@@ -90,8 +95,8 @@ def _chosen(config, source, latency, measure):
     before = pruning.kept_of(network.model)
     module = network.model.module if before else network.model
     if settings:
-        return before, pruning.chosen(module, data, source, settings, before)
-    return before, _to_latency(network, module, data, source, reader, before, latency, measure)
+        return module, before, pruning.chosen(module, data, source, settings, before)
+    return module, before, _to_latency(network, module, data, source, reader, before, latency, measure)
 
 
 def _to_latency(network, module, data, source, reader, before, limit, measure):
@@ -110,9 +115,9 @@ def _to_latency(network, module, data, source, reader, before, limit, measure):
     return select.to_target(make, cost, limit, "milliseconds", steps=SEARCHES)
 
 
-def _report(model, data, before, found) -> dict[str, Any]:
+def _report(module, data, before, found) -> dict[str, Any]:
     """Counts before and after, and of each group."""
-    groups = grouping.find(model.module, data.picture)
+    groups = grouping.find(module, data.picture)
     old, new = select.costs(groups, before), select.costs(groups, found)
     units = keeping.of_config(groups.groups, found)
     names = keeping.names(groups.groups)

@@ -13,7 +13,7 @@ from jaxcls.prune import kept
 from jaxcls.pytree import flatten_names
 from jaxcls.settings.reader import resolve
 from jaxcls.tasks import networks
-from jaxcls.training import build, loop, prune_run, pruning
+from jaxcls.training import build, loop, prune_run, pruning, run_weights
 
 
 def small(**changes):
@@ -154,6 +154,17 @@ def test_what_cannot_be_is_one_line_and_writes_nothing(run, tmp_path, settings, 
             note=lambda line: None,
         )  # fmt: skip
     assert "\n" not in str(raised.value) and not (tmp_path / "out").exists()
+
+
+def test_what_was_trained_for_int8_is_not_pruned(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(run_weights, "spec_of", lambda name: {"quantize": "int8"})
+    config = pruned(ratio=0.5)
+    config.model.pretrained = str(run)
+    with pytest.raises(UserError, match="was trained for INT8; prune the float run"):
+        build.build(config)
+    with pytest.raises(UserError, match="was trained for INT8; prune the float run"):
+        prune_run.prune(pruned(ratio=0.5), str(run), str(tmp_path / "out"), note=lambda line: None)
+    assert not (tmp_path / "out").exists()
 
 
 def test_without_weights_nothing_can_go():
