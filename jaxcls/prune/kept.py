@@ -53,8 +53,8 @@ def of_config(groups: Sequence[Group], kept: Mapping[str, str]) -> list[np.ndarr
     if strange := sorted(kept.keys() - known.keys()):
         hint = did_you_mean(strange[0], list(known))
         raise UserError(
-            f"config.model.kept: the model has no channels called {strange[0]!r}{hint}; it was pruned as another model, "
-            "or with other fields"
+            f"config.model.kept: the model has no channels called {strange[0]!r}{hint}; it was pruned as another "
+            "model, or with other fields"
         )
     return [
         _bits(name, group, kept[name]) if name in kept else np.ones(group.units, bool) for name, group in known.items()
