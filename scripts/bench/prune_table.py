@@ -119,10 +119,9 @@ def measure(arm: str, args: argparse.Namespace) -> dict:
     row: dict = {"arm": arm}
     began, spent = time.monotonic(), os.times()
     for command in commands(arm, args):
-        done = subprocess.run(
-            [sys.executable, "-m", "jaxcls", *command],
-            cwd=ROOT, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT), "TFDS_DATA_DIR": args.data_dir},
-        )  # fmt: skip
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "TFDS_DATA_DIR": args.data_dir}
+        full = [sys.executable, "-m", "jaxcls", *command]
+        done = subprocess.run(full, cwd=ROOT, capture_output=True, text=True, env=environment)
         if done.returncode:
             raise SystemExit(f"{shlex.join(command)}\n{done.stdout[-1000:]}\n{done.stderr[-2000:]}")
         row |= figures(command, done.stdout, args.work / arm.replace(":", "-"))

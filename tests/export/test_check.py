@@ -151,7 +151,7 @@ def test_times_are_taken_in_turns():
     calls = []
     asked = {name: lambda x, name=name: calls.append((name, len(x))) for name in ("a", "b")}
     found = latency.measure(asked, (2, 2, 3), seconds=0)
-    turns = latency.LEAST + 1
-    assert calls == [("a", 1), ("b", 1)] * turns + [("a", 16), ("b", 16)] * turns
+    turn = ["a", "a", "b", "b"] * latency.LEAST  # each once untimed, then timed
+    assert calls == [(name, n) for n in latency.BATCHES for name in ["a", "b", *turn]]
     assert found["a"]["16"]["turns"] == latency.LEAST
     assert found["b"]["1"]["wall_p50"] <= found["b"]["1"]["wall_p95"]
