@@ -3,6 +3,7 @@
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,8 @@ def milliseconds(network: Network) -> float:
         path = Path(folder) / "net.onnx"
         path.write_bytes(model.SerializeToString())
         opened = session.open(path, threads=1)
-    picture = np.random.default_rng(0).integers(0, 256, (1, *opened.inputs[0].shape[1:]), dtype=np.uint8)
+    shape: Any = opened.inputs[0].shape
+    picture = np.random.default_rng(0).integers(0, 256, (1, *shape[1:])).astype(np.uint8)
     session.run(opened, picture)
     begun, least, turn = time.perf_counter(), float("inf"), 0
     while turn < TURNS or time.perf_counter() - begun < SECONDS:

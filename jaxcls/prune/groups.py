@@ -1,7 +1,7 @@
 """Channel groups of a network: what goes together, from its traced program and not from its class."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -87,7 +87,7 @@ class Groups:
         return tuple(group for group in self.groups if not group.why)
 
 
-def find(model: Any, picture_shape: tuple[int, int, int]) -> Groups:
+def find(model: Any, picture_shape: Sequence[int]) -> Groups:
     """The channel groups of a model for pictures of that shape (height, width, channels).
 
     Nothing is computed: the model is traced once. A unit is what can only go together; a removed unit leaves the

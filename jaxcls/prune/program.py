@@ -1,7 +1,7 @@
 """The program of a network as steps over numbered values."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -103,7 +103,7 @@ def record(function: Callable[..., Any], variables: Any, pictures: Any, *more: A
     return program, outputs
 
 
-def trace(model: Any, picture_shape: tuple[int, int, int]) -> Program:
+def trace(model: Any, picture_shape: Sequence[int]) -> Program:
     """`record` of `model.apply(variables, pictures, train=False)`, of abstract variables: nothing is computed."""
     pictures = jax.ShapeDtypeStruct((PICTURES, *picture_shape), jnp.float32)
     key = jax.eval_shape(lambda: jax.random.key(0))
