@@ -11,6 +11,7 @@ from jax import Array
 
 from jaxcls.prune import groups as grouping
 from jaxcls.prune import kept as keeping
+from jaxcls.prune.around import Around
 from jaxcls.prune.program import Program, record
 from jaxcls.prune.replay import Replay, take
 from jaxcls.types import PyTree
@@ -19,7 +20,7 @@ STAND_IN = 10007  # a prime: what it divides is a multiple of the batch
 
 
 @dataclasses.dataclass(frozen=True)
-class Pruned:
+class Pruned(Around):
     """A Linen module of which channels are gone: what `init` and `apply` of it are, at the sizes that stay.
 
     The module itself is never run: every call traces it at its whole size and computes the trace at the small one
@@ -30,28 +31,14 @@ class Pruned:
       kept: (group, bits) as `kept.to_config` has them, of the module's groups, sorted.
     """
 
-    module: Any
     kept: tuple[tuple[str, str], ...]
-    _cuts: dict[tuple[int, ...], keeping.Cuts] = dataclasses.field(default_factory=dict, compare=False, repr=False)
-
-    def __getattr__(self, name: str) -> Any:
-        """The module's."""
-        if name.startswith("_") or name == "module":
-            raise AttributeError(name)
-        return getattr(self.module, name)
-
-    def clone(self, **fields: Any) -> "Pruned":
-        """With other fields of the module."""
-        return Pruned(self.module.clone(**fields), self.kept)
+    _cuts: dict[tuple[int, ...], keeping.Cuts] = dataclasses.field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
 
     def init(self, rngs: Any, images: Any, **settings: Any) -> PyTree:
         """The module's fresh variables, of which units are gone."""
         return self.small(self.module.init(rngs, images, **settings), images.shape[1:])
-
-    def init_with_output(self, rngs: Any, images: Any, **settings: Any) -> tuple[Any, PyTree]:
-        """(what `apply` gives with it, `init`)."""
-        variables = self.init(rngs, images, **settings)
-        return self.apply(variables, images, **settings), variables
 
     def small(self, variables: PyTree, picture_shape: Sequence[int]) -> PyTree:
         """Variables of the whole module without what is gone."""

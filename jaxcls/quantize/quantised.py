@@ -12,6 +12,7 @@ from flax.core import scope as flax_scope
 from jax import Array
 
 from jaxcls.models.layers.named import named
+from jaxcls.prune.around import Around
 from jaxcls.prune.program import CALLS, Program, Step, record
 from jaxcls.prune.replay import convolution
 from jaxcls.pytree import flatten_names
@@ -25,7 +26,7 @@ ROUNDED = "quantize"  # the call in a traced program: of x, scale, zero point
 
 
 @dataclasses.dataclass(frozen=True)
-class Quantised:
+class Quantised(Around):
     """A model whose kernels and activations are rounded to 8 bits on the way (`places`, `fake`).
 
     Every call traces the model and computes the trace with the rounding in it, so no layer needs to know of it.
@@ -37,7 +38,6 @@ class Quantised:
       target: the processors that it is for, one of LEVELS; as `--target` of `jaxcls export`.
     """
 
-    module: Any
     target: str = "any"
 
     @property
@@ -45,27 +45,12 @@ class Quantised:
         """Of the kernels: `fake.kernel`."""
         return LEVELS[self.target]
 
-    def __getattr__(self, name: str) -> Any:
-        """The module's."""
-        if name.startswith("_") or name == "module":
-            raise AttributeError(name)
-        return getattr(self.module, name)
-
-    def clone(self, **fields: Any) -> "Quantised":
-        """With other fields of the module."""
-        return Quantised(self.module.clone(**fields), self.target)
-
     def init(self, rngs: Any, images: Any, **settings: Any) -> PyTree:
         """The module's fresh variables, and empty ranges."""
         variables = dict(self.module.init(rngs, images, **settings))
         names = places.find(traced(self.module, variables, images)[0]).names.values()
         ranges = {tuple(name.split("/")): jnp.zeros(2) for name in sorted(names)}
         return {**variables, RANGES: traverse_util.unflatten_dict(ranges)}
-
-    def init_with_output(self, rngs: Any, images: Any, **settings: Any) -> tuple[Any, PyTree]:
-        """(what `apply` gives with it, `init`)."""
-        variables = self.init(rngs, images, **settings)
-        return self.apply(variables, images, **settings), variables
 
     def apply(
         self,

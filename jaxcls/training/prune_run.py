@@ -92,7 +92,7 @@ def _chosen(config, source, latency, measure):
     if settings and latency:
         raise UserError("--latency excludes --ratio, --macs and --params: give one.")
     data = data_part.read(reader, trains=False, workdir=view.best_step(source).parents[1])
-    before = pruning.kept_of(network.model)
+    before = run_weights.kept_of(source)
     module = network.model.module if before else network.model
     if settings:
         return module, before, pruning.chosen(module, data, source, settings, before)

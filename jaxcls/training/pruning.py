@@ -127,11 +127,6 @@ def whole_shapes(module: Any, picture: tuple[int, ...]) -> Any:
     return jax.eval_shape(lambda key, x: module.init(key, x, train=False), jax.random.key(0), image)
 
 
-def kept_of(model: Any) -> dict[str, str]:
-    """What is kept of a model."""
-    return dict(model.kept) if isinstance(model, Pruned) else {}
-
-
 def gradients_of(module: Any, data: Data, variables: Any) -> Arrays:
     """Name -> gradient of the mean cross entropy of training pictures (PICTURES of them, evenly spread), as evaluation
     prepares them, BatchNorm in inference mode. Raises UserError for pictures without labels."""
