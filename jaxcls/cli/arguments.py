@@ -6,12 +6,13 @@ import os
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from jaxcls.data import query
 from jaxcls.errors import UserError, did_you_mean
 from jaxcls.files import expanded as expanded
 from jaxcls.files import path as path
 
 SHELLS = ("bash", "zsh", "tcsh")
-SOURCES = ("digits", "synthetic", "tfds", "folder", "unlabelled")  # what the name of a data set may begin with
+SOURCES = ("digits", "synthetic", "tfds", *query.PATHS)  # what the name of a data set may begin with
 SETS = ("mnist", "fashion_mnist", "cifar10", "cifar100", "imagenet2012")  # of tfds; their names are given without it
 
 
@@ -65,15 +66,15 @@ def positive(text: str) -> int:
 
 
 def data_name(text: str) -> str:
-    """The name of a data set, as config.data.name takes it; a bare path means `folder/PATH`.
+    """The name of a data set, as config.data.name takes it; a bare path means `folder/PATH`, of a table `table/PATH`.
 
-    `digits`, `synthetic...`, `tfds/...`, `folder/...` and `unlabelled/...` are names; whatever else there is, a path. A
+    `digits` and what begins with `synthetic`, `tfds/`, `folder/`, `table/` and so on are names; all else is a path. A
     misspelt name stays as it is, unless there is such a path: opening it says what was meant.
     """
     text = expanded(text)
     kind = text.partition("/")[0]
     misspelt = did_you_mean(kind, (*SOURCES, *SETS)) and not os.path.exists(text)
-    return text if kind in SOURCES or misspelt else f"folder/{text}"
+    return text if kind in SOURCES or misspelt else query.of_path(text)
 
 
 def numbers(text: str) -> tuple[float, ...]:
@@ -111,7 +112,7 @@ def add_allow_changed(parser: argparse.ArgumentParser) -> None:
 
 def add_data(parser: argparse.ArgumentParser, **options: Any) -> None:
     """--data, the same everywhere."""
-    text = "a folder of pictures, or what config.data.name takes: digits, tfds/cifar10, synthetic/512x32x3x10"
+    text = "a folder of pictures, a table, or what config.data.name takes: digits, tfds/cifar10, table/FILE?label=breed"
     parser.add_argument("--data", type=data_name, metavar="DATA", help=text, **options)
 
 

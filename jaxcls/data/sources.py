@@ -3,19 +3,20 @@
 import importlib.util
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxcls import files
-from jaxcls.data import dealing, folder, tfds_source, unlabelled
+from jaxcls.data import dealing, folder, query, tfds_source, unlabelled
 from jaxcls.data.base import LEAVES, ArraySource, Leaf, Source, digest
 from jaxcls.errors import UserError, did_you_mean
 
 FORMS = (
     *("digits", "tfds/<name>", "folder/<path>", "unlabelled/<path>"),
+    *("table/<file>", "names/<path>?label=<regex>"),
     *("synthetic", "synthetic/<n>x<size>x<channels>x<classes>"),
 )
 IN_MEMORY = 2**28  # bytes up to which synthetic pictures are made at once
@@ -105,6 +106,8 @@ def find(
         `tfds/<name>:<split>`: that split alone, such as STL-10's `unlabelled`;
         `folder/<path>`: sub-folders per class, see `jaxcls.data.folder`. A relative path counts from data_dir;
         `unlabelled/<path>`: all pictures below a folder, without labels (`jaxcls.data.unlabelled`): {"train": source};
+        `table/<file>`: the pictures of a CSV, TSV, Parquet or JSON lines file, see `jaxcls.data.table`;
+        `names/<path>?label=<regex>`: pictures whose class is in their file names, see `jaxcls.data.names`;
         `synthetic/<n>x<size>x<channels>x<classes>`: a learnable set of n training and n // 4 test pictures.
       data_dir: where tensorflow-datasets keeps its sets, or where relative folders start.
       seed: of synthetic pictures.
@@ -126,11 +129,32 @@ def find(
         bases = dict(unlabelled.scan(files.path(data_dir or ".") / files.path(rest)))
     elif kind == "tfds" and rest:
         bases = tfds_source.load(rest, data_dir)
+    elif kind in OPENERS and rest:
+        base, options = query.split(name)
+        bases = dict(OPENERS[kind](base.partition("/")[2], options, files.path(data_dir or "."), trains))
     else:
         raise UserError(_unknown(name))
     if not trains and not all(base.classes for base in bases.values()):
         raise UserError(f"{name} has no labels, which this needs; `jaxcls predict` answers pictures without labels.")
     return bases if channels is None else {key: _with_channels(base, channels) for key, base in bases.items()}
+
+
+def _table(path: str, options: Mapping[str, str], root: Path, trains: bool) -> Mapping[str, Source]:
+    from jaxcls.data import table
+
+    return table.scan(root / files.path(path), options, trains=trains)
+
+
+def _names(path: str, options: Mapping[str, str], root: Path, trains: bool) -> Mapping[str, Source]:
+    from jaxcls.data import names
+
+    return names.scan(root / files.path(path), options, trains=trains)
+
+
+# Kind -> (path, options, folder where a relative path starts, whether a model is trained on it) -> what `find` returns.
+# Its options stand in query.KEYS.
+Opener = Callable[[str, Mapping[str, str], Path, bool], Mapping[str, Source]]
+OPENERS: dict[str, Opener] = {"table": _table, "names": _names}
 
 
 def _digits() -> ArraySource:
