@@ -3,7 +3,8 @@
 A source is a sequence of `{"image": uint8 [h, w, c] or encoded bytes, "label": int, "id": str, ...}` with
 
     classes      tuple of class names; a label is an index into it. () for pictures without labels: every one is -1
-    labels       int32 [n], without decoding a picture
+    labels       int32 [n], without decoding a picture; uint8 [n, classes] of 0 and 1 where a picture has a set of them
+                 (`multilabel`), which may be empty; an item's label is a row of it then
     leaves       name -> Leaf: what of an item goes into a batch, image and label among it
     fingerprint  16 hex digits that change whenever the data changes
 
@@ -54,8 +55,14 @@ class Source(Protocol):
     def __getitem__(self, row: int) -> dict[str, Any]: ...
 
 
+def multilabel(source: Any) -> bool:
+    """Whether the labels of a source are sets: [n, classes] of 0 and 1 in place of one class a picture."""
+    return getattr(getattr(source, "labels", None), "ndim", 1) == 2
+
+
 class ArraySource:
-    """Pictures of one size in memory: images uint8 [n, h, w, c] (clips: [n, t, h, w, c]), labels [n], ids [n].
+    """Pictures of one size in memory: images uint8 [n, h, w, c] (clips: [n, t, h, w, c]), labels [n] or sets of them
+    [n, classes], ids [n].
 
     `more`: further leaves of the batch by name, arrays [n, ...].
     """
@@ -78,14 +85,15 @@ class ArraySource:
         for name, array in self.more.items():
             if len(array) != len(images) or array.dtype.kind not in "biuf":
                 raise ValueError(f"{len(images)} images and {name} {array.dtype} {array.shape} do not match")
-        self.images, self.labels = images, np.asarray(labels, np.int32)
+        self.images, self.labels = images, _labels(labels, len(classes))
         self.classes, self.ids = tuple(classes), tuple(ids)
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, row: int) -> dict[str, Any]:
-        item = {"image": self.images[row], "label": int(self.labels[row]), "id": self.ids[row]}
+        label = self.labels[row] if self.labels.ndim == 2 else int(self.labels[row])
+        item = {"image": self.images[row], "label": label, "id": self.ids[row]}
         return {**item, **{name: array[row] for name, array in self.more.items()}} if self.more else item
 
     @property
@@ -106,7 +114,7 @@ class ArraySource:
     def fingerprint(self) -> str:
         """Hash of pixels, labels and class names, and of the further leaves where there are any."""
         header = repr((self.images.shape, self.classes)).encode()
-        parts: list[Any] = [header, np.ascontiguousarray(self.images), self.labels]
+        parts: list[Any] = [header, np.ascontiguousarray(self.images), np.ascontiguousarray(self.labels)]
         for name, array in sorted(self.more.items()):
             parts += [repr((name, array.shape, array.dtype.str)).encode(), np.ascontiguousarray(array)]
         return digest(*parts)
@@ -159,6 +167,8 @@ def leaves(source: Any) -> dict[str, Leaf]:
       UserError: for a leaf with a name that a batch uses otherwise, or without a shape (which only pictures may lack).
     """
     declared = {name: Leaf(shape, np.dtype(dtype)) for name, (shape, dtype) in getattr(source, "leaves", {}).items()}
+    if "label" not in declared and multilabel(source):
+        declared["label"] = Leaf((source.labels.shape[1],), np.dtype(np.uint8))
     _check_names(declared, TAKEN)
     for name, leaf in declared.items():
         if leaf.shape is None and name != "image":
@@ -217,6 +227,16 @@ def check_metadata(item: Mapping[str, Any], names: Iterable[str]) -> None:
                 f"{item['id']}: the source's {name!r} is an array {tuple(item[name].shape)} that no batch would have; "
                 "declare it in the source's `leaves`, or leave it out."
             )
+
+
+def _labels(labels: Any, classes: int) -> np.ndarray:
+    """Labels int32 [n]; sets uint8 [n, classes]. Raises ValueError for sets of another width or other numbers."""
+    labels = np.asarray(labels)
+    if labels.ndim < 2:
+        return labels.astype(np.int32, copy=False)
+    if labels.shape[1:] != (classes,) or not ((labels == 0) | (labels == 1)).all():
+        raise ValueError(f"labels {labels.dtype} {labels.shape} are no 0 and 1 for each of {classes} classes")
+    return labels.astype(np.uint8, copy=False)
 
 
 def _check_names(names: Iterable[str], taken: Collection[str]) -> None:

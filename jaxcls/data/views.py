@@ -6,13 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from jaxcls.data.base import ArraySource, Source, Subset, digest, leaves
+from jaxcls.data.base import ArraySource, Leaf, Source, Subset, digest, leaves
+from jaxcls.errors import UserError
 
 
 def renumbered(source: Source, classes: Sequence[str], names: Sequence[str] | None = None) -> Source:
     """The source with labels that count in `classes`, as it is where they do already; -1: of none of them.
 
     With no `classes` it has no labels. `names`: what each class of the source is called there, by default its own name.
+    Of sets the columns move; a label that is none of `classes` is left out of its set.
     """
     classes = tuple(map(str, classes))
     if names is None and tuple(map(str, source.classes)) == classes:
@@ -22,15 +24,32 @@ def renumbered(source: Source, classes: Sequence[str], names: Sequence[str] | No
     number = {name: i for i, name in enumerate(classes)}
     table = np.array([number.get(str(name), -1) for name in names or source.classes], np.int32)
     if isinstance(source, ArraySource):
-        return ArraySource(source.images, table[source.labels], classes, source.ids, more=source.more)
+        labels = _counted(source.labels, table, len(classes))
+        return ArraySource(source.images, labels, classes, source.ids, more=source.more)
     return Renumbered(source, classes, table)
+
+
+def _counted(labels: np.ndarray, table: np.ndarray, classes: int) -> np.ndarray:
+    """Labels [n], or sets [n, old classes] or [old classes], that count in other classes: `table` has the number of each
+    old one there, -1 for none. Sets without any class become -1."""
+    if labels.dtype != np.uint8:
+        return table[labels]
+    if not classes:
+        return np.full(labels.shape[:-1], -1, np.int32)
+    out = np.zeros((*labels.shape[:-1], classes), np.uint8)
+    for old in np.flatnonzero(table >= 0):  # two old ones may be the same new one
+        out[..., table[old]] |= labels[..., old]
+    return out
 
 
 class Renumbered:
     """A source with other numbers for its classes; `renumbered` makes it. Whatever else it has is the source's."""
 
     def __init__(self, source: Source, classes: tuple[str, ...], table: np.ndarray):
-        self.inner, self.classes, self.table, self.labels = source, classes, table, table[source.labels]
+        self.inner, self.classes, self.table = source, classes, table
+        self.labels = _counted(source.labels, table, len(classes))
+        label = Leaf(self.labels.shape[1:], self.labels.dtype)
+        self.leaves = {**leaves(source), "label": label}
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -46,15 +65,23 @@ class Renumbered:
         return len(self.inner)
 
     def __getitem__(self, row: int) -> dict[str, Any]:
-        item = self.inner[row]
-        return {**item, "label": int(self.table[item["label"]])}
+        label = self.labels[row]
+        return {**self.inner[row], "label": label if label.ndim else int(label)}
 
 
 def joined(sources: Sequence[Source]) -> Source:
-    """One source of the rows of several that have the same classes, one after the other."""
+    """One source of the rows of several that have the same classes, one after the other.
+
+    Raises:
+      UserError: where some have one label a picture and others sets.
+    """
     first = sources[0]
     if len(sources) == 1:
         return first
+    if len({source.labels.ndim for source in sources}) > 1:
+        raise UserError(
+            "some of the splits have one label a picture and others sets of labels; give all the same kind."
+        )
     if all(isinstance(source, ArraySource) for source in sources):
         arrays: Any = sources
         more = {name: np.concatenate([each.more[name] for each in arrays]) for name in arrays[0].more}
