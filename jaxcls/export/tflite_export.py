@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxcls import pytree
 from jaxcls.errors import UserError
-from jaxcls.export import candidates, tflite, variants
+from jaxcls.export import candidates, tflite, trained, variants
 from jaxcls.export import subject as subjects
 from jaxcls.export.asked import Options, Subject
 from jaxcls.export.candidates import Candidate
@@ -86,6 +86,11 @@ def ask(opened: Session) -> Ask:
 
 def _ready(subject, options, path, shape):
     """Raises UserError for what would fail after minutes: packages, the place of the files, what INT8 can't be."""
+    if trained.is_trained(subject):
+        raise UserError(
+            f"--to tflite: {subject.title} was trained for INT8, and a LiteRT file has no place for its ranges; export "
+            "it --to onnx, or the run that it started from with --to tflite --int8."
+        )
     if missing := [package for package in PACKAGES if importlib.util.find_spec(package) is None]:
         raise UserError(f"LiteRT files need {missing[0]}, which is not installed: {INSTALL}")
     size = sum(np.asarray(leaf).nbytes for leaf in pytree.flatten_names(subject.network.variables).values())

@@ -23,6 +23,7 @@ from jaxcls.export import candidates, check, erf, latency, pictures, subject, tf
 from jaxcls.export.asked import Options
 from jaxcls.export.candidates import Candidate
 from jaxcls.models.layers import convolve, gelu
+from jaxcls.quantize import build as quantize
 from jaxcls.runtime.predictor import FilePredictor
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -144,6 +145,9 @@ def test_what_int8_can_not_be_is_told_before_anything_is_converted(bare, tmp_pat
     options = Options(out=tmp_path / "a.tflite", int8="auto")
     assert "none: --calibration DIR" in refused(options, bare, monkeypatch)
     assert "--int8=dynamic is for --to onnx" in refused(dataclasses.replace(options, int8="dynamic"), bare, monkeypatch)
+    trained = dataclasses.replace(bare.network, model=quantize.of_module(bare.network.model, "int8"))
+    text = refused(Options(out=options.out), dataclasses.replace(bare, network=trained), monkeypatch)
+    assert "was trained for INT8" in text and "--to onnx" in text
     assert "leave --answers out" in refused(dataclasses.replace(options, output="probabilities"), bare, monkeypatch)
     monkeypatch.setattr(tflite, "share_of_convolutions", lambda network, shape: 0.02)  # of a ViT
     text = refused(options, bare, monkeypatch)
