@@ -30,8 +30,8 @@ def renumbered(source: Source, classes: Sequence[str], names: Sequence[str] | No
 
 
 def _counted(labels: np.ndarray, table: np.ndarray, classes: int) -> np.ndarray:
-    """Labels [n], or sets [n, old classes] or [old classes], that count in other classes: `table` has the number of each
-    old one there, -1 for none. Sets without any class become -1."""
+    """Labels [n], or sets [n, old classes], that count in other classes: `table` has the number of each old one there,
+    -1 for none. Sets without any class become -1."""
     if labels.dtype != np.uint8:
         return table[labels]
     if not classes:
@@ -79,9 +79,7 @@ def joined(sources: Sequence[Source]) -> Source:
     if len(sources) == 1:
         return first
     if len({source.labels.ndim for source in sources}) > 1:
-        raise UserError(
-            "some of the splits have one label a picture and others sets of labels; give all the same kind."
-        )
+        raise UserError("some splits have one label a picture and others sets of labels; give all the same kind.")
     if all(isinstance(source, ArraySource) for source in sources):
         arrays: Any = sources
         more = {name: np.concatenate([each.more[name] for each in arrays]) for name in arrays[0].more}
