@@ -21,7 +21,7 @@ from jaxcls.metrics import chunks
 from jaxcls.types import Figures
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Num
+    from jaxtyping import Float, Num
 
     Sets = Num[np.ndarray, "n classes"]
 
