@@ -1,4 +1,7 @@
-"""Rounding to 8 bits against loops over single numbers, and its derivatives."""
+"""Rounding to 8 bits against loops over single numbers and qwix, and its derivatives."""
+
+import json
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -65,3 +68,16 @@ def test_ranges_move():
     np.testing.assert_allclose(fake.moved(ends, jnp.array([-1.0, 15.0])), [-0.01, 5.1], rtol=1e-6)
     pair = jax.vmap(lambda x: fake.moved(jnp.zeros(2), x, "devices"), axis_name="devices")(jnp.array([[-3.0], [4.0]]))
     np.testing.assert_allclose(pair, [[-3, 4], [-3, 4]])
+
+
+def test_as_qwix_rounds():
+    """Of the same ranges and scales. Its own scale of a kernel is the largest weight / 127.5, which is cut to 127."""
+    stored = json.loads((Path(__file__).parent / "qwix.json").read_text())
+    x = np.random.default_rng(7).normal(0, 2, 60).astype(np.float32)
+    for each in stored["activations"]:
+        got = fake.rounded(x, *fake.grid(jnp.array(each["range"])))
+        np.testing.assert_allclose(got, each["values"], rtol=1e-6, atol=1e-6)
+    w = np.random.default_rng(8).normal(0, 1, (3, 3, 2, 4)).astype(np.float32)
+    steps = np.abs(w).max(axis=(0, 1, 2)) / 127
+    got = np.rint(np.asarray(fake.kernel(w, (0, 1, 2), 127)) / steps).astype(int)
+    assert got.ravel().tolist() == stored["kernels"]
