@@ -3,8 +3,8 @@
     python scripts/bench/prune_table.py --data-dir DIR --pictures DIR --weights DIR --work /tmp/prune resnet20:0.5:l1
     python scripts/bench/prune_table.py --data-dir DIR --pictures DIR --weights DIR --work /tmp/prune --list
 
-An arm NET:RATIO:IMPORTANCE[:distill] is a run pruned from NET:base, evaluated as it is and after fine-tuning (with
-:distill the whole net teaches), and exported as float32 and INT8 files. NET:int8 is NET:base trained for INT8,
+An arm NET:RATIO:IMPORTANCE[:distill|:EPOCHS] is a run pruned from NET:base, evaluated as it is and after fine-tuning
+(with :distill the whole net teaches), and exported as float32 and INT8 files. NET:int8 is NET:base trained for INT8,
 NET:RATIO:l1:int8 the fine-tuned pruned net trained for INT8; NET:times runs all files of a net in turns. Each appends
 a row to --out when it ends, and is left out where it has one. Pin it to one core.
 
@@ -41,7 +41,7 @@ def get_config(arg=""):
 """
 # One step of nothing: a run that answers as the file does.
 FROZEN = {"optim.freeze": ("conv", "bn", "layer"), "schedule.peak": 1e-12, "duration": "1 steps"}
-TUNED = {"optim.freeze": (), "schedule.peak": 0.02, "duration": "5 epochs"}
+TUNED = {"optim.freeze": (), "schedule.peak": 0.02, "duration": "2 epochs"}
 # NET -> a config of configs/, what all its runs have, what its base has, its fine-tuning, its training for INT8, arms
 NETS: dict[str, dict[str, Any]] = {
     "resnet20": {
@@ -49,9 +49,19 @@ NETS: dict[str, dict[str, Any]] = {
         "all": {"data.normalize": "imagenet", "model.name": "resnet20_cifar"},
         "base": {**FROZEN, "model.pretrained": "WEIGHTS/resnet20_cifar10.th"},
         "tuned": TUNED,
-        "int8": {"duration": "1 epochs", "schedule.peak": 0.002},
+        "int8": {"duration": "100 steps", "schedule.peak": 0.002},
         "multiple": 4,
-        "arms": ("base", *TAKEN, "0.7:random", "0.7:l1:distill", "0.3:random", "0.3:l1:distill", "int8", "times"),
+        "arms": (
+            "base",
+            *TAKEN,
+            "0.5:l1:5",
+            "0.7:random",
+            "0.7:l1:distill",
+            "0.3:random",
+            "0.3:l1:distill",
+            "int8",
+            "times",
+        ),
         "data": ("tfds/cifar10", "test"),
     },
     "resnet18w16": {
@@ -60,9 +70,9 @@ NETS: dict[str, dict[str, Any]] = {
             **{"data.normalize": "cifar10", "model.name": "resnet18"},
             **{"model.fields.stem": "cifar", "model.fields.width": 16},
         },
-        "base": {"duration": "12 epochs", "schedule.warmup": "1 epochs", "schedule.peak": 0.1},
-        "tuned": {**TUNED, "duration": "3 epochs"},
-        "int8": {"duration": "1 epochs", "schedule.peak": 0.002},
+        "base": {"duration": "4 epochs", "schedule.warmup": "1 epochs", "schedule.peak": 0.1},
+        "tuned": TUNED,
+        "int8": {"duration": "100 steps", "schedule.peak": 0.002},
         "multiple": 8,
         "arms": ("base", *TAKEN, "int8", "times"),
         "data": ("tfds/cifar10", "test"),
@@ -96,7 +106,8 @@ def commands(arm: str, args: argparse.Namespace) -> list[list[str]]:
         ratio, how, *more = arm.split(":")
         options = ["--ratio", ratio, "--importance", how, "--multiple", str(net["multiple"])]
         tuned = {key: value for key, value in net["tuned"].items() if key != "duration"}
-        tune = ["--finetune", net["tuned"]["duration"], *_settings(tuned, args), *[f"--{one}" for one in more]]
+        epochs = [f"{part} epochs" for part in more if part.isdigit()] or [net["tuned"]["duration"]]
+        tune = ["--finetune", *epochs, *_settings(tuned, args), *(["--distill"] if "distill" in more else [])]
         base = _run(args, f"{name}:base")
         made = [["prune", base, *options, "--out", run, *tune], ["eval", run], ["train", "--workdir", run]]
     export = ["export", run, "--to", "onnx", "--out", f"{run}.onnx", "--max-drop", "100", "--check", "200"]
