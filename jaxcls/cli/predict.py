@@ -16,6 +16,9 @@ thresholds or costs decide, where jaxcls calibrate has left them. docs/predictin
 RUN may be a file, MODEL.onnx or MODEL.tflite. One that jaxcls export has written knows all that itself; of one from
 elsewhere --classes, --mean, --std and --eval-transform tell what it does not say.
 
+Of a run with several labels a picture each row names all classes that reach their thresholds (0.5 where none is
+stored), which may be none: `labels` and `probabilities`, in a CSV with | between.
+
 Rows come in the order of the input. --out is replaced at the start and then written batch by batch in whole lines:
 what is there after Ctrl-C is valid. A picture that cannot be read gets a row with the reason, and a line on stderr.
 With --resume the file is kept, and the same command, given again, goes on behind its last whole row (.csv, .jsonl).
@@ -46,7 +49,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pictures", type=expanded, metavar="PICTURE", nargs="+", help=text)
     parser.add_argument("--format", choices=("table", "jsonl", "csv"), help="default: by the name of --out, else table")
     parser.add_argument("--out", metavar="FILE", type=path, help="instead of the standard output")
-    parser.add_argument("--top", type=positive, default=5, metavar="K", help="how many classes (default %(default)s)")
+    text = "how many classes, or all: in a CSV a column p_CLASS of each (default %(default)s)"
+    parser.add_argument("--top", type=top, default=5, metavar="K", help=text)
     parser.add_argument("--heatmaps", metavar="DIR", type=path, help="PNGs that show what each answer rests on")
     parser.add_argument("--batch", type=positive, default=32, metavar="N", help="pictures at a time (%(default)s)")
     parser.add_argument("--threads", type=positive, metavar="N", help="that read pictures (default: one a core)")
@@ -78,6 +82,11 @@ def run(args: argparse.Namespace) -> int:
         heatmaps = Heatmaps(args.heatmaps, predictor, interruption) if args.heatmaps else None
         options = _options(args, lambda: jax.tree.leaves(predictor.network.variables))
         return answering.run(predictor, args.pictures, options, interruption, heatmaps)
+
+
+def top(text: str) -> int:
+    """How many classes are listed; 0 for "all"."""
+    return 0 if text == "all" else positive(text)
 
 
 def check(args: argparse.Namespace) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from jaxcls.data import listing
 from jaxcls.data.pipeline import default_threads
 from jaxcls.measure import doubt
-from jaxcls.predict import resuming
+from jaxcls.predict import resuming, set_output
 from jaxcls.predict.base import BasePredictor
 from jaxcls.predict.output import FORMATS, Form, open_output
 from jaxcls.predict.progress import Interruption, Progress
@@ -31,7 +31,7 @@ class Options:
     Attributes:
       form: "table", "jsonl" or "csv".
       out: the file, None for the standard output.
-      top: how many classes are listed.
+      top: how many classes are listed; 0 for all.
       batch: pictures at a time.
       threads: that read; None for one a core.
       shard: the part of the pictures that is predicted; None for all.
@@ -76,7 +76,7 @@ def run(
     Raises:
       UserError: where something can't be written, or the predictor can't answer at all.
     """
-    form = FORMATS[options.form](
+    form = (set_output.FORMATS if predictor.sets else FORMATS)[options.form](
         classes=predictor.classes,
         top=min(options.top, len(predictor.classes)),
         heatmap=bool(heatmaps),
@@ -143,18 +143,21 @@ def notes(predictor: BasePredictor, options: Options, kept: Kept) -> Iterator[st
 
 def title(predictor: BasePredictor) -> str:
     """A line about the model."""
-    decision = predictor.decision
-    changed = decision is not None and decision["temperature"] != 1
-    calibrated = f"; calibrated (temperature {decision['temperature']:.3g})" if decision and changed else ""
-    kind = "costs" if decision and decision["costs"] else "thresholds"
-    decides = f"; the class is what the stored {kind} decide" if predictor.decides else ""
-    return f"{predictor.title}: {len(predictor.classes)} classes{calibrated}{decides}"
+    decision, calibrated = predictor.decision, ""
+    if decision and predictor.calibrates:
+        how = "class by class" if predictor.sets else f"temperature {decision['temperature']:.3g}"
+        calibrated = f"; calibrated ({how})"
+    kind = "costs" if decision and decision.get("costs") else "thresholds"
+    subject = "labels are" if predictor.sets else "the class is"
+    decides = f"; {subject} what the stored {kind} decide" if predictor.decides else ""
+    several = ", several a picture" if predictor.sets else ""
+    return f"{predictor.title}: {len(predictor.classes)} classes{several}{calibrated}{decides}"
 
 
 def answer(
     predictor: BasePredictor, batch: Sequence[tuple[int, Picture]], top: int, heatmaps: Draws | None
 ) -> list[dict[str, Any]]:
-    """The rows of a batch of (number in the input, picture): path with class, probability and top, or with error."""
+    """The rows of a batch of (number in the input, picture): path with its answer, or with error."""
     good = [(place, p.path, p.image) for place, p in batch if p.image is not None]
     answers: list[dict[str, Any]] = []
     if good:

@@ -10,9 +10,13 @@ import numpy as np
 from jaxcls.augment.preprocessing import Preprocessing
 from jaxcls.measure import decision as decisions
 from jaxcls.measure import doubt
+from jaxcls.measure.multilabel import answers as of_sets
+from jaxcls.predict import sets
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
+
+NOT_FINITE = "the model's answer to this picture is not finite"
 
 
 class BasePredictor:
@@ -34,7 +38,7 @@ class BasePredictor:
     classes: tuple[str, ...]
     step: int
     averaged: bool
-    output: str
+    output: str = "softmax"
     decision: decisions.Decision | None
     data: str
     picture: tuple[int, ...]
@@ -42,6 +46,11 @@ class BasePredictor:
     unexplained: str = "they need larger pictures"
     _prepares: Preprocessing
     _calibrate = "`jaxcls calibrate` does that, and chooses thresholds"
+
+    @property
+    def sets(self) -> bool:
+        """Whether an answer is a set of classes: several labels a picture, or none."""
+        return self.output == "sigmoid"
 
     @property
     def title(self) -> str:
@@ -91,7 +100,9 @@ class BasePredictor:
         return np.array([self.classes.index(c) if isinstance(c, str) else c for c in classes], np.int32)
 
     def probabilities(self, logits: Float[np.ndarray, "n classes"]) -> Float[np.ndarray, "n classes"]:
-        """float64, calibrated where a calibration is stored."""
+        """float64, calibrated where a calibration is stored; of sets each class by itself."""
+        if self.sets:
+            return of_sets.probabilities(logits, self.decision)
         return decisions.probabilities(self.decision, logits)
 
     def __call__(self, images: UInt8[np.ndarray, "n H W C"], top: int = 5) -> list[dict[str, Any]]:
@@ -106,21 +117,26 @@ class BasePredictor:
         `class` and `probability` are of the answer: the most probable class, or what stored thresholds or costs decide.
         `top` is the list of the most probable classes with their probabilities, highest first. Where `jaxcls calibrate`
         has stored them there are `abstained`, `set`, `energy`, `distance` and `outlier` (measure.doubt.columns). Where
-        the model's output is not finite there is only `error`.
+        the model's output is not finite there is only `error`. Where answers are sets, `labels` and `probabilities`
+        stand in place of `class` and `probability` (predict.sets.rows).
 
         Args:
           logits: of pictures.
-          top: how many classes are listed.
+          top: how many classes are listed; 0 for all.
           distance: of their features to those of training; without it an outlier is told by energy alone.
         """
         probability = self.probabilities(logits)
+        if self.sets:
+            none = np.full(len(probability), -1)
+            beside = doubt.columns(self.decision, logits, probability, none, self.classes, distance)
+            return sets.rows(probability, self.decision, self.classes, top, beside, NOT_FINITE)
         chosen = decisions.decide(self.decision, probability)
         more = doubt.columns(self.decision, logits, probability, chosen, self.classes, distance)
-        order = np.argsort(-probability, axis=1, kind="stable")[:, :top]
+        order = np.argsort(-probability, axis=1, kind="stable")[:, : top or None]
         rows: list[dict[str, Any]] = []
         for i, (p, answer, best) in enumerate(zip(probability, chosen, order, strict=True)):
             if not np.isfinite(p).all():
-                rows.append({"error": "the model's answer to this picture is not finite"})
+                rows.append({"error": NOT_FINITE})
                 continue
             first = [{"class": self.classes[i], "probability": float(p[i])} for i in best]
             beside = {name: column[i] for name, column in more.items()}
@@ -129,8 +145,16 @@ class BasePredictor:
 
     @property
     def decides(self) -> bool:
-        """Whether thresholds or costs are stored, so that the answer need not be the most probable class."""
-        return bool(self.decision and (self.decision["thresholds"] or self.decision["costs"]))
+        """Whether thresholds or costs are stored, so that the answer need not be the most probable class, or those
+        whose probability is at least 0.5."""
+        return bool(self.decision and (self.decision["thresholds"] or self.decision.get("costs")))
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether a calibration is stored that changes probabilities."""
+        if not self.decision:
+            return False
+        return sets.calibrates(self.decision) if self.sets else self.decision["temperature"] != 1
 
     def _remarks(self) -> Iterator[str]:
         """Lines for `notes`."""
@@ -140,7 +164,7 @@ class BasePredictor:
             yield f"trained on {self.data}: {place} and should look like its own"
         if self.decision is None and self.output != "features":
             yield f"probabilities are not calibrated; {self._calibrate}"
-        if self.decision and self.decision["temperature"] == 1:
+        if self.decision and not self.calibrates:
             count = self.decision.get("count")
             on = f"{count:,} pictures of validation" if count else "validation"
             yield f"probabilities are as the model states them: {on} did not show that others are better"

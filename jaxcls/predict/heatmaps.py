@@ -36,7 +36,8 @@ class Heatmaps:
     def draw(
         self, images: np.ndarray, answers: list[dict[str, Any]], names: Sequence[str], places: Sequence[int]
     ) -> None:
-        """Writes `<place>-<picture>-<class>.png` for each answer and adds its path to it, as `heatmap`.
+        """Writes `<place>-<picture>-<class>.png` for each answer and adds its path to it, as `heatmap`; of a set one
+        for each of its labels, and `heatmap` is a list of paths.
 
         Args:
           images: prepared pictures.
@@ -44,20 +45,42 @@ class Heatmaps:
           names: paths of the pictures.
           places: their numbers, from 1.
         """
-        good = [i for i, answer in enumerate(answers) if "error" not in answer]
-        if not good:
-            return
-        pictures, maps = self.predictor.heatmaps(images[good], [answers[i]["class"] for i in good])
-        for i, picture, heat in zip(good, pictures, maps, strict=True):
-            stem = os.path.splitext(os.path.basename(names[i]))[0]
-            parts = [re.sub(r"[^\w.-]+", "_", text)[:60] for text in (stem, answers[i]["class"])]
-            path = self.folder / f"{places[i]:06d}-{parts[0]}-{parts[1]}.png"
+        wanted = [(i, name) for i, answer in enumerate(answers) for name in _named(answer)]
+        for answer in answers:
+            if "labels" in answer:
+                answer["heatmap"] = []
+        for start in range(0, len(wanted), len(images)):
+            self._draw(images, answers, names, places, wanted[start : start + len(images)])
+
+    def _draw(self, images, answers, names, places, wanted):
+        """Those of (place in the batch, class)."""
+        rows = [i for i, _ in wanted]
+        pictures, maps = self.predictor.heatmaps(images[rows], [name for _, name in wanted])
+        for (i, name), picture, heat in zip(wanted, pictures, maps, strict=True):
+            path = self._path(names[i], places[i], name, answers[i])
             try:
                 with self.interruption.held_off():
                     beside(picture, heat).save(path)
             except OSError as error:
                 raise UserError(f"--heatmaps {path} can't be written: {error.strerror or error}") from error
-            answers[i]["heatmap"] = str(path)
+            if "labels" in answers[i]:
+                answers[i]["heatmap"].append(str(path))
+            else:
+                answers[i]["heatmap"] = str(path)
+
+    def _path(self, picture, place, name, answer):
+        stem = os.path.splitext(os.path.basename(picture))[0]
+        parts = [re.sub(r"[^\w.-]+", "_", text)[:60] for text in (stem, name)]
+        path = self.folder / f"{place:06d}-{parts[0]}-{parts[1]}.png"
+        there = answer.get("heatmap", ())
+        return path.with_stem(f"{path.stem}-{len(there)}") if str(path) in there else path  # names that differ little
+
+
+def _named(answer):
+    """The classes of an answer."""
+    if "error" in answer:
+        return []
+    return answer["labels"] if "labels" in answer else [answer["class"]]
 
 
 def beside(picture: np.ndarray, heat: np.ndarray) -> Image.Image:

@@ -17,7 +17,8 @@ from jaxcls.text import PATH, cell, printable
 NAME = 28  # characters of a class in the table
 
 
-Row = Mapping[str, Any]  # path with class, probability, top and perhaps heatmap and measure.doubt's; or path with error
+# path with class, probability, top (or what predict.sets has) and perhaps heatmap and measure.doubt's; or with error
+Row = Mapping[str, Any]
 
 
 class Form(Protocol):
@@ -37,10 +38,10 @@ class Table:
         del heatmap  # the folder was given by hand: where they lie is known
         self.doubts = bool(beside)
         self.width = max(len(printable(name, NAME)) for name in (*classes, "class"))
-        self.top = top
+        self.others = top != 1
 
     def header(self) -> str:
-        other = "  other classes" if self.top > 1 else ""
+        other = "  other classes" if self.others else ""
         doubts = f"  {'in doubt':<24}" if self.doubts else ""
         return f"{'class':<{self.width}}  probability  {'picture':<40}{doubts}{other}".rstrip() + "\n"
 
@@ -80,20 +81,28 @@ class JsonLines:
 
 
 class Csv:
-    """One row a picture: path, class, probability, class_1, probability_1, .., then what is stored of abstained, set,
-    energy, distance, outlier (`beside`), heatmap where there are any, error. Yes and no are `true` and `false`, the
-    classes of a set have `|` between them. Text that a spreadsheet would compute stands behind an apostrophe."""
+    """One row a picture: path, class, probability, class_1, probability_1, .. (with top 0 a column `p_CLASS` of each
+    class in their place), then what is stored of abstained, set, energy, distance, outlier (`beside`), heatmap where
+    there are any, error. Yes and no are `true` and `false`, what there are several of has `|` between. Text that a
+    spreadsheet would compute stands behind an apostrophe."""
+
+    answer = ("class", "probability")
 
     def __init__(self, classes: Sequence[str], top: int, heatmap: bool, beside: Sequence[str] = ()):
-        del classes
         ranks = [f"{what}_{i}" for i in range(1, top + 1) for what in ("class", "probability")]
-        self.columns = ["path", "class", "probability", *ranks, *beside, *["heatmap"][: int(heatmap)], "error"]
+        listed = ranks if top else [f"p_{name}" for name in classes]
+        self.all = not top
+        self.columns = ["path", *self.answer, *listed, *beside, *["heatmap"][: int(heatmap)], "error"]
 
     def header(self) -> str:
         return self._line(self.columns)
 
     def text(self, row: Row) -> str:
-        flat = {**row, **{f"{k}_{i}": v for i, first in enumerate(row.get("top", ()), 1) for k, v in first.items()}}
+        top = row.get("top", ())
+        flat = {f"{k}_{i}": v for i, first in enumerate(top, 1) for k, v in first.items()}
+        if self.all:
+            flat = {f"p_{each['class']}": each["probability"] for each in top}
+        flat |= row
         return self._line([_cell(flat.get(column, "")) for column in self.columns])
 
     def _line(self, values):
@@ -105,7 +114,7 @@ class Csv:
 def _cell(value):
     if isinstance(value, bool):
         return str(value).lower()
-    return cell("|".join(value) if isinstance(value, list) else value)
+    return cell("|".join(map(str, value)) if isinstance(value, list) else value)
 
 
 FORMATS = {"table": Table, "jsonl": JsonLines, "csv": Csv}

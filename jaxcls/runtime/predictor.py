@@ -11,6 +11,7 @@ import numpy as np
 from jaxcls import heatmaps
 from jaxcls.errors import UserError
 from jaxcls.measure import calibration, outliers
+from jaxcls.measure.multilabel import answers as of_sets
 from jaxcls.predict.base import BasePredictor, in_pieces, padded, room
 from jaxcls.runtime import foreign as foreigners
 from jaxcls.runtime import metadata, session
@@ -91,7 +92,8 @@ class FilePredictor(BasePredictor):
         return ", ".join(filter(None, (f"{self.name}{step}{averaged}", self.precision, self.session.path)))
 
     def logits(self, images: UInt8[np.ndarray, "n H W C"]) -> Float[np.ndarray, "n classes"]:
-        """Those of prepared pictures, float32; of a file that holds probabilities their logarithms.
+        """Those of prepared pictures, float32; of a file that holds probabilities their logarithms, of label sets the
+        logarithms of their odds.
 
         Raises:
           UserError: where the file's answer is features, or the runtime can't compute it.
@@ -101,6 +103,9 @@ class FilePredictor(BasePredictor):
         found = in_pieces(self._ask, images, self.sizes, len(self.classes))
         if self.holds == "logits":
             return found
+        if self.sets:
+            found = np.clip(found, np.finfo(np.float32).tiny, np.nextafter(np.float32(1), np.float32(0)))
+            return np.log(found) - np.log1p(-found)
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.log(found)
 
@@ -157,6 +162,8 @@ class FilePredictor(BasePredictor):
 
     def probabilities(self, logits: Float[np.ndarray, "n classes"]) -> Float[np.ndarray, "n classes"]:
         """float64, calibrated where a calibration is stored; a file of probabilities holds calibrated ones."""
+        if self.holds == "probabilities" and self.sets:
+            return of_sets.probabilities(logits, None)
         if self.holds == "probabilities":
             return calibration.probabilities(logits, 1.0)
         return super().probabilities(logits)

@@ -1,0 +1,1 @@
+"""Figures, calibration and thresholds where a picture may have several labels, or none."""
