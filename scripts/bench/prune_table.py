@@ -15,19 +15,16 @@ CIFAR-10, of the 153 of val/.
 
 import argparse
 import json
-import os
 import re
-import shlex
 import shutil
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
+import _arms
+
 from jaxcls.cli.entry import entry_point
 
-ROOT = Path(__file__).resolve().parents[2]
 TAKEN = ("0.5:l1", "0.5:random", "0.5:l1:distill", "0.5:l1:int8", "0.7:l1", "0.3:l1")
 CIFAR = """from jaxcls.defaults import default_config
 
@@ -92,8 +89,10 @@ ARMS = tuple(f"{net}:{arm}" for net, of in NETS.items() for arm in of["arms"])
 
 
 def commands(arm: str, args: argparse.Namespace) -> list[list[str]]:
-    """What an arm runs, each a list of arguments of jaxcls."""
+    """What an arm runs, each a list of arguments of jaxcls; nothing for the times of files."""
     name, arm = arm.split(":", 1)
+    if arm == "times":
+        return []
     net, run = NETS[name], _run(args, f"{name}:{arm}")
     name_of, split = (_filled(text, args) for text in net["data"])
     new = ["train", f"--config={_filled(net['config'], args)}", f"--workdir={run}", *_settings(net["all"], args)]
@@ -158,57 +157,25 @@ def times(name: str, args: argparse.Namespace) -> dict:
 
 
 def measure(arm: str, args: argparse.Namespace) -> dict:
-    """The row of an arm. Raises SystemExit where a command fails."""
-    row: dict = {"arm": arm}
-    began, spent = time.monotonic(), os.times()
+    """The row of an arm."""
     if arm.endswith(":times"):
-        return row | times(arm.split(":")[0], args)
-    run = Path(_run(args, arm))
+        return times(arm.split(":")[0], args)
+    run, row = Path(_run(args, arm)), {}
     shutil.rmtree(run, ignore_errors=True)  # of an arm that was interrupted
     for command in commands(arm, args):
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "TFDS_DATA_DIR": str(args.data_dir)}
-        full = [sys.executable, "-m", "jaxcls", *command]
-        done = subprocess.run(full, cwd=ROOT, capture_output=True, text=True, env=environment)
-        if done.returncode:
-            raise SystemExit(f"{shlex.join(command)}\n{done.stdout[-1000:]}\n{done.stderr[-2000:]}")
-        row |= figures(command, done.stdout, run)
-    now = os.times()
-    cpu = now.children_user + now.children_system - spent.children_user - spent.children_system
-    return row | {"cpu_s": round(cpu), "wall_s": round(time.monotonic() - began)}
-
-
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """The arguments. Ends where an arm is not known."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("arms", nargs="*", metavar="ARM", help=", ".join(ARMS))
-    for option in ("--data-dir", "--pictures", "--weights", "--work"):
-        parser.add_argument(option, type=lambda text: Path(text).resolve(), required=True)
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "bench" / "prune.jsonl")
-    parser.add_argument("--list", action="store_true", help="prints the commands")
-    args = parser.parse_args(argv)
-    if strange := [arm for arm in args.arms if arm not in ARMS]:
-        parser.error(f"there is no arm {strange[0]!r}; it can be {', '.join(ARMS)}")
-    return args
+        row |= figures(command, _arms.jaxcls(command, args.data_dir), run)
+    return row
 
 
 @entry_point
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
-    args = parse(argv)
-    args.work.mkdir(parents=True, exist_ok=True)
+    parser = _arms.parser(__doc__, "prune.jsonl")
+    for option in ("--pictures", "--weights"):
+        parser.add_argument(option, type=lambda text: Path(text).resolve(), required=True)
+    args = _arms.parsed(parser, argv, ARMS)
     (args.work / "cifar.py").write_text(CIFAR)
-    done = {json.loads(line)["arm"] for line in args.out.read_text().splitlines()} if args.out.exists() else set()
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout
-    for arm in args.arms or ARMS:
-        if args.list:
-            for command in [] if arm.endswith(":times") else commands(arm, args):
-                print(f"{arm}: jaxcls {shlex.join(command)}")
-        elif arm not in done:
-            row = measure(arm, args) | {"commit": commit.strip()}
-            with open(args.out, "a") as file:
-                file.write(json.dumps(row) + "\n")
-            print(json.dumps(row), flush=True)
-    return 0
+    return _arms.run(args, lambda arm: commands(arm, args), lambda arm: measure(arm, args))
 
 
 if __name__ == "__main__":

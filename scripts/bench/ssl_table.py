@@ -8,19 +8,14 @@ has one. A run of training is cut into pieces of 45 minutes (--max-time), which 
 training pictures (37,500 of validation choose C); figures are of the 10,000 test pictures. Pin it to one core.
 """
 
-import argparse
-import json
-import os
 import re
-import shlex
-import subprocess
 import sys
-import time
 from pathlib import Path
+
+import _arms
 
 from jaxcls.cli.entry import entry_point
 
-ROOT = Path(__file__).resolve().parents[2]
 NET = ["--config.model.fields.width=16", "--config.data.validation=0.75"]
 SGD = [  # lightly's CIFAR-10 benchmark: 0.06 for each 128 pictures, cosine, no warm-up
     "--config.optim.name=sgd", "--config.optim.lars_form=paper", "--config.optim.trust=0.001",
@@ -106,74 +101,22 @@ def commands(arm: str, work: Path, data_dir: str) -> list[list[str]]:
     return pretrain(arm, work, data)
 
 
-def run(command: list[str]) -> str:
-    """Runs one to its end, training in pieces. Returns its output. Raises SystemExit where it fails."""
-    workdir = Path(next(part.partition("=")[2] for part in command if part.startswith("--workdir=")))
-    pieces = ["--max-time", "45m"] if command[0] == "train" else []
-    told = ""
-    while True:
-        full = [sys.executable, "-m", "jaxcls", *command, *pieces]
-        done = subprocess.run(
-            full, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
-        )
-        told += done.stdout
-        if done.returncode:
-            raise SystemExit(f"{' '.join(command)}\n{done.stderr[-2000:]}")
-        if command[0] != "train" or (workdir / "results.json").exists():
-            return told
-
-
 def accuracies(text: str) -> list[str]:
     """Lines of an output that tell of the test split."""
     return [" ".join(line.split()) for line in text.splitlines() if re.search(r"test (accuracy|k-NN)", line)]
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """The arguments. Ends where an arm is not known."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("arms", nargs="*", metavar="ARM")
-    parser.add_argument("--data-dir", required=True, help="of tensorflow-datasets, with cifar10")
-    parser.add_argument("--work", type=Path, required=True, help="folder for the workdirs")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "bench" / "ssl.jsonl")
-    parser.add_argument("--list", action="store_true", help="prints the commands")
-    args, known = parser.parse_args(argv), arms()
-    if strange := [arm for arm in args.arms if arm not in known]:
-        parser.error(f"there is no arm {strange[0]!r}; it can be {', '.join(known)}")
-    return args
-
-
 @entry_point
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
-    args = parse(argv)
-    args.work.mkdir(parents=True, exist_ok=True)
-    if args.list:
-        for arm in args.arms or arms():
-            for command in commands(arm, args.work, args.data_dir):
-                print(f"{arm}: jaxcls {shlex.join(command)}")
-        return 0
-    done = {json.loads(line)["arm"] for line in args.out.read_text().splitlines()} if args.out.exists() else set()
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
-    ).stdout.strip()
-    for arm in args.arms:
-        if arm in done:
-            continue
-        began, spent = time.monotonic(), os.times()
-        told = [line for command in commands(arm, args.work, args.data_dir) for line in accuracies(run(command))]
-        now = os.times()
-        cpu = now.children_user + now.children_system - spent.children_user - spent.children_system
-        row = {
-            "arm": arm,
-            "test": told,
-            "cpu_s": round(cpu),
-            "wall_s": round(time.monotonic() - began),
-            "commit": commit,
-        }
-        with open(args.out, "a") as file:
-            file.write(json.dumps(row) + "\n")
-        print(json.dumps(row), flush=True)
-    return 0
+    args = _arms.parsed(_arms.parser(__doc__, "ssl.jsonl"), argv, [*arms()])
+    made = lambda arm: commands(arm, args.work, str(args.data_dir))  # noqa: E731
+
+    def measure(arm):
+        told = [(_arms.trained if one[0] == "train" else _arms.jaxcls)(one, args.data_dir) for one in made(arm)]
+        return {"test": [line for text in told for line in accuracies(text)]}
+
+    return _arms.run(args, made, measure)
 
 
 if __name__ == "__main__":
