@@ -14,9 +14,11 @@ from jaxcls.errors import UserError, did_you_mean
 KEYS: dict[str, tuple[str, ...]] = {
     "table": ("path", "label", "labels", "separator", "split", "group", "weight", "root"),
     "names": ("label", "split"),
+    "arrays": ("images", "labels", "classes"),
 }
 PATHS = ("folder", "unlabelled", *KEYS)  # kinds whose name goes on with a path
-SUFFIXES = dict.fromkeys((".csv", ".tsv", ".parquet", ".jsonl", ".ndjson"), "table")  # of files, for a bare path
+# Of files, for a bare path
+SUFFIXES = dict.fromkeys((".csv", ".tsv", ".parquet", ".jsonl", ".ndjson"), "table") | {".npz": "arrays"}
 
 
 def split(name: str) -> tuple[str, dict[str, str]]:

@@ -17,6 +17,7 @@ from jaxcls.errors import UserError, did_you_mean
 FORMS = (
     *("digits", "tfds/<name>", "folder/<path>", "unlabelled/<path>"),
     *("table/<file>", "names/<path>?label=<regex>"),
+    *("arrays/<file>.npz",),
     *("synthetic", "synthetic/<n>x<size>x<channels>x<classes>"),
 )
 IN_MEMORY = 2**28  # bytes up to which synthetic pictures are made at once
@@ -108,6 +109,7 @@ def find(
         `unlabelled/<path>`: all pictures below a folder, without labels (`jaxcls.data.unlabelled`): {"train": source};
         `table/<file>`: the pictures of a CSV, TSV, Parquet or JSON lines file, see `jaxcls.data.table`;
         `names/<path>?label=<regex>`: pictures whose class is in their file names, see `jaxcls.data.names`;
+        `arrays/<file>.npz`: pictures and labels as NumPy arrays, see `jaxcls.data.arrays_file`;
         `synthetic/<n>x<size>x<channels>x<classes>`: a learnable set of n training and n // 4 test pictures.
       data_dir: where tensorflow-datasets keeps its sets, or where relative folders start.
       seed: of synthetic pictures.
@@ -151,10 +153,16 @@ def _names(path: str, options: Mapping[str, str], root: Path, trains: bool) -> M
     return names.scan(root / files.path(path), options, trains=trains)
 
 
+def _arrays(path: str, options: Mapping[str, str], root: Path, trains: bool) -> Mapping[str, Source]:
+    from jaxcls.data import arrays_file
+
+    return arrays_file.scan(root / files.path(path), options)
+
+
 # Kind -> (path, options, folder where a relative path starts, whether a model is trained on it) -> what `find` returns.
 # Its options stand in query.KEYS.
 Opener = Callable[[str, Mapping[str, str], Path, bool], Mapping[str, Source]]
-OPENERS: dict[str, Opener] = {"table": _table, "names": _names}
+OPENERS: dict[str, Opener] = {"table": _table, "names": _names, "arrays": _arrays}
 
 
 def _digits() -> ArraySource:
