@@ -19,3 +19,13 @@ class Figure(NamedTuple):
 
 # Of a task that tells classes apart, the first one first (metrics.of_logits).
 CLASSIFICATION = (Figure("accuracy", share=True), Figure("balanced_accuracy", share=True), Figure("loss", best="min"))
+# Of sets of labels (set_metrics.of_sets).
+SETS = (
+    Figure("mAP", share=True),
+    Figure("mAP_micro", share=True),
+    Figure("f1", share=True),
+    Figure("f1_micro", share=True),
+    Figure("exact", share=True),
+    Figure("hamming", best="min", share=True),
+    Figure("loss", best="min"),
+)

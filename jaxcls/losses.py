@@ -1,10 +1,12 @@
 """Losses of single examples: pure functions `(logits [n, classes], label) -> [n]`, in float32.
 
-A label is a class, or a distribution as MixUp makes them. The task multiplies by masks and weights and sums; nothing is
-averaged over examples here. `jensen_shannon` and `distillation` compare logits.
+A label is a class, or a distribution as MixUp makes them; of the binary ones (`binary_cross_entropy`, `asymmetric`) any
+numbers from 0 to 1, such as a set of classes. The task multiplies by masks and weights and sums; nothing is averaged over
+examples here. `jensen_shannon`, `distillation` and `binary_distillation` compare logits.
 
 `label_smoothing` is the share of the probability that is spread evenly over all classes, the right one included, for
-soft labels as well (Szegedy et al., Rethinking the Inception Architecture, section 7; as in PyTorch).
+soft labels as well (Szegedy et al., Rethinking the Inception Architecture, section 7; as in PyTorch). Of sets each class
+has two answers: `set_targets`.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +14,7 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num
 
 from jaxcls.hyperparameters import inverse
 
@@ -37,6 +39,12 @@ def targets(label: Label, classes: int, *, label_smoothing: float = 0.0) -> Floa
     """Labels as float32 distributions: one-hot where they are classes, then (1 - s) * label + s / classes."""
     label = jax.nn.one_hot(label, classes) if label.ndim == 1 else label.astype(jnp.float32)
     return (1 - label_smoothing) * label + label_smoothing / classes if label_smoothing else label
+
+
+def set_targets(label: Num[Array, "n classes"], *, label_smoothing: float = 0.0) -> Float[Array, "n classes"]:
+    """Sets of classes as float32: (1 - s) * label + s / 2, the share s spread over yes and no of every class."""
+    label = label.astype(jnp.float32)
+    return (1 - label_smoothing) * label + label_smoothing * 0.5 if label_smoothing else label
 
 
 def focal(
@@ -70,6 +78,7 @@ def binary_cross_entropy(
     label_smoothing: float = 0.0,
     threshold: float | None = None,
     sum_classes: bool = False,
+    positive_weight: Float[Array, " classes"] | None = None,
 ) -> PerExample:
     """Every class a yes-or-no question of its own: cross entropy of sigmoid(logits), averaged over the classes.
 
@@ -80,13 +89,54 @@ def binary_cross_entropy(
       label: rows need not sum to one (several labels).
       threshold: labels above it become 1 and the others 0, after the smoothing; None leaves them.
       sum_classes: sum over the classes in place of the mean; larger by the number of classes.
+      positive_weight: factor of each class's term of the label, not of that of its absence (PyTorch's `pos_weight`).
     """
     logits = logits.astype(jnp.float32)
     target = targets(label, logits.shape[-1], label_smoothing=label_smoothing)
     if threshold is not None:
         target = (target > threshold).astype(jnp.float32)
-    loss = -target * jax.nn.log_sigmoid(logits) - (1 - target) * jax.nn.log_sigmoid(-logits)
+    there = -target * jax.nn.log_sigmoid(logits)
+    loss = _weighted(there, positive_weight) - (1 - target) * jax.nn.log_sigmoid(-logits)
     return jnp.sum(loss, axis=-1) if sum_classes else jnp.mean(loss, axis=-1)
+
+
+def asymmetric(
+    logits: Logits,
+    label: Label,
+    *,
+    gamma_neg: float = 4.0,
+    gamma_pos: float = 1.0,
+    clip: float = 0.05,
+    label_smoothing: float = 0.0,
+    sum_classes: bool = False,
+    positive_weight: Float[Array, " classes"] | None = None,
+) -> PerExample:
+    """Asymmetric loss, averaged over the classes: easy negatives, of which a set has many, are played down the most.
+
+    Ridnik et al., Asymmetric Loss For Multi-Label Classification, eq. 4 to 7: with p = sigmoid(logits) and
+    p_m = max(p - clip, 0), -y (1 - p)^gamma_pos log p - (1 - y) p_m^gamma_neg log(1 - p_m); a soft label weighs both
+    terms. The paper sums over the classes, its code over the pictures too (a learning rate of theirs goes with
+    `sum_classes` and a batch's sum); the code takes gamma_pos 0 and cuts the factors off from differentiation, which
+    the formula does not. With gammas and clip 0 it is the binary cross entropy.
+
+    Args:
+      gamma_neg, gamma_pos: >= 0, how much easy negatives and positives are played down.
+      clip: in [0, 1); negatives with a lower probability count nothing at all (probability shifting).
+      label_smoothing, sum_classes, positive_weight: as of `binary_cross_entropy`.
+    """
+    logits, tiny = logits.astype(jnp.float32), jnp.finfo(jnp.float32).tiny
+    target = targets(label, logits.shape[-1], label_smoothing=label_smoothing)
+    p, rest = jax.nn.sigmoid(logits), jax.nn.sigmoid(-logits)
+    log_rest = jnp.log(jnp.minimum(rest + clip, 1.0)) if clip else jax.nn.log_sigmoid(-logits)
+    # never quite 0, where the slope of a power below one is infinite
+    there = -target * jnp.maximum(rest, tiny) ** gamma_pos * jax.nn.log_sigmoid(logits)
+    absent = -(1 - target) * jnp.maximum(p - clip, tiny) ** gamma_neg * log_rest
+    loss = _weighted(there, positive_weight) + absent
+    return jnp.sum(loss, axis=-1) if sum_classes else jnp.mean(loss, axis=-1)
+
+
+def _weighted(terms, weight):
+    return terms if weight is None else terms * jnp.asarray(weight)[None]
 
 
 def poly1(logits: Logits, label: Label, *, epsilon: float = 1.0, label_smoothing: float = 0.0) -> PerExample:
@@ -121,6 +171,17 @@ def distillation(student: Logits, teacher: Logits, temperature: float = 1.0) -> 
     log_q = jax.nn.log_softmax(student.astype(jnp.float32) * inverse(temperature))
     log_p = jax.nn.log_softmax(teacher.astype(jnp.float32) * inverse(temperature))
     return temperature**2 * jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1)
+
+
+def binary_distillation(
+    student: Logits, teacher: Logits, temperature: float = 1.0, *, sum_classes: bool = False
+) -> PerExample:
+    """T^2 * KL of sigmoid(teacher / T) from sigmoid(student / T), each class a distribution over yes and no, averaged
+    over the classes or summed. The factor as of `distillation`."""
+    x, y = (logits.astype(jnp.float32) * inverse(temperature) for logits in (student, teacher))
+    yes = jax.nn.sigmoid(y) * (jax.nn.log_sigmoid(y) - jax.nn.log_sigmoid(x))
+    no = jax.nn.sigmoid(-y) * (jax.nn.log_sigmoid(-y) - jax.nn.log_sigmoid(-x))
+    return temperature**2 * (jnp.sum if sum_classes else jnp.mean)(yes + no, axis=-1)
 
 
 def distilled(

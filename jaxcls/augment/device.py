@@ -34,7 +34,9 @@ def compose(
 
     def transform(keys, batch):
         if mixes:
-            batch = {**batch, "label": jax.nn.one_hot(batch["label"], context.classes)}
+            label = batch["label"]  # sets [n, classes] are numbers that can be mixed already
+            label = label.astype(jnp.float32) if label.ndim == 2 else jax.nn.one_hot(label, context.classes)
+            batch = {**batch, "label": label}
         for positions, operation in merged:
             for i in positions if names else ():
                 check_rank(names[i], batch)

@@ -6,14 +6,29 @@ import numpy as np
 
 from jaxcls import call_strings
 from jaxcls.data import pipeline
-from jaxcls.data.base import Source, subset
+from jaxcls.data.base import Source, multilabel, subset
 from jaxcls.errors import UserError
+
+
+MOST = 100.0  # of a class's presence by "auto": a handful of pictures would else be all that is learned
 
 
 def count(source: Source) -> np.ndarray:
     """Examples of each class, int64 [classes]. Labels that are no class are left to `checks.labels`."""
     labels = np.asarray(source.labels)
+    if labels.ndim == 2:
+        return labels.sum(axis=0, dtype=np.int64)
     return np.bincount(labels[(labels >= 0) & (labels < len(source.classes))], minlength=len(source.classes))
+
+
+def of_source(rule: str, source: Source, what: str = "config.loss.class_weight") -> np.ndarray | None:
+    """`class_weights` for the pictures of a source. Where labels are sets a weight is that of a class's presence against
+    its absence, and "auto" is pictures without it / pictures with it, from 1/100 to 100. Raises UserError."""
+    counts = count(source)
+    if np.ndim(source.labels) != 2 or str(rule).strip() != "auto":
+        return class_weights(rule, counts, what)
+    class_weights(rule, counts, what)  # refuses classes without any picture
+    return np.clip((len(source) - counts) / counts, 1 / MOST, MOST).astype(np.float32)
 
 
 def class_weights(
@@ -95,6 +110,8 @@ def long_tailed(source: Source, ratio: float, seed: int) -> Source:
     """
     if ratio <= 1:
         return source
+    if multilabel(source):
+        raise UserError("config.data.imbalance is of one class a picture, but the labels are sets; leave it out.")
     counts = count(source)
     if not counts.all():
         raise UserError(f"config.data.imbalance: class {source.classes[int(np.argmin(counts))]!r} has no examples.")

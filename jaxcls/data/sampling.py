@@ -27,7 +27,7 @@ class Sampler:
     It remembers nothing, so any step can be computed by itself (`pipeline.train_rows`), in any process.
 
     Args:
-      labels: int [n], of the source.
+      labels: int [n], of the source; sets [n, classes] go with "uniform" alone.
       rule: one of RULES.
       repeats: k, how often a picture stands in its batch. Of an epoch of `uniform` with n draws that leaves n / k
         different pictures, others in every epoch. Source: Hoffer et al., Augment Your Batch: Better Training With
@@ -46,6 +46,11 @@ class Sampler:
             raise UserError(
                 f"config.data.repeats {repeats} needs a config.batch_size that is a multiple of {repeats} and holds at "
                 f"least two pictures, such as {repeats * max(2, round(batch_size / repeats))}, not {batch_size}."
+            )
+        if np.ndim(labels) == 2 and rule != "uniform":
+            raise UserError(
+                f"config.data.sampling {rule!r} is of one class a picture, but the labels are sets; use 'uniform' and "
+                "config.loss.class_weight='auto'."
             )
         self.rule, self.repeats, self.batch_size = rule, repeats, batch_size
         self.n = len(labels)

@@ -9,7 +9,6 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from jaxcls import losses, metrics
 from jaxcls.errors import UserError
 from jaxcls.state import Aux, TrainState
 from jaxcls.tasks.base import Wrapper
@@ -24,7 +23,7 @@ class Distill(Wrapper):
     """Adds what a teacher says to the loss of a supervised task.
 
     - soft: alpha * T^2 * KL(softmax(teacher / T) || softmax(student / T)) + (1 - alpha) * the task's own loss (Hinton
-      et al., Distilling the Knowledge in a Neural Network, section 2).
+      et al., Distilling the Knowledge in a Neural Network, section 2); of sets the KL of each class's yes and no.
     - hard: half the task's own loss, half the cross entropy with the class that the teacher finds most likely (Touvron
       et al., Training data-efficient image transformers, eq. 3).
 
@@ -85,7 +84,7 @@ class Distill(Wrapper):
 
     def loss(self, params: PyTree, state: TrainState, batch: Batch, rng: Array) -> tuple[Float[Array, ""], Aux]:
         """Summed loss; metrics: those of the inner task, the summands "distillation" and "hints", and the teacher's
-        accuracy on these pictures."""
+        own metrics on these pictures."""
         student, projections = without_hints(params), params.get(HINTS, {})
         (logits, out), model_state = self.inner.forward(student, state, batch, rng)
         teacher_logits, features = self._teacher_outputs(state.extra["teacher"], batch)
@@ -95,15 +94,16 @@ class Distill(Wrapper):
         student_logits = out.get("distillation_logits", logits)
         if self.mode == "soft":
             share = self.alpha
-            distillation = losses.distillation(student_logits, teacher_logits, self.temperature)
+            distillation = self.inner.distance(student_logits, teacher_logits, self.temperature)
         else:
-            share, distillation = 0.5, losses.cross_entropy(student_logits, jnp.argmax(teacher_logits, axis=-1))
+            share, distillation = 0.5, self.inner.hard_loss(student_logits, teacher_logits)
         loss = (1 - share) * loss + share * label_weight * distillation
         full_weight = weight * label_weight
         count = jnp.sum(full_weight)
+        of_teacher = self.inner.measured(teacher_logits, batch["label"], mask)
         figures = {
-            "accuracy": (jnp.sum(mask * metrics.correct(logits, batch["label"])), jnp.sum(mask)),
-            "teacher_accuracy": (jnp.sum(mask * metrics.correct(teacher_logits, batch["label"])), jnp.sum(mask)),
+            **self.inner.measured(logits, batch["label"], mask),
+            **{f"teacher_{name}": pair for name, pair in of_teacher.items()},
             "distillation": (jnp.sum(full_weight * distillation), count),
         }
         if self.hints:
@@ -125,7 +125,7 @@ class Distill(Wrapper):
     def _teacher_outputs(self, held, batch):
         """(logits, out) of the teacher for a batch, constants to differentiation."""
         if self.cache:
-            if batch["label"].ndim == 2:
+            if batch["label"].dtype == jnp.float32:
                 raise UserError("config.distill.cache knows no mixed pictures; leave out the mixing, or the cache")
             return jax.lax.stop_gradient(held["logits"][batch["index"]]), {}
         teacher = self.teacher()

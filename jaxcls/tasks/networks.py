@@ -81,7 +81,7 @@ class Network:
     def answer(self, variables: PyTree, image: Array) -> Array:
         """The answer to normalised pictures [n, h, w, c], over all views: float32 [n, d]. For tracing."""
         ask = lambda view: base.answer(self.model, self.output, variables, view)  # noqa: E731
-        return tta.averaged(ask, image, self.views, self.mean)[self.key]
+        return tta.averaged(ask, image, self.views, self.mean, self.output)[self.key]
 
     def features(self, variables: PyTree, image: Array) -> Array:
         """What the last layer sees of normalised pictures: float32 [n, d]. For tracing."""

@@ -59,8 +59,26 @@ class Supervised(Task):
         (logits, out), model_state = self.forward(params, state, batch, rng)
         loss, label_weight = self.example_loss(logits, out, batch["label"])
         mask, weight = example_weights(batch)
-        hits = (jnp.sum(mask * metrics.correct(logits, batch["label"])), jnp.sum(mask))
-        return jnp.sum(weight * loss), Aux(model_state, jnp.sum(weight * label_weight), {"accuracy": hits})
+        measured = self.measured(logits, batch["label"], mask)
+        return jnp.sum(weight * loss), Aux(model_state, jnp.sum(weight * label_weight), measured)
+
+    def measured(
+        self, logits: Float[Array, "n classes"], label: Array, mask: Float[Array, " n"]
+    ) -> dict[str, tuple[Array, Array]]:
+        """Metrics of training as (sum, count) over the unmasked examples: accuracy."""
+        return {"accuracy": (jnp.sum(mask * metrics.correct(logits, label)), jnp.sum(mask))}
+
+    def distance(
+        self, logits: Float[Array, "n classes"], teacher: Float[Array, "n classes"], temperature: float
+    ) -> Float[Array, " n"]:
+        """How far answers are from a teacher's: losses.distillation."""
+        return losses.distillation(logits, teacher, temperature)
+
+    def hard_loss(
+        self, logits: Float[Array, "n classes"], teacher: Float[Array, "n classes"]
+    ) -> Float[Array, " n"]:
+        """The cross entropy with what a teacher finds most likely as the label."""
+        return losses.cross_entropy(logits, jnp.argmax(teacher, axis=-1))
 
     def forward(
         self, params: PyTree, state: TrainState, batch: Batch, rng: Array

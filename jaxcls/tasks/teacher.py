@@ -11,14 +11,14 @@ import jax
 import numpy as np
 from jax import Array
 
-from jaxcls import files, metrics, models, parallel, pytree
+from jaxcls import files, metrics, models, parallel, pytree, set_metrics
 from jaxcls.augment.preprocessing import Preprocessing
 from jaxcls.data.base import Source, subset
 from jaxcls.errors import UserError
 from jaxcls.hyperparameters import Section
 from jaxcls.state import TrainState
 from jaxcls.tasks import networks, teacher_files
-from jaxcls.tasks.base import Task
+from jaxcls.tasks.base import SIGMOID, Task
 from jaxcls.tasks.distill import Distill, Normalization, hint_channels, renormalize
 from jaxcls.tasks.networks import Network
 from jaxcls.tasks.supervised import Supervised
@@ -39,6 +39,7 @@ class Student:
       sources: split -> Source.
       preprocessing: of evaluation; `picture`: () -> (height, width, channels) that it gives the model.
       precision: of the computation.
+      output: what its answers mean (tasks.base).
       predict: (source, task, what the task takes for a state) -> predictions of all pictures, host arrays.
     """
 
@@ -48,6 +49,7 @@ class Student:
     preprocessing: Preprocessing
     picture: Callable[[], tuple[int, ...]]
     precision: str
+    output: str
     predict: Callable[[Source, Task, PyTree], dict[str, Any]]
 
 
@@ -105,7 +107,8 @@ def _of_file(read, source, model, fields, student, normalize):
     pictures = student.preprocessing
     if normalize:
         pictures = dataclasses.replace(pictures, mean=tuple(normalize[0]), std=tuple(normalize[1]))
-    return read(source, model, fields, student.classes, student.picture(), pictures, student.precision)
+    network = read(source, model, fields, student.classes, student.picture(), pictures, student.precision)
+    return dataclasses.replace(network, output=student.output)  # a file of weights does not say
 
 
 def _pair(text):
@@ -177,6 +180,11 @@ class Teacher:
         """
         network, picture = self.network, self.student.picture()
         networks.check_pictures(network, picture, "logits", len(self.student.classes))
+        if network.output != self.student.output:
+            raise UserError(
+                f"config.distill.teacher: {network.title} answers with {network.output}, but what is learned is "
+                f"{self.student.output} (one class a picture, or sets of them); choose a teacher of the same kind."
+            )
         if self.folder is not None:
             place, own = self.folder.resolve(), Path(workdir).resolve()
             if place == own or own / "checkpoints" in (place, *place.parents):
@@ -222,6 +230,9 @@ class Teacher:
             source = subset(source, rows)
         with log.waiting("measuring the teacher"):
             outputs = self._predict(source)
+        if self.student.output == SIGMOID:
+            log.note(f"the teacher: {set_metrics.describe(set_metrics.of_sets(outputs['logits'], outputs['label']))}")
+            return
         figures = metrics.of_logits(outputs["logits"], outputs["label"])
         say = log.warn if figures["accuracy"] < 1.5 / len(self.student.classes) else log.note
         say(f"the teacher's accuracy: {figures['accuracy']:.2%} of {figures['count']:,} {split} pictures")

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from jaxcls import call_strings
 from jaxcls.errors import UserError
 from jaxcls.state import TrainState
-from jaxcls.tasks.base import Task, Wrapper
+from jaxcls.tasks.base import SIGMOID, SOFTMAX, Task, Wrapper
 from jaxcls.types import Batch, PyTree
 
 MEANS = ("logits", "probabilities")
@@ -36,7 +36,7 @@ class Tta(Wrapper):
     Args:
       inner: the task; pictures are as its model sees them.
       specs: the setting, see `views`.
-      mean: "logits", or "probabilities" for logits whose softmax is the mean of the views' softmaxes.
+      mean: "logits", or "probabilities" for logits whose softmax (or sigmoid) is the mean of the views'.
 
     Raises:
       UserError: for a setting that cannot be read.
@@ -61,14 +61,18 @@ class Tta(Wrapper):
           UserError: where the inner task predicts no logits.
         """
         answer = lambda image: self.inner.predict(state, {**batch, "image": image})  # noqa: E731
-        return averaged(answer, batch["image"], self.views, self.mean)
+        return averaged(answer, batch["image"], self.views, self.mean, self.output)
 
 
 def averaged(
-    answer: Callable[[Array], dict[str, Array]], images: Float[Array, "n h w c"], specs: Sequence[str], mean: str
+    answer: Callable[[Array], dict[str, Array]],
+    images: Float[Array, "n h w c"],
+    specs: Sequence[str],
+    mean: str,
+    output: str = SOFTMAX,
 ) -> dict[str, Array]:
     """What `answer` says about pictures, its logits averaged over the views of a setting (see Tta); without views as
-    it is.
+    it is. `output`: what the answer means (tasks.base).
 
     Raises:
       UserError: where there are no logits.
@@ -80,7 +84,10 @@ def averaged(
     if "logits" not in out:
         raise UserError("config.eval.tta has no effect: this task predicts no classes; remove it.")
     logits, weights = out["logits"], jnp.asarray(share)[:, None, None]
-    if mean == "probabilities":
+    if mean == "probabilities" and output == SIGMOID:
+        yes, no = (jax.nn.logsumexp(jax.nn.log_sigmoid(x), axis=0, b=weights) for x in (logits, -logits))
+        total = yes - no
+    elif mean == "probabilities":
         total = jax.nn.logsumexp(jax.nn.log_softmax(logits), axis=0, b=weights)
     else:
         total = jnp.sum(weights * logits, axis=0)

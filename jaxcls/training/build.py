@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from jaxcls.augment.base import Operation
 from jaxcls.data import balance
-from jaxcls.data.base import Source
+from jaxcls.data.base import Source, multilabel
 from jaxcls.data.sampling import Sampler
 from jaxcls.defaults import default_config
 from jaxcls.errors import Problems, UserError
@@ -25,10 +25,11 @@ from jaxcls.optim import schedules, transfer
 from jaxcls.parallel import Parallel
 from jaxcls.settings.reader import Reader, resolve
 from jaxcls.tasks import teacher as teachers
-from jaxcls.tasks.base import Task
+from jaxcls.tasks.base import SIGMOID, SOFTMAX, Task
 from jaxcls.tasks.consistency import Consistency
 from jaxcls.tasks.distill import Distill
 from jaxcls.tasks.frozen import Frozen
+from jaxcls.tasks.multilabel import MultiLabel
 from jaxcls.tasks.supervised import Supervised
 from jaxcls.tasks.tta import Tta
 from jaxcls.tasks.wrappers import Ema, Transformed
@@ -109,8 +110,7 @@ def choices(reader: Any, data: Data, parallel: Parallel, *, labelled: bool) -> d
         chosen |= durations(reader, len(rows), parallel)
         chosen["sizes"] = recipe.resize_schedule(reader, chosen["total_steps"], chosen["steps_per_epoch"])
     with problems.noted():
-        weights = balance.class_weights(reader.loss.class_weight, balance.count(train)) if labelled else None
-        chosen["class_weight"] = weights
+        chosen["class_weight"] = balance.of_source(reader.loss.class_weight, train) if labelled else None
     with problems.noted():
         recipe.check_followed(reader, data.sources)
     problems.refuse()
@@ -146,7 +146,8 @@ def training(reader: Any, data: Data, model: Model, parallel: Parallel, chosen: 
         inner = two_views.task(reader, model, data, total)
     else:
         teacher = read_teacher(reader, data, model, parallel)
-        inner = supervised(reader, model, class_weight, teacher)
+        sets = multilabel(data.sources["train"])
+        inner = supervised(reader, model, class_weight, teacher, sets=sets)
     assert data.augmentation is not None
     sparse = sparsity.wrapper(reader, model, total, per_epoch, when)
     of_side = lambda side: wrapped(reader, inner, data, data.augmentation.device(side), when, sparse)  # noqa: E731
@@ -186,6 +187,7 @@ def read_teacher(reader: Any, data: Data, model: Model, parallel: Parallel) -> t
         preprocessing=data.evaluation,
         picture=lambda: data.picture,
         precision=model.precision,
+        output=SIGMOID if multilabel(data.sources["train"]) else SOFTMAX,
         predict=feeds.predictor(data, parallel),
     )
     return teachers.read(reader, NORMALIZE, student)
@@ -196,17 +198,24 @@ def supervised(
     model: Model,
     class_weight: Float[np.ndarray, " classes"] | None = None,
     teacher: teachers.Teacher | None = None,
+    *,
+    sets: bool = False,
 ) -> Supervised | Consistency | Distill:
-    """The task of a config that tells classes apart, without its wrappers. Raises UserError."""
+    """The task of a config that tells classes apart, or with `sets` says which are there, without its wrappers. Raises
+    UserError."""
     aux_weight = reader.loss.aux_weight if getattr(model.module, "aux_logits", False) else 0.0
-    task = Supervised(
-        model.module,
-        loss=recipe.loss(reader, class_weight),
-        label_smoothing=Section(reader.loss, "loss").label_smoothing,
-        aux_weight=number(aux_weight, "loss.aux_weight"),
-        class_weight=number(class_weight, "loss.class_weight"),
-    )
+    common = {
+        "loss": recipe.loss(reader, class_weight, sets=sets),
+        "label_smoothing": Section(reader.loss, "loss").label_smoothing,
+        "aux_weight": number(aux_weight, "loss.aux_weight"),
+    }
+    if sets:
+        task: Supervised = MultiLabel(model.module, sum_classes=reader.loss.sum_classes, **common)
+    else:
+        task = Supervised(model.module, class_weight=number(class_weight, "loss.class_weight"), **common)
     if reader.loss.consistency:
+        if sets:
+            raise UserError("config.loss.consistency is of one class a picture, but the labels are sets; leave it out.")
         if teacher:
             raise UserError("config.loss.consistency does not go with a teacher; leave out config.distill.teacher.")
         return Consistency(task, number(reader.loss.consistency, "loss.consistency"))

@@ -25,7 +25,15 @@ LOSSES = {
     "focal": (losses.focal, ("gamma", "alpha")),
     "binary_cross_entropy": (losses.binary_cross_entropy, ("threshold", "sum_classes")),
     "poly1": (losses.poly1, ("epsilon",)),
+    "asymmetric": (losses.asymmetric, ("gamma_neg", "gamma_pos", "clip", "sum_classes")),
 }
+# Of sets of labels: the cross entropy of yes and no is the binary one.
+SET_LOSSES = {
+    "cross_entropy": LOSSES["binary_cross_entropy"],
+    "binary_cross_entropy": LOSSES["binary_cross_entropy"],
+    "asymmetric": LOSSES["asymmetric"],
+}
+BINARY = ("binary_cross_entropy", "asymmetric")
 OPTIMISERS = {
     "sgd": (optim.sgd, ("momentum", "nesterov")),
     "adam": (optim.adam, ("b1", "b2", "eps")),
@@ -41,19 +49,31 @@ KEYS = {"exclude": "muon_exclude", "form": "lars_form"}  # arguments whose confi
 CYCLED = {"sgd": "momentum", "rmsprop_tf": "momentum", "lars": "momentum", "adam": "b1", "adamw": "b1", "lamb": "b1"}
 
 
-def loss(config: Any, class_weight: Float[np.ndarray, " classes"] | None = None) -> Callable[..., Float[Array, " n"]]:
+def loss(
+    config: Any, class_weight: Float[np.ndarray, " classes"] | None = None, *, sets: bool = False
+) -> Callable[..., Float[Array, " n"]]:
     """(logits, label, label_smoothing=) -> [n].
 
+    `sets`: whether labels are sets. The weight of a class then is that of its presence, a factor within the loss.
+
     Raises:
-      UserError: unknown name, or class weights for a loss that is not linear in the label.
+      UserError: unknown name, one that is not of sets, or class weights for a loss that is not linear in the label.
     """
     section = Section(config.loss, "loss")
-    function, names = LOSSES[choose("config.loss.name", section.name, LOSSES)]
-    if class_weight is not None and section.name == "binary_cross_entropy":
-        raise UserError("config.loss.class_weight does not go with binary_cross_entropy; use another loss.name.")
+    name = choose("config.loss.name", section.name, LOSSES)
+    if sets and name not in SET_LOSSES:
+        raise UserError(
+            f"config.loss.name {name!r} is of one class a picture, but the labels are sets; use "
+            f"{' or '.join(BINARY)}."
+        )
+    if class_weight is not None and name in BINARY and not sets:
+        raise UserError(f"config.loss.class_weight does not go with {name}; use another loss.name.")
+    function, names = (SET_LOSSES if sets else LOSSES)[name]
     options = {name: getattr(section, name) for name in names}
     if "threshold" in options:
         options["threshold"] = options["threshold"] or None
+    if sets and class_weight is not None:
+        options["positive_weight"] = number(class_weight, "loss.class_weight")
     return functools.partial(function, **options)
 
 
