@@ -43,9 +43,10 @@ def default_config() -> ConfigDict:
     data.split_ratios = (0.7, 0.15, 0.15)  # train, validation, test of a set that has no splits
     data.group_by = ""  # pictures that a split keeps together: a regular expression on paths, or a file of groups
     data.metadata = ""  # a CSV file with the column path and others, for figures by group in the report
+    data.tree = ""  # a CSV file of classes and what stands above them (child, parent), for figures by level
     data.channels = 0  # 1 grey, 3 colour; 0: as they are in sets kept in memory, 3 for picture files
     data.augment = ()  # training, in order, e.g. ("random_resized_crop(224)", "flip")
-    data.augment_second = ()  # of the second view, where ssl.method has two and they differ; (): as data.augment
+    data.augment_second = ()  # of the second view, where ssl.method or few.method has two; (): as data.augment
     data.resize_schedule = ()  # training: the pictures' short side from a moment on, e.g. ("0%: 128", "50%: 224")
     data.sampling = "uniform"  # training: uniform, oversample, balanced, sqrt (data/sampling.py)
     data.repeats = 1  # training: how often a picture stands in its batch, each time transformed by itself
@@ -72,14 +73,17 @@ def default_config() -> ConfigDict:
     model.quantize = ""  # int8, int8(vnni), int8(arm): training for an INT8 file, for any or such processors
 
     config.loss = loss = ConfigDict()
-    loss.name = "cross_entropy"  # cross_entropy, focal, binary_cross_entropy, poly1
+    loss.name = "cross_entropy"  # cross_entropy (of sets: the binary one), focal, binary_cross_entropy, poly1, asymmetric
     loss.label_smoothing = 0.0
     loss.class_weight = ""  # auto (1/frequency), effective(0.999), or numbers, one a class: "1, 2.5, 0.5"
     loss.gamma = 2.0  # of focal
     loss.alpha = 1.0  # of focal
     loss.epsilon = 1.0  # of poly1
     loss.threshold = 0.0  # of binary_cross_entropy: labels above it count in full; 0: as they are
-    loss.sum_classes = False  # of binary_cross_entropy: the sum over classes in place of the mean
+    loss.gamma_neg = 4.0  # of asymmetric: how much absent classes that are said to be absent are played down
+    loss.gamma_pos = 1.0  # of asymmetric: how much classes that are found are
+    loss.clip = 0.05  # of asymmetric: absent classes with a lower probability count nothing
+    loss.sum_classes = False  # of binary_cross_entropy and asymmetric: the sum over classes in place of the mean
     loss.aux_weight = 0.3  # of the loss of each auxiliary classifier, where the model has any
     loss.consistency = 0.0  # of the divergence between three views of a picture (AugMix: 12); 0: one view
 
@@ -117,6 +121,16 @@ def default_config() -> ConfigDict:
     ssl.symmetric = False  # of moco: each view is the query once
     ssl.weights = ()  # barlow_twins: of what is off the diagonal (0.005); vicreg: of its three terms (25, 25, 1)
     ssl.scale = 1.0  # of the loss of barlow_twins
+
+    config.few = few = ConfigDict()  # learning with few labels (docs/few_labels.md)
+    few.method = ""  # fixmatch, pseudo; "": only labelled pictures are learnt from
+    few.labels = ""  # which training pictures teach by labels: 500, 1%, or a file of names; "": all that have one
+    few.draw = 0  # which draw of labels, as jaxcls probe --labels numbers them
+    few.data = ""  # further pictures without labels, named as data.name is; "": those that few.labels leaves
+    few.ratio = 7  # pictures without labels for each one with, in a batch: mu; batch_size counts both
+    few.threshold = 0.95  # probability from which on a pseudo-label is learnt
+    few.weight = 1.0  # of the loss of pseudo-labels
+    few.temperature = 0.0  # of soft pseudo-labels; 0: hard ones
 
     config.monitor = monitor = ConfigDict()  # of learning without labels: how good the features are, on validation
     monitor.data = ""  # labelled pictures, named as data.name is; "": the labels of data.name
