@@ -15,7 +15,8 @@
 
 Prediction and serving read it, and so does the report. `thresholds` and `costs` exclude each other. The last three are
 null where they were not asked for, and lack in files of before; `distance` may lack, and needs `<step>.npz` beside the
-file (measure.outliers).
+file (measure.outliers). With `"output": "sigmoid"` it is a decision about sets of labels, and has other keys
+(measure.multilabel.decision); `read` reads both, `of_sets` tells them apart.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ import numpy as np
 from jaxcls import files
 from jaxcls.errors import UserError, did_you_mean
 from jaxcls.measure import abstain, calibration, conformal, cost_file, curves, doubt, outcome, outliers, stored
+from jaxcls.measure.multilabel import answers, sound
 from jaxcls.measure.softmax import Softmax
 from jaxcls.types import PathLike
 
@@ -156,7 +158,9 @@ def choose(
 
 
 def probabilities(decision: Decision | None, logits: Float[np.ndarray, "n classes"]) -> Float[np.ndarray, "n classes"]:
-    """Calibrated probabilities, float64; without a decision (None) the plain softmax."""
+    """Calibrated probabilities, float64; without a decision (None) the plain softmax. One about sets has sigmoids."""
+    if of_sets(decision):
+        return answers.probabilities(logits, decision)
     return calibration.probabilities(logits, decision["temperature"] if decision else 1.0)
 
 
@@ -167,7 +171,12 @@ def decide(decision: Decision | None, probability: Float[np.ndarray, "n classes"
     is least. With thresholds: a class with a threshold is answered where its probability is at least that, the most
     probable such class where several are; else the most probable of the classes without a threshold (of all classes,
     where each has one).
+
+    Raises:
+      ValueError: for a decision about sets, whose answers `measure.multilabel.answers.chosen` gives.
     """
+    if of_sets(decision):
+        raise ValueError("a decision about sets of labels names no one class")
     probability, decision = np.asarray(probability), decision or {}
     if decision.get("costs"):
         answer = (probability @ np.asarray(decision["costs"], np.float64)).argmin(axis=1)
@@ -191,7 +200,7 @@ def measure(
 
 
 def fit_run(workdir: PathLike, step: int) -> Decision | None:
-    """Fits the temperature alone on the stored validation logits of a step, and saves it.
+    """Fits the temperature alone on the stored validation logits of a step, and saves it (one label a picture).
 
     A calibration of the very same logits that is there already stays, with its thresholds.
 
@@ -239,10 +248,16 @@ def read(workdir: PathLike, step: int) -> Decision | None:
     return decision
 
 
+def of_sets(decision: Decision | None) -> bool:
+    """Whether a decision is about sets of labels (measure.multilabel.decision)."""
+    return bool(decision) and decision.get("output") == sound.OUTPUT
+
+
 def is_sound(decision: Any) -> bool:
-    """Whether what is stored can be used as a decision."""
+    """Whether what is stored can be used as a decision, of one label a picture or of sets."""
     try:
-        return bool(_sound(decision))
+        output = decision.get("output", "softmax")
+        return bool(sound.sound(decision) if output == sound.OUTPUT else output == "softmax" and _sound(decision))
     except (KeyError, TypeError, ValueError, AttributeError, IndexError):
         return False
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxcls.measure import abstain, conformal, outliers
+from jaxcls.measure.multilabel import sound
 from jaxcls.measure.softmax import Probabilities
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def columns(
         order = np.argsort(-probability, axis=1, kind="stable")
         out["set"] = [[classes[c] for c in ranks[row[ranks]]] for row, ranks in zip(inside, order, strict=True)]
     if decision.get("outliers"):
-        energy = outliers.energy(logits)
+        energy = energies(decision, logits)
         out["energy"] = energy.tolist()
         if distance is not None and decision["outliers"].get("distance"):
             out["distance"] = np.asarray(distance).tolist()
@@ -86,8 +87,14 @@ def measure(
         inside = conformal.members(chosen, probability)
         out |= {"covered": int(inside[np.arange(len(label)), label].sum()), "size": float(inside.sum(axis=1).mean())}
     if chosen := decision.get("outliers"):
-        out["accepted"] = int((~strange(chosen, outliers.energy(logits))).sum())
+        out["accepted"] = int((~strange(chosen, energies(decision, logits))).sum())
     return out
+
+
+def energies(decision: Decision, logits: Float[np.ndarray, "n classes"]) -> Float[np.ndarray, " n"]:
+    """The energies that a decision's threshold is for: joint ones where it is about sets."""
+    sets = decision.get("output") == sound.OUTPUT
+    return outliers.energy_of_sets(logits) if sets else outliers.energy(logits)
 
 
 def strange(

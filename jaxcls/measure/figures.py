@@ -184,7 +184,7 @@ def group_table(
     logits, label = np.asarray(logits), np.asarray(label)
     if len(values) != len(label):
         raise ValueError(f"{len(values)} values for {len(label)} rows")
-    names, group = _groups(values)
+    names, group = grouped(values)
     rows = []
     for i, name in enumerate(names):
         mine = group == i
@@ -221,8 +221,8 @@ def lone(groups: Sequence[object]) -> bool:
     return len(groups) > 1 and len(set(groups)) == len(groups)
 
 
-def _groups(values):
-    """(names, number of the group of every row)."""
+def grouped(values: Sequence[object]) -> tuple[list[str], Int[np.ndarray, " n"]]:
+    """(names, number of the group of every row), as `group_table` makes groups of values."""
     missing = np.array([v is None or v == "" or v != v for v in values], bool)
     there = [v for v, gone in zip(values, missing, strict=True) if not gone]
     numeric = bool(there) and all(isinstance(v, int | float | np.number) and not isinstance(v, bool) for v in there)

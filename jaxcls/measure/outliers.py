@@ -48,6 +48,16 @@ def energy(logits: Float[np.ndarray, "n classes"], temperature: float = 1.0) -> 
     return out
 
 
+def energy_of_sets(logits: Float[np.ndarray, "n classes"]) -> Float[np.ndarray, " n"]:
+    """Minus the sum over classes of log(1 + exp(logit)), float64: joint energy where labels are sets (Wang et al. 2021,
+    equation 6); NaN where a logit is."""
+    logits = np.asarray(logits)
+    out = np.empty(len(logits))
+    for rows in chunks(logits.shape):
+        out[rows] = -np.logaddexp(0.0, logits[rows].astype(np.float64)).sum(axis=1)
+    return out
+
+
 def limit(scores: Float[np.ndarray, " n"], accepted: float = ACCEPTED) -> float:
     """The threshold at or below which a share `accepted` of these scores lies, midway to the next higher one.
 

@@ -19,7 +19,7 @@ from jaxcls.errors import UserError
 from jaxcls.types import Figures, PathLike
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Float, Int, UInt8
 
 SPLITS = ("validation", "test")  # of a run; other names are those of evaluations on other pictures
 # What NumPy and zipfile raise for a damaged file. MemoryError: of a header that claims more than there is.
@@ -29,11 +29,19 @@ NEEDED = {"logits", "label", "index"}  # the arrays that every figure of a class
 
 
 class Logits(NamedTuple):
-    """Predictions of one split at one step; `rows` are the pictures' numbers in the source."""
+    """Predictions of one split at one step; `rows` are the pictures' numbers in the source.
+
+    `label` is a class a picture, or, of pictures with several labels or none (`sets`), uint8 [n, classes] of 0 and 1.
+    """
 
     logits: Float[np.ndarray, "n classes"]
-    label: Int[np.ndarray, " n"]
+    label: Int[np.ndarray, " n"] | UInt8[np.ndarray, "n classes"]
     rows: Int[np.ndarray, " n"]
+
+    @property
+    def sets(self) -> bool:
+        """Whether labels are sets of classes."""
+        return self.label.ndim == 2
 
 
 def logits_path(workdir: PathLike, split: str, step: int) -> Path:
@@ -86,7 +94,23 @@ def read_figures(workdir: PathLike, split: str, step: int) -> Figures:
 
 
 def read_logits(workdir: PathLike, split: str, step: int) -> Logits:
-    """The stored predictions of a split and step.
+    """The stored predictions of a split and step, whose pictures have one label each.
+
+    Raises:
+      UserError: where there are none, the file is damaged, the task predicts no logits (self-supervised ones), or
+        labels are sets.
+    """
+    found = read_answers(workdir, split, step)
+    if found.sets:
+        raise UserError(
+            f"{logits_path(workdir, split, step)}: its labels are sets (several a picture, or none), and this is for "
+            "one label a picture"
+        )
+    return found
+
+
+def read_answers(workdir: PathLike, split: str, step: int) -> Logits:
+    """The stored predictions of a split and step, with one label a picture or with sets of them (`Logits.sets`).
 
     Raises:
       UserError: where there are none, the file is damaged, or the task predicts no logits (self-supervised ones).
@@ -102,11 +126,21 @@ def read_logits(workdir: PathLike, split: str, step: int) -> Logits:
     if not NEEDED.issubset(arrays):
         raise UserError(f"{path} holds no logits and labels: its task predicts no classes, there is nothing to measure")
     predictions = Logits(arrays["logits"], arrays["label"], arrays["index"])
-    shape, n = predictions.logits.shape, len(predictions.label)
-    kinds = "".join(array.dtype.kind for array in predictions)
-    if len(shape) != 2 or shape[0] != n or len(predictions.rows) != n or n == 0 or not re.fullmatch("f[iu][iu]", kinds):
+    if not _fit(predictions):
+        shape, n = predictions.logits.shape, len(predictions.label)
         raise UserError(f"{path} is damaged: logits {shape} for {n} labels; evaluate again")
     return predictions
+
+
+def _fit(predictions):
+    """Whether shapes and kinds of the arrays are those of predictions."""
+    shape, label = predictions.logits.shape, predictions.label
+    kinds = "".join(array.dtype.kind for array in predictions)
+    if len(shape) != 2 or shape[0] == 0 or len(predictions.rows) != shape[0] or not re.fullmatch("f[iu][iu]", kinds):
+        return False
+    return label.shape == shape[:1] or (
+        label.shape == shape and label.min(initial=0) >= 0 and label.max(initial=0) <= 1
+    )
 
 
 @contextlib.contextmanager

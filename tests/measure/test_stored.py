@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import set_runs
 import workdirs
 
 from jaxcls.errors import UserError
@@ -58,3 +59,25 @@ def test_what_is_not_there_names_what_is(tmp_path):
     (run / "results.json").write_text("{")
     with pytest.raises(UserError, match=r"results.json cannot be read or is damaged"):
         stored.final_step(run)
+
+
+def test_sets_of_labels_are_answers_and_no_logits_of_classes(tmp_path):
+    predictions = set_runs.make_run(tmp_path / "run")
+    found = stored.read_answers(tmp_path / "run", "test", 20)
+    assert found.sets and np.array_equal(found.label, predictions["test"][1]) and found.label.dtype == np.uint8
+    with pytest.raises(UserError, match="its labels are sets") as error:
+        stored.read_logits(tmp_path / "run", "test", 20)
+    assert "\n" not in str(error.value)
+    run = workdirs.write(tmp_path / "other", {"test": workdirs.draw(12, 3)})
+    one = stored.read_answers(run, "test", 10)
+    assert not one.sets and stored.fingerprint(one) == stored.fingerprint(stored.read_logits(run, "test", 10))
+
+
+@pytest.mark.parametrize(
+    "label", [np.full((12, 3), 2), np.full((12, 3), -1), np.zeros((12, 2), int), np.zeros((12, 3))]
+)
+def test_labels_that_are_no_sets_are_damage(tmp_path, label):
+    run = workdirs.write(tmp_path / "run", {"test": workdirs.draw(12, 3)})
+    np.savez(run / "eval/test-10.npz", logits=np.zeros((12, 3), np.float32), label=label, index=np.arange(12))
+    with pytest.raises(UserError, match="is damaged"):
+        stored.read_answers(run, "test", 10)
