@@ -216,3 +216,85 @@ def test_losses_are_not_negative_and_smoothing_mixes_labels(seed, scale, smoothi
     np.testing.assert_allclose(
         losses.focal(logits, soft, gamma=0.0), losses.cross_entropy(logits, soft), rtol=1e-5, atol=1e-6
     )
+
+
+# Sets of labels
+
+SETS = (np.random.default_rng(5).random((16, 10)) < 0.3).astype(np.float64)
+
+
+def asymmetric_formula(logits, y, gamma_neg, gamma_pos, clip):
+    """Ridnik et al., eq. 4 to 7, as it stands there, in float64: [n, classes]."""
+    p = 1 / (1 + np.exp(-np.asarray(logits, np.float64)))
+    shifted = np.maximum(p - clip, 0)
+    positive, negative = (1 - p) ** gamma_pos * np.log(p), shifted**gamma_neg * np.log(1 - shifted)
+    return -y * positive - (1 - y) * negative
+
+
+@pytest.mark.parametrize("gammas_and_clip", [(4, 1, 0.05), (4, 0, 0.05), (2, 2, 0), (0.5, 0.5, 0.2), (0, 0, 0)])
+@pytest.mark.parametrize("label", [SETS, 0.7 * SETS + 0.3 * SETS[::-1]], ids=["sets", "mixed"])
+def test_asymmetric_is_its_formula_and_so_are_its_slopes(gammas_and_clip, label):
+    gamma_neg, gamma_pos, clip = gammas_and_clip
+    logits = np.clip(np.asarray(REFERENCE["logits"], np.float64), -12, 12)  # where 1 - p has digits left
+    options = {"gamma_neg": gamma_neg, "gamma_pos": gamma_pos, "clip": clip}
+    loss = lambda x: losses.asymmetric(x, jnp.asarray(label, jnp.float32), **options)  # noqa: E731
+    expected = asymmetric_formula(logits, label, *gammas_and_clip)
+    np.testing.assert_allclose(loss(jnp.asarray(logits)), expected.mean(axis=1), rtol=2e-5, atol=1e-7)
+    summed = losses.asymmetric(jnp.asarray(logits), jnp.asarray(label), sum_classes=True, **options)
+    np.testing.assert_allclose(summed, expected.sum(axis=1), rtol=2e-5, atol=1e-6)
+    step = 1e-6
+    above, below = (asymmetric_formula(logits + d, label, *gammas_and_clip) for d in (step, -step))
+    slopes = (above - below) / (2 * step) / 10
+    kinked = np.abs(1 / (1 + np.exp(-logits)) - clip) < 1e-3  # a power below one has no slope where it begins
+    gradient = np.asarray(jax.grad(lambda x: loss(x).sum())(jnp.asarray(logits)))
+    np.testing.assert_allclose(gradient[~kinked], slopes[~kinked], rtol=1e-3, atol=2e-6)
+
+
+def test_asymmetric_without_asymmetry_is_the_binary_cross_entropy():
+    options = {"label_smoothing": 0.1, "positive_weight": np.linspace(0.5, 5, 10)}
+    plain = losses.asymmetric(REFERENCE["logits"], jnp.asarray(SETS), gamma_neg=0, gamma_pos=0, clip=0, **options)
+    same = losses.binary_cross_entropy(REFERENCE["logits"], jnp.asarray(SETS), **options)
+    np.testing.assert_allclose(plain, same, rtol=1e-6)
+
+
+@pytest.mark.parametrize("gammas_and_clip", [(4.0, 1.0, 0.05), (0.5, 0.5, 0.05), (0.0, 0.0, 0.0), (0.5, 0.0, 0.0)])
+def test_the_slopes_of_asymmetric_are_finite_where_the_model_is_sure(gammas_and_clip):
+    gamma_neg, gamma_pos, clip = gammas_and_clip
+    logits = jnp.array([[1e4, -1e4, 90.0, -90.0, 0.0]], jnp.float32)
+    for label in (jnp.zeros((1, 5)), jnp.ones((1, 5))):
+        loss = lambda x, y=label: losses.asymmetric(  # noqa: E731
+            x, y, gamma_neg=gamma_neg, gamma_pos=gamma_pos, clip=clip
+        ).sum()
+        value, slope = jax.jit(jax.value_and_grad(loss))(logits)
+        assert np.isfinite(value) and np.all(np.isfinite(slope))
+
+
+def test_negatives_below_the_clip_count_nothing():
+    logits = jnp.array([[-4.0, -2.0]])  # probabilities of 0.018 and 0.12
+    slopes = jax.grad(lambda x: losses.asymmetric(x, jnp.zeros((1, 2)), clip=0.05).sum())(logits)
+    assert slopes[0, 0] == 0 and slopes[0, 1] > 0
+
+
+def test_the_weight_of_a_positive_is_pytorchs_pos_weight():
+    logits, weight = np.asarray(REFERENCE["logits"], np.float64), np.linspace(0.5, 5, 10)
+    expected = weight * SETS * np.logaddexp(0, -logits) + (1 - SETS) * np.logaddexp(0, logits)
+    out = losses.binary_cross_entropy(logits, jnp.asarray(SETS), positive_weight=weight)
+    np.testing.assert_allclose(out, expected.mean(axis=1), rtol=1e-5)
+
+
+def test_targets_of_sets_are_spread_over_yes_and_no():
+    np.testing.assert_allclose(losses.set_targets(jnp.array([[0, 1]], jnp.uint8), label_smoothing=0.2), [[0.1, 0.9]])
+    assert losses.set_targets(jnp.array([[0, 1]], jnp.uint8)).dtype == jnp.float32
+
+
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_binary_distillation_is_the_divergence_of_each_class(temperature):
+    from scipy.stats import entropy
+
+    student, teacher = (np.clip(REFERENCE[key].astype(float), -12, 12) for key in ("logits", "teacher_logits"))
+    p, q = (1 / (1 + np.exp(-x / temperature)) for x in (teacher, student))
+    expected = temperature**2 * entropy(np.stack([p, 1 - p]), np.stack([q, 1 - q]), axis=0)
+    out = losses.binary_distillation(student, teacher, temperature)
+    np.testing.assert_allclose(out, expected.mean(axis=1), rtol=1e-4)
+    summed = losses.binary_distillation(student, teacher, temperature, sum_classes=True)
+    np.testing.assert_allclose(summed, expected.sum(axis=1), rtol=1e-4)
