@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from jaxcls.data import groups, metadata, splits
-from jaxcls.data.base import Source, subset
+from jaxcls.data.base import Source, multilabel, subset
 from jaxcls.data.views import renumbered
 from jaxcls.errors import UserError
 
@@ -47,12 +47,17 @@ class Rule:
 
     def parts(self, source: Source, rows: np.ndarray, ratios: Sequence[float]) -> list[np.ndarray]:
         """Some rows of a source dealt into one part for each ratio; groups stay whole."""
-        labels = np.asarray(source.labels)[rows]
-        if not self.group_by:
-            return [rows[part] for part in splits.stratified(labels, ratios, self.seed)]
-        names = metadata.ids(source)
-        number = groups.of_ids([names[row] for row in rows], self.group_by, metadata.root(source))
-        return [rows[part] for part in splits.grouped(labels, number, ratios, self.seed)]
+        labels, number = np.asarray(source.labels)[rows], None
+        if self.group_by:
+            names = metadata.ids(source)
+            number = groups.of_ids([names[row] for row in rows], self.group_by, metadata.root(source))
+        if multilabel(source):
+            parts = splits.iterative(labels, ratios, self.seed, number)
+        elif number is None:
+            parts = splits.stratified(labels, ratios, self.seed)
+        else:
+            parts = splits.grouped(labels, number, ratios, self.seed)
+        return [rows[part] for part in parts]
 
 
 def deal(bases: Mapping[str, Source], rule: Rule) -> Placed:

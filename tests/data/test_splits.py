@@ -106,3 +106,81 @@ def test_other_classes_do_not_matter():
 def test_impossible_ratios(ratios):
     with pytest.raises(UserError, match="ratios"):
         splits.stratified(np.zeros(4, int), ratios, 0)
+
+
+# Sets of labels
+
+SETS = st.integers(1, 120).flatmap(lambda n: hnp.arrays(np.uint8, (n, 5), elements=st.integers(0, 1)))
+
+
+@given(SETS, RATIOS, st.integers(0, 2**32))
+def test_of_sets_every_row_is_in_one_part_and_parts_have_their_exact_size(sets, ratios, seed):
+    parts = splits.iterative(sets, ratios, seed)
+    assert sorted(np.concatenate(parts)) == list(range(len(sets)))
+    assert all(np.array_equal(part, np.sort(part)) for part in parts)
+    shares = np.array(ratios) / np.sum(ratios)
+    sizes = np.array([len(part) for part in parts])
+    if (len(sets) * shares).min() >= 1:
+        assert np.all(np.abs(sizes - len(sets) * shares) < 1 + 1e-6)
+
+
+@given(SETS, st.integers(1, 30), RATIOS, st.integers(0, 9))
+def test_of_sets_groups_stay_together_and_nothing_is_lost(sets, n_groups, ratios, seed):
+    groups = np.random.default_rng(seed).integers(-3, n_groups, len(sets))
+    parts = splits.iterative(sets, ratios, seed, groups)
+    assert sorted(np.concatenate(parts)) == list(range(len(sets)))
+    seen = [set(groups[part]) for part in parts]
+    assert sum(map(len, seen)) == len(set().union(*seen))
+
+
+def rare_and_common(n=2000, classes=30, seed=0):
+    """Sets with labels of very different frequency, a seventh of them empty."""
+    rng = np.random.default_rng(seed)
+    sets = (rng.random((n, classes)) < np.geomspace(0.3, 0.003, classes)).astype(np.uint8)
+    sets[::7] = 0
+    return sets
+
+
+def test_labels_are_spread_more_evenly_than_by_chance():
+    """How far the number of rows with each label is from its share, in the mean over labels (Sechidis et al., LD)."""
+    sets, shares = rare_and_common(), np.array([0.7, 0.2, 0.1])
+    kinds = np.concatenate([sets, ~sets.any(axis=1, keepdims=True)], axis=1)
+
+    def distance(parts):
+        counts = np.array([kinds[part].sum(axis=0) for part in parts])
+        return np.abs(counts - shares[:, None] * kinds.sum(axis=0)).mean()
+
+    ours = [splits.iterative(sets, shares, seed) for seed in range(3)]
+    chance = [np.split(np.random.default_rng(seed).permutation(2000), [1400, 1800]) for seed in range(3)]
+    assert max(map(distance, ours)) < 0.3 * min(map(distance, chance)) and max(map(distance, ours)) < 1
+    assert all((kinds[part].sum(axis=0) > 0).all() for parts in ours for part in parts)
+    groups = np.arange(2000) // 4
+    in_groups = splits.iterative(sets, shares, 0, groups)
+    apart = [
+        np.flatnonzero(np.isin(groups, part))
+        for part in np.split(np.random.default_rng(0).permutation(500), [350, 450])
+    ]
+    assert distance(in_groups) < 0.5 * distance(apart)
+
+
+def test_of_sets_the_same_arguments_give_the_same_parts():
+    sets = rare_and_common(300)
+    one, same, other = (splits.iterative(sets, (8, 2), seed) for seed in (1, 1, 2))
+    assert all(map(np.array_equal, one, same)) and not np.array_equal(one[0], other[0])
+    for a, b in zip(one, splits.iterative(sets, (8, 2), 1, np.arange(300)), strict=True):
+        np.testing.assert_array_equal(a, b)  # each row a group of its own
+
+
+def test_sets_of_one_label_each_are_divided_as_classes():
+    labels = np.repeat(np.arange(4), [40, 20, 10, 5])
+    parts = splits.iterative(np.eye(4, dtype=np.uint8)[labels], (0.6, 0.2, 0.2), 0)
+    assert [np.bincount(labels[part]).tolist() for part in parts] == [[24, 12, 6, 3], [8, 4, 2, 1], [8, 4, 2, 1]]
+
+
+def test_a_hundred_thousand_sets_take_seconds():
+    import time
+
+    sets = (np.random.default_rng(0).random((100_000, 80)) < 0.04).astype(np.uint8)
+    start = time.process_time()
+    assert sum(map(len, splits.iterative(sets, (0.7, 0.15, 0.15), 0))) == 100_000
+    assert time.process_time() - start < 10
