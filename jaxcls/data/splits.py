@@ -94,7 +94,7 @@ def iterative(
 
 
 def _places(items: np.ndarray, sizes: np.ndarray, shares: np.ndarray, seed: int) -> np.ndarray:
-    """The part of each item, int64 [m]. `items`: how many of its rows have each label [m, labels]; `sizes`: its rows."""
+    """The part of each item, int64 [m]. `items`: its rows that have each label [m, labels]; `sizes`: all its rows."""
     left = items.sum(axis=0, dtype=np.int64)
     lack = _sizes(int(sizes.sum()), shares).astype(float).tolist()
     wanted = np.array([_wanted(n, shares) for n in left.tolist()]).reshape(-1, len(shares)).T.copy()
@@ -106,7 +106,7 @@ def _places(items: np.ndarray, sizes: np.ndarray, shares: np.ndarray, seed: int)
         own = own[np.argsort(-sizes[own], kind="stable")]
         for item, size in zip(own.tolist(), sizes[own].tolist(), strict=True):
             column = wanted[:, label].tolist()
-            part = max((p for p, room in enumerate(lack) if room > 0), key=lambda p: (column[p], lack[p]))  # noqa: B023
+            part = max((p for p, room in enumerate(lack) if room > 0), key=lambda p: (column[p], lack[p]))
             place[item] = part
             wanted[part] -= items[item]
             lack[part] -= size
