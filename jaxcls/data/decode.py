@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxcls.data import bounds, formats, jpeg
+from jaxcls.data import bounds, deep, formats, jpeg, kinds
 from jaxcls.data.bounds import MAX_PIXELS
 from jaxcls.data.jpeg import is_jpeg, shrunk
+from jaxcls.data.windows import Window
 from jaxcls.errors import UserError
 
 Box = tuple[int, int, int, int]  # top, left, height, width
@@ -37,12 +38,13 @@ def decode(
     encoded: bytes,
     *,
     channels: int = 3,
+    window: Window = (),
     scale_for: int | tuple[int, int] | None = None,
     fast: bool = False,
     max_pixels: int = MAX_PIXELS,
     name: str = "",
 ) -> np.ndarray:
-    """Decodes one picture: JPEG, PNG, WebP, BMP, GIF and TIFF (the first frame), PPM/PGM/PBM.
+    """Decodes one picture: JPEG, PNG, WebP, BMP, GIF and TIFF (the first frame), PPM/PGM/PBM, NumPy, DICOM.
 
     The pixels equal `ImageOps.exif_transpose(Image.open(...)).convert(...)` of Pillow: EXIF orientation applied, CMYK
     and YCCK (Adobe's inverted ones too) and palettes converted. Two things differ on purpose: transparency is laid
@@ -50,7 +52,10 @@ def decode(
 
     Args:
       encoded: the bytes of the file.
-      channels: 3 (RGB) or 1 (grey, ITU-R 601 luma).
+      channels: 3 (RGB) or 1 (grey, ITU-R 601 luma); with any other number the picture must have just so many, of
+        which nothing is converted: bands of TIFF and NumPy, RGBA for 4, grey with opacity for 2.
+      window: (low, high): what becomes 0 and 255 of grey DICOM, and of pictures of more than 8 bits or of floats; ():
+        DICOM's own window, 16 bits by their full range.
       scale_for: least height and width (one number: of both) that are needed. JPEG is decoded at 1/8, 1/4 or 1/2 of its
         size where that is enough: libjpeg takes means over blocks of pixels, in 40 to 60 % of the time. Pictures that
         are smaller already, and other kinds, stay as they are.
@@ -64,9 +69,9 @@ def decode(
     Raises:
       UserError: not a picture, truncated or damaged, of a kind that has no 8-bit form, or too large.
     """
-    if channels not in (1, 3):
-        raise UserError(f"pictures can have 1 or 3 channels, not {channels}")
-    head = jpeg.header(encoded)
+    if not 1 <= channels <= deep.MOST:
+        raise UserError(f"pictures can have 1 to {deep.MOST} channels, not {channels}")
+    head = _jpeg_header(encoded, channels, name)
     if head:
         bounds.check_size(*head.shape, max_pixels, name)
         least = (scale_for, scale_for) if isinstance(scale_for, int) else scale_for
@@ -74,7 +79,7 @@ def decode(
         image = jpeg.whole(encoded, head, shrink, channels, fast, name)
         if image is not None:
             return image
-    return _by_pillow(encoded, channels, max_pixels, name)
+    return _by_pillow(encoded, channels, window, max_pixels, name)
 
 
 def decode_part(
@@ -82,6 +87,7 @@ def decode_part(
     wanted: Callable[[tuple[int, int]], tuple[Box | None, tuple[int, int]]],
     *,
     channels: int = 3,
+    window: Window = (),
     fast: bool = False,
     name: str = "",
 ) -> Part:
@@ -92,12 +98,12 @@ def decode_part(
     Args:
       encoded: the bytes of a JPEG.
       wanted: of its upright (height, width): the box in pixels of that, None for all, and `scale_for` of `decode`.
-      channels, fast, name: as in `decode`.
+      channels, window, fast, name: as in `decode`.
 
     Raises:
       UserError: as in `decode`; and what `wanted` raises.
     """
-    head = jpeg.header(encoded)
+    head = _jpeg_header(encoded, channels, name)
     shape = head.upright if head else upright_size(encoded, name=name)
     box, least = wanted(shape)
     image = None
@@ -112,15 +118,25 @@ def decode_part(
                     return Part(image, rows[0], columns[0], shrink)
         image = jpeg.whole(encoded, head, shrink, channels, fast, name)
     if image is None:
-        image = _by_pillow(encoded, channels, MAX_PIXELS, name)
+        image = _by_pillow(encoded, channels, window, MAX_PIXELS, name)
     return Part(image, 0, 0, shrink_of(image, shape))
 
 
-def _by_pillow(encoded, channels, max_pixels, name):
+def _jpeg_header(encoded, channels, name):
+    """As `jpeg.header`. Raises UserError for a JPEG of which other channels are wanted than it can have."""
+    head = jpeg.header(encoded)
+    if head and channels not in deep.PILLOWS:
+        raise deep.unfit(1 if head.colours == "Gray" else 3, channels, name)
+    return head
+
+
+def _by_pillow(encoded, channels, window, max_pixels, name):
+    if kind := deep.reads(encoded, channels, window, name):
+        return deep.pixels(encoded, kind, channels, window, max_pixels, name)
     opened = formats.open_(encoded, name)
     try:
         formats.check(opened, len(encoded), max_pixels, name)
-        return formats.pixels(opened, channels)
+        return formats.pixels(opened, channels) if channels in deep.PILLOWS else deep.bands(opened, channels, name)
     except UserError:
         raise
     except Exception as error:  # Pillow's readers raise nearly any kind for bytes that make no sense
@@ -138,6 +154,8 @@ def size(encoded: bytes, *, name: str = "") -> tuple[int, int]:
     head = jpeg.header(encoded)
     if head:
         return head.shape
+    if kind := deep.reads(encoded, deep.PILLOWS[0], (), name):
+        return deep.size(encoded, kind, name)
     picture = formats.open_(encoded, name).picture  # a kind that only Pillow knows, or damage that it describes
     return picture.height, picture.width
 
@@ -151,6 +169,8 @@ def upright_size(encoded: bytes, *, name: str = "") -> tuple[int, int]:
     head = jpeg.header(encoded)
     if head:
         return head.upright
+    if kind := deep.reads(encoded, deep.PILLOWS[0], (), name):
+        return deep.size(encoded, kind, name)
     opened = formats.open_(encoded, name)
     shape = opened.picture.height, opened.picture.width
     return shape[::-1] if opened.orientation > 4 else shape

@@ -3,7 +3,7 @@
 import functools
 import importlib.util
 
-# Of the kinds that `decode` reads; the last two only where their reader is installed.
+# Of the kinds that `decode` reads; those of _READERS only where their reader is installed.
 _SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
     "PNG": (".png",),
@@ -14,8 +14,10 @@ _SUFFIXES = {
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
     "AVIF": (".avif",),
     "HEIC": (".heic", ".heif", ".hif"),
+    "DICOM": (".dcm", ".dicom"),
+    "NumPy": (".npy",),
 }
-_READERS = {"AVIF": "PIL._avif", "HEIC": "pillow_heif"}  # modules
+_READERS = {"AVIF": "PIL._avif", "HEIC": "pillow_heif", "DICOM": "pydicom"}  # modules
 _HEAD = {  # first bytes -> kind, where nothing else has to be looked at
     b"\xff\xd8": "JPEG",
     b"\x89PNG\r\n\x1a\n": "PNG",
@@ -74,6 +76,7 @@ _CONVERT = "convert it to JPEG or PNG"
 _REMEDIES = {
     "HEIC": "pip install pillow-heif, which then reads it",
     "AVIF": "pip install -U 'pillow>=11.3', which reads it",
+    "DICOM": "pip install pydicom, which then reads it",
     "HTML": "it is a web page, probably an error page of a download; fetch the picture again",
     "XML": "probably the error message of a download; fetch the picture again, or move it away",
     "Git LFS pointer": "git lfs pull fetches the picture",
@@ -84,7 +87,7 @@ _REMEDIES = {
     "video": "take single frames out of it, e.g. with ffmpeg",
     "camera raw": "develop it to JPEG or 8-bit TIFF",
     "icon": "convert it to PNG, or move it away",
-    "NumPy": "save its pictures as PNG",
+    "NumPy": "rename it to .npy where it holds a picture [h, w, c]",
     "HDF5": "save its pictures as PNG",
     "text": "move it away",
     "macOS resource fork": "move it away",

@@ -28,7 +28,7 @@ HEAD = 512  # bytes
 _NO_PICTURE = ("text", "XML", "HTML", "macOS resource fork", "thumbnail cache or Office document", "NumPy", "HDF5")
 _UNFINISHED = (".part", ".partial", ".crdownload", ".download", ".tmp")
 _RAW = (".nef", ".nrw", ".arw", ".sr2", ".srf", ".dng", ".pef", ".srw", ".3fr", ".iiq", ".erf", ".kdc", ".mef", ".dcr")
-_RENAME = {"JPEG": ".jpg", "TIFF": ".tif"}
+_RENAME = {"JPEG": ".jpg", "TIFF": ".tif", "DICOM": ".dcm", "NumPy": ".npy"}
 
 
 @dataclasses.dataclass

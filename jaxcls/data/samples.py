@@ -14,7 +14,9 @@ def conversion(kind: str, picture: Any, channels: int) -> Callable[[Image.Image]
     """From a part of a picture to its pixels [h, w] or [h, w, channels]."""
     mode, to = picture.mode, "L" if channels == 1 else "RGB"
     if mode == "F":
-        raise ValueError("floating-point pixels have no fixed white; convert it to 8 or 16 bit")
+        raise ValueError(
+            "floating-point pixels have no fixed white; set config.data.window, or convert it to 8 or 16 bit"
+        )
     if mode.startswith("I"):  # 16-bit grey, which Pillow also gives as 32-bit integers
         white = _white(kind, picture)
         return lambda part: np.repeat(_scaled(np.asarray(part), white)[..., None], channels, axis=-1)
@@ -44,7 +46,7 @@ def _white(kind: str, picture: Any) -> int:
 def _scaled(values: np.ndarray, white: int) -> np.ndarray:
     if values.dtype != np.uint16:
         if values.size and (values.min() < 0 or values.max() > 65535):
-            raise ValueError("32-bit grey has no fixed white; convert it to 8 or 16 bit")
+            raise ValueError("32-bit grey has no fixed white; set config.data.window, or convert it to 8 or 16 bit")
         values = values.astype(np.uint16)
     scaled = (values.astype(np.uint32) * 255 + white // 2) // white
     return np.minimum(scaled, 255, out=scaled).astype(np.uint8)
