@@ -74,7 +74,12 @@ def notes(classes: Sequence[str]) -> list[str]:
             f"{_classes(looks)} the name of a split, but is read as a class; split folders stand beside each other "
             "(train, val, test), with class folders in them"
         )
-    known = set(classes)
+    return [*lines, *alike(classes)]
+
+
+def alike(classes: Sequence[str]) -> list[str]:
+    """Lines about classes that look like one another, but may be meant as they are."""
+    lines, known = list[str](), set(classes)
     letters = _pairs(classes, _key)  # in two cases; all else of them was refused
     loose = [pair for pair in _pairs(classes, _loose) if not same(*pair)]
     plurals = [(name[:-1], name) for name in classes if name.endswith("s") and name[:-1] in known]
