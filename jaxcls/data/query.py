@@ -15,10 +15,16 @@ KEYS: dict[str, tuple[str, ...]] = {
     "table": ("path", "label", "labels", "separator", "split", "group", "weight", "root"),
     "names": ("label", "split"),
     "arrays": ("images", "labels", "classes"),
+    "shards": ("image", "label", "classes"),
+    "hf": ("image", "label", "split"),
+    "records": (),
 }
 PATHS = ("folder", "unlabelled", *KEYS)  # kinds whose name goes on with a path
 # Of files, for a bare path
-SUFFIXES = dict.fromkeys((".csv", ".tsv", ".parquet", ".jsonl", ".ndjson"), "table") | {".npz": "arrays"}
+SUFFIXES = dict.fromkeys((".csv", ".tsv", ".parquet", ".jsonl", ".ndjson"), "table") | {
+    ".npz": "arrays",
+    ".tar": "shards",
+}
 
 
 def split(name: str) -> tuple[str, dict[str, str]]:

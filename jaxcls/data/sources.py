@@ -17,7 +17,7 @@ from jaxcls.errors import UserError, did_you_mean
 FORMS = (
     *("digits", "tfds/<name>", "folder/<path>", "unlabelled/<path>"),
     *("table/<file>", "names/<path>?label=<regex>"),
-    *("arrays/<file>.npz",),
+    *("arrays/<file>.npz", "shards/<path>", "hf/<path>", "records/<path>"),
     *("synthetic", "synthetic/<n>x<size>x<channels>x<classes>"),
 )
 IN_MEMORY = 2**28  # bytes up to which synthetic pictures are made at once
@@ -110,6 +110,9 @@ def find(
         `table/<file>`: the pictures of a CSV, TSV, Parquet or JSON lines file, see `jaxcls.data.table`;
         `names/<path>?label=<regex>`: pictures whose class is in their file names, see `jaxcls.data.names`;
         `arrays/<file>.npz`: pictures and labels as NumPy arrays, see `jaxcls.data.arrays_file`;
+        `shards/<path>`: a folder or pattern of tar shards, see `jaxcls.data.shards`;
+        `hf/<path>`: a Hugging Face set on the disk, Parquet or `save_to_disk`, see `jaxcls.data.hf`;
+        `records/<path>`: what `jaxcls prepare ... --to array_record` has written, see `jaxcls.data.records`;
         `synthetic/<n>x<size>x<channels>x<classes>`: a learnable set of n training and n // 4 test pictures.
       data_dir: where tensorflow-datasets keeps its sets, or where relative folders start.
       seed: of synthetic pictures.
@@ -159,10 +162,32 @@ def _arrays(path: str, options: Mapping[str, str], root: Path, trains: bool) -> 
     return arrays_file.scan(root / files.path(path), options)
 
 
+def _shards(path: str, options: Mapping[str, str], root: Path, trains: bool) -> Mapping[str, Source]:
+    from jaxcls.data import shards
+
+    return shards.scan(root / files.path(path), options)
+
+
+def _hf(path: str, options: Mapping[str, str], root: Path, trains: bool) -> Mapping[str, Source]:
+    from jaxcls.data import hf
+
+    return hf.scan(root / files.path(path), options)
+
+
+def _records(path: str, options: Mapping[str, str], root: Path, trains: bool) -> Mapping[str, Source]:
+    from jaxcls.data import records
+
+    return records.scan(root / files.path(path))
+
+
 # Kind -> (path, options, folder where a relative path starts, whether a model is trained on it) -> what `find` returns.
 # Its options stand in query.KEYS.
 Opener = Callable[[str, Mapping[str, str], Path, bool], Mapping[str, Source]]
-OPENERS: dict[str, Opener] = {"table": _table, "names": _names, "arrays": _arrays}
+OPENERS: dict[str, Opener] = {"table": _table, "names": _names, "arrays": _arrays} | {
+    "shards": _shards,
+    "hf": _hf,
+    "records": _records,
+}
 
 
 def _digits() -> ArraySource:
