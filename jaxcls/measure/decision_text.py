@@ -106,12 +106,13 @@ def threshold(entry: dict[str, Any], decided: Decision, splits: Splits) -> Itera
 
 
 def _measured(row):
-    recall, precision = (_share(row[key], row[f"{key}_interval"]) for key in ("recall", "precision"))
+    recall, precision = (share(row[key], row[f"{key}_interval"]) for key in ("recall", "precision"))
     return f"{row['positives']:>9,}{row['found']:>7,}  {recall:<28}{row['flagged']:>8,}  {precision}"
 
 
-def _share(value, interval):
-    if value is None:
+def share(value: float | None, interval: list[float] | tuple[float, float] | None) -> str:
+    """ "95.00 % (76.4 to 99.1)"; "-" where it is undefined."""
+    if value is None or interval is None:
         return "-"
     return f"{100 * value:.2f} % ({100 * interval[0]:.1f} to {100 * interval[1]:.1f})"
 
@@ -157,8 +158,8 @@ def doubts(decided: Decision, splits: Splits) -> Iterator[str]:
             f"of them are wrong, with a sureness of {100 * chosen['sureness']:g} % (shown: {_percent(chosen['bound'])})"
         )
         for split, row in found.items():
-            wrong = _counted(row["wrong"], row["answered"])
-            yield f"{split:<12}answered {_counted(row['answered'], row['count'])}, of them wrong {wrong}"
+            wrong = counted(row["wrong"], row["answered"])
+            yield f"{split:<12}answered {counted(row['answered'], row['count'])}, of them wrong {wrong}"
     if chosen := decided.get("sets"):
         yield ""
         yield (
@@ -166,7 +167,7 @@ def doubts(decided: Decision, splits: Splits) -> Iterator[str]:
             f"class and all from a probability of {chosen['threshold']:.4g} on"
         )
         for split, row in found.items():
-            within = _counted(row["covered"], row["count"])
+            within = counted(row["covered"], row["count"])
             yield f"{split:<12}right class within {within}; {row['size']:.2f} classes a set"
     if chosen := decided.get("outliers"):
         yield ""
@@ -175,11 +176,12 @@ def doubts(decided: Decision, splits: Splits) -> Iterator[str]:
             f"{100 * chosen['accepted']:g} % of {decision.SPLIT}"
         )
         for split, row in found.items():
-            yield f"{split:<12}accepted {_counted(row['accepted'], row['count'])}"
-        yield from _far(chosen)
+            yield f"{split:<12}accepted {counted(row['accepted'], row['count'])}"
+        yield from far_ones(chosen)
 
 
-def _far(chosen):
+def far_ones(chosen: dict[str, Any]) -> Iterator[str]:
+    """What is an outlier by distance; nothing where that is not measured."""
     far = chosen.get("distance")
     if not far:
         return
@@ -189,8 +191,9 @@ def _far(chosen):
         f"{nearest} of {far['count']:,} training pictures; set by {far['validation']:,} of {decision.SPLIT}"
     )
     if "test" in far:
-        yield f"{'test':<12}accepted {_counted(far['test']['accepted'], far['test']['count'])}"
+        yield f"{'test':<12}accepted {counted(far['test']['accepted'], far['test']['count'])}"
 
 
-def _counted(part, whole):
-    return f"{part:,} of {whole:,}" + (f", {_share(part / whole, wilson_interval(part, whole))}" if whole else "")
+def counted(part: int, whole: int) -> str:
+    """ "19 of 20, 95.00 % (76.4 to 99.1)"."""
+    return f"{part:,} of {whole:,}" + (f", {share(part / whole, wilson_interval(part, whole))}" if whole else "")

@@ -40,8 +40,8 @@ def figures(
       recall, f1}); labels and named (mean number of classes a picture that are right, that are named); brier (mean
       squared error over pictures and classes) and ece (mean over the classes with positives of
       `calibration.reliability`), of the answers that are finite.
-      intervals: name -> [low, high] or None, 95 %, of mAP (set_metrics.interval) and, bootstrapped over pictures, of f1,
-      f1_micro, hamming, exact; those are missing where redraws would take too long (redraw.draws).
+      intervals: name -> [low, high] or None, 95 %, of mAP (set_metrics.interval) and, bootstrapped over pictures, of
+      f1, f1_micro, hamming, exact; those are missing where redraws would take too long (redraw.draws).
       per_class: columns with an entry a class (`of_classes`).
 
     Raises:
@@ -82,7 +82,7 @@ def figures(
 def answered(
     logits: Float[np.ndarray, "n classes"], label: UInt8[np.ndarray, "n classes"], decision: Decision | None = None
 ) -> tuple[Float[np.ndarray, "n classes"], redraw.Answers]:
-    """(calibrated probabilities, NaN in rows that are not finite; what a decision answers, those rows being all wrong)."""
+    """(calibrated probabilities, NaN in rows that are not finite; what is answered, all of those being wrong)."""
     logits, truth = np.asarray(logits), np.asarray(label) > 0
     good = np.isfinite(logits.max(axis=1))[:, None]
     probability = np.where(good, answers.probabilities(logits, decision), np.nan)
