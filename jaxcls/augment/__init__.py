@@ -65,7 +65,9 @@ def shrunk(calls: Sequence[Call], side: int) -> list[Call]:
     return [*calls[:at], Call("resize", (side,), {}), *calls[at:]]
 
 
-def host_transform(calls: Sequence[Call], *, channels: int, what: str = "config.data.augment") -> "HostTransform":
+def host_transform(
+    calls: Sequence[Call], *, channels: int, window: "Window" = (), what: str = "config.data.augment"
+) -> "HostTransform":
     """(encoded bytes or uint8 array, name, generator) -> uint8 [h, w, channels]: decodes, then crops and resizes."""
     from jaxcls.augment.host import HOST, HostTransform
 
@@ -166,6 +168,18 @@ def check_random(calls: Sequence[Call], what: str) -> None:
             f"{what} draws nothing at random, so both views of a picture would be the same; add for example "
             "'random_resized_crop(32)', 'flip', 'color_jitter(0.4, 0.4, 0.4, 0.1)'."
         )
+
+
+def mixing_in(specs: Iterable[str], what: str = "config.data.augment") -> str:
+    """The first transform of a list that mixes examples (mixup, cutmix), alternatives included; "" for none.
+
+    Raises:
+      UserError: for a bad call.
+    """
+    from jaxcls.augment import mixing
+
+    names = _names([parse(spec, what) for spec in specs])
+    return next((name for name in names if name in mixing.OPERATIONS), "")
 
 
 def _check_anew(operations, what, *, random, views):

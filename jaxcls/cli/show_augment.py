@@ -44,14 +44,14 @@ def run(args: argparse.Namespace) -> None:
     devices.cpu_only()
     from jaxcls.augment import contact_sheet
     from jaxcls.settings.reader import Reader, resolve
-    from jaxcls.training import augmented
+    from jaxcls.training import augmented, data
 
     contact_sheet.check_output(args.out)
     config = Reader(resolve(read_config(args)))
     rows = augmented.sheet_rows(config, args.rows, args.columns)
     lists = [", ".join(map(str, specs)) for specs in (config.data.augment, config.data.augment_second) if specs]
     title = f"{'  /  '.join(lists)}    seed {config.seed}"
-    together = augmented.views(config) or 1
+    together = data.views_of(config) or 1
     contact_sheet.write(contact_sheet.draw(rows, args.size, title, together), args.out)
     print(f"wrote {args.out}: {len(rows)} pictures of {config.data.name}")
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxcls.data import unreadable
+from jaxcls.data import balance, few, unreadable
 from jaxcls.data.base import Source
 from jaxcls.data.stored_splits import BANK
 from jaxcls.errors import UserError
@@ -16,7 +16,8 @@ SHOWN = 5  # unreadable pictures, or classes, named in a message
 
 
 def labels(sources: Mapping[str, Source]) -> None:
-    """Labels are class numbers, and every class has training examples. Sources without classes need none.
+    """Labels are class numbers, and every class has training examples. Sources without classes need none, and pictures
+    whose labels are hidden (data.few) have none.
 
     Raises:
       UserError: where that is not so.
@@ -26,7 +27,11 @@ def labels(sources: Mapping[str, Source]) -> None:
             raise UserError(f"the {split} split is empty; add pictures to it, or leave it out.")
         if not source.classes:
             continue
-        given, n = np.asarray(source.labels), len(source.classes)
+        given, n = few.given(source), len(source.classes)
+        if given.ndim == 2 and given.shape[1] != n:
+            raise UserError(f"the sets of labels of the {split} split have {given.shape[1]} entries for {n} classes.")
+        if given.ndim == 2:
+            continue  # of 0 and 1, as bytes
         if given.min() < 0 or given.max() >= n:
             bad = given[(given < 0) | (given >= n)]
             raise UserError(
@@ -37,7 +42,7 @@ def labels(sources: Mapping[str, Source]) -> None:
     if not learnt:
         return
     source = learnt[0]
-    counts = np.bincount(source.labels, minlength=len(source.classes))
+    counts = balance.counted(few.given(source), len(source.classes))
     empty = [str(source.classes[i]) for i in np.flatnonzero(counts == 0)]
     if empty:
         more = f" and {len(empty) - SHOWN} more classes" if len(empty) > SHOWN else ""

@@ -69,8 +69,8 @@ def restricted(source: Source, path: PathLike) -> Source:
     return subset(source, rows(metadata.ids(source), read(path), str(Path(path))))
 
 
-def amount(text: str, total: int) -> int:
-    """How many of `total` pictures "1%", "10 %" or "500" is.
+def amount(text: str, total: int, what: str = "--labels") -> int:
+    """How many of `total` pictures "1%", "10 %" or "500" is; `what` names the setting in messages.
 
     Raises:
       UserError: for what is no such amount, or is more than there are.
@@ -79,19 +79,22 @@ def amount(text: str, total: int) -> int:
     try:
         wanted = round(total * float(number) / 100) if percent else int(number)
     except (ValueError, OverflowError):
-        raise UserError(f"--labels is {text!r}; it can be a share such as 1%, or a number of pictures") from None
+        raise UserError(f"{what} is {text!r}; it can be a share such as 1%, or a number of pictures") from None
     if not 1 <= wanted <= total:
-        raise UserError(f"--labels {text} is {wanted:,} of {total:,} training pictures; it must be 1 to {total:,}")
+        raise UserError(f"{what} {text} is {wanted:,} of {total:,} training pictures; it must be 1 to {total:,}")
     return wanted
 
 
-def balanced(labels: np.ndarray, wanted: int, seed: int | Sequence[int]) -> np.ndarray:
+def balanced(
+    labels: np.ndarray, wanted: int, seed: int | Sequence[int], what: str = "--labels"
+) -> np.ndarray:
     """Rows [wanted] drawn at random, of each class as many as of any other, within one and as far as it has them.
 
     Args:
       labels: int [n]; those below 0 are none, and not drawn.
       wanted: how many.
       seed: of the draw.
+      what: names the setting in messages.
 
     Raises:
       UserError: for fewer labels than classes.
@@ -99,7 +102,7 @@ def balanced(labels: np.ndarray, wanted: int, seed: int | Sequence[int]) -> np.n
     rng = np.random.default_rng(seed)
     by_class = [rng.permutation(np.flatnonzero(labels == c)) for c in np.unique(labels[labels >= 0])]
     if wanted < len(by_class):
-        raise UserError(f"--labels: {wanted} label(s) are fewer than the {len(by_class)} classes; ask for more")
+        raise UserError(f"{what}: {wanted} label(s) are fewer than the {len(by_class)} classes; ask for more")
     order = rng.permutation(len(by_class))  # which classes get one more
     turns = sorted((turn, order[c], row) for c, rows in enumerate(by_class) for turn, row in enumerate(rows))
     return np.sort(np.asarray([row for _, _, row in turns[:wanted]], np.int64))

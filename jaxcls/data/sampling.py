@@ -118,3 +118,59 @@ def repeat(order: np.ndarray, repeats: int, batch_size: int) -> np.ndarray:
     steps, different = len(order) // batch_size, batch_size // repeats
     pictures = order[: steps * different].reshape(steps, 1, different)
     return np.broadcast_to(pictures, (steps, repeats, different)).reshape(-1)
+
+
+class TwoParts(Sampler):
+    """Batches of pictures with labels and, for each of them, `ratio` without: every share and micro-batch has as many.
+
+    An epoch is one pass over the rows without a label (less the tail that fills no batch); those with one are gone
+    through as often as that takes, in another order each time. A batch is made of blocks of 2 * parts rows with labels
+    and 2 * parts * ratio without: cut into micro-batches (step.split_batch) each of these is made of blocks of 2 and
+    2 * ratio.
+
+    Args:
+      labels: int [n], of the source; those below 0 are none.
+      ratio: rows without a label for each with one.
+      batch_size: of the global batch, both kinds together.
+      parts: micro-batches.
+
+    Raises:
+      UserError: for a batch that is not made of such blocks, or has more rows without a label than there are; without
+        any label.
+    """
+
+    def __init__(self, labels: np.ndarray, ratio: int, *, batch_size: int, parts: int = 1):
+        unit = 2 * parts * (1 + ratio)
+        if batch_size % unit:
+            raise UserError(
+                f"config.batch_size {batch_size} can't be divided by {unit}: config.few.ratio={ratio} pictures without "
+                f"a label for each with one, in pairs{', in every micro-batch' if parts > 1 else ''}; try "
+                f"{max(1, round(batch_size / unit)) * unit}."
+            )
+        self.rule, self.repeats, self.batch_size, self.ratio, self.parts = "two_parts", 1, batch_size, ratio, parts
+        self.own, self.bare = (np.flatnonzero(mask).astype(np.int32) for mask in (labels >= 0, labels < 0))
+        if not len(self.own):
+            raise UserError("config.few.method learns from a few labels, and no training picture has one; label some.")
+        each = batch_size // (1 + ratio)  # with labels
+        self.steps = len(self.bare) // (each * ratio)
+        if not self.steps:
+            raise UserError(
+                f"config.batch_size {batch_size} takes {each * ratio} pictures without a label, and there are "
+                f"{len(self.bare):,}; make it smaller, or lower config.few.ratio={ratio}."
+            )
+        self.n = self.steps * batch_size
+
+    def __call__(self, seed: int, epoch: int, n: int) -> np.ndarray:
+        """The order of an epoch."""
+        return _two_parts(self, seed, epoch)
+
+
+@functools.lru_cache(maxsize=4)
+def _two_parts(sampler, seed, epoch):
+    random = pipeline.generator(seed, epoch, 0, 0)
+    bare = random.permutation(sampler.bare)[: sampler.n // (1 + sampler.ratio) * sampler.ratio]
+    wanted = len(bare) // sampler.ratio
+    passes = [random.permutation(sampler.own) for _ in range(-(-wanted // len(sampler.own)))]
+    own, width = np.concatenate(passes)[:wanted], 2 * sampler.parts
+    blocks = [own.reshape(-1, width), bare.reshape(-1, width * sampler.ratio)]
+    return np.concatenate(blocks, axis=1).reshape(-1)

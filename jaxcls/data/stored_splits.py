@@ -3,8 +3,10 @@
     split,label,class,mark,id
     train,0,cat,6c5a1d0e2b9f4a37,cat/1.jpg
 
-A label of -1, with no class, is that of a picture without one. Where labelled pictures of another set tell how good a
-run is (config.monitor.data), their training split is called bank, and train alone is of the run's own set.
+Where labels are sets the columns are `labels` and `classes`: numbers apart by a blank, and names by a `|` (`%7C` and `%25`
+in a name stand for `|` and `%`). A label of -1, with no class, is that of a picture without one. Where labelled pictures of another set tell how good a
+run is (config.monitor.data), their training split is called bank, and train alone is of the run's own set. Further
+pictures that are learnt from without labels (config.few.data) are the split unlabelled.
 
 A split belongs to the run. Whatever opens the run's data later (resuming, evaluation, report, robustness, averages)
 finds its pictures by their names here, not by dealing a folder anew that may have changed; and other pictures can be
@@ -29,8 +31,10 @@ from jaxcls.types import PathLike
 
 FILE = "splits.csv"
 HEADER = ["split", "label", "class", "mark", "id"]
+SETS = ["split", "labels", "classes", "mark", "id"]
 BANK = "bank"
-SPLITS = ("train", BANK, "validation", "test")
+UNLABELLED = "unlabelled"
+SPLITS = ("train", BANK, "validation", "test", UNLABELLED)
 SHOWN = 3  # pictures named in a message
 
 
@@ -98,11 +102,12 @@ def _some(ids):
 def store(sources: Mapping[str, Source]) -> Stored | None:
     """What is stored of the splits of a run that begins; None for sources whose pictures can't be told by name.
 
-    Of two sets (see above) what is so of one does not matter to the other.
+    Of several sets (see above) what is so of one does not matter to the others.
     """
-    own = [split for split in sources if split == "train" or BANK not in sources]
+    own = [split for split in sources if split == "train" or (BANK not in sources and split != UNLABELLED)]
+    judging = [split for split in sources if split not in own and split != UNLABELLED]
     parts = {}
-    for splits in (own, [split for split in sources if split not in own]):
+    for splits in (own, judging, [split for split in sources if split == UNLABELLED]):
         if not all(can_mark(sources[split]) for split in splits):
             continue
         names = [name for split in splits for name in metadata.ids(sources[split])]

@@ -32,6 +32,7 @@ class Task:
       needs: splits whose predictions `figures` wants besides those of the split that is measured.
       transient: keys of `state.extra` that are left out of checkpoints (a frozen teacher comes from its own file).
       scratch: predictions that `figures` alone wants; they are not kept.
+      multiple: what the number of pictures that `loss` sees is a multiple of, on each device, in each micro-batch.
     """
 
     model: Any = None
@@ -42,6 +43,7 @@ class Task:
     needs: tuple[str, ...] = ()
     transient: tuple[str, ...] = ()
     scratch: tuple[str, ...] = ()
+    multiple: int = 1
 
     def init(self, rng: Array, batch: Batch, weights: PyTree = None) -> tuple[PyTree, PyTree, dict[str, PyTree]]:
         """Parameters, model state and extra (dicts of arrays) for batches of these shapes.
@@ -127,7 +129,7 @@ class Wrapper(Task):
         self.model, self.output = inner.model, inner.output
         self.views, self.mean = inner.views, inner.mean
         self.criteria, self.needs, self.transient = inner.criteria, inner.needs, inner.transient
-        self.scratch = inner.scratch
+        self.scratch, self.multiple = inner.scratch, inner.multiple
 
     def init(self, rng: Array, batch: Batch, weights: PyTree = None) -> tuple[PyTree, PyTree, dict[str, PyTree]]:
         """As the inner task."""

@@ -20,7 +20,8 @@ Draw = tuple[int, int, np.ndarray]  # epoch, place in the epoch, order of the ep
 
 
 def sheet_rows(config: Reader, rows: int, columns: int) -> list[Row]:
-    """Pictures as they are, each with its first draws as training makes them: with config.ssl.method two views of each.
+    """Pictures as they are, each with its first draws as training makes them: with config.ssl.method, and for FixMatch
+    (config.few.method), two views of each.
 
     Args:
       config: a whole config.
@@ -29,7 +30,7 @@ def sheet_rows(config: Reader, rows: int, columns: int) -> list[Row]:
     Raises:
       UserError: for anything in the config that cannot work.
     """
-    pictures = data.read(config, views=views(config))
+    pictures = data.read(config, views=data.views_of(config))
     source, changes = pictures.sources.get("train"), pictures.augmentation
     if source is None or changes is None:
         raise UserError(f"{config.data.name} has no training pictures.")

@@ -34,7 +34,7 @@ from jaxcls.tasks.supervised import Supervised
 from jaxcls.tasks.tta import Tta
 from jaxcls.tasks.wrappers import Ema, Transformed
 from jaxcls.training import data as data_part
-from jaxcls.training import feeds, recipe, sparsity, two_views
+from jaxcls.training import feeds, few, recipe, sparsity, two_views
 from jaxcls.training import model as model_part
 from jaxcls.training.data import NORMALIZE, Data
 from jaxcls.training.model import Model
@@ -79,9 +79,11 @@ def build(
     with problems.noted():
         parallel = Parallel(reader.parallel.mode, reader.parallel.devices)
     with problems.noted():
-        views = own.views or (2 if reader.ssl.method and own.task is None else 0)
+        views = own.views or (data_part.views_of(reader) if own.task is None else 0)
         data = data_part.read(reader, views=views, workdir=workdir, allow_changed=allow_changed)
     problems.refuse()
+    with problems.noted():
+        few.check(reader, parallel.size)
     with problems.noted():
         model = model_part.read(reader, data, parallel, workdir)
     with problems.noted():
@@ -120,6 +122,8 @@ def choices(reader: Any, data: Data, parallel: Parallel, *, labelled: bool) -> d
 def sampler(reader: Any, source: Source) -> Sampler:
     """Which rows of the training split make up an epoch. Raises UserError."""
     section = reader.data
+    if reader.few.method:
+        return few.sampler(reader, source)
     return Sampler(source.labels, section.sampling, repeats=section.repeats, batch_size=reader.batch_size)
 
 
@@ -144,6 +148,8 @@ def training(reader: Any, data: Data, model: Model, parallel: Parallel, chosen: 
         inner = own.task(data, model)
     elif reader.ssl.method:
         inner = two_views.task(reader, model, data, total)
+    elif reader.few.method:
+        inner = few.task(reader, supervised(reader, model), model, data, parallel.size)
     else:
         teacher = read_teacher(reader, data, model, parallel)
         sets = multilabel(data.sources["train"])

@@ -17,7 +17,8 @@ from jaxcls.data.base import ArraySource, Leaf, Source, subset
 from jaxcls.data.stored_splits import BANK
 from jaxcls.errors import Problems, UserError
 from jaxcls.settings.reader import choose
-from jaxcls.training.members import Members
+from jaxcls.training import trees
+from jaxcls.training.members import Members, few_labelled
 from jaxcls.training.members import open_members as open_members
 from jaxcls.training.members import open_sources as open_sources
 from jaxcls.training.members import say as say
@@ -190,6 +191,11 @@ def read(
     bank = None
     with problems.noted():
         bank = voters(config, by_split, labelled) if trains and config.ssl.method else None
+    with problems.noted():
+        by_split = few_labelled(config, by_split, members)
+    tree = None
+    with problems.noted():
+        tree = trees.read(config, source, workdir) if trains else None
     problems.refuse()
     return Data(
         name=config.data.name,
@@ -207,6 +213,11 @@ def read(
         bank=bank,
         watched=config.monitor.data if config.ssl.method else "",
     )
+
+
+def views_of(config: Any) -> int:
+    """Of each training picture that the config's own task wants (`Augmentation.views`)."""
+    return 2 if config.ssl.method or config.few.method == "fixmatch" else 0
 
 
 def voters(config: Any, by_split: Mapping[str, Source], labelled: Source | None = None) -> Source | None:
@@ -248,7 +259,7 @@ def augmentation(config: Any, source: Source, evaluation: Preprocessing, views: 
     encoded = not hasattr(source, "arrays")
     host, device = augment.split_list(specs, encoded=encoded, what=what)
     second = _second(config, host, encoded) if views == 2 else None
-    if views:
+    if views and second is None:
         augment.check_random(host + device, what)
     context = Context(
         len(source.classes), evaluation.mean, evaluation.std, seed=config.seed, batch_size=config.batch_size

@@ -5,13 +5,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
 from jaxcls import augment, files
-from jaxcls.data import balance, dealing, metadata, packing, row_lists, sources, stored_splits
-from jaxcls.data.base import Source
-from jaxcls.data.stored_splits import BANK, SPLITS, Stored
+from jaxcls.data import balance, dealing, few, metadata, packing, row_lists, sources, stored_splits, windows
+from jaxcls.data.base import Source, multilabel
+from jaxcls.data.stored_splits import BANK, SPLITS, UNLABELLED, Stored
 from jaxcls.data.unlabelled import without_labels
-from jaxcls.data.views import renumbered
+from jaxcls.data.views import joined, renumbered
 from jaxcls.errors import UserError
 from jaxcls.types import PathLike
 
@@ -22,7 +23,8 @@ class Members:
 
     Attributes:
       found: split -> Source as it was opened, before pictures are left out or packed. With config.monitor.data "train"
-        is of config.data.name and all others are of that: "bank" is its training split.
+        is of config.data.name and all others are of that: "bank" is its training split. "unlabelled" is of
+        config.few.data.
       stored: the splits that the run has stored; None where there are none (yet).
       new: ids of pictures that are in none of the stored splits.
       allowed: whether the run goes on with changed data: new pictures were dealt into `found`.
@@ -51,8 +53,13 @@ def open_members(config: Any, workdir: PathLike | None = None, allow_changed: bo
     """
     stored = stored_splits.read(workdir) if workdir is not None else None
     watched = config.monitor.data if config.ssl.method else ""
+    more = config.few.data if config.few.method else ""
     if not watched:
-        found, new = _opened(config, config.data.name, stored, allow_changed, workdir)
+        own = None if stored is None else stored.only([split for split in SPLITS if split != UNLABELLED])
+        found, new = _opened(config, config.data.name, own, allow_changed, workdir)
+        if more:
+            bare, others = _bare(config, more, stored, allow_changed, workdir)
+            found, new = {**found, UNLABELLED: _counted_in(bare, found["train"].classes)}, (*new, *others)
         return Members(found, stored, new, allow_changed and stored is not None)
     parts = None if stored is None else stored.only([split for split in SPLITS if split != "train"])
     labelled, new = _opened(config, watched, parts, allow_changed, workdir, BANK)
@@ -63,6 +70,13 @@ def open_members(config: Any, workdir: PathLike | None = None, allow_changed: bo
     train, more = _opened(config, config.data.name, of_train, allow_changed, workdir, whole=True)
     found = {"train": _counted_in(train["train"], classes), **labelled}
     return Members(found, stored, (*more, *new), allow_changed and stored is not None)
+
+
+def _bare(config, name, stored, allow_changed, workdir):
+    """(all training pictures of config.few.data, ids of those that the run does not have)."""
+    of_it = None if stored is None else stored.only([UNLABELLED])
+    found, new = _opened(config, name, of_it, allow_changed, workdir, UNLABELLED, whole=True)
+    return found[UNLABELLED], new
 
 
 def _opened(config, name, stored, allow_changed, workdir, train="train", whole=False):
@@ -115,9 +129,8 @@ def open_sources(config: Any, members: Members | None = None) -> dict[str, Sourc
     splits = dict(members.found if members else _opened(config, data.name, None, False, None)[0])
     if "train" in splits and not splits["train"].classes:
         _refuse_labelled_settings(config, grouped=len(splits) > 1)
-    metadata.check(
-        data.metadata, {key: source for key, source in splits.items() if key != "train" or BANK not in splits}
-    )
+    described = [key for key in splits if key != UNLABELLED and (key != "train" or BANK not in splits)]
+    metadata.check(data.metadata, {key: splits[key] for key in described})
     if data.rows and "train" in splits:
         splits["train"] = row_lists.restricted(splits["train"], data.rows)
     if data.imbalance > 1 and "train" in splits:
@@ -130,6 +143,46 @@ def open_sources(config: Any, members: Members | None = None) -> dict[str, Sourc
         encoded = {key: source for key, source in splits.items() if not hasattr(source, "images")} or splits
         splits |= packing.pack_all(encoded, folder, shrink, data.pack, channels=channels, skip=skip, note=say)
     return splits
+
+
+def few_labelled(config: Any, splits: Mapping[str, Source], members: Members) -> dict[str, Source]:
+    """The splits of a run of config.few: in train few have labels, those of the others are hidden (data.few).
+
+    `splits`: of `open_sources`; "unlabelled" among them becomes a part of train. Without config.few.method they stay.
+
+    Raises:
+      UserError: for settings that the pictures do not fit.
+    """
+    section, splits = config.few, dict(splits)
+    if not section.method or "train" not in splits or not splits["train"].classes:
+        return splits
+    train, more = splits["train"], splits.pop(UNLABELLED, None)
+    if multilabel(train):
+        raise UserError(
+            f"config.few.method={section.method!r} is for pictures of one label each, and these have sets of labels; "
+            "remove it."
+        )
+    if few.is_amount(section.labels) and members.allowed and str(members.change(["train"])):
+        raise UserError(
+            f"config.few.labels={section.labels!r} would draw other labels among changed pictures; put them back, or "
+            "begin anew with a list of those that have labels."
+        )
+    rows = few.chosen(train, section.labels, (config.seed, section.draw))
+    if more is not None:
+        few.check_alike(train, more, section.data)
+        train = joined([train, more])
+    if len(rows) == len(train):
+        raise UserError(
+            f"config.few.method={section.method!r} learns from pictures without labels, and all {len(train):,} training "
+            "pictures have one; name others by config.few.data, or how many shall count by config.few.labels."
+        )
+    missing = np.setdiff1d(np.arange(len(train.classes)), np.asarray(train.labels)[rows])
+    if len(missing):
+        raise UserError(
+            f"config.few.labels={section.labels!r}: {len(missing)} of {len(train.classes)} classes have no labelled "
+            f"training picture, the first is {str(train.classes[missing[0]])!r:.100}; label more."
+        )
+    return {**splits, "train": few.hidden(train, rows)}
 
 
 def _refuse_labelled_settings(config, grouped):

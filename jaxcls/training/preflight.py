@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxcls import logs, pytree
 from jaxcls.checkpoints import view
-from jaxcls.data import checks, groups, metadata, overview
+from jaxcls.data import checks, few, groups, metadata, overview
 from jaxcls.data.base import Leaf
 from jaxcls.data.packed import PackedSource
 from jaxcls.data.stored_splits import BANK
@@ -65,7 +65,7 @@ def check(run: "Run", workdir: PathLike, note: Note, *, seconds: float = 1.0, pr
         raise UserError(f"config.precise_bn has no effect: {run.model.name} has no BatchNorm; remove it.")
     report = check_weights(run, workdir)
     check_disk(shapes.replace(extra=_saved(shapes.extra, run.task.transient)), run.training.keep, workdir)
-    about = [*resampling.lines(run.data, workdir), *about]
+    about = [*few.lines(run.data.sources["train"]), *resampling.lines(run.data, workdir), *about]
     for line in [*describe(run, shapes), *about_data(run.data), *([] if report is None else [str(report)]), *about]:
         note(line)
     if run.answer.problem:
@@ -163,7 +163,8 @@ def check_model(run: "Run") -> TrainState:
         with _fits(run, key):
             if axis:
                 call = jax.vmap(call, (None, None, 0, None), axis_name=axis)
-            batch = _batch_shapes(run.data.leaves(split, training=split == "train"), devices=1 if axis else None)
+            leaves, rows = run.data.leaves(split, training=split == "train"), max(2, run.task.multiple)
+            batch = _batch_shapes(leaves, rows, devices=1 if axis else None)
             jax.eval_shape(call, state.params, state, batch, jax.ShapeDtypeStruct((2,), np.uint32))
     return state
 
@@ -220,9 +221,9 @@ def _gib(n):
     return f"{n / 2**30:.1f} GiB" if n >= 2**30 else f"{n / 2**20:.1f} MiB"
 
 
-def _batch_shapes(leaves: Mapping[str, Leaf], devices: int | None) -> dict[str, jax.ShapeDtypeStruct]:
-    """A batch of two examples, as shapes; with a leading axis of devices where there is one."""
-    lead = (2,) if devices is None else (devices, 2)
+def _batch_shapes(leaves: Mapping[str, Leaf], rows: int, devices: int | None) -> dict[str, jax.ShapeDtypeStruct]:
+    """A batch of so many examples, as shapes; with a leading axis of devices where there is one."""
+    lead = (rows,) if devices is None else (devices, rows)
     shapes = {name: jax.ShapeDtypeStruct((*lead, *(leaf.shape or ())), leaf.dtype) for name, leaf in leaves.items()}
     numbers = dict.fromkeys(("index", "epoch", "draw"), jax.ShapeDtypeStruct(lead, np.int32))
     return {**shapes, **numbers, "mask": jax.ShapeDtypeStruct(lead, np.float32)}
