@@ -13,8 +13,11 @@ DECISION = {
     "scale": list(SCALE), "bias": list(BIAS),
     "thresholds": [
         {"class": "cat", "index": 0, "kind": "f1", "wanted": None, "threshold": 0.3},
+        {"class": "dog", "index": 1, "kind": "half", "wanted": None, "threshold": 0.5},
         {"class": "owl", "index": 2, "kind": "recall", "wanted": 0.9, "threshold": 0.8},
+        {"class": "=sum", "index": 3, "kind": "half", "wanted": None, "threshold": 0.5},
     ],
+    "costs": None, "outliers": None,
 }  # fmt: skip
 
 

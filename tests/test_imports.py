@@ -23,28 +23,29 @@ MAY = {
     "losses": "hyperparameters",
     "criteria": "",
     "metrics": "",
+    "set_metrics": "metrics",
     "heatmaps": "",
     "state": "",
     "defaults": "",
     "settings": "call_strings defaults",
     "logs": "text",
     "data": "call_strings files text",
-    "augment": "call_strings data hyperparameters",  # decode, for pictures that come encoded
+    "augment": "call_strings data heatmaps hyperparameters",  # decode, for pictures that come encoded
     "models": "call_strings files parallel pytree",
     "prune": "models pytree",  # a pruned model is a model
     "quantize": "models prune pytree",  # and so is one that is rounded to 8 bits
     "optim": "hyperparameters models pytree",
     "checkpoints": "criteria parallel pytree state text",
-    "measure": "checkpoints defaults files logs metrics text",
+    "measure": "checkpoints data defaults files logs metrics text",
     "tasks": "augment call_strings checkpoints criteria data files hyperparameters losses measure metrics models "
     "parallel pytree quantize settings state",
-    "predict": "augment data files heatmaps measure metrics models tasks text",
+    "predict": "augment data files heatmaps measure metrics models set_metrics tasks text",
     "runtime": "augment call_strings data files heatmaps measure predict text",  # without JAX
     "report": "checkpoints criteria defaults files heatmaps logs measure metrics models text",
     "training": "augment checkpoints criteria data defaults files hyperparameters logs losses metrics models optim "
     "parallel predict prune pytree quantize report settings state tasks text",
-    "export": "augment checkpoints data files measure metrics models parallel predict pytree quantize runtime settings "
-    "tasks text training",
+    "export": "augment checkpoints data files measure metrics models parallel predict pytree quantize runtime set_metrics "
+    "settings tasks text training",
     "serve": "checkpoints data files measure predict report runtime text",
     "classical": "augment checkpoints data defaults files logs metrics models parallel settings tasks text training",
     "corrupt": "augment data files metrics parallel settings tasks training",

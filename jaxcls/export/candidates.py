@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from jaxcls import files
 from jaxcls.errors import UserError
-from jaxcls.export import check, latency, record
+from jaxcls.export import check, latency, record, set_check
 from jaxcls.export.asked import Options, Subject
 from jaxcls.export.check import Ask
 from jaxcls.export.pictures import Pictures
@@ -122,7 +124,7 @@ def judged(
     labels = None if pictures.labels is None else pictures.labels[numbers]
     entries = []
     for candidate in made:
-        found = check.compared(answers["run"], answers[candidate.name], labels, classes=subject.network.key == "logits")
+        found = compared(subject, options, answers["run"], answers[candidate.name], labels)
         status, sentence = check.verdict(
             found, candidate.name, candidate.precision, max_drop=options.max_drop, unjudged=candidate.unjudged
         )
@@ -136,6 +138,14 @@ def judged(
     for candidate, entry in zip(made, entries, strict=True):
         entry |= {"latency": times[candidate.name], "run": times["run"], "machine": machine}
     return entries, {"answers": answers, "latency": times, "labels": labels}
+
+
+def compared(
+    subject: Subject, options: Options, run: np.ndarray, file: np.ndarray, labels: np.ndarray | None
+) -> dict[str, Any]:
+    """`check.compared` of what is exported."""
+    limits = set_check.limits(subject.network, options.output)
+    return check.compared(run, file, labels, classes=subject.network.key == "logits", limits=limits)
 
 
 def _answers(subject, options, run, asked, pictures):

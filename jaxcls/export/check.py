@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 
 from jaxcls import metrics
 from jaxcls.errors import UserError
+from jaxcls.export import set_check
 from jaxcls.export.pictures import Pictures
 from jaxcls.measure import compare, decision, stored
+from jaxcls.measure.multilabel import answers as of_sets
+from jaxcls.tasks import base
 from jaxcls.tasks.networks import Network
 
 Ask = Callable[[np.ndarray], np.ndarray]  # uint8 [n, h, w, c] -> float32 [n, d]
@@ -43,6 +46,8 @@ def runner(network: Network, output: str = "logits") -> Ask:
 
 def given(network: Network, logits: Float[np.ndarray, "n classes"]) -> Float[np.ndarray, "n classes"]:
     """Calibrated probabilities of logits, float32, as files with output "probabilities" give them."""
+    if network.output == base.SIGMOID:
+        return of_sets.probabilities(logits, network.calibration).astype(np.float32)
     return decision.probabilities(network.calibration, logits).astype(np.float32)
 
 
@@ -71,7 +76,7 @@ def stored_logits(network: Network, workdir: Path, pictures: Pictures, ask: Ask)
     try:
         if not stored.has_logits(workdir, "validation", network.step):
             return None
-        found = stored.read_logits(workdir, "validation", network.step)
+        found = stored.read_answers(workdir, "validation", network.step)
     except UserError:
         return None
     at = np.full(int(max(found.rows.max(), pictures.rows.max())) + 1, -1)
@@ -93,9 +98,10 @@ def stored_logits(network: Network, workdir: Path, pictures: Pictures, ask: Ask)
 def compared(
     run: Float[np.ndarray, "n d"],
     file: Float[np.ndarray, "n d"],
-    labels: Int[np.ndarray, " n"] | None = None,
+    labels: Int[np.ndarray, " n"] | UInt8[np.ndarray, "n classes"] | None = None,
     *,
     classes: bool = True,
+    limits: Float[np.ndarray, " classes"] | None = None,
 ) -> dict[str, Any]:
     """How the answers of a file differ from those of the run, on the same pictures.
 
@@ -103,13 +109,14 @@ def compared(
       run, file: logits, probabilities or features.
       labels: of the pictures, for accuracy.
       classes: whether the largest answer is a class.
+      limits: where answers are sets, those from which on each class is named (set_check.limits); None: no sets.
 
     Returns:
       dict of pictures, largest_difference, mean_difference, relative (the largest difference over the largest answer of
       the run); with classes agreement (share of pictures with the same class) and changed (how many have another one
       though the run's first two are further apart than rounding); with labels run and file (correct, accuracy,
       interval of 95 %), drop (accuracy of the run less that of the file), drop_interval (paired bootstrap), mcnemar
-      (measure.compare.mcnemar). All are fractions of 1.
+      (measure.compare.mcnemar); of sets what set_check.compared has in place of all these. All are fractions of 1.
     """
     difference = _difference(run, file)
     largest = float(np.abs(run[np.isfinite(run)]).max(initial=0.0))
@@ -119,6 +126,8 @@ def compared(
         "mean_difference": float(difference.mean()),
         "relative": float(difference.max() / largest) if largest else math.inf if difference.any() else 0.0,
     }
+    if limits is not None:
+        return found | set_check.compared(run, file, limits, ROUNDING * largest, labels)
     if not classes:
         return found
     ours, theirs = _classes(run), _classes(file)
@@ -161,13 +170,14 @@ def verdict(
     """("ok", "rejected" or "not judged", a sentence) of what `compared` found.
 
     A float32 file must differ by no more than rounding. Another one is rejected where it is less accurate than the run
-    by more than `max_drop` points and McNemar's test says that this is more than noise.
+    by more than `max_drop` points (of accuracy; of sets of mAP) and McNemar's test, of sets a paired bootstrap, says
+    that this is more than noise.
 
     Args:
       found: from `compared`.
       name: of the file, for the sentence.
       precision: "float32", "float16" or "int8".
-      max_drop: in points of accuracy.
+      max_drop: in points.
       unjudged: why the drop on this machine says nothing; "" where it does.
     """
     if precision == "float32":
@@ -180,15 +190,24 @@ def verdict(
     if not math.isfinite(found["relative"]) and not unjudged:
         return REJECTED, f"{name} gives answers that are no numbers where the run gives some; keep another precision."
     if "drop" not in found:
-        share = f"the same class on {100 * found.get('agreement', 0):.1f} % of {found['pictures']:,}, "
+        what = "set of labels" if "labels" in found else "class"
+        share = f"the same {what} on {100 * found.get('agreement', 0):.1f} % of {found['pictures']:,}, "
         same = share if "agreement" in found else ""
         return NOT_JUDGED, (
             f"{name}: {same}largest difference {found['relative']:.1e} of the largest; without labels what that costs "
             "can't be told."
         )
-    sentence = compare.verdict(found["mcnemar"]["p"], -found["drop"], "the run", name)
+    p, sentence = _of_drop(found, name)
     if unjudged:
         return NOT_JUDGED, f"{sentence.rstrip('.')}; not judged: {unjudged}."
-    if 100 * found["drop"] > max_drop and found["mcnemar"]["p"] < compare.LEVEL:
+    if 100 * found["drop"] > max_drop and (p is None or p < compare.LEVEL):
         return REJECTED, f"{sentence.rstrip('.')}, and --max-drop is {max_drop:g}."
     return OK, sentence
+
+
+def _of_drop(found, name):
+    """(p that a drop is noise, or None where nothing tells; a sentence)."""
+    if "mcnemar" not in found:
+        return found["p"], set_check.sentence(found, name)
+    p = found["mcnemar"]["p"]
+    return p, compare.verdict(p, -found["drop"], "the run", name)

@@ -4,11 +4,9 @@ import json
 from typing import TYPE_CHECKING
 
 import jax
-import jax.numpy as jnp
 
-from jaxcls.export import beside
+from jaxcls.export import beside, probabilities
 from jaxcls.export.writer import to_onnx
-from jaxcls.models.layers.softmax import softmax
 from jaxcls.runtime import metadata
 from jaxcls.tasks import base
 from jaxcls.tasks.networks import Network
@@ -35,10 +33,7 @@ def float_model(
     """
     output = output if network.output != base.FEATURES else "features"
     described = metadata.of(network, output=output, precision="float32")
-    temperature = float(network.calibration["temperature"]) if network.calibration else 1.0
-
-    def finished(answer: jax.Array) -> jax.Array:
-        return softmax(answer / jnp.float32(temperature)) if output == "probabilities" else answer
+    finished = probabilities.function(network) if output == "probabilities" else lambda answer: answer
 
     def function(variables: PyTree, images: jax.Array) -> jax.Array:
         return finished(network.answer(variables, network.preprocessing.device(images)))

@@ -79,8 +79,7 @@ def _judged(subject, options, made, pictures, note):
     for candidate, entry in zip(made, entries, strict=True):
         if (name := f"{candidate.name} in OpenVINO") in others:
             answers = found["answers"]
-            classes = subject.network.key == "logits"
-            same = check.compared(answers["run"], answers[name], found["labels"], classes=classes)
+            same = candidates.compared(subject, options, answers["run"], answers[name], found["labels"])
             entry["openvino"] = {"latency": found["latency"][name], **same}
     return entries
 

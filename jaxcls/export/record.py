@@ -58,7 +58,8 @@ def write(place: Path, entries: Sequence[Entry]) -> None:
 
 def table(entries: Sequence[Entry]) -> list[str]:
     """Lines for people: the run itself, then its files."""
-    rows = [COLUMNS]
+    of_sets = any("mAP" in (entry.get("check", {}).get("run") or {}) for entry in entries)
+    rows = [tuple(name.replace("accuracy", "mAP") for name in COLUMNS) if of_sets else COLUMNS]
     for entry in entries:
         check = entry.get("check", {})
         if len(rows) == 1:
@@ -91,7 +92,7 @@ def _accuracy(found):
     if not found:
         return "-"
     low, high = found["interval"]
-    return f"{100 * found['accuracy']:.2f} ({100 * low:.1f} to {100 * high:.1f})"
+    return f"{100 * found.get('accuracy', found.get('mAP')):.2f} ({100 * low:.1f} to {100 * high:.1f})"
 
 
 def _times(found):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from jaxcls import set_metrics
 from jaxcls.types import Note
 
 if TYPE_CHECKING:
@@ -138,5 +139,16 @@ def drop_of(reference: Sequence[Any], labels: Any, batches: Callable[[], Any]) -
     def measure(ask: Ask) -> float:
         answered = np.concatenate([ask(images).argmax(axis=1) for images in batches()])
         return 100 * (right - float((answered == np.asarray(labels)).mean()))
+
+    return measure
+
+
+def drop_of_sets(reference: Float[np.ndarray, "n d"], labels: Any, batches: Callable[[], Any]) -> Measure:
+    """As `drop_of`, where labels are sets: points of mAP. `reference`: answers of the float model."""
+    right = set_metrics.of_sets(reference, labels)["mAP"]
+
+    def measure(ask: Ask) -> float:
+        answered = np.concatenate([ask(images) for images in batches()])
+        return 100 * (right - set_metrics.of_sets(answered, labels)["mAP"])
 
     return measure

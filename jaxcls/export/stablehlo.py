@@ -19,6 +19,7 @@ from jaxtyping import UInt8
 
 from jaxcls import files, parallel, pytree
 from jaxcls.errors import UserError
+from jaxcls.export import probabilities
 from jaxcls.models import safetensors_files
 from jaxcls.models.layers import convolve
 from jaxcls.parallel import Parallel
@@ -60,13 +61,12 @@ def program(network: Network, output: str = "logits") -> Program:
     """
     structure = jax.tree.structure(network.variables)
     names = list(pytree.flatten_names(network.variables))  # in the order of the tree
-    temperature = network.calibration["temperature"] if network.calibration else 1.0
     squashed = output == "probabilities" and network.key == "logits"
+    finished = probabilities.function(network) if squashed else lambda answer: answer
 
     def answer(given: Weights, images: Array) -> Array:
         variables = jax.tree.unflatten(structure, [given[name] for name in names])
-        logits = network.answer(variables, network.preprocessing.device(images))
-        return jax.nn.softmax(logits / temperature) if squashed else logits
+        return finished(network.answer(variables, network.preprocessing.device(images)))
 
     return answer
 

@@ -11,15 +11,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.extend import core
 
 from jaxcls.errors import UserError
-from jaxcls.export import erf
+from jaxcls.export import erf, probabilities
 from jaxcls.models.layers import convolve
-from jaxcls.models.layers.softmax import softmax
 from jaxcls.runtime import litert
 from jaxcls.tasks.networks import Network
 
@@ -38,14 +36,9 @@ class Program:
 
 def function(network: Network, output: str = "logits") -> Callable[[Array], Array]:
     """uint8 pictures [n, h, w, c], as `prepare` makes them -> float32 [n, d]: normalisation, views and averages are
-    inside, and with output "probabilities" the stored temperature. For tracing."""
-    temperature = float(network.calibration["temperature"]) if network.calibration else 1.0
-
-    def answer(images):
-        found = network.answer(network.variables, network.preprocessing.device(images))
-        return softmax(found / jnp.float32(temperature)) if output == "probabilities" else found
-
-    return answer
+    inside, and with output "probabilities" the stored calibration. For tracing."""
+    finished = probabilities.function(network) if output == "probabilities" else lambda answer: answer
+    return lambda images: finished(network.answer(network.variables, network.preprocessing.device(images)))
 
 
 def program(network: Network, shape: tuple[int, ...], output: str = "logits") -> Program:

@@ -84,7 +84,7 @@ def int8(
         products = [layer for layer in weighted.layers(weighted.named(model)) if layer.op in ("MatMul", "Gemm")]
         names = [layer.name for layer in products if layer.weights]
     unjudged = latency.lacks(options.target)
-    if held_out is None or subject.network.key != "logits" or unjudged:
+    if held_out is None or subject.network.key != "logits" or unjudged or _none_of_any(held_out.labels):
         return build(), about
     begun = time.perf_counter()
     found = _searched(model, build, names, held_out, options.max_drop, note)
@@ -93,12 +93,20 @@ def int8(
     return found.model, {**about, **found.to_json(), "chosen_on": held_out.about}
 
 
+def _none_of_any(labels):
+    """Whether these are sets of labels, all of them empty: they have no mAP."""
+    return labels.ndim == 2 and not labels.any()
+
+
 def _searched(model, build, names, held_out, max_drop, note):
     """What `sensitive.search` finds."""
     numbers, images = zip(*held_out.batches(check.BATCH), strict=True)
     labels = held_out.labels[np.concatenate(numbers)]
     in_float = sensitive.ask(model)
-    reference = np.concatenate([in_float(batch).argmax(axis=1) for batch in images])
-    drop = sensitive.drop_of(reference, labels, lambda: images)
+    reference = np.concatenate([in_float(batch) for batch in images])
+    if labels.ndim == 2:
+        drop = sensitive.drop_of_sets(reference, labels, lambda: images)
+    else:
+        drop = sensitive.drop_of(reference.argmax(axis=1), labels, lambda: images)
     few = np.concatenate(images)[of.spread(len(labels), sensitive.PICTURES)]
     return sensitive.search(build, model, names, few, drop, wanted=max_drop, note=note)

@@ -147,7 +147,9 @@ class BasePredictor:
     def decides(self) -> bool:
         """Whether thresholds or costs are stored, so that the answer need not be the most probable class, or those
         whose probability is at least 0.5."""
-        return bool(self.decision and (self.decision["thresholds"] or self.decision.get("costs")))
+        if self.sets:
+            return bool((sets.thresholds(self.decision, len(self.classes)) != of_sets.HALF).any())
+        return bool(self.decision and (self.decision["thresholds"] or self.decision["costs"]))
 
     @property
     def calibrates(self) -> bool:

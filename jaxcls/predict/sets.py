@@ -9,11 +9,10 @@ import numpy as np
 
 from jaxcls.measure import decision as decisions
 from jaxcls.measure.multilabel import answers
+from jaxcls.measure.multilabel.answers import HALF
 
 if TYPE_CHECKING:
     from jaxtyping import Float
-
-HALF = 0.5  # the threshold of a class without a stored one
 
 
 def rows(

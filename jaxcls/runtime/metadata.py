@@ -7,7 +7,8 @@ preprocessing    augment.preprocessing.Preprocessing, with "host": its transform
 picture          [height, width, channels] of the input, uint8
 answer           what the model answers: "softmax" or "sigmoid" (of logits), or "features"
 output           what the graph's output is called and holds: "logits", "probabilities" (calibrated) or "features"
-decision         what is stored of calibration, thresholds, costs, abstention (measure.decision), or null
+decision         what is stored of calibration, thresholds, costs, abstention (measure.decision; of "sigmoid"
+                 measure.multilabel.decision), or null
 views            test-time augmentation that the graph averages over
 precision        "float32", "float16" or "int8"
 model, fields, step, averaged, data, source, versions    where it comes from
@@ -133,7 +134,8 @@ def read(mapping: Mapping[str, str], what: str) -> Described:
         raise UserError(f"{what}: its metadata {how} {key!r}; export it again") from error
     found = Described(**values)
     sizes = [len(found.classes)] + ([len(found.decision["classes"])] if found.decision else [])
-    if found.answer != "features" and (len(found.classes) < 2 or len(set(sizes)) > 1):
+    least = 1 if found.answer == "sigmoid" else 2
+    if found.answer != "features" and (len(found.classes) < least or len(set(sizes)) > 1):
         raise UserError(f"{what}: its metadata have {' and '.join(map(str, sizes))} classes; export it again")
     return found
 
@@ -149,7 +151,7 @@ def _texts(text):
 def _picture(text):
     values = json.loads(text)
     height, width, channels = values
-    if not all(type(n) is int and n > 0 for n in values) or channels not in (1, 3):
+    if not all(type(n) is int and n > 0 for n in values):
         raise ValueError
     return height, width, channels
 
