@@ -23,7 +23,7 @@ class Rule:
       validation: share of train (between 0 and 1) that is held out where there is no validation split; None: none.
       ratios: shares of train, validation and test of a set without splits.
       seed: a whole number.
-      group_by: which pictures stay together (data.groups); "": each is for itself.
+      group_by: which pictures stay together (data.groups); "": by the groups of the source, else each is for itself.
     """
 
     validation: float | None = None
@@ -47,10 +47,7 @@ class Rule:
 
     def parts(self, source: Source, rows: np.ndarray, ratios: Sequence[float]) -> list[np.ndarray]:
         """Some rows of a source dealt into one part for each ratio; groups stay whole."""
-        labels, number = np.asarray(source.labels)[rows], None
-        if self.group_by:
-            names = metadata.ids(source)
-            number = groups.of_ids([names[row] for row in rows], self.group_by, metadata.root(source))
+        labels, number = np.asarray(source.labels)[rows], self._groups(source, rows)
         if multilabel(source):
             parts = splits.iterative(labels, ratios, self.seed, number)
         elif number is None:
@@ -58,6 +55,14 @@ class Rule:
         else:
             parts = splits.grouped(labels, number, ratios, self.seed)
         return [rows[part] for part in parts]
+
+    def _groups(self, source: Source, rows: np.ndarray) -> np.ndarray | None:
+        """The groups of some rows by number; None where there are none. Only these rows must have one."""
+        if self.group_by:
+            names = metadata.ids(source)
+            return groups.of_ids([names[row] for row in rows], self.group_by, metadata.root(source))
+        number = groups.numbers_of(source)
+        return None if number is None else number[rows]
 
 
 def deal(bases: Mapping[str, Source], rule: Rule) -> Placed:
@@ -116,9 +121,9 @@ def deal_new(placed: Placed, new: Mapping[str, np.ndarray], bases: Mapping[str, 
 
 def _joined(placed, targets, rows, source, rule):
     """(split -> new rows whose group is in it, new rows of new groups)."""
-    if not rule.group_by:
+    number = groups.numbers_of(source, rule.group_by)
+    if number is None:
         return {split: rows[:0] for split in targets}, rows
-    number = groups.of_ids(metadata.ids(source), rule.group_by, metadata.root(source))
     inside = {split: np.isin(number[rows], number[placed[split][1]]) for split in targets}
     return {split: rows[mask] for split, mask in inside.items()}, rows[~np.any(list(inside.values()), axis=0)]
 

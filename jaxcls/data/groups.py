@@ -4,10 +4,12 @@ import csv
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from jaxcls.data import metadata
+from jaxcls.data.base import Source, Subset
 from jaxcls.errors import UserError
 
 COLUMNS = (metadata.PATH, metadata.GROUP)
@@ -48,6 +50,26 @@ def names_of_ids(ids: Sequence[str], group_by: str, root: str | Path = ".") -> l
         more = f" and {len(missing) - 1:,} other" if len(missing) > 1 else ","
         raise UserError(f"{what} {lack} {missing[0]!r}{more} of {len(ids):,} pictures.")
     return [group for group in names if group is not None]
+
+
+def names_of(source: Source, group_by: str = "") -> list[str] | None:
+    """The name of the group of each row of a source: by `group_by`, else by its own groups (those of a table), None
+    where there are neither. Raises UserError as `names_of_ids`."""
+    return names_of_ids(metadata.ids(source), group_by, metadata.root(source)) if group_by else _own(source)
+
+
+def numbers_of(source: Source, group_by: str = "") -> np.ndarray | None:
+    """`names_of` as int64 [n], equal where pictures belong together."""
+    names = names_of(source, group_by)
+    return None if names is None else np.unique(np.array(names, dtype=str), return_inverse=True)[1].astype(np.int64)
+
+
+def _own(source: Any) -> list[str] | None:
+    if isinstance(source, Subset):
+        names = _own(source.source)
+        return None if names is None else [names[row] for row in source.indices.tolist()]
+    names = getattr(source, "groups", None)
+    return None if names is None else list(names)
 
 
 def write(path: Path, ids: Sequence[str], groups: Sequence[int]) -> None:

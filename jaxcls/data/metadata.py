@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxcls import files
-from jaxcls.data.base import Source, Subset, leaves
+from jaxcls.data.base import Source, Subset, leaves, multilabel
 from jaxcls.errors import UserError
 
 PATH = "path"  # the column of a table that says which picture a line is about
@@ -25,7 +25,8 @@ def rows(source: Source) -> tuple[list[str], dict[str, list[Any]]]:
     of the class, where there are any.
     """
     names, columns = ids(source), _columns(source)
-    folders = sub_folders(names, [source.classes[label] for label in source.labels]) if source.classes else []
+    single = bool(source.classes) and not multilabel(source)
+    folders = sub_folders(names, [source.classes[label] for label in source.labels]) if single else []
     return names, {**columns, **({"folder": folders} if any(folders) else {})}
 
 
@@ -41,7 +42,10 @@ def ids(source: Source) -> list[str]:
 
 
 def _columns(source: Source) -> dict[str, list[Any]]:
-    """Name -> values of what the rows hold beyond leaves and id; rows are read only if the first holds more."""
+    """Name -> values of what the rows hold beyond leaves and id; rows are read only if the first holds more, and where
+    the source does not say it without (`metadata()`)."""
+    if (said := _said(source)) is not None:
+        return said
     known = {*leaves(source), "id"}
     first: Mapping[str, Any] = {}
     for row in range(len(source)):
@@ -57,6 +61,14 @@ def _columns(source: Source) -> dict[str, list[Any]]:
             value = item.get(key)
             values.append(value.item() if isinstance(value, np.generic) else value)
     return columns
+
+
+def _said(source: Any) -> dict[str, list[Any]] | None:
+    """What a source of a table says of its rows; None for others."""
+    if isinstance(source, Subset):
+        said = _said(source.source)
+        return None if said is None else {k: [v[row] for row in source.indices.tolist()] for k, v in said.items()}
+    return source.metadata() if hasattr(source, "metadata") else None
 
 
 def sub_folders(names: Sequence[str], classes: Sequence[str]) -> list[str]:

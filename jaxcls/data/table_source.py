@@ -46,7 +46,9 @@ class TableSource(FolderSource):
 
     def __getitem__(self, row: int) -> dict[str, Any]:
         label, weight = self.labels[row], {} if self.weights is None else {"weight": self.weights[row]}
-        item = {**super().__getitem__(row), "label": label if label.ndim else int(label), **weight}
+        with self._open(row) as file:
+            image = file.read()
+        item = {"image": image, "label": label if label.ndim else int(label), "id": self.ids[row], **weight}
         return {**item, **{name: str(column.values[column.codes[row]]) for name, column in self.columns.items()}}
 
     def metadata(self) -> dict[str, list[str]]:

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxcls import files, metrics
-from jaxcls.data import class_names, overlap, sources, stored_splits
-from jaxcls.data.base import Source, subset
+from jaxcls import files, metrics, set_metrics
+from jaxcls.data import class_names, overlap, query, sources, stored_splits
+from jaxcls.data.base import Source, multilabel, subset
 from jaxcls.data.views import joined, renumbered
 from jaxcls.errors import UserError
 from jaxcls.types import Figures, Note, PathLike
@@ -23,8 +23,8 @@ class Scored:
     """What was measured.
 
     Attributes:
-      figures: of all pictures, as of metrics.of_logits; with "unseen", those of the pictures that neither trained nor
-        chose the weights, where the others are known and there are some of both.
+      figures: of all pictures, as of metrics.of_logits (or set_metrics.of_sets); with "unseen", those of the pictures
+        that neither trained nor chose the weights, where the others are known and there are some of both.
       outputs: logits, label and index, rows of `source`.
       source: the pictures whose class the network knows.
       about: what else belongs to the figures: "data", "overlap", "classes".
@@ -59,6 +59,7 @@ def score(
     classes: Sequence[str],
     ask: Callable[[Source], Mapping[str, np.ndarray]],
     *,
+    output: str = "softmax",
     stored: stored_splits.Stored | None = None,
     same_folder: bool = False,
     note: Note = print,
@@ -68,17 +69,20 @@ def score(
     Args:
       source: any labelled pictures.
       classes: names of the answers' columns.
-      ask: the pictures whose class is one of them -> {"logits" [n, classes], "label" [n], "index" [n] (rows of them)}.
+      ask: the pictures whose class is one of them -> {"logits" [n, classes], "label" [n] (or sets [n, classes]), "index"
+        [n] (rows of them)}.
+      output: what the answers mean; "sigmoid" wants sets of labels, of which those that are no column are left out.
       stored: the splits of the answering run, which the pictures are held against; None: they can't be.
       same_folder: whether ids of the source are ids of the run.
       note: where lines go.
 
     Raises:
-      UserError: for a set without a class that is known.
+      UserError: for a set without a class that is known, or with labels of the other kind.
     """
+    check_kind(source, output)
     matched = class_names.match(source.classes, classes)
     source = renumbered(source, classes, [name or "" for name in matched.names])
-    known = np.flatnonzero(source.labels >= 0)
+    known = np.arange(len(source)) if multilabel(source) else np.flatnonzero(source.labels >= 0)
     left_out = len(source) - len(known)
     if not len(known):
         raise UserError(
@@ -93,10 +97,11 @@ def score(
     for line in lines:
         note(line)
     outputs = dict(ask(source))
-    figures = metrics.of_logits(outputs["logits"], outputs["label"])
+    measure = set_metrics.of_sets if multilabel(source) else metrics.of_logits
+    figures = measure(outputs["logits"], outputs["label"])
     unseen = np.ones(0, bool) if seen is None else seen.unseen[outputs["index"]]
     if 0 < unseen.sum() < len(unseen):
-        figures["unseen"] = metrics.of_logits(outputs["logits"][unseen], outputs["label"][unseen])
+        figures["unseen"] = measure(outputs["logits"][unseen], outputs["label"][unseen])
     about = {
         "overlap": overlap.summary(seen),
         "classes": {"surplus": list(matched.surplus), "missing": list(matched.missing), "not_scored": left_out},
@@ -104,13 +109,24 @@ def score(
     return Scored(figures, outputs, source, about)
 
 
+def check_kind(source: Source, output: str) -> None:
+    """Raises UserError where pictures have one label each and the answers are of sets, or the other way round."""
+    if multilabel(source) and output != "sigmoid":
+        raise UserError("these pictures have sets of labels, but the model answers with one class a picture.")
+    if not multilabel(source) and output == "sigmoid":
+        raise UserError(
+            "these pictures have one label each, but the model answers with sets of them; give sets, for example by "
+            "a table (table/FILE)."
+        )
+
+
 def describe(scored: Scored) -> list[str]:
     """The figures for people."""
-    lines = [f"accuracy {metrics.describe(scored.figures)}"]
+    sets = "mAP" in scored.figures
+    told = set_metrics.describe if sets else metrics.describe
+    lines = [f"{'mAP' if sets else 'accuracy'} {told(scored.figures)}"]
     if "unseen" in scored.figures:
-        lines.append(
-            f"without what the run has trained on or was chosen by: {metrics.describe(scored.figures['unseen'])}"
-        )
+        lines.append(f"without what the run has trained on or was chosen by: {told(scored.figures['unseen'])}")
     elif any(split in scored.about["overlap"] for split in overlap.LEARNT):
         lines.append("all of these pictures trained the network or chose it: these figures say nothing of others")
     return lines
@@ -122,7 +138,10 @@ def name_of(data: str) -> str:
     Raises:
       UserError: where that is no name of a file.
     """
-    parts = [part for part in Path(data).parts if part not in ("folder", "tfds", ".", "..", "/", "~")]
+    named = Path(query.path(data) or data)
+    if data.startswith("table/"):
+        named = named.with_suffix("")
+    parts = [part for part in named.parts if part not in ("tfds", ".", "..", "/", "~")]
     name = parts[-1] if parts else data
     if name.lower() in (*stored_splits.SPLITS, "val", "valid") and len(parts) > 1:
         name = f"{parts[-2]}_{name}"

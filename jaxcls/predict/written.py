@@ -46,7 +46,8 @@ def save_rows(
     """Writes `eval/<name>-rows.json`: what the rows of a split, or of other data, are called, and what else is known.
 
     {"id": [str], "columns": {name: [value]}, "fingerprint": that of the source}; see `data.metadata`. With
-    config.data.group_by a column "group" says which pictures belong together. A file that was made of the same data
+    config.data.group_by, or groups of the source's own, a column "group" says which pictures belong together, and
+    "grouped" is true. A file that was made of the same data
     stays as it is, unless the config names a table.
 
     Args:
@@ -60,11 +61,13 @@ def save_rows(
     if table or group_by or _fingerprint(path) != source.fingerprint:
         names, columns = metadata.rows(source)
         columns |= metadata.table(names, table, metadata.root(source))
-        if group_by:
-            with contextlib.suppress(UserError):  # a split that came with the set need not have groups
-                columns[metadata.GROUP] = groups.names_of_ids(names, group_by, metadata.root(source))
+        grouped = None
+        with contextlib.suppress(UserError):  # a split that came with the set need not have groups
+            grouped = groups.names_of(source, group_by)
+        columns |= {metadata.GROUP: grouped} if grouped is not None else {}
         with files.replacing(path, remedy) as temporary:
             content = {"id": names, "columns": columns, "fingerprint": source.fingerprint}
+            content |= {"grouped": True} if grouped is not None else {}
             temporary.write_text(json.dumps(content, default=str) + "\n")
     return path
 

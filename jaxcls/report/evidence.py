@@ -11,10 +11,12 @@ from jaxtyping import Float, Int
 from jaxcls import files
 from jaxcls.checkpoints import view
 from jaxcls.checkpoints.meta import NOTHING, Meta
-from jaxcls.criteria import CLASSIFICATION, Figure
+from jaxcls.criteria import CLASSIFICATION, SETS, Figure
 from jaxcls.errors import UserError
 from jaxcls.logs.records import read_metrics
-from jaxcls.measure import calibration, decision, figures, stored
+from jaxcls.measure import calibration, decision, figures, hierarchy, stored
+from jaxcls.measure.multilabel import figures as set_figures
+from jaxcls.measure.multilabel.redraw import Answers
 from jaxcls.measure.softmax import Softmax
 from jaxcls.report.markup import label as shown_name
 from jaxcls.types import Figures, PathLike
@@ -27,7 +29,9 @@ class Evidence:
     Attributes:
       workdir: folder of the run.
       split, step: of the evaluation; "" and None where nothing was evaluated.
-      logits, label, index: the stored predictions (measure.stored); empty without logits.
+      logits, label, index: the stored predictions (measure.stored); empty without logits. Where labels are sets (`sets`)
+        report.multilabel speaks of them, and what follows from one class a picture (probability, predicted, ..) is not
+        for them.
       recorded: the figures that the evaluation left and that no logits give: all of them without logits, else those of
         the task's own that are of something else (a vote of neighbours).
       about: what an evaluation on other pictures tells of them: "data", "overlap", "classes", "unseen".
@@ -67,6 +71,11 @@ class Evidence:
         return len(self.logits) > 0
 
     @property
+    def sets(self) -> bool:
+        """Whether labels are sets: several a picture, or none."""
+        return self.label.ndim == 2
+
+    @property
     def choosing(self) -> tuple[Figure, ...]:
         """The figures by which the task ranks checkpoints, the first one first; () where it has none."""
         return self.meta.figures
@@ -86,16 +95,41 @@ class Evidence:
         return any(names & values.keys() for values in there)
 
     @functools.cached_property
+    def tree(self) -> hierarchy.ClassTree | None:
+        """The tree of the run's classes; None where it has none."""
+        return hierarchy.of_run(self.workdir, self.classes) if self.classes else None
+
+    @functools.cached_property
     def measured_figures(self) -> Figures:
-        """measure.figures.figures of the split, with what was recorded beside."""
+        """measure.figures.figures of the split, "tree" (measure.hierarchy) with one, and what was recorded beside."""
         if not self.with_logits:
             return self.recorded
-        return {**figures.figures(self.logits, self.label, self.classes), **self.recorded}
+        if self.sets:
+            return {**set_figures.figures(self.logits, self.label, self.classes), **self.recorded}
+        by_tree = {}
+        if self.tree is not None:
+            stated = self.probability if self.calibrated is None else self.calibrated
+            by_tree["tree"] = hierarchy.figures(stated, self.label, self.tree)
+        return {**figures.figures(self.logits, self.label, self.classes), **by_tree, **self.recorded}
 
     @functools.cached_property
     def figures(self) -> Figures:
         """`measured_figures` as the page takes them: `per_class` is a dict a class, with the names that are shown."""
-        found = self.measured_figures
+        return self._shown(self.measured_figures)
+
+    @functools.cached_property
+    def figures_of_sets(self) -> Figures:
+        """As `figures`, of the classes that the stored decision names; those of `figures` without one."""
+        if not self.decision:
+            return self.figures
+        return self._shown(set_figures.figures(self.logits, self.label, self.classes, self.decision))
+
+    @functools.cached_property
+    def said_of_sets(self) -> tuple[Float[np.ndarray, "n classes"], Answers]:
+        """(calibrated probability of every class, what is named) where labels are sets."""
+        return set_figures.answered(self.logits, self.label, self.decision)
+
+    def _shown(self, found):
         if not self.with_logits:
             return found
         rows = figures.by_row({**found["per_class"], "name": list(self.shown)})
@@ -137,7 +171,7 @@ class Evidence:
 
     @property
     def groups(self) -> list[Any] | None:
-        """The group of every evaluated row, where config.data.group_by says which pictures belong together.
+        """The group of every evaluated row, where config.data.group_by, or the set, says what belongs together.
 
         None where no two pictures share one (`lone_groups`): then they tell nothing.
         """
@@ -151,8 +185,10 @@ class Evidence:
         return values is not None and figures.lone(values)
 
     def _groups(self):
-        values = (self.rows or {}).get("columns", {}).get("group")
-        if not self.config.get("data", {}).get("group_by") or values is None or len(values) <= int(self.index.max()):
+        rows = self.rows or {}
+        values, grouped = rows.get("columns", {}).get("group"), rows.get("grouped")
+        grouped = grouped or self.config.get("data", {}).get("group_by")
+        if not grouped or values is None or len(values) <= int(self.index.max()):
             return None
         return [values[row] for row in self.index]
 
@@ -203,16 +239,22 @@ def read(workdir: PathLike, split: str | None = None, step: int | None = None) -
 def _read_logits(evidence):
     """Puts in the predictions of the split, and what was made of those of validation."""
     workdir, split, step = evidence.workdir, evidence.split, evidence.step
-    evidence.logits, evidence.label, evidence.index = stored.read_logits(workdir, split, step)
+    evidence.logits, evidence.label, evidence.index = stored.read_answers(workdir, split, step)
     if len(evidence.classes) != evidence.logits.shape[1]:
         evidence.classes = _names(range(evidence.logits.shape[1]))
     beside = stored.read_figures(workdir, split, step)
-    computed = {figure.name for figure in CLASSIFICATION}
+    computed = {figure.name for figure in (SETS if evidence.sets else CLASSIFICATION)}
     own = (figure.name for figure in evidence.choosing if figure.name not in computed)
     evidence.recorded = {name: beside[name] for name in own if name in beside}
     evidence.decision = decision.read(workdir, step)
+    if evidence.decision and decision.of_sets(evidence.decision) != evidence.sets:
+        kind = "sets of labels" if not evidence.sets else "one label a picture"
+        raise UserError(
+            f"{decision.path(workdir, step)} is for {kind}, which these predictions do not have; make it anew with "
+            f"`jaxcls calibrate {workdir} --apply`"
+        )
     if split != "validation" and stored.has_logits(workdir, "validation", step):
-        evidence.validation = stored.read_logits(workdir, "validation", step)
+        evidence.validation = stored.read_answers(workdir, "validation", step)
 
 
 def _names(values):
@@ -231,7 +273,7 @@ def _choose(workdir, split, step):
             return name, there[-1]
     if split or step is not None:
         name = splits[0]
-        stored.read_logits(workdir, name, wanted if wanted is not None else 0)  # raises: says what there is
+        stored.read_answers(workdir, name, wanted if wanted is not None else 0)  # raises: says what there is
     return "", None
 
 

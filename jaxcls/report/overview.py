@@ -61,8 +61,8 @@ def title(evidence: Evidence) -> str:
     model, data = (config.get(key, {}).get("name") for key in ("model", "data"))
     if not (model and data):
         return evidence.workdir.resolve().name
-    path = data.startswith(("folder/", "unlabelled/"))
-    return f"{model} on {data.rstrip('/').rpartition('/')[2] if path else data}"
+    named = "/" not in data or data.startswith(("tfds/", "synthetic/"))  # all else is a path, perhaps with options
+    return f"{model} on {data if named else data.partition('?')[0].rstrip('/').rpartition('/')[2]}"
 
 
 def overview(evidence: Evidence) -> Markup:

@@ -2,11 +2,10 @@
 
 import dataclasses
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from jaxcls import files
-from jaxcls.data import stored_splits
+from jaxcls.data import query, stored_splits
 from jaxcls.errors import UserError
 from jaxcls.parallel import Parallel
 from jaxcls.settings.reader import Reader, resolve
@@ -79,7 +78,7 @@ def other(
     network = dataclasses.replace(network, views=tuple(reader.eval.tta), mean=reader.eval.tta_mean)
     picture = network.preprocessing.picture
     channels = picture[-1] if picture else network.preprocessing.channels
-    folder = "" if name_of_data.startswith("folder/") else reader.data.dir
+    folder = reader.data.dir if query.path(name_of_data) is None else ""
     source, which = evaluate_other.find(name_of_data, data_dir=folder, split=split, channels=channels)
     note(which)
     stored = stored_splits.read(workdir)
@@ -105,12 +104,14 @@ def other(
 def _same(name, reader, workdir):
     """Whether a set is the one that the run has its pictures from."""
     own = same_run.differences(same_run.to_json(reader.config), workdir).get("data.name", (reader.data.name, ""))[0]
-    if not (name.startswith("folder/") and str(own).startswith("folder/")):
-        return name == own
-    place = files.path(reader.data.dir or ".") / files.path(own.removeprefix("folder/"))
-    return place.resolve() == Path(_place(name))
+    return _place(name) == _place(str(own), reader.data.dir)
 
 
-def _place(name):
-    """The name of a set by which it is known again: of a folder where it lies."""
-    return str(files.path(name.removeprefix("folder/")).resolve()) if name.startswith("folder/") else name
+def _place(name, data_dir=""):
+    """The name of a set by which it is known again: of a folder where it lies, of a table with its options."""
+    path = query.path(name)
+    if path is None:
+        return name
+    place = str((files.path(data_dir or ".") / files.path(path)).resolve())
+    kind = name.partition("/")[0]
+    return place if kind == "folder" else query.joined(f"{kind}/{place}", query.split(name)[1])

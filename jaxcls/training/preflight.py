@@ -80,7 +80,12 @@ def about_data(data: Data) -> list[str]:
     """Lines about the pictures: counts of classes, sizes, what was left out (`data.overview`)."""
     shape = None if data.evaluation.picture else data.leaves("train", training=True)["image"].shape
     found = data.members.found if data.members else data.sources
-    lines = overview.lines(found, min(shape[:2]) if shape else None)
+    lines = overview.lines(found, min(shape[:2]) if shape else None) + (data.tree.lines() if data.tree else [])
+    if data.evaluation.window and data.evaluation.picture:
+        lines.append(
+            f"note: config.data.window is for files: the pictures of {data.name} lie in memory and stay as they are; "
+            "files that are predicted get it"
+        )
     if data.group_by:
         split = BANK if BANK in found else "train"
         with contextlib.suppress(UserError):  # splits that came with the set need not have groups
@@ -111,7 +116,7 @@ def check_labelled(run: "Run") -> None:
     if not run.data.classes and run.task.output != FEATURES:
         raise UserError(
             f"the pictures of {run.data.name} have no labels to learn; set config.ssl.method (simclr ...), or put "
-            "those of each class into a folder and use folder/PATH."
+            "those of each class into a folder and use folder/PATH; of a table name the column: label=COLUMN."
         )
 
 
@@ -124,13 +129,18 @@ def check_data(data: Data, note: Note, *, seconds: float, progress: Progress | N
         base = getattr(source, "source", source)  # of a Subset
         with problems.noted():
             if not isinstance(base, PackedSource):
-                how = {"seconds": seconds, "progress": progress}
+                how = {"seconds": seconds, "progress": progress, **_decoding(data)}
                 name = data.name if split == "train" else data.watched or data.name
                 checks.pictures(source, f"{split} of {name}", note, skip=data.skipped is not None, **how)
             elif seconds >= THOROUGH and base not in checked:
                 checked.add(base)
                 base.check()
     problems.refuse()
+
+
+def _decoding(data):
+    """How the pictures of files are decoded."""
+    return {"channels": data.evaluation.channels, "window": data.evaluation.window}
 
 
 def _judged(data):

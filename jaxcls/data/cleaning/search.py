@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxcls import files
-from jaxcls.data import groups
+from jaxcls.data import groups, query
 from jaxcls.data.cleaning import duplicates, features, labels, outliers, review
 from jaxcls.data.cleaning.duplicates import Link
 from jaxcls.data.cleaning.findings import Finding, Findings, ordered
@@ -174,7 +174,7 @@ def free_folder(out: Path | None, name: str) -> Path:
         if (out / "findings.csv").exists():
             raise UserError(f"--out {out} has a findings.csv already, perhaps with your choices; name another")
         return out
-    stem = f"clean-{files.path(name.removeprefix('folder/')).resolve().name}"
+    stem = f"clean-{files.path(query.path(name) or name).resolve().name}"
     out, number = Path("runs") / stem, 1
     while (out / "findings.csv").exists():
         number += 1

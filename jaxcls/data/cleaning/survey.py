@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from jaxcls import files
-from jaxcls.data import decode, folder, metadata, resample, samples, sources, tfds_source
+from jaxcls.data import decode, deep, folder, metadata, query, resample, samples, sources, tfds_source
 from jaxcls.errors import UserError
 
 GREY = 32  # side of the small grey copies
@@ -59,16 +59,19 @@ def collect(name: str, data_dir: str | Path | None = None) -> Collection:
     """
     if path := folder_of(name, data_dir):
         return Collection(folder.scan(path), path.resolve())
+    if name.partition("/")[0] in query.KEYS:
+        return Collection(sources.find(name, data_dir=data_dir))
     if name.startswith("tfds/"):
         return Collection(tfds_source.load(name.removeprefix("tfds/"), data_dir))
     return Collection(sources.load(name, data_dir=data_dir))
 
 
 def pixels(image: bytes | np.ndarray, name: str = "") -> np.ndarray:
-    """uint8 [h, w, 3] of encoded bytes or of pixels with 1 or 3 channels."""
+    """uint8 [h, w, 3] of encoded bytes or of pixels: of other than 1 and 3 channels the first three, or the first."""
     if not isinstance(image, np.ndarray):
-        return decode.decode(image, name=name)
-    return np.repeat(image, 3, axis=-1) if image.shape[-1] == 1 else image
+        bands = deep.channels_of(image)
+        image = decode.decode(image, channels=bands if bands and bands > 4 else 3, name=name)
+    return np.repeat(image[..., :1], 3, axis=-1) if image.shape[-1] < 3 else image[..., :3]
 
 
 @dataclasses.dataclass
