@@ -123,12 +123,12 @@ def interval(figures: Figures) -> tuple[float, float] | None:
 
 
 def describe(figures: Figures) -> str:
-    """One line for people about figures of `of_sets`."""
+    """One line for people about figures of `of_sets`: mAP with its interval, the number of examples, and the rest."""
     if math.isnan(figures["mAP"]):
-        return f"no picture of {figures['count']} has a label: no mAP, loss {figures['loss']:.4g}"
+        return f"none, since no picture of {figures['count']} has a label, loss {figures['loss']:.4g}"
     within = interval(figures)
     shown = f" (95 % interval {within[0]:.2%} to {within[1]:.2%})" if within else ""
-    text = f"mAP {figures['mAP']:.2%}{shown}, {figures['count']} examples"
+    text = f"{figures['mAP']:.2%}{shown}, {figures['count']} examples"
     if figures.get("not_finite"):
         text += f" ({figures['not_finite']} not finite, counted as wrong)"
     return f"{text}, F1 {figures['f1']:.2%}, whole set right {figures['exact']:.2%}, loss {figures['loss']:.4g}"

@@ -164,4 +164,4 @@ def _outcome(folder, ended):
     if results is None:
         return f"failed: {ended.line or ended.status}"
     split, figures = next(iter(results.items()))
-    return f"{split} accuracy {figures['accuracy']:.2%}"
+    return f"{split} accuracy {figures['accuracy']:.2%}" if "accuracy" in figures else f"{split} without an accuracy"

@@ -98,6 +98,8 @@ def _run(rung, seed, workdir):
     results = read_json(folder / "results.json")
     if results:
         split, figures = next(iter(results.items()))
+        if "accuracy" not in figures:
+            raise UserError(f"{folder}: a ladder compares accuracies, and this run has none (its labels are sets).")
         kept = {key: figures[key] for key in ("accuracy", "correct", "count", "loss", "step")}
         return {"seed": seed, "state": "finished", "split": split, **kept, **record}
     return {"seed": seed, "state": "failed" if record.get("failed") else "missing", **record}

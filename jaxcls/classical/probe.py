@@ -17,6 +17,7 @@ from jaxcls.checkpoints import view
 from jaxcls.classical import classifier, few_labels, protocols
 from jaxcls.classical.run import STEP, grid_of, judge, versions
 from jaxcls.data import checks, row_lists
+from jaxcls.data.base import multilabel
 from jaxcls.defaults import default_config
 from jaxcls.errors import UserError
 from jaxcls.logs.logger import Logger
@@ -137,6 +138,8 @@ def run(
         same_run.check_evaluated(pictures, list(pictures.sources), own, False, print)
     if not pictures.labelled:
         raise UserError(f"{config.data.name} has no labels to probe with; name labelled pictures with --data.")
+    if multilabel(pictures.sources["train"]):
+        raise UserError(f"{config.data.name} has sets of labels, and a probe learns one class a picture.")
     if len(pictures.sources) == 1:
         raise UserError("there is neither a test nor a validation split to evaluate on.")
     checks.labels(pictures.sources)

@@ -12,8 +12,8 @@ import numpy as np
 from jaxcls import files, metrics
 from jaxcls.classical import classifier, hog, pictures, sift
 from jaxcls.classical.options import Options
-from jaxcls.data import checks
-from jaxcls.data.base import Source, subset
+from jaxcls.data import checks, windows
+from jaxcls.data.base import Source, multilabel, subset
 from jaxcls.data.splits import stratified
 from jaxcls.errors import Problems, UserError
 from jaxcls.logs.logger import Logger
@@ -21,7 +21,7 @@ from jaxcls.text import printable
 from jaxcls.training import data, predictions, same_run
 from jaxcls.types import Figures, PathLike
 
-DATA = ("name", "dir", "validation", "split_ratios", "group_by", "channels")  # of config.data, what counts
+DATA = ("name", "dir", "validation", "split_ratios", "group_by", "channels", "window")  # of config.data, what counts
 SIDES = {"hog": 128, "sift": 128, "pixels": 32}  # of pictures whose sizes differ
 LEAST = {"hog": hog.LEAST, "sift": sift.LEAST, "pixels": 1}  # of pictures of one size, which are enlarged to it
 STEP = 0  # there are no steps: of every file and figure that names one
@@ -74,7 +74,8 @@ def _run(sources, config, options, grid, workdir, log):
     def features(name):
         with _timed(seconds, f"features of {name}"):
             source = sources[name]
-            images = pictures.read(source, range(len(source)), size=size, channels=channels)
+            window = windows.checked(config.data.window)
+            images = pictures.read(source, range(len(source)), size=size, channels=channels, window=window)
             table[name] = (_stack(map(describe, images), len(source), f"{name} features", log), source.labels)
         log.note(f"{name}: {table[name][0].shape[1]:,} features of a picture, {seconds[f'features of {name}']:.1f} s")
 
@@ -166,6 +167,8 @@ def open_checked(config: Any, options: Options) -> dict[str, Source]:
       UserError: with a line for each thing that cannot work.
     """
     sources, problems = data.open_sources(config), Problems()
+    if any(map(multilabel, sources.values())):
+        raise UserError(f"{config.data.name} has sets of labels, and a baseline learns one class a picture.")
     if options.train_limit and options.train_limit < len(sources["train"]):
         rest = len(sources["train"]) - options.train_limit
         rows, _ = stratified(sources["train"].labels, (options.train_limit, rest), config.seed)
@@ -174,7 +177,8 @@ def open_checked(config: Any, options: Options) -> dict[str, Source]:
         checks.labels(sources)
     for split, source in sources.items():
         with problems.noted():
-            checks.pictures(source, f"{split} of {config.data.name}", print, seconds=1)
+            how = {"channels": config.data.channels or 3, "window": windows.checked(config.data.window)}
+            checks.pictures(source, f"{split} of {config.data.name}", print, seconds=1, **how)
     with problems.noted():
         if len(sources) == 1:
             raise UserError("there is neither a test nor a validation split to evaluate on.")
@@ -202,7 +206,8 @@ def describer(
         return functools.partial(hog.describe, cell=options.cell, colour=colour), size, channels
     rows = sift.sample_rows(len(source), config.seed)
     with log.waiting(f"learning {options.words} words from {len(rows):,} training pictures"):
-        images = pictures.read(source, rows, size=size, channels=channels)
+        window = windows.checked(config.data.window)
+        images = pictures.read(source, rows, size=size, channels=channels, window=window)
         vocabulary = sift.learn(images, words=options.words, seed=config.seed, keypoints=options.keypoints)
     describe = functools.partial(
         sift.describe,

@@ -23,7 +23,7 @@ from jaxcls.errors import UserError
 from jaxcls.parallel import Parallel
 from jaxcls.settings.reader import Reader, choose, resolve
 from jaxcls.tasks import networks
-from jaxcls.tasks.base import Task
+from jaxcls.tasks.base import SOFTMAX, Task
 from jaxcls.tasks.networks import Network
 from jaxcls.training import data, feeds, same_run
 from jaxcls.types import Batch, Figures, Note, PathLike, PyTree
@@ -129,6 +129,8 @@ def run(config: ConfigDict, workdir: PathLike, options: Options, note: Note = pr
     source, parallel = pictures.sources[split], Parallel(reader.parallel.mode, reader.parallel.devices)
     network = networks.from_run(workdir, options.step)
     network = dataclasses.replace(network, views=tuple(reader.eval.tta), mean=reader.eval.tta_mean)
+    if network.output != SOFTMAX:
+        raise UserError(f"robustness is measured of models that tell one class, and {network.title} does not.")
     networks.check_pictures(network, pictures.picture, "logits", len(source.classes))
     task, drawn = Corrupted(network, names, strengths, options.seed), _drawn(source, options)
     feed = feeds.evaluation(pictures, parallel, drawn, task)

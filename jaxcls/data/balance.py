@@ -9,21 +9,25 @@ from jaxcls.data import pipeline
 from jaxcls.data.base import Source, multilabel, subset
 from jaxcls.errors import UserError
 
-
 MOST = 100.0  # of a class's presence by "auto": a handful of pictures would else be all that is learned
 
 
 def count(source: Source) -> np.ndarray:
     """Examples of each class, int64 [classes]. Labels that are no class are left to `checks.labels`."""
-    labels = np.asarray(source.labels)
+    return counted(np.asarray(source.labels), len(source.classes))
+
+
+def counted(labels: np.ndarray, classes: int) -> np.ndarray:
+    """How often each class is among labels [n] or in sets of them [n, classes], int64; labels that are none do not
+    count."""
     if labels.ndim == 2:
         return labels.sum(axis=0, dtype=np.int64)
-    return np.bincount(labels[(labels >= 0) & (labels < len(source.classes))], minlength=len(source.classes))
+    return np.bincount(labels[(labels >= 0) & (labels < classes)], minlength=classes)
 
 
 def of_source(rule: str, source: Source, what: str = "config.loss.class_weight") -> np.ndarray | None:
-    """`class_weights` for the pictures of a source. Where labels are sets a weight is that of a class's presence against
-    its absence, and "auto" is pictures without it / pictures with it, from 1/100 to 100. Raises UserError."""
+    """`class_weights` for the pictures of a source. Where labels are sets a weight is that of a class's presence, its
+    absence having 1, and "auto" is pictures without it / pictures with it, from 1/100 to 100. Raises UserError."""
     counts = count(source)
     if np.ndim(source.labels) != 2 or str(rule).strip() != "auto":
         return class_weights(rule, counts, what)

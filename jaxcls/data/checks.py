@@ -57,7 +57,7 @@ def pictures(source: Source, what: str, note: Note, *, skip: bool = False, **how
       what: how messages call it.
       note: where lines go: how many were only looked at, what is probably not as it is meant, what will be skipped.
       skip: whether bad pictures are skipped.
-      how: `seconds`, `full`, `progress` of unreadable.check.
+      how: `seconds`, `full`, `progress`, `channels`, `window` of unreadable.check.
 
     Raises:
       UserError: naming the first bad ones; with `skip` only where all are.

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from jaxcls.data import metadata, row_lists
-from jaxcls.data.base import ArraySource, Leaf, Source, Subset, digest, leaves
+from jaxcls.data.base import ArraySource, Leaf, Source, Subset, digest, leaves, multilabel
 from jaxcls.errors import UserError
 
 UNLABELLED = -1
@@ -30,9 +30,13 @@ def chosen(source: Source, labels: str, seed: Sequence[int]) -> np.ndarray:
       seed: (seed of the run, number of the draw).
 
     Raises:
-      UserError: for an amount that can't be drawn, or a list that can't be read or names pictures without a label.
+      UserError: for sets of labels, an amount that can't be drawn, or a list that can't be read or names pictures without a label.
     """
     what, label = "config.few.labels", np.asarray(source.labels)
+    if multilabel(source):
+        raise UserError(
+            "config.few.method is for pictures of one label each, and these have sets of labels; remove it."
+        )
     known = np.flatnonzero(label >= 0)
     if not labels:
         return known

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from jaxcls.data import decode
-from jaxcls.data.base import Source, Subset, leaves
+from jaxcls.data.balance import counted
+from jaxcls.data.base import Source, Subset, leaves, multilabel
 from jaxcls.data.listing import added, told
 from jaxcls.text import NAME, printable
 
@@ -20,9 +21,10 @@ UNEVEN = 10  # times more pictures of one class than of another, above which it 
 def lines(sources: Mapping[str, Source], size: int | None = None) -> list[str]:
     """The overview of a set: split -> source.
 
-    How many have no labels; a table of classes, with the number of pictures in each split (beyond 25 classes the first
-    20 and the last 5); classes that a split lacks; how uneven train is, above 10 : 1; sizes of the pictures of train,
-    of at most 200 spread evenly over it; what was left out, and notes about how the folder was read.
+    How many have no labels, or how many labels a picture has where they are sets; a table of classes, with the number
+    of pictures in each split (beyond 25 classes the first 20 and the last 5); classes that a split lacks; how uneven
+    train is, above 10 : 1; sizes of the pictures of train, of at most 200 spread evenly over it; what was left out, and
+    notes about how the folder was read.
 
     Args:
       sources: as from `sources.load`.
@@ -36,9 +38,10 @@ def lines(sources: Mapping[str, Source], size: int | None = None) -> list[str]:
     first = "train" if "train" in sources else next(iter(sources))
     if labelled:
         classes = [printable(name, NAME) for name in next(iter(labelled.values())).classes]
-        counts = {split: _counts(source.labels, len(classes)) for split, source in labelled.items()}
+        counts = {split: counted(np.asarray(source.labels), len(classes)) for split, source in labelled.items()}
         found += [*_table(classes, counts), *_lacking(classes, counts)]
         found += _uneven(classes, counts[first if first in labelled else next(iter(labelled))])
+        found += [_sets(split, source.labels) for split, source in labelled.items() if multilabel(source)]
     return [*found, *_sizes(sources[first], size, first), *left_out(sources)]
 
 
@@ -60,9 +63,12 @@ def _whole(source: Any) -> Any:
     return source
 
 
-def _counts(labels: np.ndarray, classes: int) -> np.ndarray:
-    """Pictures of each class; labels that are none are left to the check of labels."""
-    return np.bincount(labels[(labels >= 0) & (labels < classes)], minlength=classes)
+def _sets(split: str, labels: np.ndarray) -> str:
+    """How many labels pictures have."""
+    each = labels.sum(axis=1, dtype=np.int64)
+    bare = int((each == 0).sum())
+    none = f"; {bare:,} pictures have none" if bare else ""
+    return f"{split}: sets of labels, {each.mean():.2f} a picture, at most {int(each.max())}{none}"
 
 
 def _table(classes: Sequence[str], counts: Mapping[str, np.ndarray]) -> list[str]:

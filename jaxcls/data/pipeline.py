@@ -214,7 +214,9 @@ class Stream:
             except UserError as error:
                 bad.append(str(error))
         classes = self.source.classes if "draw" in rows else ()
-        of = f" of class {classes[int(self.source.labels[row])]!r}" if classes else ""
+        label = self.source.labels[row]
+        here = " of the same labels" if label.ndim else f" of class {classes[int(label)]!r}" if classes else ""
+        of = here if classes else ""
         raise UserError(f"no picture{of} can be read; the last one: {bad[-1]}")
 
     def _read(self, row: int, i: int, rows: Rows) -> tuple[np.ndarray, tuple[Any, ...]]:

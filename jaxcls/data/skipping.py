@@ -13,11 +13,12 @@ if TYPE_CHECKING:
 SHOWN = 5  # skipped pictures that are told at once
 
 
-def stand_ins(labels: Int[np.ndarray, " n"], row: int, *, any_class: bool = False) -> Iterator[int]:
-    """The row and, in the order in which they stand in for it, the others of its class, or of any: those behind it,
-    then those before it, from the first on."""
+def stand_ins(labels: Int[np.ndarray, " n *classes"], row: int, *, any_class: bool = False) -> Iterator[int]:
+    """The row and, in the order in which they stand in for it, the others of its class (of sets [n, classes]: with the
+    same set), or of any: those behind it, then those before it, from the first on."""
     yield row
-    same = np.arange(len(labels)) if any_class else np.flatnonzero(labels == labels[row])
+    alike = labels == labels[row]
+    same = np.arange(len(labels)) if any_class else np.flatnonzero(alike if labels.ndim == 1 else alike.all(axis=1))
     place = int(np.searchsorted(same, row))
     yield from (int(other) for other in np.roll(same, -place)[1:])
 

@@ -3,10 +3,11 @@
     split,label,class,mark,id
     train,0,cat,6c5a1d0e2b9f4a37,cat/1.jpg
 
-Where labels are sets the columns are `labels` and `classes`: numbers apart by a blank, and names by a `|` (`%7C` and `%25`
-in a name stand for `|` and `%`). A label of -1, with no class, is that of a picture without one. Where labelled pictures of another set tell how good a
-run is (config.monitor.data), their training split is called bank, and train alone is of the run's own set. Further
-pictures that are learnt from without labels (config.few.data) are the split unlabelled.
+Where labels are sets the columns are `labels` and `classes`: numbers apart by a blank, names by a `|` (`%7C` and `%25`
+in a name stand for `|` and `%`). A label of -1, with no class, is that of a picture without one. Where labelled
+pictures of another set tell how good a run is (config.monitor.data), their training split is called bank, and train
+alone is of the run's own set. Further pictures that are learnt from without labels (config.few.data) are the split
+unlabelled.
 
 A split belongs to the run. Whatever opens the run's data later (resuming, evaluation, report, robustness, averages)
 finds its pictures by their names here, not by dealing a folder anew that may have changed; and other pictures can be
@@ -18,6 +19,7 @@ import csv
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,10 +42,11 @@ SHOWN = 3  # pictures named in a message
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """One split: ids, labels (numbers of the run's classes) and marks (data.marks), in the split's order."""
+    """One split: ids, labels (numbers of the run's classes, or tuples of them) and marks (data.marks), in the split's
+    order."""
 
     ids: tuple[str, ...]
-    labels: tuple[int, ...]
+    labels: tuple[int, ...] | tuple[tuple[int, ...], ...]
     marks: tuple[str, ...]
 
 
@@ -115,7 +118,7 @@ def store(sources: Mapping[str, Source]) -> Stored | None:
             continue
         for split in splits:
             source = sources[split]
-            parts[split] = Part(tuple(metadata.ids(source)), tuple(source.labels.tolist()), tuple(marks(source)))
+            parts[split] = Part(tuple(metadata.ids(source)), _labels(source.labels), tuple(marks(source)))
     classes = next((source.classes for source in sources.values() if source.classes), ())
     return Stored(tuple(map(str, classes)), parts) if parts else None
 
@@ -127,11 +130,36 @@ def write(workdir: PathLike, stored: Stored, remedy: str = files.REMEDY) -> None
         open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
         writer = csv.writer(file)
-        writer.writerow(HEADER)
+        sets = any(isinstance(label, tuple) for part in stored.parts.values() for label in part.labels[:1])
+        writer.writerow(SETS if sets else HEADER)
         for split, part in stored.parts.items():
             rows = zip(part.labels, part.marks, part.ids, strict=True)
             for label, mark, name in rows:
-                writer.writerow([split, label, stored.classes[label] if label >= 0 else "", mark, name])
+                writer.writerow([split, *_told(label, stored.classes), mark, name])
+
+
+def _labels(labels: np.ndarray) -> tuple[Any, ...]:
+    """Labels [n] as numbers, sets [n, classes] as tuples of them."""
+    if labels.ndim == 1:
+        return tuple(labels.tolist())
+    return tuple(tuple(np.flatnonzero(row).tolist()) for row in labels)
+
+
+def _told(label: int | tuple[int, ...], classes: Sequence[str]) -> tuple[int | str, str]:
+    """A label, or a set, as the file has it: numbers and names."""
+    if not isinstance(label, tuple):
+        return label, classes[label] if label >= 0 else ""
+    names = (classes[i].replace("%", "%25").replace("|", "%7C") for i in label)
+    return " ".join(map(str, label)), "|".join(names)
+
+
+def _understood(label: str, name: str, sets: bool) -> tuple[Any, dict[int, str]]:
+    """(`_told` the other way, number -> name). Raises ValueError for what it does not write."""
+    if not sets or label == "-1":  # pictures without labels may stand beside sets
+        return int(label), {int(label): name}
+    numbers = tuple(map(int, label.split()))
+    names = [each.replace("%7C", "|").replace("%25", "%") for each in name.split("|")] if numbers else []
+    return numbers, dict(zip(numbers, names, strict=True))
 
 
 def read(workdir: PathLike) -> Stored | None:
@@ -146,13 +174,14 @@ def read(workdir: PathLike) -> Stored | None:
     try:
         with files.open_regular(path, 2**31, mode="r", newline="", encoding="utf-8", errors="surrogateescape") as file:
             lines = csv.reader(files.short_lines(file))
-            if next(lines, None) != HEADER:
+            if (first := next(lines, None)) not in (HEADER, SETS):
                 raise ValueError("its first line is another")
             for split, label, name, mark, id in lines:
                 if split not in SPLITS:
                     raise ValueError(f"there is no split {split!r}")
-                names[int(label)] = name
-                for column, value in zip(columns.setdefault(split, ([], [], [])), (id, int(label), mark), strict=True):
+                own, told = _understood(label, name, first == SETS)
+                names |= told
+                for column, value in zip(columns.setdefault(split, ([], [], [])), (id, own, mark), strict=True):
                     column.append(value)
         names.pop(-1, None)
         if sorted(names) != list(range(len(names))) or not columns.keys() & {"train", BANK}:

@@ -69,8 +69,8 @@ def score(
     Args:
       source: any labelled pictures.
       classes: names of the answers' columns.
-      ask: the pictures whose class is one of them -> {"logits" [n, classes], "label" [n] (or sets [n, classes]), "index"
-        [n] (rows of them)}.
+      ask: the pictures whose class is one of them -> {"logits" [n, classes], "label" [n] (or sets [n, classes]),
+        "index" [n] (rows of them)}.
       output: what the answers mean; "sigmoid" wants sets of labels, of which those that are no column are left out.
       stored: the splits of the answering run, which the pictures are held against; None: they can't be.
       same_folder: whether ids of the source are ids of the run.

@@ -39,7 +39,7 @@ def run(
       note: where lines go.
 
     Returns:
-      The figures (metrics.of_logits), with "classes".
+      The figures (metrics.of_logits, set_metrics.of_sets), with "classes".
 
     Raises:
       UserError: for anything of these that can't be used, and for a picture that can't be read.
@@ -51,7 +51,8 @@ def run(
     source, which = scoring.find(data, split=split, channels=predictor.picture[2])
     note(which)
     classes = predictor.classes if predictor.named else _names(predictor, source, note)
-    scored = scoring.score(source, classes, lambda known: outputs(predictor, known), note=note)
+    ask = lambda known: outputs(predictor, known)  # noqa: E731
+    scored = scoring.score(source, classes, ask, output=predictor.output, note=note)
     for line in scoring.describe(scored):
         note(f"{predictor.title}: {line}")
     if out is not None:
@@ -70,7 +71,7 @@ def outputs(predictor: FilePredictor, source: Source, batch: int = BATCH) -> dic
     """
     found = [predictor.logits(images) for images in _batches(predictor, source, batch)]
     index = np.arange(len(source), dtype=np.int32)
-    return {"logits": np.concatenate(found), "label": np.asarray(source.labels, np.int32), "index": index}
+    return {"logits": np.concatenate(found), "label": np.asarray(source.labels), "index": index}
 
 
 def _batches(predictor, source, size) -> Iterator[np.ndarray]:

@@ -74,9 +74,7 @@ class Supervised(Task):
         """How far answers are from a teacher's: losses.distillation."""
         return losses.distillation(logits, teacher, temperature)
 
-    def hard_loss(
-        self, logits: Float[Array, "n classes"], teacher: Float[Array, "n classes"]
-    ) -> Float[Array, " n"]:
+    def hard_loss(self, logits: Float[Array, "n classes"], teacher: Float[Array, "n classes"]) -> Float[Array, " n"]:
         """The cross entropy with what a teacher finds most likely as the label."""
         return losses.cross_entropy(logits, jnp.argmax(teacher, axis=-1))
 

@@ -1,12 +1,13 @@
 """Training pictures as the network would see them: the rows, keys and partners for mixing are those of a run."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from jaxcls.data import decode, pipeline
+from jaxcls.data import decode, pipeline, windows
 from jaxcls.data.base import Source
 from jaxcls.errors import UserError
 from jaxcls.settings.reader import Reader
@@ -40,7 +41,7 @@ def sheet_rows(config: Reader, rows: int, columns: int) -> list[Row]:
     stream = pipeline.Stream(source, changes.host, batches.__getitem__, **made)
     train = changes.device(None)
     transform = jax.jit(lambda batch: train(example_keys(config.seed, batch), batch))
-    named = lambda row: [source.classes[source.labels[row]]] if source.classes else []  # noqa: E731
+    named = functools.partial(of_row, source)
     sheet = [[(original(source, row, config), named(row))] for row in chosen]
     for step in range(columns):
         batch = jax.device_get(transform(stream(step)))
@@ -50,20 +51,26 @@ def sheet_rows(config: Reader, rows: int, columns: int) -> list[Row]:
         images = pictures.evaluation.levels(normalised)
         for line, i in zip(sheet, np.flatnonzero(batch["own"]), strict=True):
             text = [f"epoch {batch['epoch'][i]}"]
-            if batch["label"].ndim == 2:
+            if np.issubdtype(batch["label"].dtype, np.floating):  # mixed
                 text.append(shares(batch["label"][i], source.classes))
             line.append((images[i, 0], text))
             line += [(view, [f"view {v}"]) for v, view in enumerate(images[i, 1:], start=2)]
     return sheet
 
 
-def views(config: Reader) -> int:
-    """Of each draw that the config's own task wants (`Augmentation.views`)."""
-    return 2 if config.ssl.method else 0
+def of_row(source: Source, row: int) -> list[str]:
+    """The names of a row's label, or of its set of them; [] without any."""
+    label = source.labels[row]
+    numbers = np.flatnonzero(label) if label.ndim else [label] if label >= 0 else []
+    return [source.classes[int(number)] for number in numbers]
 
 
 def spread(labels: np.ndarray, count: int) -> np.ndarray:
-    """`count` rows (or all, where there are fewer), spread evenly over the classes and within each."""
+    """`count` rows (or all, where there are fewer), spread evenly over the classes and within each; of sets of labels
+    by the rarest in each."""
+    if labels.ndim == 2:
+        order = np.argsort(labels.sum(axis=0), kind="stable")
+        labels = np.where(labels.any(axis=1), labels[:, order].argmax(axis=1), len(order))
     by_class = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     if len(by_class) > count:
         by_class = [by_class[i] for i in np.linspace(0, len(by_class) - 1, count).astype(int)]
@@ -118,9 +125,9 @@ def pairs(drawn: list[Draw], batch_size: int) -> Batch:
 
 def original(source: Source, row: int, config: Reader) -> np.ndarray:
     """The picture as it is in the source: uint8 [h, w, c]."""
-    item = source[int(row)]
+    item, window = source[int(row)], windows.checked(config.data.window)
     if isinstance(item["image"], bytes):
-        return decode.decode(item["image"], channels=config.data.channels or 3, name=item["id"])
+        return decode.decode(item["image"], channels=config.data.channels or 3, window=window, name=item["id"])
     return item["image"]
 
 

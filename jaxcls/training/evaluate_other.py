@@ -79,6 +79,7 @@ def score(
         source,
         network.classes,
         lambda known: _predicted(network, known, parallel, batch_size, skipped),
+        output=network.output,
         stored=stored,
         same_folder=same_folder,
         note=note,

@@ -128,8 +128,9 @@ def whole_shapes(module: Any, picture: tuple[int, ...]) -> Any:
 
 
 def gradients_of(module: Any, data: Data, variables: Any) -> Arrays:
-    """Name -> gradient of the mean cross entropy of training pictures (PICTURES of them, evenly spread), as evaluation
-    prepares them, BatchNorm in inference mode. Raises UserError for pictures without labels."""
+    """Name -> gradient of the mean cross entropy (of sets of labels the binary one) of training pictures (PICTURES of
+    them, evenly spread), as evaluation prepares them, BatchNorm in inference mode. Raises UserError for pictures
+    without labels."""
     source, prepare = data.sources["train"], data.evaluation
     if not data.labelled:
         raise UserError("importance taylor needs labels, and these pictures have none; use l1.")
@@ -138,7 +139,8 @@ def gradients_of(module: Any, data: Data, variables: Any) -> Arrays:
 
     def loss(params, images, labels):
         logits, _ = module.apply({"params": params, **rest}, prepare.device(images), train=False)
-        return jnp.sum(losses.cross_entropy(logits, labels))
+        of = losses.cross_entropy if labels.ndim == 1 else losses.binary_cross_entropy
+        return jnp.sum(of(logits, labels))
 
     step, total = jax.jit(jax.grad(loss)), None
     for first in range(0, len(rows), BATCH):

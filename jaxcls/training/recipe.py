@@ -63,8 +63,7 @@ def loss(
     name = choose("config.loss.name", section.name, LOSSES)
     if sets and name not in SET_LOSSES:
         raise UserError(
-            f"config.loss.name {name!r} is of one class a picture, but the labels are sets; use "
-            f"{' or '.join(BINARY)}."
+            f"config.loss.name {name!r} is of one class a picture, but the labels are sets; use {' or '.join(BINARY)}."
         )
     if class_weight is not None and name in BINARY and not sets:
         raise UserError(f"config.loss.class_weight does not go with {name}; use another loss.name.")

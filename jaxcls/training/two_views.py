@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from jaxcls.data.base import multilabel
 from jaxcls.errors import UserError
 from jaxcls.hyperparameters import Section, number
 from jaxcls.settings.reader import choose
@@ -42,6 +43,12 @@ def task(config: Any, model: Model, data: Data, total: int) -> TwoViews:
     if method == "supcon" and not data.labelled:
         raise UserError("config.ssl.method='supcon' learns from labels, and the pictures have none; use 'simclr'.")
     watched = monitor(config, data)
+    judged = [data.sources["train"], *filter(None, (data.sources.get("validation"), data.bank))]
+    if any(map(multilabel, judged)) and (watched.k or watched.probe or method == "supcon"):
+        raise UserError(
+            f"config.ssl.method={method!r}: neighbours, the probe and supcon know one class a picture, but the labels "
+            "are sets; set config.monitor.knn='' and config.monitor.probe=False (and use another method than supcon)."
+        )
     if watched.k and not watched.probe and config.eval.best == "accuracy" and "validation" in data.sources:
         raise UserError(
             "config.eval.best is 'accuracy', which is the linear probe's, and there is none (config.monitor.probe, and "
