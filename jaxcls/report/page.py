@@ -8,6 +8,7 @@ from jaxcls import files
 from jaxcls.errors import UserError
 from jaxcls.measure import stored
 from jaxcls.report import notices, record, scalars
+from jaxcls.report.by_level import by_level
 from jaxcls.report.classes import classes, groups
 from jaxcls.report.confusion import confusion
 from jaxcls.report.costs import costs
@@ -109,6 +110,7 @@ def _how_good(evidence: Evidence, pictures: "Pictures | None", why_not: str) -> 
         gallery(evidence, pictures, why_not),
         ranking(evidence),
         costs(evidence),
+        by_level(evidence),
         trust(evidence),
         selective(evidence),
     ]

@@ -14,6 +14,7 @@ from jaxcls.augment.host import HostTransform
 from jaxcls.augment.preprocessing import Preprocessing
 from jaxcls.data import pipeline, skipping
 from jaxcls.data.base import ArraySource, Leaf, Source, subset
+from jaxcls.data.class_tree import ClassTree
 from jaxcls.data.stored_splits import BANK
 from jaxcls.errors import Problems, UserError
 from jaxcls.settings.reader import choose
@@ -72,6 +73,7 @@ class Data:
       device_memory: bytes up to which a set in memory is kept on the devices.
       workers: reading processes; 0: threads, -1: chosen by a measurement.
       metadata, group_by: what else is known of pictures (data.metadata, data.groups).
+      tree: over the classes (config.data.tree); None without one, or where nobody asks.
       members: Members; None where nobody asks.
       skipped: what is told of pictures that can't be read, where they are skipped (config.data.bad_pictures).
       bank: labelled training pictures whose neighbours tell how good features are; None where nobody asks.
@@ -87,6 +89,7 @@ class Data:
     workers: int
     metadata: str = ""
     group_by: str = ""
+    tree: ClassTree | None = None
     members: Members | None = None
     skipped: skipping.Skipped | None = None
     bank: Source | None = None
@@ -211,6 +214,7 @@ def read(
         members=members,
         skipped=skipped(config),
         bank=bank,
+        tree=tree,
         watched=config.monitor.data if config.ssl.method else "",
     )
 

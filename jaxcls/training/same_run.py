@@ -24,6 +24,7 @@ FREE = (
     "parallel.devices",
     "checkpoint.",
     "data.dir",
+    "data.tree",
     "data.bad_pictures",
     "data.workers",
     "data.pack_dir",
