@@ -13,6 +13,7 @@ Exit status: 0; 2 where runs can't be compared.
 
 import argparse
 
+from jaxcls.cli import class_trees
 from jaxcls.cli.arguments import path
 
 
@@ -20,16 +21,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what the verb takes."""
     parser.add_argument("runs", type=path, nargs="+", metavar="RUN", help="workdirs; the first is the one to beat")
     parser.add_argument("--split", choices=("test", "validation"), default="", help="default: test where all have it")
+    class_trees.add_option(parser, "default: that of the first run that has one")
     parser.add_argument("--out", type=path, metavar="DIR", help="write the comparison there")
 
 
 def run(args: argparse.Namespace) -> None:
     """Compares."""
-    from jaxcls.measure import comparison, comparison_text, runs
+    from jaxcls.measure import comparison, comparison_text, runs, tree_comparison
     from jaxcls.report.comparison import write
 
     opened = runs.load(args.runs, args.split)
     report = comparison.report(opened)
+    if (tree := tree_comparison.find(opened, args.tree)) is not None:
+        report["tree"] = tree_comparison.report(opened, report["pairs"], tree)
     print(comparison_text.markdown(report), end="")
     if args.out:
         print(f"\nwritten: {', '.join(map(str, write(args.out, report, opened)))}")

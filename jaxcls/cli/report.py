@@ -3,6 +3,7 @@
     jaxcls report runs/digits
     jaxcls report runs/digits --step 500 --split validation
     jaxcls report runs/digits --split NAME       # of an evaluation on other pictures (jaxcls eval --data)
+    jaxcls report runs/digits --tree tree.csv    # with figures by level of a tree of the classes
     jaxcls report runs/digits --no-pictures      # from the stored logits alone: neither data nor model
 
 Training and jaxcls eval write it at their end; this is for reports of older runs, of other steps, after jaxcls
@@ -16,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jaxcls.cli import devices, run_config
+from jaxcls.cli import class_trees, devices, run_config
 from jaxcls.cli.arguments import add_run
 from jaxcls.errors import UserError
 
@@ -29,6 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_run(parser, "that of the run's result")
     text = "test, validation, or the name of an evaluation on other pictures; default: test where it was evaluated"
     parser.add_argument("--split", metavar="SPLIT", help=text)
+    class_trees.add_option(parser, "stored with the run")
     parser.add_argument("--no-pictures", action="store_true", help="leave out pictures, heat maps and multiply-adds")
 
 
@@ -38,6 +40,7 @@ def run(args: argparse.Namespace) -> None:
 
     workdir = Path(args.run)
     about = evidence.read(workdir, args.split, args.step)  # says what is wrong before the data is opened
+    class_trees.keep(args.tree, workdir, about.classes)
     pictures, why_not = None, "they were not asked for"
     if not args.no_pictures and (about.step is not None or about.meta.step >= 0):
         try:

@@ -17,6 +17,10 @@ MEANING = {
         "Welch's test is about the settings: would other seeds, on these pictures, come out in the same order? It says "
         "nothing about other pictures."
     ),
+    "tree": (
+        "At each level the answer is the group with the largest summed probability. Severity is the height of the "
+        "lowest common ancestor of answer and truth: a mistake's, and over all pictures."
+    ),
     "holm": "p is corrected for {n} comparisons (Holm): with enough of them, some always look like a difference.",
 }
 
@@ -29,6 +33,7 @@ def markdown(report: dict[str, Any]) -> str:
     ]
     parts.append(_runs_part(report["runs"]))
     parts += _pairs_part(report["pairs"]) + _seeds_part(report)
+    parts += _tree_part(report["tree"]) if "tree" in report else []
     several = max(len(report["pairs"]), len(report["over_seeds"]))
     if several > 1:
         parts.append(MEANING["holm"].format(n=several))
@@ -113,6 +118,42 @@ def _seeds_part(report):
     return parts
 
 
+def _tree_part(tree):
+    """Accuracy by level, severities, and the tests of each level."""
+    levels = [f"level {row['level']} %, {row['groups']} groups" for row in tree["levels"]]
+    rows = [
+        (row["name"], *map(_percent, row["accuracy"]), _number(row["severity"], 3), _number(row["cost"]))
+        for row in tree["runs"]
+    ]
+    parts = ["## By level of the tree", _table(("run", *levels, "severity", "of all pictures"), rows), MEANING["tree"]]
+    tests = [
+        (
+            test["b"],
+            test["a"],
+            f"level {test['level']} %",
+            _percent(test["difference"], "+"),
+            _interval(test["interval"], "+"),
+            _p(test["p"]),
+            _p(test["p_holm"]),
+        )
+        for test in tree["pairs"]
+    ]
+    tests += [
+        (
+            cost["b"],
+            cost["a"],
+            "severity, all pictures",
+            _signed(cost["difference"]),
+            " to ".join(map(_signed, cost["interval"] or ())),
+            "",
+            "",
+        )
+        for cost in tree["costs"]
+    ]
+    heads = ("run", "less", "of", "difference", "95 % bootstrap", "McNemar p", "Holm p")
+    return [*parts, _table(heads, tests)] if tests else parts
+
+
 def _table(heads, rows):
     """A Markdown table with columns padded; the first is text, the others stand to the right."""
     cells = [[printable(cell, CELL).replace("|", "\\|") for cell in row] for row in (heads, *rows)]
@@ -133,6 +174,10 @@ def _interval(pair, sign):
 
 def _number(value, digits=4):
     return "" if value is None else f"{value:.{digits}f}"
+
+
+def _signed(value):
+    return "" if value is None else f"{value:+.4f}"
 
 
 def _rate(value):

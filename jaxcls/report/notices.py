@@ -12,6 +12,7 @@ LEFT_OUT = {
     "confusion": "they were given no class, so they stand in no cell",
     "classes": "they count as not found",
     "groups": "they count as wrong",
+    "tree": "they are wrong at every level, and left out of how bad mistakes are",
     "ranking": "they rank last for every class",
     "costs": "they were given no class, so they are left out of the costs",
     "probabilities": "they state no probability, so they are left out here",

@@ -7,7 +7,7 @@ import jax
 
 from jaxcls import files
 from jaxcls.checkpoints.store import Checkpoints
-from jaxcls.data import stored_splits
+from jaxcls.data import stored_splits, tree_file
 from jaxcls.logs.logger import Logger
 from jaxcls.state import TrainState
 from jaxcls.training import predictions, same_run
@@ -43,6 +43,18 @@ def restore(run: Run, checkpoints: Checkpoints) -> tuple[TrainState, dict[str, A
     state, meta = checkpoint
     same_run.check_fingerprint(run.data, meta, checkpoints.workdir)
     return state, dict(meta.loop)
+
+
+def store_data(run: Run, workdir: Path, step: int) -> None:
+    """Writes what later commands have to know of the pictures: their splits, and the tree of their classes."""
+    store_splits(run, workdir, step)
+    store_tree(run, workdir)
+
+
+def store_tree(run: Run, workdir: PathLike) -> None:
+    """Writes a copy of the tree of classes, where the config names one."""
+    if run.data.tree is not None:
+        tree_file.write(workdir, run.data.tree, predictions.INTACT)
 
 
 def store_splits(run: Run, workdir: Path, step: int) -> None:

@@ -12,7 +12,7 @@ from jaxcls.checkpoints.store import Checkpoints
 from jaxcls.errors import UserError
 from jaxcls.state import TrainState
 from jaxcls.tasks import tta
-from jaxcls.training import build, predictions, same_run, sharing
+from jaxcls.training import begin, build, predictions, same_run, sharing
 from jaxcls.training.collecting import collect
 from jaxcls.training.run import Run
 from jaxcls.types import Figures, Note, PathLike
@@ -111,6 +111,7 @@ def run(
     if jax.process_index() == 0 and not variant and not prefix:
         from jaxcls.report import of_run
 
+        begin.store_tree(run, workdir)
         warn = lambda text: note(f"warning: {text}")  # noqa: E731
         page = of_run.write(run.data, run.network(state), workdir, number, warn=warn)
         if page:

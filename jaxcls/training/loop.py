@@ -89,7 +89,7 @@ def _fit(run, workdir, held, deadline, follow, final):
     start, total = int(state.step), run.training.total_steps
     held.check()
     if main_process:
-        begin.store_splits(run, workdir, start)
+        begin.store_data(run, workdir, start)
     with begin.logger(run, workdir, start, writes=main_process) as log:
         if start:
             all_done = start == total and not memory.get("owed")

@@ -149,7 +149,7 @@ def _write(out, run, report, note):
         first = next(iter(run.task.criteria))
         note(f"validation {shown_figure(first, figures[first.name])}, before any fine-tuning")
     files.write_json(out / "config.json", run.stored)
-    begin.store_splits(run, out, 0)
+    begin.store_data(run, out, 0)
     memory = {"pretrained": loaded.source}
     files.write_json(out / "pretrained.json", loaded.to_dict())
     store = Checkpoints(out, keep=run.training.keep, transient=run.task.transient)
