@@ -40,6 +40,7 @@ class PieceSource:
       pieces: of the pictures, in order.
       ids, labels, classes: as of any source; labels int32 [n], or uint8 [n, classes] of sets.
       stamp: which changes whenever the files do (`stamp`).
+      notes: lines about how the set was read.
     """
 
     def __init__(
@@ -50,7 +51,10 @@ class PieceSource:
         labels: np.ndarray,
         classes: Sequence[str],
         stamp: str,
+        notes: Sequence[str] = (),
     ):
+        self.left_out: dict[str, tuple[int, str]] = {}  # nothing, as folders have it
+        self.notes = tuple(notes)
         self.paths, self.pieces, self.stamp = tuple(map(str, paths)), pieces, stamp
         self.ids, self.labels, self.classes = tuple(ids), labels, tuple(classes)
 
