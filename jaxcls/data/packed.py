@@ -3,12 +3,13 @@
 For training many epochs on few cores: what is left of reading is a crop. Pictures keep their shape; the short side gets
 `size` pixels (Pillow's antialiased bilinear filter), smaller pictures stay as they are.
 
-File, version 1, all numbers little-endian:
+File, version 1 (or 2 where labels are sets), all numbers little-endian:
 
     4096 bytes   magic, JSON header padded with spaces: version, fingerprint, size, channels, count, pixels, index,
                  digest
     pixels       uint8 [h, w, channels] of each picture in turn, `pixels` bytes
-    index        `index` bytes: offsets int64 [count], shapes int32 [count, 2], labels int32 [count], BLAKE2b (8 bytes)
+    index        `index` bytes: offsets int64 [count], shapes int32 [count, 2], labels int32 [count] (version 2: sets of
+                 them, uint8 [count, `sets`]), BLAKE2b (8 bytes)
                  of each CHUNK of the pixels, JSON of ids and classes
 
 `digest` is the hash of the index, which has the hashes of all pixels, and of the header: it vouches for the whole file.
@@ -26,11 +27,11 @@ from typing import Any
 
 import numpy as np
 
-from jaxcls.data.base import LEAVES
+from jaxcls.data.base import LEAVES, Leaf
 from jaxcls.errors import UserError
 from jaxcls.types import PathLike
 
-VERSION = 1
+VERSION, OF_SETS = 1, 2
 MAGIC = b"JAXCLSPK"
 HEADER = 4096
 CHUNK = 2**24  # bytes of pixels that share a hash
@@ -42,8 +43,6 @@ class PackedSource:
     Raises:
       UserError: where the file is damaged, with the remedy.
     """
-
-    leaves = LEAVES
 
     def __init__(self, path: PathLike):
         self.path = str(path)
@@ -57,8 +56,8 @@ class PackedSource:
                 if head[: len(MAGIC)] != MAGIC:
                     raise ValueError("it is no packed file")
                 header = json.loads(head[len(MAGIC) :])
-                if header["version"] != VERSION:
-                    raise ValueError(f"it has version {header['version']}, not {VERSION}")
+                if header["version"] not in (VERSION, OF_SETS):
+                    raise ValueError(f"it has version {header['version']}, not {VERSION} or {OF_SETS}")
                 length = HEADER + header["pixels"] + header["index"]
                 if os.fstat(file.fileno()).st_size != length:
                     raise ValueError(f"it has {os.fstat(file.fileno()).st_size:,} bytes in place of {length:,}")
@@ -75,14 +74,23 @@ class PackedSource:
         cut = functools.partial(np.frombuffer, index)
         self._offsets, at = cut(np.dtype("<i8"), count), 8 * count
         self._shapes, at = cut(np.dtype("<i4"), 2 * count, at).reshape(count, 2), at + 8 * count
-        self.labels, at = cut(np.dtype("<i4"), count, at).astype(np.int32), at + 4 * count
+        if header["version"] == OF_SETS:
+            self.labels, at = cut(np.uint8, count * header["sets"], at).reshape(count, -1), at + count * header["sets"]
+        else:
+            self.labels, at = cut(np.dtype("<i4"), count, at).astype(np.int32), at + 4 * count
         self._sums, at = [index[at + 8 * i : at + 8 * i + 8] for i in range(chunks)], at + 8 * chunks
         names = json.loads(index[at:])
         self.ids, self.classes = tuple(names["ids"]), tuple(names["classes"])
-        self.fingerprint = digest(json.dumps([header[k] for k in ("fingerprint", "size", "channels")]).encode())
+        known = [header[k] for k in ("fingerprint", "size", "channels", "window") if k in header]
+        self.fingerprint = digest(json.dumps(known).encode())
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def leaves(self) -> dict[str, Leaf]:
+        """Picture and label."""
+        return {**LEAVES, "label": Leaf(self.labels.shape[1:], self.labels.dtype)}
 
     def __getitem__(self, row: int) -> dict[str, Any]:
         h, w = self._shapes[row].tolist()
@@ -90,7 +98,8 @@ class PackedSource:
             raise UserError(f"{self.ids[row]}: it could not be read when {self.path} was packed; replace or remove it")
         start, channels = int(self._offsets[row]), self.header["channels"]
         image = self._pixels[start : start + h * w * channels].reshape(h, w, channels)
-        return {"image": image, "label": int(self.labels[row]), "id": self.ids[row]}
+        label = self.labels[row]
+        return {"image": image, "label": label if label.ndim else int(label), "id": self.ids[row]}
 
     def check(self, chunks: int | None = None) -> None:
         """Compares the hashes of so many chunks of pixels, evenly spread, the first and the last among them; None: all.

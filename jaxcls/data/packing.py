@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from jaxcls import files
-from jaxcls.data.base import LEAVES, Source, Subset, leaves
-from jaxcls.data.packed import CHUNK, HEADER, MAGIC, VERSION, PackedSource, hashed, voucher
+from jaxcls.data.base import LEAVES, Source, Subset, leaves, multilabel
+from jaxcls.data.packed import CHUNK, HEADER, MAGIC, OF_SETS, VERSION, PackedSource, hashed, voucher
 from jaxcls.data.pipeline import Transform, default_threads
 from jaxcls.data.readers import keep_freed_memory
+from jaxcls.data.windows import Window
 from jaxcls.errors import UserError, of_picture
 from jaxcls.types import Note, PathLike
 
@@ -33,6 +34,7 @@ def pack(
     size: int,
     *,
     channels: int = 3,
+    window: Window = (),
     skip: bool = False,
     threads: int | None = None,
     note: Note = print,
@@ -47,7 +49,7 @@ def pack(
       folder: where packed files lie.
       transform: (encoded or array image, name, None) -> uint8 [h, w, channels], small: `augment.host.smaller`.
       size: pixels of the short side.
-      channels: 1 or 3.
+      channels, window: of the transform; files of other ones lie beside.
       skip: whether a picture that can't be read is left out; its row then raises UserError.
       threads: that decode, by default as many as cores.
       note: where lines go: that it begins, how far it is, where the file lies.
@@ -61,7 +63,8 @@ def pack(
             f"config.data.pack must be 0: packed files hold pictures and labels alone, not {further} of the source."
         )
     folder = Path(folder)
-    path = folder / f"{source.fingerprint}-{size}-{channels}.pack"
+    through = "".join(f"_{limit:.9g}" for limit in window)
+    path = folder / f"{source.fingerprint}-{size}-{channels}{through}.pack"
     try:
         if path.exists():
             return PackedSource(path)
@@ -71,7 +74,10 @@ def pack(
                 if alone:  # nobody else is at it, so what lies there was left by a build that was killed
                     for left in folder.glob(f"{path.stem}.*.part"):
                         left.unlink()
-                _build(source, path, transform, size, channels=channels, skip=skip, threads=threads, note=note)
+                more = {"window": list(window)} if window else {}
+                _build(
+                    source, path, transform, size, channels=channels, more=more, skip=skip, threads=threads, note=note
+                )
         return PackedSource(path)
     except OSError as error:
         raise UserError(
@@ -124,12 +130,13 @@ def _locked(path):
             yield True
 
 
-def _build(source, path, transform, size, *, channels, skip=False, threads=None, note=print):
+def _build(source, path, transform, size, *, channels, more=None, skip=False, threads=None, note=print):
     """Writes a packed file under another name and gives it its own at the end.
 
     Args:
       source, transform, size, channels, skip, threads, note: as for `pack`.
       path: of the file.
+      more: what else its header has.
 
     Raises:
       UserError: a picture that cannot be read, too little room.
@@ -145,28 +152,32 @@ def _build(source, path, transform, size, *, channels, skip=False, threads=None,
         with open(part, "xb") as file, ThreadPoolExecutor(threads) as pool:
             file.write(b" " * HEADER)
             pictures = _progress(_in_order(pool, read, len(source), 4 * threads), len(source), note)
-            shapes, labels, ids, sums = _write_pixels(file, pictures)
+            shapes, listed, ids, sums = _write_pixels(file, pictures)
+            sets = multilabel(source)
+            labels = np.array(listed, np.uint8 if sets else "<i4")
             sizes = np.prod(shapes, axis=1, dtype=np.int64) * channels
             names = json.dumps({"ids": ids, "classes": list(source.classes)})
             index = b"".join(
                 [
                     (np.cumsum(sizes) - sizes).astype("<i8").tobytes(),
                     np.array(shapes, "<i4").tobytes(),
-                    np.array(labels, "<i4").tobytes(),
+                    labels.tobytes(),
                     *sums,
                     names.encode(),
                 ]
             )
             file.write(index)
             header = {
-                "version": VERSION,
+                "version": OF_SETS if sets else VERSION,
                 "fingerprint": source.fingerprint,
                 "size": size,
                 "channels": channels,
                 "count": len(labels),
                 "pixels": int(sizes.sum()),
                 "index": len(index),
+                **(more or {}),
             }
+            header |= {"sets": labels.shape[1]} if sets else {}
             header["digest"] = voucher(header, index)
             file.seek(0)
             file.write(MAGIC + json.dumps(header).encode())
@@ -188,10 +199,10 @@ def _read(source, transform, channels, skip, row):
     except Exception as error:
         if not skip:
             raise of_picture(error, name) from error
-        return np.zeros((0, 0, channels), np.uint8), int(source.labels[row]), name
+        return np.zeros((0, 0, channels), np.uint8), source.labels[row], name
     if image.shape[2] != channels:
         raise UserError(f"{name} has {image.shape[2]} channels, not {channels}; set config.data.channels")
-    return image, int(item["label"]), name
+    return image, item["label"], name
 
 
 def _in_order(pool, function, n, ahead):
