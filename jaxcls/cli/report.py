@@ -40,6 +40,8 @@ def run(args: argparse.Namespace) -> None:
 
     workdir = Path(args.run)
     about = evidence.read(workdir, args.split, args.step)  # says what is wrong before the data is opened
+    if args.tree and about.sets:
+        raise UserError(f"--tree is for pictures of one label each, and those of {workdir} have sets of labels")
     class_trees.keep(args.tree, workdir, about.classes)
     pictures, why_not = None, "they were not asked for"
     if not args.no_pictures and (about.step is not None or about.meta.step >= 0):
