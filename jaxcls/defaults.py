@@ -44,7 +44,8 @@ def default_config() -> ConfigDict:
     data.group_by = ""  # pictures that a split keeps together: a regular expression on paths, or a file of groups
     data.metadata = ""  # a CSV file with the column path and others, for figures by group in the report
     data.tree = ""  # a CSV file of classes and what stands above them (child, parent), for figures by level
-    data.channels = 0  # 1 grey, 3 colour; 0: as they are in sets kept in memory, 3 for picture files
+    data.channels = 0  # 1 grey, 3 colour, any other: as stored; 0: as they are in memory, 3 for picture files
+    data.window = ()  # (low, high) that become black and white, of DICOM and pictures of more than 8 bits
     data.augment = ()  # training, in order, e.g. ("random_resized_crop(224)", "flip")
     data.augment_second = ()  # of the second view, where ssl.method or few.method has two; (): as data.augment
     data.resize_schedule = ()  # training: the pictures' short side from a moment on, e.g. ("0%: 128", "50%: 224")

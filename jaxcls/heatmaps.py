@@ -46,17 +46,23 @@ def cam(
     return np.clip(np.stack(large), 0, 1) if large else np.zeros((0, *size), np.float32)
 
 
+def seen(picture: np.ndarray) -> np.ndarray:
+    """What is shown of a picture with any number of channels, as uint8 [h, w, 3]: the first three, or the first as grey
+    where there are fewer."""
+    return picture[..., :3] if picture.shape[-1] >= 3 else np.repeat(picture[..., :1], 3, axis=-1)
+
+
 def overlay(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """A heat map laid over its picture: uint8 [h, w, 3] from uint8 [h, w, 1 or 3] and float [h, w] in 0..1.
+    """A heat map laid over its picture: uint8 [h, w, 3] from uint8 [h, w, c] (`seen`) and float [h, w] in 0..1.
 
     Under the map the picture is grey, so that its colours are not taken for the map's; where the map is 1 it is covered
     to 65 %, where it is 0 not at all.
     """
-    heat = np.asarray(heat, np.float32)
+    heat, picture = np.asarray(heat, np.float32), seen(picture)
     place = heat * (len(RAMP) - 1)
     below = np.minimum(place.astype(int), len(RAMP) - 2)
     part = (place - below)[..., None]
     colour = RAMP[below] * (1 - part) + RAMP[below + 1] * part
     cover = STRENGTH * np.sqrt(heat)[..., None]  # the root: half of the way up is seen, too
-    grey = np.asarray(picture, np.float32) @ LUMA[: picture.shape[-1]] / LUMA[: picture.shape[-1]].sum()
+    grey = np.asarray(picture, np.float32) @ LUMA
     return np.rint(grey[..., None] * (1 - cover) + colour * cover).astype(np.uint8)

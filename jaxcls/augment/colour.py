@@ -208,6 +208,7 @@ def _around_zero(what, value, most):
     return -amount, amount
 
 
+COLOURS = ("color_jitter", "hsv_jitter", "random_grey", "grey", "hsv")  # luma, hue, saturation: of 1 or 3 channels
 ANY_RANK = ("random_grey", "invert", "grey", "hsv")  # pixel by pixel: channels last is all they ask for
 OPERATIONS = {
     "color_jitter": color_jitter,

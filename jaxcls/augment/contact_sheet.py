@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
+from jaxcls import heatmaps
 from jaxcls.errors import UserError
 
 GAP, LINE, GROUP = 6, 14, 10  # pixels between pictures, of a line of text, and more between groups of pictures
@@ -57,7 +58,7 @@ def draw(
 
 def fitted(image: np.ndarray, size: int) -> Image.Image:
     """A Pillow picture whose long side is `size`; small pictures are enlarged without smoothing."""
-    picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).convert("RGB")
+    picture = Image.fromarray(heatmaps.seen(image))
     factor = size / max(picture.size)
     width, height = (max(1, round(side * factor)) for side in picture.size)
     return picture.resize((width, height), Image.Resampling.NEAREST if factor > 1 else Image.Resampling.LANCZOS)

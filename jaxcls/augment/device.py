@@ -48,13 +48,19 @@ def compose(
 
 
 def check_rank(name: str | None, batch: Batch) -> None:
-    """Raises UserError where the transform of that name does not take pictures of this rank; while tracing, so early.
+    """Raises UserError where the transform of that name does not take pictures of this rank, or of so many channels;
+    while tracing, so early.
 
     One written for [n, h, w, c] would take another axis for the height of a clip [n, t, h, w, c].
     """
     shape = batch["image"].shape
     if name and name not in ANY_RANK and len(shape) != RANK:
         raise UserError(f"{name!r} takes pictures of rank {RANK}, [n, h, w, c], not an array of shape {shape}.")
+    if name in COLOURS and shape[-1] not in (1, 3):
+        raise UserError(
+            f"{name!r} is for grey and colour pictures, and these have {shape[-1]} channels; leave it out (crops, "
+            "flips, maps, blur, levels, erasing and mixing take any number)."
+        )
 
 
 def compose_views(
@@ -182,6 +188,7 @@ VIEW = 0x76690000  # and, plus v, the keys of all operations in view v of `views
 RANK = 4
 ANY_RANK = (*colour.ANY_RANK, *mixing.ANY_RANK)  # the others take pictures of RANK
 POLICIES = tuple(policies.OPERATIONS)
+COLOURS = (*colour.COLOURS, *POLICIES)  # take 1 or 3 channels alone
 LAST = {**erasing.OPERATIONS, **mixing.OPERATIONS}  # make float32 pictures: nothing but these may follow them
 DEVICE = {
     **crops.OPERATIONS,

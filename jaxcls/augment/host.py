@@ -17,6 +17,7 @@ import numpy as np
 from jaxcls.augment import opencv, simd
 from jaxcls.augment.boxes import TRIES, Pair, check_crop, check_size, first_box, resized
 from jaxcls.data import bounds
+from jaxcls.data.windows import Window
 from jaxcls.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,11 +36,11 @@ class HostTransform:
 
     Args:
       operations: built from `HOST`.
-      channels: 1 or 3.
+      channels, window: as of `decode.decode`.
     """
 
-    def __init__(self, operations: Sequence[Callable[..., np.ndarray]], channels: int):
-        self.operations, self.channels = _joined(operations), channels
+    def __init__(self, operations: Sequence[Callable[..., np.ndarray]], channels: int, window: Window = ()):
+        self.operations, self.channels, self.window = _joined(operations), channels, window
 
     @property
     def resample(self) -> str | None:
@@ -88,7 +89,7 @@ class HostTransform:
         """(pictures, operations that are left): where the first can say what it needs, that is all that is made."""
         from jaxcls.data import decode
 
-        options = {"channels": self.channels, "name": name}
+        options = {"channels": self.channels, "window": self.window, "name": name}
         if not (self.operations and hasattr(self.operations[0], "plan") and decode.is_jpeg(encoded)):
             return [decode.decode(encoded, **options)] * len(randoms), self.operations
         first, *rest = self.operations
@@ -218,9 +219,9 @@ class Shrink(Resize):
         return super().plan(shape, _) if min(shape) > self.height else shape
 
 
-def smaller(size: int, channels: int) -> HostTransform:
+def smaller(size: int, channels: int, window: Window = ()) -> HostTransform:
     """The HostTransform that makes pictures for a packed file (data/packed.py)."""
-    return HostTransform([Shrink(size)], channels)
+    return HostTransform([Shrink(size)], channels, window)
 
 
 class CenterCrop:

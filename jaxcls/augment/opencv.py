@@ -16,6 +16,9 @@ def resized(image: np.ndarray, size: tuple[int, int], box: tuple[float, float, f
     to the 2.7 that may be left (boxes are no squares) misses few pixels.
     """
     cv2 = loaded()
+    if image.shape[2] > 4:  # OpenCV resizes no more at a time
+        parts = [resized(image[..., i : i + 4], size, box) for i in range(0, image.shape[2], 4)]
+        return np.concatenate(parts, axis=-1)
     top, left, bottom, right = (math.floor(edge + 0.5) for edge in box)  # as well of a part: `round` asks for parity
     part = image[top : max(bottom, top + 1), left : max(right, left + 1)]
     while part.shape[0] >= 2 * size[0] and part.shape[1] >= 2 * size[1]:

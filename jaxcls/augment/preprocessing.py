@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from jaxtyping import UInt8
 
     from jaxcls.augment.host import HostTransform
+    from jaxcls.data.windows import Window
 
 WHAT = "config.data.eval_transform"
 
@@ -31,9 +32,10 @@ class Preprocessing:
     Attributes:
       transforms: the list config.data.eval_transform.
       mean, std: of the normalisation, one value or one a channel, on the scale of [0, 1].
-      channels: 1 or 3, of pictures of files.
+      channels: of pictures of files.
       picture: (height, width, channels) of every picture of a set that is kept in memory; None for pictures of files.
       pack: pixels of the short side at which files were packed before; 0: not at all.
+      window: (low, high), what becomes black and white of pictures of more than 8 bits (data.windows); () for none.
     """
 
     transforms: tuple[str, ...] = ()
@@ -42,6 +44,7 @@ class Preprocessing:
     channels: int = 3
     picture: tuple[int, ...] | None = None
     pack: int = 0
+    window: Window = ()
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Preprocessing:
@@ -50,8 +53,10 @@ class Preprocessing:
         return cls(**fields)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """As plain values; without a window where there is none, as it was before there were any."""
         plain = dataclasses.asdict(self)
+        if not self.window:
+            del plain["window"]
         return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
 
     def calls(self) -> tuple[list, list]:
@@ -66,7 +71,7 @@ class Preprocessing:
     @functools.cached_property
     def host(self) -> HostTransform:
         """(encoded bytes or uint8 array, name, None) -> uint8 [h, w, c]: what the host does with an item."""
-        return augment.host_transform(self.calls()[0], channels=self.channels, what=WHAT)
+        return augment.host_transform(self.calls()[0], channels=self.channels, window=self.window, what=WHAT)
 
     def device(self, images: Array) -> Array:
         """What reaches the device, uint8 [n, h, w, c], as the model sees it: float32, normalised. For tracing."""
@@ -82,11 +87,12 @@ class Preprocessing:
         """Any picture as it goes to the device; of a set that is kept in memory it is squeezed to the set's size.
 
         Args:
-          image: pixels, or the bytes of a file (what `data.decode` reads).
+          image: pixels, of another dtype than uint8 where there is a window; or the bytes of a file (what `data.decode`
+            reads).
           name: what messages call it.
 
         Raises:
-          UserError: for what is no picture, or a damaged one.
+          UserError: for what is no picture, a damaged one, or one of other channels.
         """
         try:
             return self._prepare(image, name)
@@ -94,6 +100,8 @@ class Preprocessing:
             raise of_picture(error, name) from error
 
     def _prepare(self, image, name):
+        if isinstance(image, np.ndarray) and (image.dtype != np.uint8 or image.ndim == 3):
+            image = self._of_pixels(image, name)
         if self.picture is None:
             if self.pack:
                 image = self._packing(image, name, None)
@@ -103,12 +111,25 @@ class Preprocessing:
         if len(self.picture) != 3:
             raise UserError(f"the model takes arrays of shape {self.picture}, which no picture is")
         if isinstance(image, bytes):
-            image = decode.decode(image, channels=self.picture[2], name=name)
+            image = decode.decode(image, channels=self.picture[2], window=self.window, name=name)
         return _squeezed(image, self.picture[:2])
+
+    def _of_pixels(self, image, name):
+        """Pixels as uint8 [h, w, c] with the channels that the model takes. Raises UserError."""
+        from jaxcls.data import deep, windows
+
+        if image.dtype != np.uint8:
+            if not self.window or image.dtype.kind not in "uif":
+                raise UserError(f"{name or 'picture'}: pixels are uint8, not {image.dtype}, unless a run has a window")
+            image = windows.levels(image, self.window)
+        wanted = self.channels if self.picture is None else self.picture[-1]
+        if image.ndim == 3 and image.shape[2] != wanted:
+            raise deep.unfit(image.shape[2], wanted, name)
+        return image
 
     @functools.cached_property
     def _packing(self):
-        return augment.smaller(self.pack, channels=self.channels)
+        return augment.smaller(self.pack, channels=self.channels, window=self.window)
 
     def levels(self, images: np.ndarray) -> UInt8[np.ndarray, "n h w c"]:
         """The uint8 pictures that normalised ones are made of."""

@@ -5,10 +5,13 @@ from typing import Any
 
 import numpy as np
 
+from jaxcls.data.windows import Window
 from jaxcls.errors import UserError
 
 
-def read(source: Any, rows: Iterable[int], *, size: int | None, channels: int) -> Iterator[np.ndarray]:
+def read(
+    source: Any, rows: Iterable[int], *, size: int | None, channels: int, window: Window = ()
+) -> Iterator[np.ndarray]:
     """Yields uint8 [height, width, channels] for rows of a source, decoded one at a time.
 
     Resizing stretches: the whole picture is seen, at the cost of its aspect ratio. It is Pillow's antialiased bilinear.
@@ -18,20 +21,27 @@ def read(source: Any, rows: Iterable[int], *, size: int | None, channels: int) -
       rows: of it.
       size: height and width; None leaves pictures as they are, for sources of one size.
       channels: 1 (ITU-R 601 luma) or 3.
+      window: as in `data.decode.decode`.
 
     Raises:
-      UserError: a picture that cannot be read, by its name.
+      UserError: a picture that cannot be read, by its name; other channels.
     """
     from PIL import Image
 
     from jaxcls.data import decode
 
+    if channels not in (1, 3):
+        raise UserError(f"hand-made features are of grey and colour pictures, not of {channels} channels")
     for row in rows:
         item = source[row]
         image = item["image"]
         if not isinstance(image, np.ndarray):
-            image = decode.decode(image, channels=channels, scale_for=size, name=item["id"])
-        picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image[..., :3])
+            image = decode.decode(image, channels=channels, window=window, scale_for=size, name=item["id"])
+        if image.shape[2] not in (1, 3):
+            raise UserError(
+                f"{item['id']}: hand-made features are of grey and colour, not of {image.shape[2]} channels"
+            )
+        picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
         picture = picture.convert("L" if channels == 1 else "RGB")
         if size is not None and picture.size != (size, size):
             picture = picture.resize((size, size), Image.Resampling.BILINEAR)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxcls.data import bounds, deep, formats, jpeg, kinds
+from jaxcls.data import bounds, deep, formats, jpeg
 from jaxcls.data.bounds import MAX_PIXELS
 from jaxcls.data.jpeg import is_jpeg, shrunk
 from jaxcls.data.windows import Window

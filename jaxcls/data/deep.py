@@ -1,4 +1,4 @@
-"""Pictures that are read as the numbers in their files: of more than 8 bits through a window, of any number of bands."""
+"""Pictures read as the numbers in their files: of more than 8 bits through a window, of any number of bands."""
 
 from collections.abc import Callable
 from typing import NamedTuple

@@ -10,8 +10,6 @@ import warnings
 import zlib
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from jaxcls.data import bounds
 from jaxcls.data.windows import LINEAR, SIGMOID, Stored
 from jaxcls.errors import UserError
@@ -61,9 +59,7 @@ def opened(encoded: bytes, name: str) -> Any:
 def damaged(error: Exception, name: str) -> UserError:
     """The error of a file that can't be read."""
     reason = " ".join(str(error).split())[:160] or type(error).__name__
-    return UserError(
-        f"{name or 'picture'}: damaged DICOM file, or none with a picture ({reason}); replace or remove it"
-    )
+    return UserError(f"{name or 'picture'}: damaged DICOM file, or without a picture ({reason}); replace or remove it")
 
 
 def shape(found: Any) -> tuple[int, int, int]:
@@ -203,7 +199,7 @@ def facts(encoded: bytes, name: str = "") -> Facts:
 
 
 def whole(head: bytes, tail: bytes, length: int) -> bool:
-    """Whether a file of this length, with these ends, has all of its pixels, as far as can be told. Raises UserError."""
+    """Whether a file of this length, with these ends, has all of its pixels, as far as it says. Raises UserError."""
     found = opened(head, "")
     if _decodable(found, "").is_encapsulated:
         return _END in tail

@@ -4,30 +4,42 @@ import re
 import struct
 from collections.abc import Callable
 
-from jaxcls.data import bounds, decode, formats, kinds
+from jaxcls.data import bounds, decode, deep, dicom, formats, kinds, npy, tiff_bands
 from jaxcls.errors import UserError
 
 _EACH = 24  # bytes a pixel that no kind needs more of; where that is too much, decoding decides
 
 
-def look_whole(head: bytes, tail: bytes, length: int, max_pixels: int = bounds.MAX_PIXELS) -> bool:
+def look_whole(
+    head: bytes, tail: bytes, length: int, max_pixels: int = bounds.MAX_PIXELS, channels: int = 3
+) -> bool:
     """Whether the ends of a picture leave no doubt about it; if they do, it has to be decoded.
 
     Args:
       head, tail: its first and last bytes, some thousand; they may overlap.
       length: of the file.
-      max_pixels: as in `decode.decode`.
+      max_pixels, channels: as in `decode.decode`.
     """
     kind = kinds.of(head[:512])
     if kind not in _WHOLE or kind not in kinds.readable():
         return False
     try:
+        if not _fits(head, kind, channels):
+            return False
         height, width = _SIZES.get(kind, decode.size)(head)
         bounds.check_size(height, width, max_pixels, "")
         bounds.check_memory(height, width, _EACH, length, "")
         return _WHOLE[kind](head, tail, length)
     except (UserError, ValueError, LookupError, TypeError, struct.error):  # decoding will say what is wrong
         return False
+
+
+def _fits(head: bytes, kind: str, channels: int) -> bool:
+    """Whether a picture has the channels that are wanted, beyond doubt."""
+    bands = deep.channels_of(head)
+    if channels not in deep.PILLOWS:
+        return bands == channels
+    return bands is None or bands in deep.PILLOWS or (kind == "TIFF" and bands == 4)
 
 
 def _webp_size(head: bytes) -> tuple[int, int]:
@@ -75,7 +87,7 @@ def _raw_ends(head: bytes, _: bytes, length: int) -> bool:
 
 def _strips_end(head: bytes, _: bytes, length: int) -> bool:
     """The strips or tiles of a TIFF lie inside the file."""
-    tags = formats.open_(head, "").picture.tag_v2
+    tags = tiff_bands.layout(head).tags
     offsets, counts = (273, 279) if 273 in tags else (324, 325)
     return all(at + count <= length for at, count in zip(tags[offsets], tags[counts], strict=True))
 
@@ -91,4 +103,6 @@ _WHOLE: dict[str, Callable[[bytes, bytes, int], bool]] = {
     "TIFF": _strips_end,
     "AVIF": _boxes_end,
     "HEIC": _boxes_end,
+    "DICOM": dicom.whole,
+    "NumPy": lambda head, tail, length: npy.whole(head, length),
 }

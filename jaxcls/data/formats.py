@@ -197,14 +197,6 @@ def pixels(opened: Opened, channels: int) -> np.ndarray:
     return out
 
 
-def bits(encoded: bytes) -> int:
-    """Bits of a sample, of the kinds whose 16 bits become 8 here by one rule: PNG and TIFF; 8 for others."""
-    kind = kinds.of(encoded[:512])
-    if kind == "PNG":
-        return encoded[24]
-    return max(tags(open_(encoded, "").picture, 258, 1)) if kind == "TIFF" else 8
-
-
 def damaged(opened: Opened, error: Exception, name: str) -> UserError:
     """The error of a picture whose pixels can't be read."""
     if isinstance(error, MemoryError):

@@ -91,6 +91,9 @@ def _windowed(image, parts, scales, size, filter):
 
 
 def _part(image, rows, columns, size, filter):
+    if image.shape[2] not in (1, 3):  # Pillow takes 2 and 4 for opacity, and knows no others
+        bands = [_part(image[..., i : i + 1], rows, columns, size, filter) for i in range(image.shape[2])]
+        return np.concatenate(bands, axis=-1)
     picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
     made = np.asarray(picture.resize(size[::-1], filter, box=(columns[0], rows[0], columns[1], rows[1])))
     return made[..., None] if made.ndim == 2 else made

@@ -116,7 +116,7 @@ def find(
         `synthetic/<n>x<size>x<channels>x<classes>`: a learnable set of n training and n // 4 test pictures.
       data_dir: where tensorflow-datasets keeps its sets, or where relative folders start.
       seed: of synthetic pictures.
-      channels: 1 or 3, of pictures that are decoded into memory; None leaves them as they are.
+      channels: of pictures that are decoded into memory; 1 and 3 are made of each other. None leaves them as they are.
       trains: whether a model is trained on it (folder.scan), else it needs labels.
 
     Raises:
@@ -228,14 +228,17 @@ def _into_memory(source: Source) -> ArraySource:
 
 def _with_channels(source: Source, channels: int) -> Source:
     """Grey repeated to RGB, or RGB to ITU-R 601 luma as Pillow has it; sources not in memory stay as they are."""
-    if channels not in (1, 3):
-        raise UserError(f"channels={channels}: pictures can have 1 or 3 channels")
     if not isinstance(source, ArraySource) or source.images.shape[-1] == channels:
         return source
+    if sorted((source.images.shape[-1], channels)) != [1, 3]:
+        raise UserError(
+            f"channels={channels}: the pictures have {source.images.shape[-1]} channels, and only 1 and 3 are made of "
+            "each other; set config.data.channels=0"
+        )
     if channels == 3:
-        images = np.repeat(source.images[..., :1], 3, axis=-1)
+        images = np.repeat(source.images, 3, axis=-1)
     else:
-        red, green, blue = np.moveaxis(source.images[..., :3].astype(np.uint32), -1, 0)
+        red, green, blue = np.moveaxis(source.images.astype(np.uint32), -1, 0)
         images = ((19595 * red + 38470 * green + 7471 * blue + 2**15) >> 16).astype(np.uint8)[..., None]
     return source.with_images(images)
 

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxcls.data import decode, ends, formats
+from jaxcls.data import decode, deep, ends, kinds
 from jaxcls.data.base import Source, Subset
-from jaxcls.errors import of_picture
+from jaxcls.data.windows import Window
+from jaxcls.errors import UserError, of_picture
 from jaxcls.text import printable
 
 CHUNK = 64  # pictures of a task
@@ -37,6 +38,7 @@ class _Look(NamedTuple):
     problem: tuple[str, str] | None = None
     decoded: bool = False
     most: int | None = None  # the highest level of a picture of 16 bits, of 255
+    facts: deep.Facts | None = None
 
 
 def check(
@@ -47,6 +49,8 @@ def check(
     seconds: float = 10,
     max_pixels: int = decode.MAX_PIXELS,
     progress: Callable[[int, int], None] | None = None,
+    channels: int = 3,
+    window: Window = (),
 ) -> Checked:
     """Finds the unreadable pictures of a source of encoded pictures, with the function by which training reads them.
 
@@ -61,6 +65,7 @@ def check(
       seconds: for None.
       max_pixels: as in `decode.decode`.
       progress: called as progress(done, total) now and then.
+      channels, window: as in `decode.decode`.
     """
     if hasattr(source, "images"):
         return Checked([], 0, 0, [])
@@ -72,7 +77,8 @@ def check(
 
         def look(wanted: Sequence[int], full: bool, size: int) -> None:
             chunks = [wanted[start : start + size] for start in range(0, len(wanted), size)]
-            results = pool.map(lambda chunk: [_look(source, row, full, max_pixels) for row in chunk], chunks)
+            how = (full, max_pixels, channels, window)
+            results = pool.map(lambda chunk: [_look(source, row, *how) for row in chunk], chunks)
             for chunk, result in zip(chunks, results, strict=True):
                 looks.update(zip(chunk, result, strict=True))
                 if progress:
@@ -88,10 +94,10 @@ def check(
         look([row for row in rows if row not in looks], full, CHUNK)
     found = [looks[row] for row in rows]
     decoded = sum(x.decoded for x in found)
-    return Checked([x.problem for x in found if x.problem], decoded, len(rows) - decoded, _notes(found))
+    return Checked([x.problem for x in found if x.problem], decoded, len(rows) - decoded, _notes(found, window))
 
 
-def _look(source: Any, row: int, full: bool, max_pixels: int) -> _Look:
+def _look(source: Any, row: int, full: bool, max_pixels: int, channels: int, window: Window) -> _Look:
     while isinstance(source, Subset):
         source, row = source.source, int(source.indices[row])
     name = source.ids[row] if hasattr(source, "ids") else f"row {row}"
@@ -99,16 +105,18 @@ def _look(source: Any, row: int, full: bool, max_pixels: int) -> _Look:
         if not full and hasattr(source, "ends"):
             length = os.path.getsize(os.path.join(source.root, source.ids[row]))
             head, tail = source.ends(row)
-            if ends.look_whole(head, tail, length, max_pixels):
-                return _Look()
+            if ends.look_whole(head, tail, length, max_pixels, channels):
+                return _Look(facts=_facts(head))
         item = source[row]
         name, encoded = item["id"], item["image"]
         if isinstance(encoded, np.ndarray):
             return _Look()
-        if not full and ends.look_whole(encoded[:65536], encoded[-2048:], len(encoded), max_pixels):
-            return _Look()
-        image = decode.decode(encoded, max_pixels=max_pixels, name=name)
-        return _Look(decoded=True, most=int(image.max()) if formats.bits(encoded) > 8 else None)
+        if not full and ends.look_whole(encoded[:65536], encoded[-2048:], len(encoded), max_pixels, channels):
+            return _Look(facts=_facts(encoded))
+        image = decode.decode(encoded, channels=channels, window=window, max_pixels=max_pixels, name=name)
+        facts = _facts(encoded)
+        scaled = facts and facts.deep and not window and kinds.of(encoded[:512]) in ("PNG", "TIFF")
+        return _Look(decoded=True, most=int(image.max()) if scaled else None, facts=facts)
     except Exception as error:  # of one picture, and no other
         problem = str(of_picture(error, name))
         for shown in (name, printable(name)):  # what is told of a file has it as people see it
@@ -116,7 +124,37 @@ def _look(source: Any, row: int, full: bool, max_pixels: int) -> _Look:
         return _Look((name, problem), True)
 
 
-def _notes(looks: Sequence[_Look]) -> list[str]:
+def _facts(head):
+    """Of a picture that is good; None where its first bytes do not say."""
+    try:
+        return deep.facts(head)
+    except UserError:
+        return None
+
+
+def _notes(looks: Sequence[_Look], window: Window) -> list[str]:
+    """Lines about what windows do, and what else is probably not as it is meant."""
+    facts = [look.facts for look in looks if look.facts]
+    shallow, bare, several = (
+        sum(map(of, facts)) for of in (lambda x: not x.deep, lambda x: x.windowless, lambda x: x.frames > 1)
+    )
+    found = _of_bits(looks)
+    if window and shallow:
+        of = f"{shallow:,} of {len(facts):,} pictures have"
+        found.append(
+            f"config.data.window is for more than 8 bits, and for grey DICOM: {of} 8 bits and stay as they are"
+        )
+    if bare and not window:
+        found.append(
+            f"{bare:,} of {len(facts):,} pictures are DICOM files without a window of their own: all that their stored "
+            "bits can hold is shown; set config.data.window=(low, high) to what matters"
+        )
+    if several:
+        found.append(f"{several:,} of {len(facts):,} pictures have several frames, of which the first is used")
+    return found
+
+
+def _of_bits(looks: Sequence[_Look]) -> list[str]:
     """A line where pictures of 16 bits hold 10, 12 or 14: none can say so, and the scale must be one for all."""
     levels = np.array([x.most for x in looks if x.most is not None])
     # The highest level of n bits becomes round((2^n - 1) / 257) of 255
@@ -126,5 +164,5 @@ def _notes(looks: Sequence[_Look]) -> list[str]:
         return []
     return [
         f"{counts[bits]:,} of {len(levels):,} pictures of 16 bits use at most {bits} bits of them: they look nearly "
-        f"black; if they come from a camera or scanner of {bits} bits, multiply the values of all by {2 ** (16 - bits)}"
+        f"black; if they come from a camera or scanner of {bits} bits, set config.data.window=(0, {2**bits - 1})"
     ]

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from jaxcls.errors import UserError
-from jaxcls.heatmaps import overlay
+from jaxcls.heatmaps import overlay, seen
 from jaxcls.predict.base import BasePredictor
 from jaxcls.predict.progress import Interruption
 
@@ -86,9 +86,9 @@ def _named(answer):
 def beside(picture: np.ndarray, heat: np.ndarray) -> Image.Image:
     """A Pillow image: the picture, and at its right the picture with the map over it; small ones are enlarged."""
     times = max(1, -(-SIDE // max(heat.shape)))
-    large = picture.repeat(times, axis=0).repeat(times, axis=1)
+    large = seen(picture).repeat(times, axis=0).repeat(times, axis=1)
     size = large.shape[1::-1]
     heat = np.asarray(Image.fromarray(heat).resize(size, Image.Resampling.BILINEAR)).clip(0, 1)
     return Image.fromarray(
-        np.concatenate([np.broadcast_to(large, (*large.shape[:2], 3)), overlay(large, heat)], axis=1)
+        np.concatenate([large, overlay(large, heat)], axis=1)
     )

@@ -124,7 +124,7 @@ def laid_over(picture: UInt8[np.ndarray, "h w c"], heat: Float[np.ndarray, "h w"
     """The heat map over its picture; small pictures are enlarged, so that the map keeps its places."""
     from PIL import Image
 
-    picture = np.repeat(picture, 3, axis=2) if picture.shape[2] == 1 else picture
+    picture = heatmaps.seen(picture)
     height, width = picture.shape[:2]
     if max(height, width) <= PIXELS:
         factor = -(-WIDER // max(height, width))
@@ -139,7 +139,7 @@ def image(picture: UInt8[np.ndarray, "h w c"], alt: str, *, smooth: bool = False
     others."""
     from PIL import Image
 
-    thumbnail = Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture)
+    thumbnail = Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else heatmaps.seen(picture))
     thumbnail.thumbnail((side, side))
     small = max(thumbnail.size) <= PIXELS
     file = io.BytesIO()

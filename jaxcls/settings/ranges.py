@@ -14,7 +14,7 @@ RANGES = {
     "batch_size": "[1, inf)",
     "accumulate": "[1, inf)",
     "data.validation": "[0, 1)",
-    "data.channels": "[0, 3]",
+    "data.channels": "[0, 1024]",
     "data.repeats": "[1, inf)",
     "data.imbalance": "[1, inf)",
     "data.device_memory": "[0, inf)",

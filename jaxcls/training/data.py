@@ -12,7 +12,7 @@ from jaxcls import augment
 from jaxcls.augment.base import Context, Operation
 from jaxcls.augment.host import HostTransform
 from jaxcls.augment.preprocessing import Preprocessing
-from jaxcls.data import pipeline, skipping
+from jaxcls.data import pipeline, skipping, windows
 from jaxcls.data.base import ArraySource, Leaf, Source, subset
 from jaxcls.data.class_tree import ClassTree
 from jaxcls.data.stored_splits import BANK
@@ -174,6 +174,8 @@ def read(
         labelled = by_split.pop(BANK, None)
     with problems.noted():
         mean, std = normalization(config)
+    with problems.noted():
+        window = windows.checked(config.data.window)
     problems.refuse()
     source = by_split["train"] if "train" in by_split else next(iter(by_split.values()))
     measured = source if labelled is None else labelled  # what evaluation is of
@@ -185,6 +187,7 @@ def read(
         channels=config.data.channels or 3,
         picture=None if arrays is None else arrays["image"].shape[1:],
         pack=config.data.pack if arrays is None else 0,
+        window=window,
     )
     changes = None
     with problems.noted():
@@ -278,7 +281,8 @@ def augmentation(config: Any, source: Source, evaluation: Preprocessing, views: 
         return transform(own or [], other=other)
 
     for_side()  # a list that can't be is told now
-    return Augmentation(augment.host_transform(host, channels=evaluation.channels, what=what), for_side, views, specs)
+    on_host = augment.host_transform(host, channels=evaluation.channels, window=evaluation.window, what=what)
+    return Augmentation(on_host, for_side, views, specs)
 
 
 def _second(config, host, encoded):

@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxcls import files
 from jaxcls.augment.preprocessing import Preprocessing
-from jaxcls.data import class_names
+from jaxcls.data import class_names, windows
 from jaxcls.data.base import Source
 from jaxcls.models import weight_files
 from jaxcls.parallel import Parallel
@@ -61,7 +61,12 @@ def run(
     names = _class_names(classes, weights, source, note)
     picture = source.arrays["image"].shape[1:] if hasattr(source, "arrays") else None
     preprocessing = Preprocessing(
-        tuple(reader.data.eval_transform), mean, std, channels=reader.data.channels or 3, picture=picture
+        tuple(reader.data.eval_transform),
+        mean,
+        std,
+        channels=reader.data.channels or 3,
+        picture=picture,
+        window=windows.checked(reader.data.window),
     )
     preprocessing.check()
     first = preprocessing.prepare(source[0]["image"], source[0]["id"])

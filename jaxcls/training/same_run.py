@@ -102,7 +102,8 @@ def check_pictures(data: Data, workdir: PathLike, note: Note) -> None:
     if data.members is None or change is None or not str(change):
         return
     if data.skipped is not None:  # those that went bad on the way are skipped as if they had been from the start on
-        bad = {split: _unreadable(data.members.found[split], ids) for split, ids in change.altered.items() if ids}
+        found, how = data.members.found, data.evaluation
+        bad = {split: _unreadable(found[split], ids, how) for split, ids in change.altered.items() if ids}
         altered = {split: tuple(x for x in ids if x not in bad.get(split, ())) for split, ids in change.altered.items()}
         change = dataclasses.replace(change, altered=altered)
         if not str(change):
@@ -118,11 +119,12 @@ def check_pictures(data: Data, workdir: PathLike, note: Note) -> None:
         note(f"{change.others()} of {data.names} are in no split of this run; {ALLOW} deals them in")
 
 
-def _unreadable(source, ids):
-    """Those of some pictures of a source that can't be read."""
+def _unreadable(source, ids, how):
+    """Those of some pictures of a source that can't be read, as `Preprocessing` says how."""
     wanted = set(ids)
     rows = [row for row, name in enumerate(metadata.ids(source)) if name in wanted]
-    return {name for name, _ in unreadable.check(source, rows, full=True).problems}
+    found = unreadable.check(source, rows, full=True, channels=how.channels, window=how.window)
+    return {name for name, _ in found.problems}
 
 
 def check_evaluation(config: Mapping[str, Any], workdir: PathLike, *, named: bool) -> None:

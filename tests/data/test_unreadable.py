@@ -138,7 +138,7 @@ def test_few_bits_of_16_are_noted_and_no_problem(bits, factor, suffix, tmp_path)
     assert not checked.problems
     (note,) = checked.notes
     assert note.startswith(f"3 of 4 pictures of 16 bits use at most {bits} bits")
-    assert note.endswith(f"multiply the values of all by {factor}")
+    assert note.endswith(f"set config.data.window=(0, {2**bits - 1})")
 
 
 def test_16_bits_that_are_used_are_not_noted(tmp_path):
