@@ -1,17 +1,21 @@
-"""Downloads a data set and prepares it for jaxcls.
+"""Downloads a data set and prepares it for jaxcls, or writes any set into files that are read fast.
 
     jaxcls prepare --list
     jaxcls prepare cifar10
     jaxcls prepare imagenet2012 --manual-dir=DIR          # with ILSVRC2012_img_{train,val}.tar in it
+    jaxcls prepare pictures --to array_record --out DIR   # a folder, or what config.data.name takes: then records/DIR
 
 tensorflow-datasets downloads, checks and writes the set as ArrayRecord, which `tfds/<name>` then reads without
 TensorFlow. It goes to --data-dir, $TFDS_DATA_DIR or ~/tensorflow_datasets. A set that is there already is left alone;
-one that is there as TFRecord is converted beside it. Exit status: 0 done, 2 not possible, with a line that says why.
+one that is there as TFRecord is converted beside it. With --to array_record encoded pictures are copied as they are,
+with their labels, ids and splits, into a few large files, and DIR appears once it is whole. Exit status: 0 done, 2 not
+possible, with a line that says why.
 """
 
 import argparse
+from pathlib import Path
 
-from jaxcls.cli.arguments import expanded
+from jaxcls.cli.arguments import data_name, expanded
 from jaxcls.errors import UserError
 
 
@@ -21,6 +25,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-dir", type=expanded, metavar="DIR", help="where sets are kept")
     text = "archives that are downloaded by hand (ImageNet)"
     parser.add_argument("--manual-dir", type=expanded, metavar="DIR", help=text)
+    parser.add_argument("--to", choices=("array_record",), help="write the set NAME, or a folder of pictures, to --out")
+    parser.add_argument("--out", type=expanded, metavar="DIR", help="with --to: a folder that is not there yet")
     parser.add_argument("--list", action="store_true", help="show the usual sets and their sizes")
 
 
@@ -28,9 +34,27 @@ def run(args: argparse.Namespace) -> None:
     """Prepares, or lists."""
     if not (args.list or args.name):
         raise UserError("name a data set; jaxcls prepare --list shows the usual ones.")
+    if args.to or args.out:
+        _write(args)
+        return
     from jaxcls.data import prepare
 
     if args.list:
         print(prepare.table())
     else:
         prepare.prepare(args.name.removeprefix("tfds/"), args.data_dir, args.manual_dir)
+
+
+def _write(args: argparse.Namespace) -> None:
+    """Writes a set to --out. Raises UserError for options that don't go together."""
+    if not (args.to and args.out and args.name):
+        raise UserError("writing a set takes its name, --to array_record and --out DIR.")
+    if args.manual_dir or args.list:
+        raise UserError(f"{'--list' if args.list else '--manual-dir'} does not go with --to; leave it out.")
+    from jaxcls.data import record_files, sources
+
+    bases = sources.find(data_name(args.name), data_dir=args.data_dir)
+    record_files.write(bases, Path(args.out))
+    for split, source in bases.items():
+        print(f"{split}: {len(source):,} pictures of {len(source.classes)} classes")
+    print(f"written; its name in a config: records/{args.out}")
