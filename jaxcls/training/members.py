@@ -137,11 +137,14 @@ def open_sources(config: Any, members: Members | None = None) -> dict[str, Sourc
         splits["train"] = balance.long_tailed(splits["train"], data.imbalance, config.seed)
     if data.pack:
         folder, channels = files.path(data.pack_dir) if data.pack_dir else packing.default_folder(), data.channels or 3
-        shrink = augment.smaller(data.pack, channels=channels)
+        window = windows.checked(data.window)
+        shrink = augment.smaller(data.pack, channels=channels, window=window)
         skip = data.bad_pictures == "skip"
         # of two sets one may lie in memory
         encoded = {key: source for key, source in splits.items() if not hasattr(source, "images")} or splits
-        splits |= packing.pack_all(encoded, folder, shrink, data.pack, channels=channels, skip=skip, note=say)
+        splits |= packing.pack_all(
+            encoded, folder, shrink, data.pack, channels=channels, window=window, skip=skip, note=say
+        )
     return splits
 
 
