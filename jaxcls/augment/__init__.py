@@ -16,6 +16,7 @@ from jaxcls.errors import UserError
 if TYPE_CHECKING:
     from jaxcls.augment.base import Context, Operation
     from jaxcls.augment.host import HostTransform
+    from jaxcls.data.windows import Window
 
 
 def parse(spec: str, what: str = "config.data.augment") -> Call:
@@ -75,14 +76,14 @@ def host_transform(
     for name, args, kwargs in calls:
         with call_strings.fitting(name, what):
             operations.append(HOST[name](*args, **kwargs))
-    return HostTransform(operations, channels)
+    return HostTransform(operations, channels, window)
 
 
-def smaller(size: int, *, channels: int) -> "HostTransform":
+def smaller(size: int, *, channels: int, window: "Window" = ()) -> "HostTransform":
     """As `host_transform`, for packed files: the short side gets `size` pixels where it is longer."""
     from jaxcls.augment import host
 
-    return host.smaller(size, channels)
+    return host.smaller(size, channels, window)
 
 
 def device_transform(

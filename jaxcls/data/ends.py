@@ -10,9 +10,7 @@ from jaxcls.errors import UserError
 _EACH = 24  # bytes a pixel that no kind needs more of; where that is too much, decoding decides
 
 
-def look_whole(
-    head: bytes, tail: bytes, length: int, max_pixels: int = bounds.MAX_PIXELS, channels: int = 3
-) -> bool:
+def look_whole(head: bytes, tail: bytes, length: int, max_pixels: int = bounds.MAX_PIXELS, channels: int = 3) -> bool:
     """Whether the ends of a picture leave no doubt about it; if they do, it has to be decoded.
 
     Args:
