@@ -152,4 +152,3 @@ def lines(source: Source) -> list[str]:
         f"few labels: {counts.sum():,} of {len(source):,} training pictures teach by their labels ({each} of a class), "
         f"{len(source) - counts.sum():,} without"
     ]
-

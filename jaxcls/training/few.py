@@ -42,7 +42,7 @@ def check(config: Any, devices: int) -> None:
     for setting, given in others.items():
         if given:
             raise UserError(f"{setting} does not go with {what}; remove one of them.")
-    for key in ("augment", "augment_second"):
+    for key in ("augment", "augment_second")[: 2 if section.method == "fixmatch" else 1]:
         if name := mixing_in(getattr(config.data, key), f"config.data.{key}"):
             raise UserError(
                 f"config.data.{key}: {name!r} mixes pictures, and {what} has some without a label; remove it."

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxcls import augment, files
 from jaxcls.data import balance, dealing, few, metadata, packing, row_lists, sources, stored_splits, windows
-from jaxcls.data.base import Source, multilabel
+from jaxcls.data.base import Source
 from jaxcls.data.stored_splits import BANK, SPLITS, UNLABELLED, Stored
 from jaxcls.data.unlabelled import without_labels
 from jaxcls.data.views import joined, renumbered
@@ -160,11 +160,6 @@ def few_labelled(config: Any, splits: Mapping[str, Source], members: Members) ->
     if not section.method or "train" not in splits or not splits["train"].classes:
         return splits
     train, more = splits["train"], splits.pop(UNLABELLED, None)
-    if multilabel(train):
-        raise UserError(
-            f"config.few.method={section.method!r} is for pictures of one label each, and these have sets of labels; "
-            "remove it."
-        )
     if few.is_amount(section.labels) and members.allowed and str(members.change(["train"])):
         raise UserError(
             f"config.few.labels={section.labels!r} would draw other labels among changed pictures; put them back, or "
