@@ -9,14 +9,19 @@ from typing import Any
 import numpy as np
 
 from jaxcls.data.base import ArraySource, Source, Subset
+from jaxcls.data.views import Joined
+from jaxcls.errors import UserError
 
 BLOCK = 4096  # bytes that are read of a file's start, and of its end
 
 
 def can_mark(source: Source) -> bool:
-    """Whether the pictures of a source are told apart by marks: files of a folder, and arrays in memory."""
+    """Whether the pictures of a source are told apart by marks: files of a folder, arrays in memory, pieces of larger
+    files (sources with `blocks`)."""
     base = getattr(source, "source", source)
-    return isinstance(base, ArraySource) or (hasattr(base, "root") and hasattr(base, "ids"))
+    if isinstance(base, Joined):
+        return all(map(can_mark, base.sources))
+    return isinstance(base, ArraySource) or hasattr(base, "blocks") or (hasattr(base, "root") and hasattr(base, "ids"))
 
 
 def marks(source: Source, rows: Sequence[int] | None = None) -> list[str]:
@@ -38,9 +43,30 @@ def marks(source: Source, rows: Sequence[int] | None = None) -> list[str]:
         base, chosen = base.source, base.indices[chosen]
     if isinstance(base, ArraySource):
         return [_digest(repr(base.images[row].shape).encode(), base.images[row].tobytes()) for row in chosen]
-    paths = [os.path.join(base.root, base.ids[row]) for row in chosen]
+    if isinstance(base, Joined):
+        return _of_joined(base, chosen)
     with ThreadPoolExecutor(16) as pool:  # the disk is waited for, not the processor
+        if hasattr(base, "blocks"):
+            return list(pool.map(lambda row: _of_blocks(base, int(row)), chosen, chunksize=64))
+        paths = [os.path.join(base.root, base.ids[row]) for row in chosen]
         return list(pool.map(of_file, paths, chunksize=64))
+
+
+def _of_joined(source: Joined, rows: np.ndarray) -> list[str]:
+    part = np.searchsorted(source.ends_at, rows, side="right")
+    found = np.empty(len(rows), object)
+    for i, each in enumerate(source.sources):
+        found[part == i] = marks(each, rows[part == i] - (source.ends_at[i] - len(each)))
+    return found.tolist()
+
+
+def _of_blocks(source: Any, row: int) -> str:
+    """The mark of a piece of a file, which is that of a file with the same bytes."""
+    try:
+        size, start, end = source.blocks(row, BLOCK)
+    except UserError:
+        return ""
+    return _digest(str(size).encode(), start, *([end] if size > BLOCK else []))
 
 
 def of_file(path: str) -> str:

@@ -136,4 +136,4 @@ def _told(work, *arguments):
     try:
         return work(*arguments)
     except (RuntimeError, ValueError) as error:
-        raise OSError(" ".join(str(error).split())[:200]) from error
+        raise OSError(" ".join(str(error).partition(";")[0].split())) from error

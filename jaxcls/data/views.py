@@ -89,15 +89,17 @@ def joined(sources: Sequence[Source]) -> Source:
 
 
 class Joined:
-    """See `joined`. Of folders it has `root` and `ids`, as they have."""
+    """See `joined`. It has `ids` and, of folders, `root`, as they have."""
 
     def __init__(self, sources: Sequence[Source]):
         self.sources, self.classes, self.leaves = list(sources), sources[0].classes, leaves(sources[0])
         self.labels = np.concatenate([source.labels for source in sources])
         self.ends_at = np.cumsum([len(source) for source in sources])
-        if all(hasattr(source, "ids") and hasattr(source, "root") for source in sources):
-            folders: Any = sources
-            self.root, self.ids = folders[0].root, tuple(id for source in folders for id in source.ids)
+        parts: Any = sources
+        if all(hasattr(source, "ids") for source in parts):
+            self.ids = tuple(id for source in parts for id in source.ids)
+            if all(hasattr(source, "root") for source in parts):
+                self.root = parts[0].root
 
     def __len__(self) -> int:
         return len(self.labels)
