@@ -4,6 +4,7 @@
     jaxcls predict runs/mine pictures/ --out answers.csv     # every picture of a folder, at any depth
     jaxcls predict runs/mine 'scans/**/*.png' --format jsonl --top 3 --heatmaps maps
     find /archive -name '*.jpg' | jaxcls predict runs/mine - --out answers.jsonl
+    jaxcls predict runs/mine table/test.csv --out answers.csv    # the pictures of a table, in its order, labels or not
     jaxcls predict mine.onnx pictures/                       # a file of jaxcls export, by ONNX Runtime and without JAX
     jaxcls predict mine.int8.tflite pictures/                # by LiteRT, without JAX and TensorFlow
     jaxcls predict mine.onnx pictures/ --shard 2/8 --out 2.csv --resume    # one of 8 machines; goes on after a crash
@@ -45,7 +46,7 @@ FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}  # by the suffi
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what the verb takes."""
     add_run(parser)
-    text = "files, folders, patterns; -: paths from stdin"
+    text = "files, folders, patterns, sets such as table/FILE; -: paths from stdin"
     parser.add_argument("pictures", type=expanded, metavar="PICTURE", nargs="+", help=text)
     parser.add_argument("--format", choices=("table", "jsonl", "csv"), help="default: by the name of --out, else table")
     parser.add_argument("--out", metavar="FILE", type=path, help="instead of the standard output")
@@ -63,10 +64,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Predicts."""
+    from jaxcls.predict import named
     from jaxcls.predict.progress import Interruption
     from jaxcls.runtime.session import is_file
 
     check(args)
+    args.pictures = named.opened(args.pictures)
     with Interruption() as interruption:
         if is_file(args.run):
             return of_file(args, interruption)

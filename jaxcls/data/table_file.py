@@ -28,7 +28,7 @@ class Table:
         """The column of this name. Raises UserError with the nearest name where there is none."""
         if name not in self.columns:
             hint = did_you_mean(name, list(self.columns), 0.5) or f"; it has {listed(map(repr, self.columns))}"
-            raise UserError(f"{self}: there is no column {printable(name, 40)!r}, as {option}= says{hint}.")
+            raise UserError(f"{self}: there is no column {printable(name, 40)!r}, as {option}= says{hint}")
         return self.columns[name]
 
     def __str__(self) -> str:

@@ -16,6 +16,7 @@ from jaxcls.data.pipeline import default_threads
 from jaxcls.measure import doubt
 from jaxcls.predict import resuming, set_output
 from jaxcls.predict.base import BasePredictor
+from jaxcls.predict.named import Pictures
 from jaxcls.predict.output import FORMATS, Form, open_output
 from jaxcls.predict.progress import Interruption, Progress
 from jaxcls.predict.reading import Picture, ahead, batches, paths, read
@@ -59,7 +60,7 @@ class Draws(Protocol):
 
 def run(
     predictor: BasePredictor,
-    pictures: Sequence[str],
+    pictures: Sequence[str | Pictures],
     options: Options,
     interruption: Interruption,
     heatmaps: Draws | None = None,
@@ -68,7 +69,7 @@ def run(
 
     Args:
       predictor: of a run, or of a file.
-      pictures: files, folders, patterns, "-" for paths from stdin.
+      pictures: files, folders, patterns, "-" for paths from stdin, sets (named.opened).
       options: what to write.
       interruption: holds signals off while rows are written.
       heatmaps: draws them, or None.

@@ -6,12 +6,13 @@ import os
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from jaxcls.data import listing
 from jaxcls.errors import UserError
+from jaxcls.predict.named import Pictures, Row
 from jaxcls.text import printable
 
 SHELL = ("/dev/fd/", "/dev/stdin")  # pipes that somebody writes to: <(command), command | jaxcls predict RUN /dev/stdin
@@ -28,13 +29,19 @@ class Picture(NamedTuple):
     problem: str | None
 
 
-def paths(arguments: Iterable[str], left_out: listing.Others | None = None) -> Iterator[tuple[str, str | None]]:
-    """(path, None) of every picture of files, folders, patterns and, for "-", lines of stdin; (path, why) of others.
+def paths(
+    arguments: Iterable[str | Pictures], left_out: listing.Others | None = None
+) -> Iterator[tuple[str, str | None]]:
+    """(path, None) of every picture of files, folders, patterns, sets that `named.opened` has opened, and, for "-",
+    lines of stdin; (path, why) of others.
 
     What is given by name is always there. What folders hold beside pictures is added to `left_out`; `listing.told` has
     lines about it.
     """
     for argument in arguments:
+        if isinstance(argument, Pictures):
+            yield from argument
+            continue
         lines = (line.rstrip("\r\n") for line in sys.stdin) if argument == "-" else (argument,)
         for text in filter(None, lines):
             if os.path.isdir(text):
@@ -78,11 +85,13 @@ def walk(folder: str, left_out: listing.Others | None = None) -> Iterator[tuple[
         left_out.update(others)
 
 
-def read(prepare: Callable[[bytes, str], np.ndarray], path: str, problem: str | None) -> Picture:
+def read(prepare: Callable[[Any, str], np.ndarray], path: str, problem: str | None) -> Picture:
     """Reads and prepares the picture of an entry of `paths`."""
     if problem:
         return Picture(path, None, problem)
     try:
+        if isinstance(path, Row):
+            return Picture(path, prepare(path.image(), path), None)
         # Of a pipe without a writer, or of a device, reading never ends. Folders have none (`listing`), patterns may.
         if os.path.exists(path) and not os.path.isfile(path) and not path.startswith(SHELL):
             return Picture(path, None, "a folder, pipe, socket or device, not a file; move it away")

@@ -66,7 +66,7 @@ def save_rows(
             grouped = groups.names_of(source, group_by)
         columns |= {metadata.GROUP: grouped} if grouped is not None else {}
         with files.replacing(path, remedy) as temporary:
-            content = {"id": names, "columns": columns, "fingerprint": source.fingerprint}
+            content: dict[str, Any] = {"id": names, "columns": columns, "fingerprint": source.fingerprint}
             content |= {"grouped": True} if grouped is not None else {}
             temporary.write_text(json.dumps(content, default=str) + "\n")
     return path

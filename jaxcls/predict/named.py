@@ -1,0 +1,81 @@
+"""Pictures of a set that is given by its name, such as `table/FILE`, as what is predicted; labels don't matter."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from jaxcls.data import kinds, query, sources, table
+from jaxcls.data.base import Source
+from jaxcls.errors import UserError
+from jaxcls.files import path as path_of
+
+Entry = tuple[str, str | None]
+
+
+class Row(str):
+    """What a picture is called that is no file of its own, a row of a source: `image()` has its bytes or pixels."""
+
+    source: Source
+    row: int
+
+    @classmethod
+    def of(cls, source: Source, row: int, name: str) -> "Row":
+        """Row `row` of a source."""
+        made = cls(name)
+        made.source, made.row = source, row
+        return made
+
+    def image(self):
+        """Encoded bytes or uint8 [h, w, c]. Raises UserError where it can't be read."""
+        return self.source[self.row]["image"]
+
+
+class Pictures:
+    """The entries of `reading.paths` of one set, in its order: of a table in that of its rows, else split by split."""
+
+    def __init__(self, name: str):
+        """Opens the set. Raises UserError where that can't be."""
+        base, options = query.split(name)
+        kind, _, place = base.partition("/")
+        self.entries: list[Entry] | None = None
+        self.found: Sequence[Source] = ()
+        if kind == "table":
+            self.entries = list(table.paths(path_of(place), options))
+        else:
+            self.found = list(sources.OPENERS[kind](place, options, Path("."), False).values())
+
+    def __iter__(self) -> Iterator[Entry]:
+        if self.entries is not None:
+            yield from self.entries
+        for source in self.found:
+            root = getattr(source, "root", None)
+            for row in range(len(source)):
+                name = str(source.ids[row]) if hasattr(source, "ids") else f"row {row}"
+                yield (os.path.join(root, name) if root is not None else Row.of(source, row, name)), None
+
+
+def name_of(argument: str) -> str:
+    """The name of the set that an argument is, "" for a file, a folder or a pattern: what is there under this very name
+    is itself, but a bare path to a table is that table."""
+    plain = argument.partition("?")[0]
+    suffix = os.path.splitext(plain)[1].lower()
+    if argument.partition("/")[0] in query.KEYS and not os.path.exists(argument):
+        return argument
+    bare = suffix in query.SUFFIXES and suffix not in kinds.suffixes() and os.path.isfile(plain)
+    return query.of_path(argument) if bare else ""
+
+
+def opened(arguments: Sequence[str]) -> "list[str | Pictures]":
+    """The arguments of a command, with the sets among them opened.
+
+    Raises:
+      UserError: for a set that can't be used.
+    """
+    found: list[str | Pictures] = []
+    for argument in arguments:
+        name = name_of(argument)
+        pictures = Pictures(name) if name else argument
+        if isinstance(pictures, Pictures) and next(iter(pictures), None) is None:
+            raise UserError(f"{name} has no pictures.")
+        found.append(pictures)
+    return found
