@@ -3,6 +3,7 @@
     import jaxcls
 
     jaxcls.train("finetune", data="pictures", workdir="runs/mine")  # split -> figures
+    jaxcls.train("cifar10", data={"train": (images, labels), "test": (others, theirs)}, workdir="runs/arrays")
     predictor = jaxcls.load("runs/mine")  # a checkpoint as a function of pictures
     jaxcls.models.create("resnet50", num_classes=10)
 
@@ -13,17 +14,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jaxcls import data as data
     from jaxcls import models as models
     from jaxcls.api import load as load
     from jaxcls.api import train as train
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load", "models", "train"]
+__all__ = ["__version__", "data", "load", "models", "train"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "models":
-        return importlib.import_module("jaxcls.models")
+    if name in ("data", "models"):
+        return importlib.import_module(f"jaxcls.{name}")
     if name in ("load", "train"):
         return getattr(importlib.import_module("jaxcls.api"), name)
     raise AttributeError(f"module 'jaxcls' has no attribute {name!r}")

@@ -1,5 +1,6 @@
 """What `import jaxcls` offers by itself: training and loading, as functions."""
 
+import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -45,7 +46,7 @@ def load(workdir: PathLike, step: int | None = None) -> "Predictor | FilePredict
 def train(
     config: "str | ConfigDict | None" = None,
     *,
-    data: str | None = None,
+    data: "str | Mapping[str, Any] | None" = None,
     workdir: PathLike | None = None,
     allow_changed_data: bool = False,
     max_time: str | None = None,
@@ -56,7 +57,8 @@ def train(
     Args:
       config: the name of a config that comes with jaxcls, a file, or a ConfigDict (jaxcls.defaults). None: the one that
         the run in `workdir` has stored.
-      data: a folder of pictures, or what config.data.name takes.
+      data: a folder of pictures, or what config.data.name takes; or pictures in memory: split -> (images, labels), as
+        of `jaxcls.data.from_arrays`, or -> source (jaxcls.data.base). A run of them goes on with the same ones.
       workdir: default runs/<config name>; `~` is the home folder.
       allow_changed_data: whether a run goes on though its pictures are not those that it began with.
       max_time: "3h", "90m", "2d": it stops then as by a signal, and the same call goes on.
@@ -74,6 +76,7 @@ def train(
 
     from jaxcls.checkpoints import names
     from jaxcls.cli import arguments, run_config
+    from jaxcls.data import arrays
     from jaxcls.settings import config_file
     from jaxcls.training import deadline, loop
 
@@ -85,10 +88,26 @@ def train(
         names.check(folder)
     else:
         chosen, folder = run_config.read(config, None if workdir is None else os.fspath(workdir))
-    if data is not None:
-        settings["data.name"] = arguments.data_name(data)
-    config_file.override(chosen, list(_flat(settings)))
-    return loop.run(chosen, Path(folder), allow_changed=allow_changed_data, deadline=moment)
+    with _in_memory(data):
+        if data is not None:
+            settings["data.name"] = arguments.data_name(data) if isinstance(data, str) else arrays.NAME
+        config_file.override(chosen, list(_flat(settings)))
+        return loop.run(chosen, Path(folder), allow_changed=allow_changed_data, deadline=moment)
+
+
+@contextlib.contextmanager
+def _in_memory(data: Any) -> Iterator[None]:
+    """Within, the pictures that were given in memory are found; nothing for a name."""
+    if data is None or isinstance(data, str):
+        yield
+        return
+    from jaxcls.data import arrays
+
+    if not isinstance(data, Mapping):
+        raise UserError('data must be a name, or {"train": (images, labels), "test": ...} of pictures in memory.')
+    pairs = any(isinstance(value, tuple | list) for value in data.values())
+    with arrays.holding(arrays.from_arrays(data) if pairs else data):
+        yield
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -1,16 +1,19 @@
 """Pictures and labels as NumPy arrays in memory, as sources; `arrays_file` reads them from a file."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import contextvars
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from jaxcls.data import label_values
-from jaxcls.data.base import ArraySource
+from jaxcls.data.base import ArraySource, Source
 from jaxcls.data.dealing import ALL, NAMES
 from jaxcls.errors import UserError, did_you_mean
 
-NAME = "arrays"  # config.data.name of a run whose pictures were arrays in memory
+NAME = "arrays"  # config.data.name of a run whose pictures were given in memory
+_HELD: contextvars.ContextVar[Mapping[str, Source] | None] = contextvars.ContextVar("held", default=None)
 CHANNELS = (1, 3, 4)  # of pictures with the channel first
 
 
@@ -57,15 +60,41 @@ def from_arrays(
     return {split: ArraySource(images[split], labels[split], names, ids[split]) for split in splits}
 
 
+@contextlib.contextmanager
+def holding(bases: Mapping[str, Source]) -> Iterator[None]:
+    """Within, `sources.find("arrays")` gives these sources, by split or "all", to this thread."""
+    _check_names(bases, NAME)
+    token = _HELD.set(bases)
+    try:
+        yield
+    finally:
+        _HELD.reset(token)
+
+
+def held() -> dict[str, Source]:
+    """The sources of `holding`. Raises UserError outside of it."""
+    bases = _HELD.get()
+    if bases is None:
+        raise UserError(
+            f"{NAME}: the pictures were given in memory, to jaxcls.train(data=...), and are gone; save them with "
+            "np.savez(FILE, train_images=..., train_labels=..., ...) and add --config.data.name=arrays/FILE.npz"
+        )
+    return dict(bases)
+
+
 def _check_splits(splits, place):
-    known = (*NAMES, ALL)
+    _check_names(splits, place)
     for name, pair in splits.items():
-        if name not in known:
-            raise UserError(f"{place}: {name!r} is no split; name them {', '.join(NAMES)}{did_you_mean(name, known)}")
         if not (isinstance(pair, tuple | list) and len(pair) == 2):
-            raise UserError(
-                f"{place}: {name} must be a pair (images, labels); for pictures without labels, (images, None)."
-            )
+            raise UserError(f"{place}: {name} must be (images, labels), or (images, None) for pictures without labels.")
+
+
+def _check_names(splits, place):
+    known = (*NAMES, ALL)
+    if wrong := [name for name in splits if name not in known]:
+        raise UserError(
+            f"{place}: {wrong[0]!r} is no split; name them {', '.join(NAMES)}{did_you_mean(wrong[0], known)}"
+        )
     if not splits or (ALL in splits and len(splits) > 1):
         raise UserError(f'{place}: give splits such as "train" and "test", or "{ALL}" alone for a set that is dealt.')
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxcls import files
-from jaxcls.data import dealing, folder, query, tfds_source, unlabelled
+from jaxcls.data import arrays, dealing, folder, query, tfds_source, unlabelled
 from jaxcls.data.base import LEAVES, ArraySource, Leaf, Source, digest
 from jaxcls.errors import UserError, did_you_mean
 
@@ -109,6 +109,7 @@ def find(
         `unlabelled/<path>`: all pictures below a folder, without labels (`jaxcls.data.unlabelled`): {"train": source};
         `table/<file>`: the pictures of a CSV, TSV, Parquet or JSON lines file, see `jaxcls.data.table`;
         `names/<path>?label=<regex>`: pictures whose class is in their file names, see `jaxcls.data.names`;
+        `arrays`: what `jaxcls.train(data=...)` was given in memory;
         `arrays/<file>.npz`: pictures and labels as NumPy arrays, see `jaxcls.data.arrays_file`;
         `shards/<path>`: a folder or pattern of tar shards, see `jaxcls.data.shards`;
         `hf/<path>`: a Hugging Face set on the disk, Parquet or `save_to_disk`, see `jaxcls.data.hf`;
@@ -125,6 +126,8 @@ def find(
     kind, _, rest = name.partition("/")
     if name == "digits":
         bases: dict[str, Source] = {dealing.ALL: _digits()}
+    elif name == arrays.NAME:
+        bases = arrays.held()
     elif kind == "synthetic" and (match := re.fullmatch(r"synthetic(?:/(\d+)x(\d+)x(\d+)x(\d+))?", name)):
         n, size, depth, classes = map(int, match.groups()) if rest else (512, 32, 3, 10)
         bases = _synthetic(n, size, depth, classes, seed)
@@ -231,9 +234,10 @@ def _with_channels(source: Source, channels: int) -> Source:
     if not isinstance(source, ArraySource) or source.images.shape[-1] == channels:
         return source
     if sorted((source.images.shape[-1], channels)) != [1, 3]:
+        have = source.images.shape[-1]
         raise UserError(
-            f"channels={channels}: the pictures have {source.images.shape[-1]} channels, and only 1 and 3 are made of "
-            "each other; set config.data.channels=0"
+            f"config.data.channels={channels}: the pictures have {have} channel{'s'[: have > 1]}, and only 1 and 3 are "
+            "made of each other; set it to 0"
         )
     if channels == 3:
         images = np.repeat(source.images, 3, axis=-1)
