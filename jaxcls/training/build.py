@@ -216,7 +216,7 @@ def supervised(
         "aux_weight": number(aux_weight, "loss.aux_weight"),
     }
     if sets:
-        task: Supervised = MultiLabel(model.module, sum_classes=reader.loss.sum_classes, **common)
+        task: Supervised = MultiLabel(model.module, sum_classes=recipe.sums_classes(reader), **common)
     else:
         task = Supervised(model.module, class_weight=number(class_weight, "loss.class_weight"), **common)
     if reader.loss.consistency:

@@ -27,9 +27,10 @@ LOSSES = {
     "poly1": (losses.poly1, ("epsilon",)),
     "asymmetric": (losses.asymmetric, ("gamma_neg", "gamma_pos", "clip", "sum_classes")),
 }
-# Of sets of labels: the cross entropy of yes and no is the binary one.
+# Of sets of labels. The cross entropy of yes and no, summed over the classes, has the slope p - y by each logit, as that
+# of softmax has: so a learning rate that suits the one suits the other.
 SET_LOSSES = {
-    "cross_entropy": LOSSES["binary_cross_entropy"],
+    "cross_entropy": (functools.partial(losses.binary_cross_entropy, sum_classes=True), ()),
     "binary_cross_entropy": LOSSES["binary_cross_entropy"],
     "asymmetric": LOSSES["asymmetric"],
 }
@@ -74,6 +75,11 @@ def loss(
     if sets and class_weight is not None:
         options["positive_weight"] = number(class_weight, "loss.class_weight")
     return functools.partial(function, **options)
+
+
+def sums_classes(config: Any) -> bool:
+    """Whether the loss of sets is a sum over the classes, not a mean."""
+    return config.loss.name == "cross_entropy" or bool(config.loss.sum_classes)
 
 
 def timing(config: Any, total: int, steps_per_epoch: int, parts: transfer.Parts) -> transfer.Timing:
@@ -204,6 +210,7 @@ def _trapezoid(section, peak, total, steps):
 SHAPES = {
     "constant": lambda s, peak, total, steps: schedules.constant(peak),
     "cosine": lambda s, peak, total, steps: schedules.cosine(peak, total, final=s.final),
+    "cosine_7_16": lambda s, peak, total, steps: schedules.cosine_7_16(peak, total),
     "linear": lambda s, peak, total, steps: schedules.linear(peak, s.final, total),
     "polynomial": lambda s, peak, total, steps: schedules.polynomial(peak, total, power=s.power, final=s.final),
     "trapezoid": _trapezoid,
