@@ -2,10 +2,11 @@
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from jaxcls.measure.confusion import Confusion, from_json
 from jaxcls.report.evidence import Evidence
@@ -86,7 +87,7 @@ def colours(counts: Counts) -> UInt8[np.ndarray, "classes classes 3"]:
     """Each cell by its share of the row; the square root, so that single mistakes can be seen."""
     share = _shares(counts)
     diagonal = np.eye(len(counts), dtype=bool)
-    return np.where(diagonal[..., None], _scale(RIGHT, share), _scale(WRONG, share)).round().astype(np.uint8)
+    return np.where(diagonal[..., None], scale(RIGHT, share), scale(WRONG, share)).round().astype(np.uint8)
 
 
 def _shares(counts):
@@ -94,7 +95,8 @@ def _shares(counts):
     return np.sqrt(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))
 
 
-def _scale(anchors, share):
+def scale(anchors: Float[np.ndarray, "anchors 3"], share: Float[np.ndarray, " ..."]) -> Float[np.ndarray, "... 3"]:
+    """The colour of each share, between anchors that stand evenly from 0 to 1."""
     places = np.linspace(0, 1, len(anchors))
     return np.stack([np.interp(share, places, anchors[:, i]) for i in range(3)], axis=-1)
 
@@ -108,11 +110,11 @@ def drawn(counts: Counts, names: Sequence[str]) -> Markup:
     side = 20 if short else 14 + 7.2 * max(map(len, labels))
     painted, parts = colours(counts), []
     for i in range(n):
-        parts += _labels(labels[i], side, side + (i + 0.5) * size, short)
+        parts += labels_of(labels[i], side, side + (i + 0.5) * size, short)
         for j in range(n):
             title = f"{names[i]} taken for {names[j]}: {counts[i, j]}"
             corner = (side + j * size, side + i * size)
-            parts += _cell(corner, size, painted[i, j], int(counts[i, j]), title, counted=n <= COUNTED)
+            parts += cell(corner, size, painted[i, j], int(counts[i, j]), title, counted=n <= COUNTED)
     width, alt = f"{side + n * size + 4:.0f}", _alt(counts)
     picture = tag(
         "svg",
@@ -126,7 +128,7 @@ def drawn(counts: Counts, names: Sequence[str]) -> Markup:
     return tag("div", picture, class_="scroll matrix", tabindex="0")
 
 
-def _labels(label, side, middle, short):
+def labels_of(label: str, side: float, middle: float, short: bool) -> Iterator[Markup]:
     """The name of a row and of its column, turned unless it is short."""
     yield tag("text", label, x=f"{side - 6:.0f}", y=f"{middle + 4:.0f}", class_="end")
     if short:
@@ -136,7 +138,9 @@ def _labels(label, side, middle, short):
         yield tag("text", label, x=f"{middle + 4:.0f}", y=f"{side - 6:.0f}", transform=turned)
 
 
-def _cell(corner, size, colour, count, title, counted):
+def cell(
+    corner: tuple[float, float], size: float, colour: Any, count: int, title: str, counted: bool
+) -> Iterator[Markup]:
     """A square of the matrix, and its count where it is `counted`."""
     x, y = corner
     yield tag(
@@ -171,7 +175,7 @@ def bitmap(counts: Counts) -> Markup:
     level = np.rint(_shares(counts) * (LEVELS - 1)).astype(np.uint8) + LEVELS * np.eye(n, dtype=np.uint8)
     picture = Image.fromarray(level, "P")
     steps = np.linspace(0, 1, LEVELS)
-    palette = np.concatenate([_scale(WRONG, steps), _scale(RIGHT, steps)])
+    palette = np.concatenate([scale(WRONG, steps), scale(RIGHT, steps)])
     picture.putpalette(palette.round().astype(np.uint8).tobytes())
     file = io.BytesIO()
     picture.save(file, "PNG", optimize=True)

@@ -29,9 +29,9 @@ class Evidence:
     Attributes:
       workdir: folder of the run.
       split, step: of the evaluation; "" and None where nothing was evaluated.
-      logits, label, index: the stored predictions (measure.stored); empty without logits. Where labels are sets (`sets`)
-        report.multilabel speaks of them, and what follows from one class a picture (probability, predicted, ..) is not
-        for them.
+      logits, label, index: the stored predictions (measure.stored); empty without logits. Where labels are sets
+        (`sets`) report.multilabel speaks of them, and what follows from one class a picture (probability, predicted,
+        ..) is not for them.
       recorded: the figures that the evaluation left and that no logits give: all of them without logits, else those of
         the task's own that are of something else (a vote of neighbours).
       about: what an evaluation on other pictures tells of them: "data", "overlap", "classes", "unseen".

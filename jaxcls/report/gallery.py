@@ -13,7 +13,7 @@ from jaxcls.report.evidence import Evidence
 from jaxcls.report.markup import Markup, Section, join, label, paragraph, percent, section, tag
 
 if TYPE_CHECKING:
-    from jaxcls.report.pictures import Pictures
+    from jaxcls.report.pictures import Look, Pictures
 
 WORST, UNSURE = 12, 8
 SIDE = 256  # pixels of a shown picture at most
@@ -45,9 +45,9 @@ def gallery(evidence: Evidence, pictures: "Pictures | None" = None, why_not: str
     """
     worst, unsure = choose(evidence)
     rows = np.r_[worst, unsure]
-    looks, why_not = _looks(evidence, pictures, rows, why_not)
-    about = [paragraph(_about(evidence, pictures if any(looks) else None, looks, why_not))]
-    parts = (("Worst mistakes", worst, looks[: len(worst)]), ("Least sure", unsure, looks[len(worst) :]))
+    seen, why_not = looks(evidence, pictures, rows, np.maximum(evidence.predicted[rows], 0), why_not)
+    about = [paragraph(_about(evidence, pictures if any(seen) else None, seen, why_not))]
+    parts = (("Worst mistakes", worst, seen[: len(worst)]), ("Least sure", unsure, seen[len(worst) :]))
     for title, chosen, looks_of in parts:
         if len(chosen):
             cards = (tag("li", _card(evidence, i, look)) for i, look in zip(chosen, looks_of, strict=True))
@@ -55,15 +55,21 @@ def gallery(evidence: Evidence, pictures: "Pictures | None" = None, why_not: str
     return section("pictures", "Pictures", *about)
 
 
-def _looks(evidence, pictures, rows, why_not):
-    """(a Look or None for each row, why there are none)."""
-    nothing = [None] * len(rows)
+def looks(
+    evidence: Evidence,
+    pictures: "Pictures | None",
+    rows: Int[np.ndarray, " n"],
+    classes: Int[np.ndarray, " n"],
+    why_not: str,
+) -> "tuple[list[Look | None], str]":
+    """(a Look or None for each of these evaluated rows, of what spoke for these classes; why there are none)."""
+    nothing: list[Look | None] = [None] * len(rows)
     if pictures is None:
         return nothing, why_not
     if not pictures.fits(evidence.split, evidence.label, evidence.index):
         return nothing, "the data is not that of the evaluation any more"
     try:
-        return pictures.look(evidence.split, evidence.index[rows], np.maximum(evidence.predicted[rows], 0)), ""
+        return list(pictures.look(evidence.split, evidence.index[rows], classes)), ""
     except UserError as error:
         return nothing, str(error)
     except (RuntimeError, MemoryError) as error:  # a device whose memory does not suffice for a backward pass

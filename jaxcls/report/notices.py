@@ -89,6 +89,12 @@ def not_finite(evidence: Evidence) -> str:
     if not rows:
         return ""
     are = "row of logits is" if rows == 1 else "rows of logits are"
+    if evidence.sets:
+        return (
+            f"{rows:,} of {evidence.figures['count']:,} {are} not finite (NaN or infinite): counted as wrong about "
+            "every class. The loss is infinite. All figures are of all rows, but for Brier score and calibration "
+            "errors, which are of the others."
+        )
     return (
         f"{rows:,} of {evidence.figures['count']:,} {are} not finite (NaN or infinite): counted as wrong, of no class. "
         "The loss is infinite. All figures are of all rows, but for calibration errors, which are of the others."

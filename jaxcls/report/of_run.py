@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from jaxcls.measure import decision
+from jaxcls.measure import decision, stored
+from jaxcls.measure.multilabel import decision as set_decision
 from jaxcls.report import page
 from jaxcls.report.pictures import Pictures
 from jaxcls.types import Note, PathLike
@@ -21,7 +22,9 @@ def write(data: Any, network: Any, workdir: PathLike, step: int | None, warn: No
     """
     try:
         if step is not None and network.key == "logits":
-            decision.fit_run(workdir, step)
+            predictions = stored.logits_path(workdir, decision.SPLIT, step)
+            sets = predictions.is_file() and stored.read_answers(workdir, decision.SPLIT, step).sets
+            (set_decision if sets else decision).fit_run(workdir, step)
         return page.write_report(workdir, step, pictures=Pictures(data.sources, network, data.picture), note=warn)
     except Exception as error:  # memory that does not suffice for heat maps, a full disk, a mistake of ours
         warn(f"no report was written: {' '.join(f'{type(error).__name__}: {error}'.split())[:300]}")

@@ -184,11 +184,11 @@ def _about_classes(f) -> Iterator[str]:
     few = [row["name"] for row in rows if 0 < row["support"] < FEW_OF_CLASS]
     never = [row["name"] for row in rows if row["support"] and not row["predicted"]]
     if empty:
-        yield f"Nothing can be said about {_names(empty)}: no pictures of {'it' if len(empty) == 1 else 'them'} here."
+        yield f"Nothing can be said about {names(empty)}: no pictures of {'it' if len(empty) == 1 else 'them'} here."
     if few and f["count"] >= FEW:
-        yield f"Fewer than {FEW_OF_CLASS} pictures each of {_names(few)}: what is said about them is rough."
+        yield f"Fewer than {FEW_OF_CLASS} pictures each of {names(few)}: what is said about them is rough."
     if never:
-        yield f"The model never answered {_names(never)}."
+        yield f"The model never answered {names(never)}."
 
 
 def _about_confidence(evidence) -> Iterator[str]:
@@ -209,9 +209,10 @@ def _about_confidence(evidence) -> Iterator[str]:
         yield f"Its probabilities are {percent(f['ece'])} off on average; {remedy}."
 
 
-def _names(names):
-    shown = ", ".join(f"“{name}”" for name in names[:5])
-    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more classes"
+def names(classes: Sequence[str]) -> str:
+    """Names of classes in a sentence: the first five, and how many more there are."""
+    shown = ", ".join(f"“{name}”" for name in classes[:5])
+    return shown if len(classes) <= 5 else f"{shown} and {len(classes) - 5} more classes"
 
 
 def measured(evidence: Evidence) -> Section:

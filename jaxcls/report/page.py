@@ -18,6 +18,8 @@ from jaxcls.report.exports import exports
 from jaxcls.report.features import features
 from jaxcls.report.gallery import gallery
 from jaxcls.report.markup import Markup, Section, join, tag
+from jaxcls.report.multilabel import overview as set_overview
+from jaxcls.report.multilabel import sections as of_sets
 from jaxcls.report.overview import measured, overview, title
 from jaxcls.report.pareto import smaller
 from jaxcls.report.pruned import pruned
@@ -102,15 +104,17 @@ def _how_good(evidence: Evidence, pictures: "Pictures | None", why_not: str) -> 
         return scalars.overview(evidence), []
     if not evidence.with_logits:
         return scalars.overview(evidence), [scalars.measured(evidence)]
+    if evidence.sets:
+        return set_overview.overview(evidence), of_sets.sections(evidence, pictures, why_not)
     parts = [
         measured(evidence),
         confusion(evidence),
         classes(evidence),
+        by_level(evidence),
         groups(evidence),
         gallery(evidence, pictures, why_not),
         ranking(evidence),
         costs(evidence),
-        by_level(evidence),
         trust(evidence),
         selective(evidence),
     ]
