@@ -46,7 +46,7 @@ MAY = {
     "parallel predict prune pytree quantize report settings state tasks text",
     "export": "augment checkpoints data files measure metrics models parallel predict pytree quantize runtime set_metrics "
     "settings tasks text training",
-    "serve": "checkpoints data files measure predict report runtime text",
+    "serve": "checkpoints data files measure predict report runtime set_metrics text",
     "classical": "augment checkpoints data defaults files logs metrics models parallel settings tasks text training",
     "corrupt": "augment data files metrics parallel settings tasks training",
     "ablate": "defaults files models settings text training",

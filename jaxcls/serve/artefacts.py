@@ -14,6 +14,7 @@ import numpy as np
 from jaxcls.errors import UserError, of_picture
 from jaxcls.files import expanded
 from jaxcls.measure import doubt
+from jaxcls.predict import sets
 from jaxcls.predict.base import BasePredictor
 from jaxcls.runtime import metadata
 from jaxcls.types import PathLike
@@ -79,6 +80,11 @@ class Served:
         return self.predictor.step if self.predictor.step >= 0 else None
 
     @property
+    def sets(self) -> bool:
+        """Whether an answer is a set of labels."""
+        return self.predictor.output == "sigmoid"
+
+    @property
     def explains(self) -> str | None:
         """The kind of heat maps ("Grad-CAM", "attention rollout", "CAM"), or None."""
         return self.predictor.explains
@@ -114,9 +120,11 @@ class Served:
         """What the model is, as JSON, without a path of the server.
 
         name, version, step (None where unknown), model, backend, averaged, precision ("" where it isn't known), output
-        (what an answer means: "softmax", "sigmoid"), classes, picture (height, width, channels as the model takes
-        them), data (the name of what it was trained on), calibrated, decides (whether thresholds or costs are stored),
-        beside (names that answers have besides class, probability and top), heatmaps (their kind or None), notes.
+        (what an answer means: "softmax", one label a picture; "sigmoid", several labels a picture, or none), classes,
+        thresholds (of each class, from which on "sigmoid" names it; None of "softmax"), picture (height, width,
+        channels as the model takes them), data (the name of what it was trained on), calibrated, decides (whether
+        thresholds or costs are stored), beside (names that answers have besides class, probability and top), heatmaps
+        (their kind or None), notes.
         """
         asked = self.predictor
         data = asked.data.rstrip("/").rpartition("/")[2]
@@ -131,6 +139,7 @@ class Served:
             "precision": getattr(asked, "precision", ""),
             "output": asked.output,
             "classes": list(asked.classes),
+            "thresholds": sets.thresholds(asked.decision, len(asked.classes)).tolist() if self.sets else None,
             "picture": list(asked.picture),
             "data": data,
             "calibrated": asked.decision is not None,

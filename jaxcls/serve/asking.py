@@ -34,7 +34,7 @@ class Asked:
     Attributes:
       model: its name; "" for the first one. version: that it must be of; "" for any.
       top: classes that are listed; 0 for all of them.
-      heatmap: whether a heat map of the answered class is drawn for each picture.
+      heatmap: whether a heat map of the answered class, of a set of each of its labels, is drawn for each picture.
     """
 
     model: str = ""
@@ -131,7 +131,7 @@ def _one(lease: Lease, settings: Settings, heatmap: bool, top: int, deadline: fl
             picture = await lease.prepare(picture, name, deadline, check)
         row = await lease.submit(picture, top, deadline)
         if heatmap and "error" not in row:
-            row = {**row, "heatmap": await _heatmap(lease, picture, row["class"], deadline)}
+            row = {**row, "heatmap": await _heatmaps(lease, picture, row, deadline)}
         return row
 
     def check(encoded, name):
@@ -142,6 +142,13 @@ def _one(lease: Lease, settings: Settings, heatmap: bool, top: int, deadline: fl
             raise _TooLarge(f"{name}: {pixels}; resize it")
 
     return one
+
+
+async def _heatmaps(lease, picture, row, deadline):
+    """That of the class of a row, or a list of those of its labels."""
+    if "labels" not in row:
+        return await _heatmap(lease, picture, row["class"], deadline)
+    return [await _heatmap(lease, picture, name, deadline) for name in row["labels"]]
 
 
 async def _heatmap(lease, picture, name, deadline):

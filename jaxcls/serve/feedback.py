@@ -55,16 +55,23 @@ class Full(Exception):
     """The folder has as much as it may."""
 
 
-def check(folder: str | Path, classes: Iterable[Sequence[str]]) -> None:
+def check(folder: str | Path, classes: Iterable[Sequence[str]], sets: Iterable[str] = ()) -> None:
     """Whether a service can collect pictures in a folder, which is made where it is missing.
 
     Args:
       folder: for the pictures.
       classes: those of each model.
+      sets: names of the models whose answers are sets of labels.
 
     Raises:
-      UserError: where it can't be written, or the models have different classes: it is the folder of one set of them.
+      UserError: where it can't be written, answers are sets, or the models have different classes: it is the folder of
+        one set of them.
     """
+    if of_sets := list(sets):
+        raise UserError(
+            f"--feedback is a folder of class folders, and {of_sets[0]} answers with several labels a picture; leave "
+            "it out"
+        )
     if len({frozenset(names) for names in classes}) > 1:
         raise UserError(
             "--feedback is one folder of class folders, and these models have different classes; serve them apart"
@@ -193,6 +200,10 @@ def router(registry: Registry, settings: Settings) -> APIRouter:
             served = registry.get(model)
         except Unknown as error:
             raise HTTPException(404, "there is no model of this name") from error
+        if served.sets:  # a newer version of it
+            raise HTTPException(
+                400, f"{served.name} answers with several labels a picture, which no class folder holds"
+            )
         if predicted not in served.predictor.classes:
             raise HTTPException(400, f"{printable(predicted, 60)!r} is no class of {served.name}")
         about: dict[str, Any] = {"predicted": predicted, "probability": probability, "model": served.name}

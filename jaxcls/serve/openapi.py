@@ -13,23 +13,38 @@ _ERROR: dict[str, Any] = {
 }
 _BEST = {
     "type": "object",
-    "properties": {"class": {"type": "string"}, "probability": {"type": "number"}},
+    "properties": {
+        "class": {"type": "string"},
+        "probability": {"type": "number"},
+        "threshold": {"type": "number", "description": "From which on it is a label; where answers are sets."},
+    },
     "required": ["class", "probability"],
 }
 _ANSWER = {
     "type": "object",
     "description": "A picture's: `error`, or the rest. `abstained`, `set`, `energy`, `distance`, `outlier` where "
-    "`jaxcls calibrate` has stored what tells them.",
+    "`jaxcls calibrate` has stored what tells them. Of a model with several labels a picture (`output` is `sigmoid`) "
+    "`labels` and `probabilities` stand in place of `class` and `probability`.",
     "properties": {
         "class": {"type": "string", "description": "The most probable one, or what thresholds or costs decide."},
         "probability": {"type": "number", "description": "Of that class; calibrated where a calibration is stored."},
+        "labels": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "Classes at or above their thresholds, the most probable first; empty for none.",
+        },
+        "probabilities": {"type": "array", "items": {"type": "number"}, "description": "Of these labels."},
         "top": {"type": "array", "items": _BEST, "description": "The most probable classes, highest first."},
         "abstained": {"type": "boolean"},
         "set": {"type": "array", "items": {"type": "string"}},
         "energy": {"type": "number"},
         "distance": {"type": "number"},
         "outlier": {"type": "boolean"},
-        "heatmap": {"type": "string", "description": "A data URL of a PNG."},
+        "heatmap": {
+            "type": ["string", "array"],
+            "items": {"type": "string"},
+            "description": "A data URL of a PNG; where answers are sets, one for each label.",
+        },
         "error": {"type": "string"},
     },
 }
@@ -194,7 +209,7 @@ INFER: dict[str, Any] = {
 }
 INFERRED: dict[Any, dict[str, Any]] = {
     200: {
-        "description": "Tensors: class, probability, probabilities, and what is stored beside.",
+        "description": "Tensors: class, probability (or labels), probabilities, and what is stored beside.",
         "content": {
             "application/json": {
                 "schema": {

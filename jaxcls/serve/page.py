@@ -10,9 +10,10 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from jaxcls import files
+from jaxcls import files, set_metrics
 from jaxcls.errors import UserError
 from jaxcls.measure import decision as decisions
+from jaxcls.measure.multilabel.answers import HALF
 from jaxcls.serve.artefacts import JAX, Served
 from jaxcls.serve.registry import Registry
 from jaxcls.serve.settings import Settings
@@ -74,20 +75,22 @@ def _answer(request: Request, content: bytes, kind: str) -> Response:
 def of_model(served: Served) -> dict[str, Any]:
     """What the page tells of a model: Served.describe, and
 
-    verdict (a sentence on how good it was measured to be, or ""), accuracy ({accuracy, interval, count, of} or None),
-    limits (sentences: "Before you rely on it"), doubtful (the probability below which answers are in doubt), draws
-    (whether its pictures are small grey ones, such as can be drawn).
+    verdict (a sentence on how good it was measured to be, or ""), accuracy ({accuracy, interval, count, of} or None; of
+    sets of labels with mAP in place of accuracy), limits (sentences: "Before you rely on it"), doubtful (the
+    probability below which answers are in doubt; 0 of sets), draws (whether its pictures are small grey ones, such as
+    can be drawn).
     """
     told = served.describe()
     verdict, accuracy, found = of_run(served) if served.backend == JAX else of_file(served)
     decision = served.predictor.decision or {}
+    told_of = of_set_decision if served.sets else of_decision
     height, width, channels = served.predictor.picture
     return {
         **told,
         "verdict": verdict,
         "accuracy": accuracy,
-        "limits": [*found, *map(_sentence, told["notes"]), *of_decision(served.predictor.decision)],
-        "doubtful": (decision.get("abstention") or {}).get("threshold", DOUBTFUL),
+        "limits": [*found, *map(_sentence, told["notes"]), *told_of(served.predictor.decision)],
+        "doubtful": 0.0 if served.sets else (decision.get("abstention") or {}).get("threshold", DOUBTFUL),
         "draws": channels == 1 and max(height, width) <= 64,
     }
 
@@ -110,7 +113,7 @@ def of_run(served: Served) -> Told:
     nothing = f"Nothing was measured of these weights (step {step:,}); `jaxcls eval` does that."
     try:
         logits = [workdir / "eval" / f"{split}-{step}.npz" for split in ("test", "validation")]
-        if any(path.exists() and path.stat().st_size > LARGEST for path in logits):
+        if served.sets or any(path.exists() and path.stat().st_size > LARGEST for path in logits):
             return _recorded(workdir, step) or ("", None, [nothing])
         read = evidence.read(workdir, step=step)
         if not read.with_logits:
@@ -133,7 +136,7 @@ def _as_served(cautions: list[str], calibrated: bool) -> Iterator[str]:
 
 
 def _recorded(workdir: Path, step: int) -> Told | None:
-    """Of a run whose logits are many: the figures that its evaluation left."""
+    """Of a run whose logits are many, or whose answers are sets: the figures that its evaluation left."""
     from jaxcls.measure import stored
 
     for split in reversed(stored.SPLITS):
@@ -166,6 +169,7 @@ def _checked(check: Mapping[str, Any]) -> Told:
 
 SECTION = "see Probabilities for what calibration makes of it"  # of the report, which the page has not
 OPTIMISTIC = "These pictures also chose the checkpoint, so the figure is optimistic; a test split would tell more."
+LIKE_THESE = "All of this holds for pictures like those it was measured on: same kind of camera, light and subjects."
 UNKNOWN = (
     "How often it is right is not stored with the file: lay the export.json of its run beside it, or measure it with "
     "`jaxcls eval`."
@@ -177,13 +181,25 @@ def _same_step(entry: Mapping[str, Any], served: Served) -> bool:
 
 
 def _accuracy(figures: Figures, of: str) -> dict[str, Any] | None:
-    """{accuracy, interval, count, of}; None where it is not known."""
+    """{accuracy (of sets mAP), interval, count, of}; None where it is not known."""
+    name = "mAP" if "mAP" in figures else "accuracy"
     try:
-        low, high = map(float, figures["interval"])
-        found = {"accuracy": float(figures["accuracy"]), "interval": [low, high], "count": int(figures["count"])}
+        low, high = map(float, figures["interval"] if "interval" in figures else set_metrics.interval(figures) or ())
+        found = {name: float(figures[name]), "interval": [low, high], "count": int(figures["count"])}
     except (KeyError, TypeError, ValueError):
         return None
     return {**found, "of": of}
+
+
+def of_set_decision(decided: decisions.Decision | None) -> Iterator[str]:
+    """Sentences on how labels are chosen."""
+    own = {entry["threshold"] for entry in (decided or {}).get("thresholds", ())} - {HALF}
+    least = "its own threshold (see Classes)" if own else "50 %"
+    yield f"A picture may have several labels, or none: each class whose probability reaches {least} is named."
+    if chosen := (decided or {}).get("outliers"):
+        share = 100 * chosen["accepted"]
+        yield f"Pictures stranger than {share:g} % of those of validation are marked as unlike those of training."
+    yield LIKE_THESE
 
 
 def of_decision(decided: decisions.Decision | None) -> Iterator[str]:
@@ -205,4 +221,4 @@ def of_decision(decided: decisions.Decision | None) -> Iterator[str]:
         )
     else:
         yield "It has no class for “none of these”: a picture of something else gets one of its classes all the same."
-    yield "All of this holds for pictures like those it was measured on: same kind of camera, light and subjects."
+    yield LIKE_THESE

@@ -5,7 +5,8 @@ https://github.com/kserve/open-inference-protocol; the binary form of tensors as
 
 One input, `image`: prepared pictures as UINT8 [n, height, width, channels], or BYTES [n], files of pictures, which JSON
 has in base64. Outputs: `class` BYTES [n], `probability` FP64 [n], `probabilities` FP64 [n, classes], and where they are
-stored `abstained`, `outlier` BOOL [n].
+stored `abstained`, `outlier` BOOL [n]. Where answers are sets of labels, `labels` BOOL [n, classes] stands in place of
+`class` and `probability`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,11 @@ from jaxcls.serve.limits import Refused
 from jaxcls.serve.registry import Served
 
 INPUT = "image"
-OUTPUTS = {"class": "BYTES", "probability": "FP64", "probabilities": "FP64", "abstained": "BOOL", "outlier": "BOOL"}
+OUTPUTS = {
+    "class": "BYTES", "probability": "FP64", "labels": "BOOL", "probabilities": "FP64", "abstained": "BOOL",
+    "outlier": "BOOL",
+}  # fmt: skip
+WIDE = ("labels", "probabilities")  # with a number a class
 SIZE = "binary_data_size"
 
 
@@ -49,8 +54,9 @@ def describe(served: Served) -> dict[str, Any]:
     """The metadata of a model."""
     height, width, channels = served.predictor.picture
     stored = served.describe()["beside"]
-    names = [name for name in OUTPUTS if name in ("class", "probability", "probabilities", *stored)]
-    wide = {"probabilities": [-1, len(served.predictor.classes)]}
+    answer = ("labels",) if served.sets else ("class", "probability")
+    names = [name for name in OUTPUTS if name in (*answer, "probabilities", *stored)]
+    wide = dict.fromkeys(WIDE, [-1, len(served.predictor.classes)])
     return {
         "name": served.name,
         "versions": [served.version],
@@ -173,10 +179,12 @@ def answer(asked: Inference, found: Any) -> tuple[bytes, int | None]:
     outputs, raw = [], []
     for name, binary in wanted.items():
         if name not in columns:
-            raise Refused(400, f"{found.model} gives no {name!r}: `jaxcls calibrate --apply` stores what tells it")
+            stored = name in ("abstained", "outlier")
+            how = ": `jaxcls calibrate --apply` stores what tells it" if stored else f", but {', '.join(columns)}"
+            raise Refused(400, f"{found.model} gives no {name!r}{how}")
         data = columns[name]
         told: dict[str, Any] = {"name": name, "datatype": OUTPUTS[name], "shape": [len(found.rows)]}
-        if name == "probabilities":
+        if name in WIDE:
             told["shape"] = [len(found.rows), len(found.classes)]
             data = [value for row in data for value in row]
         if binary:
@@ -193,6 +201,8 @@ def answer(asked: Inference, found: Any) -> tuple[bytes, int | None]:
 def _columns(found) -> dict[str, list[Any]]:
     rows = found.rows
     columns = {name: [row[name] for row in rows] for name in OUTPUTS if rows and name in rows[0]}
+    if "labels" in columns:
+        columns["labels"] = [[name in labels for name in found.classes] for labels in columns["labels"]]
     each = [{best["class"]: best["probability"] for best in row["top"]} for row in rows]
     columns["probabilities"] = [[row[name] for name in found.classes] for row in each]
     return {name: columns[name] for name in OUTPUTS if name in columns}

@@ -74,8 +74,9 @@ def run(job: Job, set_up: Callable[[], None]) -> None:
     )  # fmt: skip
     counters = metrics.Metrics(registry.names(), job.memory, job.workers + 1, job.row)
     if job.settings.feedback:
-        classes = [tuple(registry.get(name).predictor.classes) for name in registry.names()]
-        feedback.check(Path(job.settings.feedback), classes)
+        models = [registry.get(name) for name in registry.names()]
+        classes = [tuple(served.predictor.classes) for served in models]
+        feedback.check(Path(job.settings.feedback), classes, [served.name for served in models if served.sets])
     logs.take_over()
     _many_files()
     application = app.create(registry, job.settings, counters, job.host, job.wait)

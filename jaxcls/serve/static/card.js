@@ -1,5 +1,6 @@
 // The card of a picture: what was answered, what is in doubt, and the buttons.
 
+import { isSet, labels, shares } from "./answer.js";
 import { count, make, named, percent, plain } from "./elements.js";
 
 /**
@@ -44,7 +45,7 @@ export function pictured(entry) {
 
 function* answered(entry, about, page) {
   const { answer } = entry;
-  yield make("h3", {}, named(answer.class), " ", make("span", { className: "share" }, percent(answer.probability)));
+  yield headline(answer);
   const badges = make("ul", { className: "badges" });
   badges.append(make("li", { className: "low" }));
   if (answer.abstained) badges.append(make("li", {}, "leave it to a person"));
@@ -58,24 +59,39 @@ function* answered(entry, about, page) {
   }
   if (page.several) yield make("p", { className: "dim" }, `by ${plain(entry.model)}, version ${plain(entry.version)}`);
   const actions = make("div", { className: "actions" });
-  if (about?.heatmaps && entry.file) actions.append(heatmap(entry, about, page));
+  if (about?.heatmaps && entry.file) actions.append(...heatmaps(entry, about, page));
   if (entry.judged) actions.append(make("p", { className: "judged" }, "Stored as ", named(entry.judged)));
   else if (page.judge && about && entry.file) actions.append(judging(entry, page));
   if (actions.hasChildNodes()) yield actions;
 }
 
+function headline(answer) {
+  const each = labels(answer).flatMap((name, i) => [
+    i ? ", " : null, named(name), " ", make("span", { className: "share" }, percent(shares(answer)[i])),
+  ]); // prettier-ignore
+  return make("h3", {}, ...(each.length ? each : ["No label"]));
+}
+
 function bars(answer) {
+  const set = isSet(answer);
   const rows = answer.top.map((row) => {
     const fill = make("span", { className: "fill" });
     fill.style.width = `${(100 * row.probability).toFixed(2)}%`;
-    const chosen = row.class === answer.class ? "chosen" : "";
+    const chosen = labels(answer).includes(row.class) ? "chosen" : "";
     const track = make("span", { className: "track", "aria-hidden": "true" }, fill);
-    return make("li", { className: chosen }, named(row.class), make("span", {}, percent(row.probability)), track);
+    const share = make("span", {}, percent(row.probability));
+    if (set) {
+      share.append(make("span", { className: "dim" }, ` of ${percent(row.threshold)}`));
+      const limit = make("span", { className: "limit" });
+      limit.style.left = `${(100 * row.threshold).toFixed(2)}%`;
+      track.append(limit);
+    }
+    return make("li", { className: chosen }, named(row.class), share, track);
   });
   return make("ol", { className: "bars", "aria-label": count(rows.length, "most probable class", "most probable classes") }, ...rows);
 }
 
-/** Marks the card where the answer is less probable than a share; whether it is. */
+/** Marks the card where the answer is less probable than a share; whether it is. Of sets none is. */
 export function mark(entry, share) {
   const low = entry.card?.querySelector(".low");
   if (!low) return false;
@@ -86,18 +102,27 @@ export function mark(entry, share) {
   return doubtful;
 }
 
-function heatmap(entry, about, page) {
+const MAPS = 6; // labels of a set whose heat maps are offered
+
+function heatmaps(entry, about, page) {
+  const set = isSet(entry.answer);
+  return labels(entry.answer).slice(0, MAPS).map((name, i) => heatmap(entry, about, page, name, set ? i : -1));
+}
+
+/** The button of a class's heat map; `place` of it among the labels of a set, -1 where there is one class. */
+function heatmap(entry, about, page, name, place) {
   const said = make("p", { className: "dim", role: "status" });
-  const toggle = button("Heat map", async () => {
+  const toggle = button(place < 0 ? "Heat map" : `Heat map: ${plain(name)}`, async () => {
     const on = toggle.getAttribute("aria-pressed") !== "true";
     const picture = () => entry.card.querySelector(".view"); // which `pictured` may replace meanwhile
-    if (!on) picture().querySelector(".heat")?.remove();
+    picture().querySelector(".heat")?.remove();
     if (on) {
+      for (const other of entry.card.querySelectorAll('.explains [aria-pressed="true"]')) other.click();
       toggle.disabled = true;
       said.textContent = "Being made …";
       try {
-        const src = await page.heatmap(entry);
-        const alt = `Heat map of ${plain(entry.answer.class)} in ${plain(entry.name)}`;
+        const src = await page.heatmap(entry, Math.max(0, place));
+        const alt = `Heat map of ${plain(name)} in ${plain(entry.name)}`;
         picture().append(make("img", { className: "heat", src, alt }));
         said.textContent = `${about.heatmaps}: where it looks, not why.`;
       } catch (error) {

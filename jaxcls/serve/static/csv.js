@@ -1,5 +1,7 @@
 // Answers as a table, with the columns of `jaxcls predict --format csv`, and of which weights they are.
 
+import { isSet } from "./answer.js";
+
 const BESIDE = ["abstained", "set", "energy", "distance", "outlier"];
 const FORMULA = /^'*[=+\-@\t\r\n＝＋－＠]/; // what a spreadsheet would compute
 
@@ -8,7 +10,10 @@ export function csv(entries) {
   const ranks = Math.max(0, ...done.map((entry) => entry.answer?.top?.length ?? 0));
   const beside = BESIDE.filter((name) => done.some((entry) => entry.answer && name in entry.answer));
   const first = Array.from({ length: ranks }, (_, i) => [`class_${i + 1}`, `probability_${i + 1}`]).flat();
-  const columns = ["path", "class", "probability", ...first, ...beside, "error", "model", "version", "judged"];
+  const answers = done.filter((entry) => entry.answer).map((entry) => entry.answer);
+  const named = answers.some((answer) => !isSet(answer)) || !answers.length ? ["class", "probability"] : [];
+  const sets = answers.some(isSet) ? ["labels", "probabilities"] : [];
+  const columns = ["path", ...named, ...sets, ...first, ...beside, "error", "model", "version", "judged"];
   const lines = done.map((entry) => {
     const { answer = {} } = entry;
     const top = (answer.top ?? []).flatMap((row, i) => [

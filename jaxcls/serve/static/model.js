@@ -25,6 +25,9 @@ export function show(model) {
 }
 
 function right(measured) {
+  if (measured?.mAP !== undefined) {
+    return `mAP ${percent(measured.mAP)} on ${measured.count.toLocaleString("en")} ${measured.of}`;
+  }
   return measured && `${percent(measured.accuracy)} of ${measured.count.toLocaleString("en")} ${measured.of} right`;
 }
 
@@ -32,21 +35,27 @@ function* accuracy(model) {
   const measured = model.accuracy;
   if (!measured) return;
   const [low, high] = measured.interval.map(percent);
-  yield make("p", { className: "figure" }, percent(measured.accuracy));
-  const told = `right of ${count(measured.count, "picture").replace(/ pictures?$/, "")} ${measured.of}; on further ones of the same kind expect ${low} to ${high} (95\u00a0% interval).`;
+  yield make("p", { className: "figure" }, percent(measured.mAP ?? measured.accuracy));
+  const told = measured.mAP !== undefined
+    ? `mean average precision (mAP) on ${count(measured.count, "picture").replace(/ pictures?$/, "")} ${measured.of}; on further ones of the same kind expect ${low} to ${high} (95\u00a0% interval).`
+    : `right of ${count(measured.count, "picture").replace(/ pictures?$/, "")} ${measured.of}; on further ones of the same kind expect ${low} to ${high} (95\u00a0% interval).`;
   yield make("p", {}, told);
   if (model.verdict) yield make("details", {}, make("summary", {}, "In words"), make("p", {}, plain(model.verdict)));
 }
 
+/** From which probability on a class is named, where there are several labels a picture. */
+const from = (model, i) => (model.thresholds ? make("span", { className: "dim" }, ` from ${percent(model.thresholds[i])}`) : null);
+
 function facts(model) {
   const [height, width, channels] = model.picture;
-  const names = make("ul", {}, ...model.classes.slice(0, NAMES).map((name) => make("li", {}, named(name))));
+  const names = make("ul", {}, ...model.classes.slice(0, NAMES).map((name, i) => make("li", {}, named(name), from(model, i))));
   if (model.classes.length > NAMES) names.append(make("li", {}, `and ${model.classes.length - NAMES} more`));
   return [
     ["Served as", named(model.name)],
     ["Network", named(model.model)],
     ["Trained on", model.data ? named(model.data) : "not known"],
     ["Version", named(model.version)],
+    ["Answers with", model.thresholds ? "several labels a picture, or none" : "one class a picture"],
     ["Sees pictures of", `${width} × ${height} pixels, ${channels === 1 ? "grey" : "colour"}`],
     ["Probabilities", model.calibrated ? "calibrated" : "as the network states them"],
     ["Heat maps", model.heatmaps ?? "none"],

@@ -1,10 +1,11 @@
 // The page: gives pictures to the server, keeps the answers, wires the controls up.
 
 import { about, feedback, predict, useKey } from "./api.js";
+import { told } from "./answer.js";
 import { card, mark, pictured } from "./card.js";
 import { csv, save } from "./csv.js";
 import { pad } from "./draw.js";
-import { count, percent, plain, size } from "./elements.js";
+import { count, plain, size } from "./elements.js";
 import * as given from "./given.js";
 import { show, title } from "./model.js";
 import { Sender } from "./sender.js";
@@ -64,14 +65,16 @@ function again(entry) {
   sender.add([entry]);
 }
 
-async function heatmap(entry) {
+/** The address of the heat map of an answer's class, or of the label at this place of a set. */
+async function heatmap(entry, place = 0) {
   if (!entry.heat) {
     const { name, model, top } = entry;
     const { answers } = await predict([entry.file], [name], { model, top, heatmap: true });
-    if (!answers[0].heatmap) throw new Error(answers[0].error ?? "The server gave no heat map.");
-    entry.heat = `data:image/png;base64,${answers[0].heatmap.replace(/^data:image\/png;base64,/, "")}`;
+    const found = [answers[0].heatmap ?? []].flat();
+    if (!found[place]) throw new Error(answers[0].error ?? "The server gave no heat map.");
+    entry.heat = found.map((map) => `data:image/png;base64,${map.replace(/^data:image\/png;base64,/, "")}`);
   }
-  return entry.heat;
+  return entry.heat[place];
 }
 
 async function judge(entry, label) {
@@ -95,7 +98,7 @@ function finished(total) {
   const doubtful = some.filter((entry) => entry.answer?.probability < page.doubtful()).length;
   if (total === 1) {
     const { error, answer, name } = first;
-    byId("status").textContent = `${plain(name)}: ${error ? plain(error) : `${plain(answer.class)}, ${percent(answer.probability)}`}`;
+    byId("status").textContent = `${plain(name)}: ${error ? plain(error) : told(answer)}`;
   } else {
     const parts = [failed && `${failed} without an answer`, doubtful && `${doubtful} doubtful`].filter(Boolean);
     byId("status").textContent = [`${count(total, "picture")} done`, ...parts].join(", ");
@@ -109,8 +112,9 @@ function summarise() {
   const done = entries.filter((entry) => entry.answer);
   const doubtful = done.filter((entry) => mark(entry, share)).length;
   byId("tools").hidden = !entries.length;
+  const part = byId("slider").hidden ? "" : `, ${doubtful} of them doubtful`;
   byId("summary").textContent = entries.length
-    ? `${count(done.length, "answer")}, ${doubtful} of them doubtful. Kept in this browser only, until you clear them.`
+    ? `${count(done.length, "answer")}${part}. Kept in this browser only, until you clear them.`
     : "None yet. They are kept in this browser only, until you clear them.";
 }
 
@@ -143,6 +147,7 @@ function choose(name) {
   const model = modelOf(name) ?? server.models[0];
   show(model);
   byId("threshold").value = Math.round(100 * model.doubtful);
+  byId("slider").hidden = Boolean(model.thresholds); // a set is not doubtful as a whole
   byId("draw").hidden = !model.draws;
   if (!model.draws) byId("pad").hidden = true;
   summarise();
