@@ -27,8 +27,8 @@ LOSSES = {
     "poly1": (losses.poly1, ("epsilon",)),
     "asymmetric": (losses.asymmetric, ("gamma_neg", "gamma_pos", "clip", "sum_classes")),
 }
-# Of sets of labels. The cross entropy of yes and no, summed over the classes, has the slope p - y by each logit, as that
-# of softmax has: so a learning rate that suits the one suits the other.
+# Of sets of labels. The cross entropy of yes and no, summed over the classes, has the slope p - y by each logit, as
+# that of softmax has: so a learning rate that suits the one suits the other.
 SET_LOSSES = {
     "cross_entropy": (functools.partial(losses.binary_cross_entropy, sum_classes=True), ()),
     "binary_cross_entropy": LOSSES["binary_cross_entropy"],
