@@ -20,6 +20,7 @@ from jaxcls.training import build, loop, recipe
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = {path.stem: path for path in sorted((ROOT / "configs").glob("*.py"))}
 MORE = {"resnet50_strikes_back": ["a1", "a2"], "distill_resnet18": ["cifar100"], "distill_mobilenet_v2": ["cifar100"]}
+MORE["fixmatch_cifar10"] = ["4000"]
 CASES = [(name, arg) for name in CONFIGS for arg in ("", "tiny", *MORE.get(name, []))]
 
 # Training pictures of the sets that have to be downloaded, as published, and what stands in for them here.
@@ -41,6 +42,7 @@ LONG = (  # to compile, even as :tiny: their step is a slow test
     "barlow_twins_cifar10", "byol_cifar10", "moco_v2_cifar10", "moco_v2_imagenet", "moco_v3_cifar10",
     "moco_v3_resnet50_imagenet", "moco_v3_vit_small_imagenet", "simclr_cifar10", "simclr_folder", "simclr_imagenet",
     "simsiam_cifar10", "vicreg_cifar10",
+    "fixmatch_cifar10",  # tests/training/test_fewlabels.py has its task
 )  # fmt: skip
 CLASSES = {"ants": 90, "bees": 160}  # mean grey level of a picture
 
@@ -52,14 +54,17 @@ def load(name, arg=""):
 
 @pytest.fixture
 def pictures(tmp_path):
-    """A folder of 2 x 40 small PNG files without split folders."""
-    rng = np.random.default_rng(0)
+    """A folder of 2 x 40 small PNG files without split folders, and beside it `pictures.csv`, with sets of labels."""
+    table, rng = ["path,labels\n"], np.random.default_rng(0)
     for name, grey in CLASSES.items():
         folder = tmp_path / "pictures" / name
         folder.mkdir(parents=True)
         for i in range(40):
             noise = rng.integers(-60, 61, (36 + i % 5, 40, 3))
             Image.fromarray((grey + noise).astype(np.uint8)).save(folder / f"{i}.png")
+            labels = "|".join(word for word, there in ((name, True), ("even", i % 2 == 0)) if there and i % 7)
+            table.append(f"pictures/{name}/{i}.png,{labels}\n")
+    (tmp_path / "pictures.csv").write_text("".join(table))
     return tmp_path / "pictures"
 
 
@@ -82,7 +87,7 @@ def test_resolves_to_itself(name, arg):
 def test_schedule_fits_the_real_set(name, arg, devices):
     """Batches divide by 1 and 8 devices, and the schedule is possible, with as many pictures as the set really has."""
     config = load(name, arg)
-    own = {"digits": 1259, "folder/pictures": 1000, "unlabelled/pictures": 1000}
+    own = {"digits": 1259, "folder/pictures": 1000, "unlabelled/pictures": 1000, "table/pictures.csv": 1000}
     size = {**PUBLISHED, **own}.get(config.data.name, 64)  # synthetic ones have 64
     reader = build.Reader(config)
     durations = build.durations(reader, size, Parallel("jit", devices))
@@ -110,7 +115,7 @@ def tiny_run(name, pictures):
     config = load(name, "tiny")
     config.parallel.devices = 1
     kind = config.data.name.split("/")[0]
-    own = {kind: f"{kind}/{pictures}" for kind in ("folder", "unlabelled")}
+    own = {kind: f"{kind}/{pictures}" for kind in ("folder", "unlabelled")} | {"table": f"table/{pictures}.csv"}
     config.data.name = own.get(kind) or STAND_IN.get(config.data.name, config.data.name)
     config.monitor.data = own["folder"] if kind == "unlabelled" else ""
     return build.build(config)
