@@ -77,6 +77,7 @@ EXTRAS = (
         "pip install 'tensorflow-cpu>=2.21,<2.22'",
         ("tensorflow",),
     ),
+    Extra("pyarrow", "Parquet tables, sets of Hugging Face", "pip install pyarrow"),
     Extra("optuna", "searches: jaxcls tune", "pip install optuna"),
     Extra("onnx", "jaxcls export --to onnx", "pip install onnx"),
     Extra("onnxruntime", "ONNX files: checked on export, jaxcls predict MODEL.onnx", "pip install onnxruntime"),
