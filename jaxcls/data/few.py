@@ -30,7 +30,8 @@ def chosen(source: Source, labels: str, seed: Sequence[int]) -> np.ndarray:
       seed: (seed of the run, number of the draw).
 
     Raises:
-      UserError: for sets of labels, an amount that can't be drawn, or a list that can't be read or names pictures without a label.
+      UserError: for sets of labels, an amount that can't be drawn, or a list that can't be read or names pictures
+        without a label.
     """
     what, label = "config.few.labels", np.asarray(source.labels)
     if multilabel(source):

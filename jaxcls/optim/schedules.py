@@ -101,6 +101,11 @@ def cosine(peak: float, total: int, *, final: float = 0.0) -> Schedule:
     return _through([(0, peak), (total, final)], "cosine")
 
 
+def cosine_7_16(peak: float, total: int) -> Schedule:
+    """peak * cos(7/16 pi t / total): from `peak` at 0 to 0.195 of it at `total` (FixMatch, section 2.3)."""
+    return lambda t: peak * jnp.cos(7 / 16 * math.pi * jnp.clip(t * inverse(total), 0, 1))
+
+
 def sgdr(peak: float, first: int, *, mult: int = 1, final: float = 0.0) -> Schedule:
     """Cosines from `peak` towards `final`, each followed by a restart at `peak` (Loshchilov & Hutter, SGDR, eq. 5).
 

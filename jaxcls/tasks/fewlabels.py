@@ -134,8 +134,8 @@ class FewLabels(Wrapper):
             )
         if step >= PATIENCE and means.get("pseudo_accuracy", 1.0) < 0.5:
             return (
-                f"at step {step} {1 - means['pseudo_accuracy']:.0%} of the pseudo-labels that are learnt are wrong; raise "
-                "config.few.threshold, or give more labels (docs/few_labels.md)"
+                f"at step {step} {1 - means['pseudo_accuracy']:.0%} of the pseudo-labels that are learnt are wrong; "
+                "raise config.few.threshold, or give more labels (docs/few_labels.md)"
             )
         return ""
 

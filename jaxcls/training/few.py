@@ -49,8 +49,8 @@ def check(config: Any, devices: int) -> None:
             )
     if section.method == "fixmatch" and not tuple(config.data.augment_second):
         raise UserError(
-            f"{what} learns from a strong view what a weak one says, and config.data.augment_second is empty; write for "
-            "example (*config.data.augment, 'rand_augment(2, magnitude=10)', 'cutout(16)')."
+            f"{what} learns from a strong view what a weak one says, and config.data.augment_second is empty; write "
+            "for example (*config.data.augment, 'rand_augment(2, magnitude=10)', 'cutout(16)')."
         )
     own = PAIR * (1 + section.ratio) * config.accumulate  # of one device; what does not even fit it the sampler tells
     unit = own * devices

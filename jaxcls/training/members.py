@@ -171,8 +171,8 @@ def few_labelled(config: Any, splits: Mapping[str, Source], members: Members) ->
         train = joined([train, more])
     if len(rows) == len(train):
         raise UserError(
-            f"config.few.method={section.method!r} learns from pictures without labels, and all {len(train):,} training "
-            "pictures have one; name others by config.few.data, or how many shall count by config.few.labels."
+            f"config.few.method={section.method!r} learns from pictures without labels, and all {len(train):,} "
+            "training pictures have one; name others by config.few.data, or how many shall count by config.few.labels."
         )
     missing = np.setdiff1d(np.arange(len(train.classes)), np.asarray(train.labels)[rows])
     if len(missing):

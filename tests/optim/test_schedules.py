@@ -234,3 +234,9 @@ def test_one_cycle_never_leaves_its_range(total, pct):
     at = np.unique(np.linspace(0, total - 1, 7).astype(int))
     rate = np.array([schedules.one_cycle(0.1, total, pct_start=pct)(t) for t in at])
     assert np.all(rate >= 0.1 / 25 / 1e4 * 0.999 - 1e-8) and np.all(rate <= 0.1 * 1.0001)
+
+
+def test_cosine_7_16_is_that_of_fixmatch():
+    """0.03 * cos(7 pi k / (16 K)), in float64."""
+    expected = 0.03 * np.cos(7 * np.pi * np.arange(101) / (16 * 100))
+    np.testing.assert_allclose(values(schedules.cosine_7_16(0.03, 100), 101), expected, rtol=1e-5)

@@ -94,7 +94,8 @@ def test_the_share_of_pictures_without_labels_is_no_weight():
     state, _ = made(tasks[0], batch)
     order = np.concatenate([np.r_[0:2, 2:6, 2:6] + 6 * block for block in range(2)])
     doubled = {key: value[order] for key, value in batch.items()}
-    means = [loss / aux.count for loss, aux in (t.loss(state.params, state, b, RNG) for t, b in zip(tasks, (batch, doubled)))]  # fmt: skip
+    found = [t.loss(state.params, state, b, RNG) for t, b in zip(tasks, (batch, doubled), strict=True)]
+    means = [loss / aux.count for loss, aux in found]
     assert means[0] == pytest.approx(float(means[1]), rel=1e-6)
 
 

@@ -78,8 +78,8 @@ def test_labels_are_those_of_the_draw_of_the_probe(tmp_path, draw):
     source = data.open_sources(plain)["train"]
     rows = np.arange(len(source))
     lists = few_labels.lists(Options(labels="8", draws=3), source, source.labels, rows, tmp_path, 3)
-    config = config_of(**{"few.draw": draw, "data.validation": 0.25, "seed": 3})
-    train = opened(config).sources["train"]
+    own = {"data.validation": 0.25, "seed": 3}
+    train = opened(config_of(**{"few.draw": draw, **own})).sources["train"]
     np.testing.assert_array_equal(np.flatnonzero(train.labels >= 0), lists[f"draw{draw}"])
     listed = opened(
         config_of(**{"few.labels": f"{tmp_path}/labels-8-draw{draw}.csv", "data.validation": 0.25, "seed": 3})
