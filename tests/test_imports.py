@@ -36,7 +36,7 @@ MAY = {
     "quantize": "models prune pytree",  # and so is one that is rounded to 8 bits
     "optim": "hyperparameters models pytree",
     "checkpoints": "criteria parallel pytree state text",
-    "measure": "checkpoints data defaults files logs metrics text",
+    "measure": "checkpoints data defaults files logs metrics set_metrics text",
     "tasks": "augment call_strings checkpoints criteria data files hyperparameters losses measure metrics models "
     "parallel pytree quantize settings state",
     "predict": "augment data files heatmaps measure metrics models set_metrics tasks text",

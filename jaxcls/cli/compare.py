@@ -6,8 +6,9 @@
 
 It reads what the runs have stored (eval/, metrics.jsonl, config.json) and needs neither the pictures nor the models.
 The runs must have been evaluated on the same pictures. Runs that differ in nothing but the seed are of one setting, and
-settings are compared over their seeds as well. docs/measuring.md explains the tests. --out writes comparison.md, .json,
-.png and .svg.
+settings are compared over their seeds as well. Where labels are sets it compares mAP, F1, exact match and Hamming loss,
+and each class's average precision, over redraws of the pictures. docs/measuring.md explains the tests. --out writes
+comparison.md, .json, .png and .svg.
 Exit status: 0; 2 where runs can't be compared.
 """
 
@@ -15,6 +16,7 @@ import argparse
 
 from jaxcls.cli import class_trees
 from jaxcls.cli.arguments import path
+from jaxcls.errors import UserError
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +34,10 @@ def run(args: argparse.Namespace) -> None:
 
     opened = runs.load(args.runs, args.split)
     report = comparison.report(opened)
-    if (tree := tree_comparison.find(opened, args.tree)) is not None:
+    if args.tree and report["labels"] == "sets":
+        raise UserError("--tree is for one label a picture, and the labels of these runs are sets")
+    tree = None if report["labels"] == "sets" else tree_comparison.find(opened, args.tree)
+    if tree is not None:
         report["tree"] = tree_comparison.report(opened, report["pairs"], tree)
     print(comparison_text.markdown(report), end="")
     if args.out:

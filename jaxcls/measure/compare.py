@@ -91,22 +91,28 @@ def welch(a: Sequence[float], b: Sequence[float]) -> dict[str, Any] | None:
 
 
 def verdict(
-    p: float, difference: float, name_a: str = "the first", name_b: str = "the second", test: str = "McNemar"
+    p: float,
+    difference: float,
+    name_a: str = "the first",
+    name_b: str = "the second",
+    test: str = "McNemar",
+    alike: str = "accurate",
 ) -> str:
     """One plain sentence on a paired comparison: which is better, or that the difference is noise.
 
     Args:
       p: of the test, corrected if several were made.
-      difference: accuracy of b less that of a.
+      difference: accuracy (or another share) of b less that of a.
       name_a, name_b: what they are called.
       test: whose p it is.
+      alike: what they are where there is no difference.
     """
     points, chance = f"{abs(difference) * 100:.2f} points", f"{test}, p {p_text(p)}"
     if p < LEVEL:
         way = "better" if difference > 0 else "worse"
         return f"{name_b} is {way} than {name_a} by {points}: more than noise ({chance})."
     if difference == 0:
-        return f"{name_b} and {name_a} are equally accurate here."
+        return f"{name_b} and {name_a} are equally {alike} here."
     way = "above" if difference > 0 else "below"
     return f"{name_b} is {points} {way} {name_a}, which may well be noise ({chance})."
 

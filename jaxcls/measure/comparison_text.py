@@ -3,10 +3,10 @@
 import json
 from typing import Any
 
-from jaxcls.measure import compare
+from jaxcls.measure.markdown import chance, interval, number, percent, rate
+from jaxcls.measure.markdown import table as markdown_table
+from jaxcls.measure.multilabel import comparison_text as of_sets
 from jaxcls.text import lines, printable
-
-CELL = 80  # characters of a name or a setting in a table
 
 MEANING = {
     "pictures": (
@@ -31,8 +31,11 @@ def markdown(report: dict[str, Any]) -> str:
         f"# {len(report['runs'])} runs on {report['split']}",
         *[f"**{printable(line)}**" for line in report["verdict"]],
     ]
-    parts.append(_runs_part(report["runs"]))
-    parts += _pairs_part(report["pairs"]) + _seeds_part(report)
+    if report["labels"] == "sets":
+        parts += [of_sets.runs(report["runs"]), *of_sets.pairs(report["pairs"])]
+    else:
+        parts += [_runs_part(report["runs"]), *_pairs_part(report["pairs"])]
+    parts += _seeds_part(report)
     parts += _tree_part(report["tree"]) if "tree" in report else []
     several = max(len(report["pairs"]), len(report["over_seeds"]))
     if several > 1:
@@ -46,18 +49,18 @@ def _runs_part(runs):
     rows = [
         (
             row["name"],
-            _percent(row["accuracy"]),
-            _interval(row["interval"], ""),
+            percent(row["accuracy"]),
+            interval(row["interval"]),
             str(row["count"]),
-            _percent(row["balanced_accuracy"]),
-            _number(row["loss"]),
+            percent(row["balanced_accuracy"]),
+            number(row["loss"]),
             str(row["step"]),
             f"{row['parameters']:,}" if row["parameters"] else "",
-            _rate(row["pictures_per_second"]),
+            rate(row["pictures_per_second"]),
         )
         for row in runs
     ]
-    return _table(heads, rows)
+    return markdown_table(heads, rows)
 
 
 def _pairs_part(pairs):
@@ -68,16 +71,16 @@ def _pairs_part(pairs):
         (
             pair["b"],
             pair["a"],
-            _percent(pair["difference"], "+"),
-            _interval(pair["interval"], "+"),
+            percent(pair["difference"], "+"),
+            interval(pair["interval"], "+"),
             str(pair["only_b"]),
             str(pair["only_a"]),
-            _p(pair["p"]),
-            _p(pair["p_holm"]),
+            chance(pair["p"]),
+            chance(pair["p_holm"]),
         )
         for pair in pairs
     ]
-    return ["## Picture by picture", _table(heads, rows), MEANING["pictures"]]
+    return ["## Picture by picture", markdown_table(heads, rows), MEANING["pictures"]]
 
 
 def _changes_part(report):
@@ -90,7 +93,7 @@ def _changes_part(report):
         (key, *(", ".join(dict.fromkeys(_value(values[i]) for i in group)) for group in groups))
         for key, values in report["changes"].items()
     ]
-    return f"## What differs\n\n{_table(('key', *(entry['name'] for entry in settings)), rows)}"
+    return f"## What differs\n\n{markdown_table(('key', *(entry['name'] for entry in settings)), rows)}"
 
 
 def _seeds_part(report):
@@ -98,23 +101,23 @@ def _seeds_part(report):
     if all(entry["sd"] is None for entry in settings):
         return []
     rows = [
-        (entry["name"], str(len(entry["runs"])), _percent(entry["mean"]), _percent(entry["sd"])) for entry in settings
+        (entry["name"], str(len(entry["runs"])), percent(entry["mean"]), percent(entry["sd"])) for entry in settings
     ]
-    parts = ["## Over seeds", _table(("setting", "runs", "mean %", "sd"), rows)]
+    parts = ["## Over seeds", markdown_table(("setting", "runs", "mean %", "sd"), rows)]
     if tests:
         rows = [
             (
                 test["b"],
                 test["a"],
-                _percent(test["difference"], "+"),
-                _interval(test["interval"], "+"),
-                _p(test["p"]),
-                _p(test["p_holm"]),
+                percent(test["difference"], "+"),
+                interval(test["interval"], "+"),
+                chance(test["p"]),
+                chance(test["p_holm"]),
             )
             for test in tests
         ]
         heads = ("setting", "less", "difference %", "95 % interval", "Welch p", "Holm p")
-        parts += [_table(heads, rows), MEANING["seeds"]]
+        parts += [markdown_table(heads, rows), MEANING["seeds"]]
     return parts
 
 
@@ -122,19 +125,23 @@ def _tree_part(tree):
     """Accuracy by level, severities, and the tests of each level."""
     levels = [f"level {row['level']} %, {row['groups']} groups" for row in tree["levels"]]
     rows = [
-        (row["name"], *map(_percent, row["accuracy"]), _number(row["severity"], 3), _number(row["cost"]))
+        (row["name"], *map(percent, row["accuracy"]), number(row["severity"], 3), number(row["cost"]))
         for row in tree["runs"]
     ]
-    parts = ["## By level of the tree", _table(("run", *levels, "severity", "of all pictures"), rows), MEANING["tree"]]
+    parts = [
+        "## By level of the tree",
+        markdown_table(("run", *levels, "severity", "of all pictures"), rows),
+        MEANING["tree"],
+    ]
     tests = [
         (
             test["b"],
             test["a"],
             f"level {test['level']} %",
-            _percent(test["difference"], "+"),
-            _interval(test["interval"], "+"),
-            _p(test["p"]),
-            _p(test["p_holm"]),
+            percent(test["difference"], "+"),
+            interval(test["interval"], "+"),
+            chance(test["p"]),
+            chance(test["p_holm"]),
         )
         for test in tree["pairs"]
     ]
@@ -151,42 +158,11 @@ def _tree_part(tree):
         for cost in tree["costs"]
     ]
     heads = ("run", "less", "of", "difference", "95 % bootstrap", "McNemar p", "Holm p")
-    return [*parts, _table(heads, tests)] if tests else parts
-
-
-def _table(heads, rows):
-    """A Markdown table with columns padded; the first is text, the others stand to the right."""
-    cells = [[printable(cell, CELL).replace("|", "\\|") for cell in row] for row in (heads, *rows)]
-    widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(heads))]
-    sides = ("<", *">" * (len(heads) - 1))
-    lines = [f"| {' | '.join(map(format, row, map('{}{}'.format, sides, widths)))} |" for row in cells]
-    rule = "|" + "|".join("-" * (w + 2) if not i else "-" * (w + 1) + ":" for i, w in enumerate(widths)) + "|"
-    return "\n".join([lines[0], rule, *lines[1:]])
-
-
-def _percent(value, sign=""):
-    return "" if value is None else f"{100 * value:{sign}.2f}"
-
-
-def _interval(pair, sign):
-    return f"{100 * pair[0]:{sign}.2f} to {100 * pair[1]:{sign}.2f}"
-
-
-def _number(value, digits=4):
-    return "" if value is None else f"{value:.{digits}f}"
+    return [*parts, markdown_table(heads, tests)] if tests else parts
 
 
 def _signed(value):
     return "" if value is None else f"{value:+.4f}"
-
-
-def _rate(value):
-    """Three digits, so that a slow run is not one of 0."""
-    return "" if value is None else f"{value:.1f}" if value >= 10 else f"{value:.3g}"
-
-
-def _p(value):
-    return compare.p_text(value).removeprefix("= ")
 
 
 def _value(value):

@@ -14,7 +14,7 @@ from jaxcls.checkpoints import view
 from jaxcls.checkpoints.meta import NOTHING, Meta
 from jaxcls.errors import UserError
 from jaxcls.logs.records import read_metrics
-from jaxcls.measure import figures, stored
+from jaxcls.measure import decision, figures, stored
 from jaxcls.types import PathLike
 
 if TYPE_CHECKING:
@@ -35,10 +35,11 @@ class Run(NamedTuple):
     predictions: stored.Logits
     ids: tuple[str, ...] | None  # of the rows, where the run recorded them
     lines: list[dict[str, Any]]  # of metrics.jsonl
+    decision: dict[str, Any] | None = None  # what names the classes where labels are sets (measure.multilabel)
 
     @property
     def right(self) -> Bool[np.ndarray, " n"]:
-        """Whether each row is predicted right."""
+        """Whether each row is predicted right, of one label each."""
         return figures.predict(self.predictions.logits) == self.predictions.label
 
     @property
@@ -126,7 +127,7 @@ def changes(runs: Sequence[Run]) -> dict[str, list[Any]]:
 
 def _load(folder, name, split):
     step = _step(folder, split)
-    predictions = stored.read_logits(folder, split, step)
+    predictions = stored.read_answers(folder, split, step)
     order = np.argsort(predictions.rows, kind="stable")
     predictions = stored.Logits(*(array[order] for array in predictions))
     try:
@@ -137,7 +138,9 @@ def _load(folder, name, split):
     if not config:
         raise UserError(f"{folder} has no config.json: it is no workdir of a run")
     ids = _ids(folder, split, predictions.rows)
-    return Run(name, folder, _with_defaults(config), meta, split, step, predictions, ids, read_metrics(folder))
+    config = _with_defaults(config)
+    decided = decision.read(folder, step) if predictions.sets else None
+    return Run(name, folder, config, meta, split, step, predictions, ids, read_metrics(folder), decided)
 
 
 def _with_defaults(config):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxcls.criteria import CLASSIFICATION
+from jaxcls.criteria import CLASSIFICATION, SETS
 from jaxcls.errors import UserError
 from jaxcls.measure import comparison_text
 from jaxcls.measure.runs import Run
@@ -51,7 +51,7 @@ def draw(opened: Sequence[Run], report: dict[str, Any]) -> "Figure | None":
 
     Every setting has a colour of its own; every run, where all are of one setting.
     """
-    shown = curves.panels(CLASSIFICATION)  # runs are compared by their logits
+    shown = curves.panels(SETS if opened[0].predictions.sets else CLASSIFICATION)  # they are compared by their logits
     series_of = {panel: [curves.find_series(run.lines, panel.keys) for run in opened] for panel in shown}
     panels = [(panel, series) for panel, series in series_of.items() if any(series)]
     if not panels:
