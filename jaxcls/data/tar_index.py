@@ -1,13 +1,11 @@
 """What lies where in tar files: of each sample (members `key.jpg`, `key.cls`, ...) its picture and its label."""
 
 import json
-import os
 import re
-import tarfile
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from jaxcls.data import kinds
+from jaxcls.data import kinds, tar_headers
 from jaxcls.data.pieces import read_at
 from jaxcls.errors import UserError, listed
 from jaxcls.text import printable
@@ -39,30 +37,20 @@ def samples(path: PathLike) -> Samples:
     found: Samples = {}
     doubled: list[str] = []
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", buffering=0) as file:
             head = file.read(6)
             if tool := next((tool for magic, tool in _COMPRESSED.items() if head.startswith(magic)), None):
                 raise UserError(f"{printable(path)} is compressed, so nothing in it can be found; unpack it: {tool}")
-            file.seek(0)
-            with tarfile.open(fileobj=file, mode="r:") as tar:
-                while (member := tar.next()) is not None:
-                    tar.members = []  # it would keep all of them
-                    match = _NAME.fullmatch(member.name)
-                    if match is None or not member.isreg() or member.sparse is not None:
-                        continue
-                    parts = found.setdefault(match[1].removeprefix("./"), {})
-                    if (suffix := match[2].lower()) in parts:
-                        doubled.append(member.name)
-                    parts[suffix] = Place(member.offset_data, member.size)
-                end = tar.offset
-            ended = not any(os.pread(file.fileno(), 512, end)) and os.fstat(file.fileno()).st_size >= end + 512
-    except (tarfile.TarError, OSError, ValueError, EOFError) as error:
-        reason = " ".join(str(getattr(error, "strerror", None) or error).split())
-        raise UserError(
-            f"{printable(path)} can't be read, it is cut or no tar file ({reason}); copy it again."
-        ) from error
-    if not ended:
-        raise UserError(f"{printable(path)} has no end, it is cut; copy or write it again.")
+            for member in tar_headers.members(file.fileno()):
+                if (match := _NAME.fullmatch(member.name)) is None:
+                    continue
+                parts = found.setdefault(match[1].removeprefix("./"), {})
+                if (suffix := match[2].lower()) in parts:
+                    doubled.append(member.name)
+                parts[suffix] = Place(member.offset, member.size)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{printable(path)} is cut, damaged or no tar file ({reason}); copy it again.") from error
     if doubled:
         raise UserError(
             f"{printable(path)} has {len(doubled):,} members twice, the first is {printable(doubled[0])}; keep one."
