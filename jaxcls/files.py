@@ -5,6 +5,7 @@ What is read is a regular file and of bounded size: a device may give zeros for 
 
 import contextlib
 import errno
+import functools
 import json
 import math
 import os
@@ -125,7 +126,7 @@ def _require_regular(found, limit, path):
 
 def short_lines(file: IO[str]) -> Iterator[str]:
     """The lines of a text for csv.reader, of at most 2**20 characters: longer ones, of no table, come in parts."""
-    return iter(lambda: file.readline(2**20), "")
+    return iter(functools.partial(file.readline, 2**20), "")
 
 
 def read_bytes(path: PathLike, limit: int = LARGEST) -> bytes:

@@ -1,6 +1,5 @@
 """Columns of a table: equal cells once, and their numbers."""
 
-import itertools
 import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -44,13 +43,12 @@ class Coder(dict):
         return number
 
 
-def encoded(rows: Iterable[Sequence[Cell]], width: int) -> list[Column]:
-    """Columns of rows that have so many cells."""
+def encoded(chunks: Iterable[Sequence[Sequence[Cell]]], width: int) -> list[Column]:
+    """Columns of lists of rows that have so many cells."""
     coders = [Coder() for _ in range(width)]
     parts: list[list[np.ndarray]] = [[] for _ in range(width)]
-    rows = iter(rows)
-    while chunk := list(itertools.islice(rows, CHUNK)):
-        for coder, part, cells in zip(coders, parts, zip(*chunk, strict=True), strict=True):
+    for chunk in chunks:
+        for coder, part, cells in zip(coders, parts, zip(*chunk, strict=True), strict=bool(chunk)):
             part.append(np.fromiter(map(coder.__getitem__, cells), np.int32, len(cells)))
     empty = np.empty(0, np.int32)
     return [Column(list(coder), np.concatenate([empty, *part])) for coder, part in zip(coders, parts, strict=True)]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxcls.data import table_formats
-from jaxcls.data.table_columns import Cell, Column
+from jaxcls.data.table_columns import Column
 from jaxcls.errors import UserError, did_you_mean, listed
 from jaxcls.text import printable
 
@@ -79,7 +79,7 @@ def _named(path: Path, names: Sequence[str], columns: Sequence[Column]) -> Table
     found: dict[str, Column] = {}
     notes: list[str] = []
     for position, (raw, column) in enumerate(zip(names, columns, strict=True), 1):
-        name, clean = raw.strip(), column.mapped(_stripped)
+        name, clean = raw.strip(), _stripped(column)
         if not name:
             if not _numbered(clean) and clean.values != [""]:
                 raise UserError(f"{printable(path)}: column {position} has no name in the first line; give it one.")
@@ -95,8 +95,12 @@ def _named(path: Path, names: Sequence[str], columns: Sequence[Column]) -> Table
     return Table(path, found, notes)
 
 
-def _stripped(cell: Cell) -> Cell:
-    return cell.strip() if isinstance(cell, str) else tuple(part.strip() for part in cell)
+def _stripped(column: Column) -> Column:
+    """Without blanks around the cells."""
+    if all(isinstance(value, str) for value in column.values):
+        values = list(map(str.strip, column.values))  # type: ignore[arg-type]
+        return column if values == column.values else column.mapped(str.strip)  # type: ignore[arg-type]
+    return column.mapped(lambda cell: cell.strip() if isinstance(cell, str) else tuple(part.strip() for part in cell))
 
 
 def _numbered(column: Column) -> bool:

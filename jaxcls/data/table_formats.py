@@ -4,7 +4,7 @@ import csv
 import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +25,18 @@ def text(path: Path) -> tuple[list[str], list[Column]]:
         head = list(itertools.islice(files.short_lines(file), SAMPLE))
         separator = _separator(path, head)
         file.seek(0)
-        lines = csv.reader(files.short_lines(file), delimiter=separator)
-        rows = ((lines.line_num, line) for line in lines if any(map(str.strip, line)))
-        _, names = next(rows, (1, []))
+        rows = csv.reader(files.short_lines(file), delimiter=separator)
+        names = next(filter(_says, rows), [])
         if not names:
             raise UserError(f"{printable(path)} is empty; its first line has the names of the columns.")
         if len(names) > MOST_COLUMNS:
             raise UserError(f"{printable(path)} has {len(names):,} columns; at most {MOST_COLUMNS:,} are read.")
-        return names, encoded(_regular(path, names, separator, rows), len(names))
+        chunks = iter(lambda: list(itertools.islice(rows, CHUNK)), [])
+        return names, encoded((_regular(path, names, separator, chunk) for chunk in chunks), len(names))
+
+
+def _says(row: list[str]) -> bool:
+    return any(map(str.strip, row))
 
 
 def _separator(path: Path, head: Sequence[str]) -> str:
@@ -48,25 +52,32 @@ def _separator(path: Path, head: Sequence[str]) -> str:
     return max(counts, key=lambda separator: counts[separator])
 
 
-def _regular(path: Path, names: Sequence[str], separator: str, rows: Iterable[tuple[int, list[str]]]) -> Iterator[list]:
-    """The rows. Raises UserError where some have more or fewer cells than there are names; all are counted."""
+def _regular(path: Path, names: Sequence[str], separator: str, chunk: list[list[str]]) -> list[list[str]]:
+    """The rows of a chunk that say anything, all with as many cells as there are names. Raises UserError."""
+    rows = [row for row in chunk if any(row)]
+    if set(map(len, rows)) - {len(names)}:
+        rows = [row for row in rows if _says(row)]
+        if set(map(len, rows)) - {len(names)}:
+            raise UserError(_ragged(path, names, separator))
+    return rows
+
+
+def _ragged(path: Path, names: Sequence[str], separator: str) -> str:
+    """The message for lines with more or fewer cells than there are names: all are counted, the first is shown."""
     width, wrong, first = len(names), 0, ""
-    for number, row in rows:
-        if len(row) == width:
-            if not wrong:
-                yield row
-            continue
-        if not wrong:
-            others = [x for x in SEPARATORS if x != separator and any(x in cell for cell in (*names, *row))]
-            mixed = f", and {listed(map(repr, others))} stands in it, too: use one separator" if others else ""
-            quote = f"quote cells that hold a {separator!r}"
-            first = f"line {number:,} has {len(row):,} cell(s){mixed or f'; {quote}, or fill the line up'}"
-        wrong += 1
-    if wrong:
-        raise UserError(
-            f"{printable(path)}: {wrong:,} line(s) have not the {width} cells of the first line (separated by "
-            f"{separator!r}), e.g. {first}."
-        )
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        rows = csv.reader(files.short_lines(file), delimiter=separator)
+        for row in filter(_says, rows):
+            if len(row) != width:
+                others = [x for x in SEPARATORS if x != separator and any(x in cell for cell in (*names, *row))]
+                mixed = f", and {listed(map(repr, others))} stands in it, too: use one separator" if others else ""
+                remedy = mixed or f"; quote cells that hold a {separator!r}, or fill the line up"
+                first = first or f"line {rows.line_num:,} has {len(row):,} cell(s){remedy}"
+                wrong += 1
+    return (
+        f"{printable(path)}: {wrong:,} line(s) have not the {width} cells of the first line (separated by "
+        f"{separator!r}), e.g. {first}."
+    )
 
 
 def json_lines(path: Path) -> tuple[list[str], list[Column]]:
@@ -97,7 +108,7 @@ def json_lines(path: Path) -> tuple[list[str], list[Column]]:
 
 
 def _of_records(names, records):
-    return encoded(([record.get(name, "") for name in names] for record in records), len(names))
+    return encoded([[[record.get(name, "") for name in names] for record in records]], len(names))
 
 
 def parquet(path: Path) -> tuple[list[str], list[Column]]:
@@ -139,7 +150,7 @@ def _of_arrow(pyarrow: Any, array: Any) -> Column:
         array = array.cast(kind.value_type)
         kind = array.type
     if pyarrow.types.is_nested(kind):
-        return encoded(((cell(value),) for value in array.to_pylist()), 1)[0]
+        return encoded([[(cell(value),) for value in array.to_pylist()]], 1)[0]
     coded = array.combine_chunks().dictionary_encode(null_encoding="encode")
     chunks = coded.chunks if hasattr(coded, "chunks") else [coded]
     parts = [
