@@ -149,7 +149,9 @@ def training(reader: Any, data: Data, model: Model, parallel: Parallel, chosen: 
     elif reader.ssl.method:
         inner = two_views.task(reader, model, data, total)
     elif reader.few.method:
-        inner = few.task(reader, supervised(reader, model), model, data, parallel.size)
+        plain = supervised(reader, model)
+        assert isinstance(plain, Supervised)  # else `few.check` has refused it
+        inner = few.task(reader, plain, model, data, parallel.size)
     else:
         teacher = read_teacher(reader, data, model, parallel)
         sets = multilabel(data.sources["train"])
