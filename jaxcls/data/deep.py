@@ -58,8 +58,10 @@ def _tiff(encoded, channels, window, name):
 
 def _ppm_most(encoded, name):
     """The number that is white in a binary PPM or PGM; 0 of others."""
-    picture = formats.open_(encoded, name).picture
-    return picture.tile[0][3][1] if picture.tile and picture.tile[0][0] == "ppm" else 0
+    codec, _, _, how = formats.open_(encoded, name).picture.tile[0]
+    if codec == "ppm":
+        return how[1]
+    return 65535 if codec == "raw" and "I;16B" in how else 0
 
 
 def size(encoded: bytes, kind: str, name: str) -> tuple[int, int]:
@@ -135,8 +137,8 @@ def unfit(bands: int, channels: int, name: str) -> UserError:
     """The error of a picture of other channels than are wanted."""
     has = f"{bands} channel" + ("" if bands == 1 else "s")
     return UserError(
-        f"{name or 'picture'}: it has {has}, not {channels}; set config.data.channels={bands} where all have as many, "
-        "or move it away"
+        f"{name or 'picture'}: it has {has}, not the {channels} that are wanted; convert it, or set "
+        f"config.data.channels={bands} where all have as many"
     )
 
 
@@ -207,12 +209,12 @@ def _png(encoded, max_pixels, name):
 def _ppm(encoded, max_pixels, name):
     opened = formats.open_(encoded, name)
     formats.check(opened, len(encoded), max_pixels, name)
-    (_, _, offset, (_, most)), (width, height) = opened.picture.tile[0], opened.picture.size
+    (_, _, offset, _), (width, height) = opened.picture.tile[0], opened.picture.size
     each = 3 if opened.picture.mode == "RGB" else 1
     if offset + 2 * width * height * each > len(encoded):
         raise ValueError("its data ends early")
     values = np.frombuffer(encoded, ">u2", width * height * each, offset).reshape(height, width, each)
-    return Stored(values, (0.0, float(most)), takes=True)
+    return Stored(values, (0.0, float(_ppm_most(encoded, name))), takes=True)
 
 
 _READERS: dict[str, Callable[[bytes, int, str], Stored]] = {
