@@ -7,7 +7,7 @@ import pytest
 from fixtures.streams import Encoded, Rows
 
 from jaxcls import augment
-from jaxcls.data import pipeline
+from jaxcls.data import balance, checks, dealing, overview, pipeline, skipping
 from jaxcls.data.base import LEAVES, ArraySource, Leaf, Subset, leaves, multilabel, subset
 from jaxcls.data.views import joined, renumbered
 from jaxcls.errors import UserError
@@ -94,3 +94,77 @@ def test_a_batch_has_sets(declare):
     stream = pipeline.Stream(source, crop, Rows(len(source), 11), seed=3)
     batch = stream(0)
     assert batch["label"].dtype == np.uint8 and (batch["label"] == source.labels[batch["index"]]).all()
+
+
+# What else holds or shows them
+
+
+class Listed(Streamed):
+    """With ids, as packing wants."""
+
+    ids = tuple(f"cat/{row}.png" for row in range(11))
+
+
+def test_packed_files_hold_sets(tmp_path):
+    from jaxcls.augment.host import smaller
+    from jaxcls.data import packing
+
+    source = Listed()
+    packed = packing.pack(source, tmp_path, smaller(8, 3), 8, note=lambda _: None)
+    assert packed.labels.dtype == np.uint8 and (packed.labels == source.labels).all()
+    assert leaves(packed)["label"] == Leaf((3,), np.dtype(np.uint8)) and packed[2]["label"].tolist() == [1, 1, 1]
+    again = packing.pack(source, tmp_path, smaller(8, 3), 8, note=lambda _: None)
+    assert (pickle.loads(pickle.dumps(again)).labels == source.labels).all()
+
+
+def test_the_overview_counts_labels_and_pictures_without_any():
+    lines = overview.lines({"train": in_memory(), "test": subset(in_memory(), [0, 4])})
+    assert [line.split() for line in lines[:5]] == [
+        ["class", "train", "test"], ["bird", "2", "1"], ["cat", "2", "0"], ["dog", "2", "1"], ["all", "3", "6", "2"],
+    ]  # fmt: skip
+    assert "train: sets of labels, 1.20 a picture, at most 3; 1 pictures have none" in lines
+    assert "test: sets of labels, 1.00 a picture, at most 1" in lines
+
+
+def test_checks_want_a_training_picture_of_each_label():
+    checks.labels({"train": in_memory(), "test": subset(in_memory(), [1])})
+    with pytest.raises(UserError, match="no training examples of cat, dog"):
+        checks.labels({"train": subset(in_memory(), [0, 1])})
+
+
+def test_pictures_with_the_same_set_stand_in_for_one_another():
+    labels = np.concatenate([SETS, SETS[[2, 0, 2]]])
+    assert list(skipping.stand_ins(labels, 2)) == [2, 5, 7]
+    assert list(skipping.stand_ins(labels, 7)) == [7, 2, 5]
+
+
+def test_weights_of_sets_are_those_of_presence():
+    labels = np.zeros((1000, 3), np.uint8)
+    labels[:500, 0] = labels[:100, 1] = labels[:1, 2] = 1
+    source = ArraySource(np.zeros((1000, 1, 1, 1), np.uint8), labels, CLASSES, [str(i) for i in range(1000)])
+    np.testing.assert_allclose(balance.of_source("auto", source), [1, 9, 100])  # not 999
+    np.testing.assert_allclose(balance.of_source("1, 2, 3", source), [1, 2, 3])
+    assert balance.of_source("", source) is None
+    with pytest.raises(UserError, match="class 1 has no training examples"):
+        balance.of_source("auto", subset(source, np.array([0]) + 200))
+
+
+def test_a_sheet_names_the_labels_and_has_rare_ones_on_it():
+    from jaxcls.training import augmented
+
+    assert augmented.of_row(in_memory(), 2) == list(CLASSES) and augmented.of_row(in_memory(), 1) == []
+    labels = np.zeros((100, 2), np.uint8)
+    labels[:, 0], labels[70, 1] = 1, 1
+    assert 70 in augmented.spread(labels, 4)
+
+
+def test_splits_of_a_set_are_dealt_by_the_rarest_label():
+    labels = np.zeros((200, 3), np.uint8)
+    labels[::2, 0], labels[::20, 1], labels[[3, 4, 5], 2] = 1, 1, 1
+    source = ArraySource(np.zeros((200, 1, 1, 1), np.uint8), labels, CLASSES, [f"{i // 2}_{i}" for i in range(200)])
+    for group_by in ("", r"^(\d+)_"):
+        placed = dealing.deal({"all": source}, dealing.Rule(group_by=group_by))
+        counts = [labels[rows].sum(axis=0).tolist() for _, rows in placed.values()]
+        assert all(row[2] >= 1 for row in counts) or group_by
+        assert [sum(column) for column in zip(*counts, strict=True)] == [100, 10, 3]
+        assert [len(rows) for _, rows in placed.values()] == [140, 30, 30]
