@@ -38,7 +38,7 @@ MAY = {
     "checkpoints": "criteria parallel pytree state text",
     "measure": "checkpoints data defaults files logs metrics set_metrics text",
     "tasks": "augment call_strings checkpoints criteria data files hyperparameters losses measure metrics models "
-    "parallel pytree quantize settings state",
+    "parallel pytree quantize set_metrics settings state",
     "predict": "augment data files heatmaps measure metrics models set_metrics tasks text",
     "runtime": "augment call_strings data files heatmaps measure predict text",  # without JAX
     "report": "checkpoints criteria defaults files heatmaps logs measure metrics models text",

@@ -24,8 +24,8 @@ LOSSES = {
     "cross_entropy": (losses.cross_entropy, ()),
     "focal": (losses.focal, ("gamma", "alpha")),
     "binary_cross_entropy": (losses.binary_cross_entropy, ("threshold", "sum_classes")),
-    "poly1": (losses.poly1, ("epsilon",)),
     "asymmetric": (losses.asymmetric, ("gamma_neg", "gamma_pos", "clip", "sum_classes")),
+    "poly1": (losses.poly1, ("epsilon",)),
 }
 # Of sets of labels. The cross entropy of yes and no, summed over the classes, has the slope p - y by each logit, as
 # that of softmax has: so a learning rate that suits the one suits the other.
