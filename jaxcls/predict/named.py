@@ -41,8 +41,10 @@ class Pictures:
         self.found: Sequence[Source] = ()
         if kind == "table":
             self.entries = list(table.paths(path_of(place), options))
-        else:
+        elif kind in sources.OPENERS:
             self.found = list(sources.OPENERS[kind](place, options, Path("."), False).values())
+        else:
+            self.found = list(sources.find(name).values())
 
     def __iter__(self) -> Iterator[Entry]:
         if self.entries is not None:
@@ -59,7 +61,9 @@ def name_of(argument: str) -> str:
     is itself, but a bare path to a table is that table."""
     plain = argument.partition("?")[0]
     suffix = os.path.splitext(plain)[1].lower()
-    if argument.partition("/")[0] in query.KEYS and not os.path.exists(argument):
+    kind, slash, _ = argument.partition("/")
+    known = kind in (*query.PATHS, "synthetic", "tfds") if slash else kind in ("digits", "synthetic")
+    if known and not os.path.exists(argument):
         return argument
     bare = suffix in query.SUFFIXES and suffix not in kinds.suffixes() and os.path.isfile(plain)
     return query.of_path(argument) if bare else ""
@@ -74,7 +78,11 @@ def opened(arguments: Sequence[str]) -> "list[str | Pictures]":
     found: list[str | Pictures] = []
     for argument in arguments:
         name = name_of(argument)
-        pictures = Pictures(name) if name else argument
+        pictures: str | Pictures = argument
+        if name.startswith(("folder/", "unlabelled/")):  # whatever is below, in the order of its names
+            pictures = str(path_of(name.partition("/")[2]))
+        elif name:
+            pictures = Pictures(name)
         if isinstance(pictures, Pictures) and next(iter(pictures), None) is None:
             raise UserError(f"{name} has no pictures.")
         found.append(pictures)
