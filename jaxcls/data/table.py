@@ -10,6 +10,7 @@ Options name the columns of paths, labels, splits, groups and weights, which are
 or sets (`table_labels`). Without a column of labels, or with one that is empty, the pictures have none.
 """
 
+import operator
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -43,15 +44,13 @@ def scan(path: Path, options: Mapping[str, str], *, trains: bool = True) -> dict
     """
     table = table_file.read(path)
     root = _root(table, options)
-    roles = table_guess.roles(table, options, lambda name: not table_paths.find(root, [name])[1])
-    cells, rows = table.columns[roles.path], len(table)
-    if len(cells.values) < rows:  # the paths of all rows are looked for, once each
-        ids, problems = table_paths.find(root, map(str, cells.cells()))
-    else:
-        ids, problems = table_paths.find(root, map(str, cells.values))
+    finder = table_paths.Finder(root)
+    roles = table_guess.roles(table, options, finder.has)
+    cells, rows = table.columns[roles.path].cells(), len(table)
+    ids, problems = finder.find(map(str, cells))
     table_paths.refuse(str(table), roles.path, root, ids, problems)
     notes = [*roles.notes, *table.notes]
-    if completed := sum(map(_differs, ids, cells.cells())):
+    if completed := sum(map(operator.ne, ids, cells)):
         notes.append(f"{completed:,} path(s) of column {roles.path!r} got the suffix, or the form, of the file's name")
     labels = _labels(table, roles, options)
     notes += labels.notes if labels else []
@@ -86,8 +85,9 @@ def paths(path: Path, options: Mapping[str, str]) -> Iterator[tuple[str, str | N
     """
     table = table_file.read(path)
     root = _root(table, options)
-    roles = table_guess.roles(table, options, lambda name: not table_paths.find(root, [name])[1])
-    ids, problems = table_paths.find(root, map(str, table.columns[roles.path].cells()))
+    finder = table_paths.Finder(root)
+    roles = table_guess.roles(table, options, finder.has)
+    ids, problems = finder.find(map(str, table.columns[roles.path].cells()))
     for row, name in enumerate(ids):
         yield os.path.join(root, name), problems.get(row)
 
@@ -102,10 +102,6 @@ def _root(table: Table, options: Mapping[str, str]) -> Path:
         if place.is_dir():
             return place
     raise UserError(f"{table}: root={printable(given)} is no folder; it counts from the table's folder, {folder}.")
-
-
-def _differs(found: str, cell: object) -> bool:
-    return found != cell
 
 
 def _labels(table: Table, roles: Roles, options: Mapping[str, str]) -> Labels | None:

@@ -54,11 +54,9 @@ def _separator(path: Path, head: Sequence[str]) -> str:
 
 def _regular(path: Path, names: Sequence[str], separator: str, chunk: list[list[str]]) -> list[list[str]]:
     """The rows of a chunk that say anything, all with as many cells as there are names. Raises UserError."""
-    rows = [row for row in chunk if any(row)]
+    rows = [row for row in chunk if (row and row[0] and not row[0].isspace()) or _says(row)]
     if set(map(len, rows)) - {len(names)}:
-        rows = [row for row in rows if _says(row)]
-        if set(map(len, rows)) - {len(names)}:
-            raise UserError(_ragged(path, names, separator))
+        raise UserError(_ragged(path, names, separator))
     return rows
 
 

@@ -1,8 +1,10 @@
 """Which column of a table is what: as the options say, or guessed by the names of the columns."""
 
 import dataclasses
+import os
 from collections.abc import Callable, Mapping, Sequence
 
+from jaxcls.data import kinds
 from jaxcls.data.table_file import Table
 from jaxcls.errors import UserError, listed
 
@@ -92,15 +94,15 @@ def roles(table: Table, options: Mapping[str, str], is_file: Callable[[str], boo
 def _path(table: Table, free: Sequence[str], is_file: Callable[[str], bool]) -> str:
     """The column of paths: of those with a fitting name the first whose first cell is a file, else the first."""
     first = lambda name: str(table.columns[name].values[0])  # noqa: E731
+    pictures = (name for name in table.columns if os.path.splitext(name)[1].lower() in kinds.suffixes())
+    if head := next(filter(is_file, pictures), ""):
+        raise UserError(f"{table}: the first line has a file, {head!r}; put a line above it: path,label.")
     by_name = sorted((x for x in free if _plain(x) in (*PATHS, *IDS)), key=lambda x: (*PATHS, *IDS).index(_plain(x)))
-    fitting = [name for name in (*by_name, *free) if first(name) and is_file(first(name))]
-    if fitting:
-        return fitting[0]
+    if fitting := next((name for name in (*by_name, *free) if first(name) and is_file(first(name))), ""):
+        return fitting
     likely = [name for name in by_name if _plain(name) in PATHS] or by_name
     if likely:
         return likely[0]
-    if heads := [name for name in table.columns if is_file(name)]:
-        raise UserError(f"{table}: the first line has a file, {heads[0]!r}; put a line above it: path,label.")
     raise UserError(
         f"{table}: no column is called path, file, filename, image or id, and none holds files of "
         f"{listed(map(repr, free))}; name it with path=COLUMN."

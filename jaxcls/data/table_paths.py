@@ -44,32 +44,46 @@ def _is_file(entry: os.DirEntry) -> bool:
         return False
 
 
-def find(root: str | Path, names: Iterable[str]) -> tuple[list[str], dict[int, str]]:
-    """(paths relative to the root, number of a name -> why it is no file).
+class Finder:
+    """Files below a folder, whose folders are listed when they are first asked for."""
 
-    A path is found as it stands, with `/` for a backslash, in another Unicode form, or, where it has no picture's
-    suffix, by the one picture of that name with a suffix.
-    """
-    folders: dict[str, _Folder] = {}
-    found: list[str] = []
-    problems: dict[int, str] = {}
-    for number, name in enumerate(names):
+    def __init__(self, root: str | Path):
+        self.root = root
+        self.folders: dict[str, _Folder] = {}
+
+    def has(self, name: str) -> bool:
+        """Whether there is a file of this name, as `find` finds it."""
+        return not self.find([name])[1]
+
+    def find(self, names: Iterable[str]) -> tuple[list[str], dict[int, str]]:
+        """(paths relative to the root, number of a name -> why it is no file).
+
+        A path is found as it stands, with `/` for a backslash, in another Unicode form, or, where it has no picture's
+        suffix, by the one picture of that name with a suffix.
+        """
+        found: list[str] = []
+        problems: dict[int, str] = {}
+        for number, name in enumerate(names):
+            path = self._path(name)
+            if path is None:
+                path = _plain(name)
+                problems[number] = _why(path, self.folders)
+            found.append(path)
+        return found, problems
+
+    def _path(self, name: str) -> str | None:
         for way in _WAYS:
             plain = _plain(way(name))
             head, _, tail = plain.rpartition("/")
-            folder = folders.get(head)
+            folder = self.folders.get(head)
             if folder is None:
-                folder = folders[head] = _Folder(os.path.join(root, f"{head}/" if head or plain[:1] == "/" else ""))
+                place = os.path.join(self.root, f"{head}/" if head or plain[:1] == "/" else "")
+                folder = self.folders[head] = _Folder(place)
             if tail in folder.files:
-                found.append(plain)
-                break
+                return plain
             if len(matches := folder.completed(tail)) == 1:
-                found.append(plain[: len(plain) - len(tail)] + matches[0])
-                break
-        else:
-            found.append(plain := _plain(name))
-            problems[number] = _why(plain, folders)
-    return found, problems
+                return plain[: len(plain) - len(tail)] + matches[0]
+        return None
 
 
 _WAYS: tuple[Callable[[str], str], ...] = (
@@ -124,7 +138,7 @@ def _elsewhere(root: Path, name: str) -> str:
     except OSError:
         inside = []
     for folder in (*inside, os.path.join(root, ".."), "."):
-        if not find(folder, [name])[1]:
+        if Finder(folder).has(name):
             return (
                 f"; it is in {printable(folder)}, from which paths count with root={printable(os.path.abspath(folder))}"
             )
