@@ -71,7 +71,7 @@ def test_a_file_says_itself_what_was_measured(made, tmp_path):
 
 
 def of_run(path, step):
-    return page.of_run(SimpleNamespace(path=str(path), predictor=SimpleNamespace(step=step)))
+    return page.of_run(SimpleNamespace(path=str(path), predictor=SimpleNamespace(step=step), sets=False))
 
 
 def test_what_is_told_of_a_run_is_what_its_report_says(tmp_path):

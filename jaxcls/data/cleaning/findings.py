@@ -1,6 +1,7 @@
 """What was found about single pictures, in one list: the rows of the CSV and of the sheet."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -8,6 +9,7 @@ from jaxcls.data.cleaning import duplicates
 from jaxcls.data.cleaning.duplicates import Link
 from jaxcls.data.cleaning.labels import Suspects
 from jaxcls.data.cleaning.outliers import Outliers
+from jaxcls.data.cleaning.set_labels import Judged
 from jaxcls.data.cleaning.survey import Collection, Survey
 
 # In the order of the sheet, with what it says of each.
@@ -30,7 +32,7 @@ class Finding:
 
     Attributes:
       path: its id: the path relative to the folder.
-      split, label: names; split is "" where there are none.
+      split, label: names; split is "" where there are none; of a set of labels all of them, with `|` between.
       problem: one of PROBLEMS.
       score: the higher the worse; comparable within a problem only.
       suggestion: `move`, `keep` or `review`.
@@ -63,7 +65,7 @@ class Findings:
         self, row: int, problem: str, score: float, suggestion: str, detail: str, *, group: int = 0, move: bool = False
     ) -> None:
         c, row = self.collection, int(row)
-        name = c.classes[c.labels[row]]
+        name = c.label(row)
         action = "move" if move else "keep"
         score = round(float(score), 4)
         self.list.append(
@@ -103,7 +105,7 @@ class Findings:
         """One member: its own links, and the one to what stays in its place (None: it stays)."""
         c = self.collection
         kinds = {
-            "label_conflict": [x for x in links if c.labels[x.a] != c.labels[x.b]],
+            "label_conflict": [x for x in links if not c.alike(x.a, x.b)],
             "leak": [x for x in links if c.splits[x.a] != c.splits[x.b]],
             "duplicate": [x for x in links if x.how != "similar"],
             "near_duplicate": links,
@@ -114,7 +116,7 @@ class Findings:
         other = link.a if link.b == row else link.b
         detail = f"{link.how}{', mirrored' if link.mirrored else ''}: {c.ids[other]}"
         if conflict:
-            detail += f" ({c.classes[c.labels[other]]})"
+            detail += f" ({c.label(other) or 'no label'})"
         suggestion = "review" if conflict else "move" if goes else "keep"
         move = bool(suggestion == "move" and link.how != "similar")
         self.add(row, problem, link.score, suggestion, detail, group=group, move=move)
@@ -145,6 +147,19 @@ class Findings:
                 name = self.collection.classes[int(classes[best])]
                 detail = f"{name!r}? {probabilities[row, best]:.0%}, the given class {own[row]:.0%}"
                 self.add(rows[row], problem, 1 - own[row], "review", detail)
+
+    def set_labels(self, found: Sequence[Judged], rows: np.ndarray, least: float) -> None:
+        """As `labels`, of each class by itself; `rows` are those of the collection that were searched."""
+        for each in found:
+            name = self.collection.classes[each.column]
+            own = each.probabilities[np.arange(len(each.given)), each.given]
+            chosen = set(each.suspects.rows.tolist())
+            low = [row for row in np.flatnonzero(own < least) if row not in chosen]
+            for problem, which in (("label", each.suspects.rows), ("low_confidence", low)):
+                for row in which:
+                    there = each.probabilities[row, 1]
+                    what = f"{name!r} does not belong?" if each.given[row] else f"{name!r} is missing?"
+                    self.add(rows[each.rows[row]], problem, 1 - own[row], "review", f"{what} it has {there:.0%}")
 
 
 def ordered(findings: list[Finding]) -> list[Finding]:

@@ -29,35 +29,53 @@ def outliers(
     The radius eps is read from each class's own curve of distances to the 4th neighbour: see `radius`. A class with
     more than LARGEST pictures is cut at random into equal parts, each of which is searched alone.
 
+    Where labels are sets, a picture is an outlier if it is one in each class that it has, by its least score there;
+    pictures without a label are a class of their own, of the last number.
+
     Args:
       features: float [n, d].
-      labels: ints [n].
+      labels: ints [n], or sets of them, uint8 [n, classes].
       seed: of the cutting.
       progress: called as progress(done, total), in classes.
     """
-    from sklearn.cluster import DBSCAN
-
-    points = components(features)
-    scores, noise, radii = np.zeros(len(labels)), np.zeros(len(labels), bool), {}
-    classes = np.unique(labels)
-    for done, label in enumerate(classes, 1):
-        rows = np.flatnonzero(labels == label)
+    points, radii = components(features), dict[int, float]()
+    scores, noise = np.full(len(labels), np.inf), np.ones(len(labels), bool)
+    members = _members(labels)
+    for done, (label, rows) in enumerate(members.items(), 1):
         np.random.Generator(np.random.Philox(key=np.array([seed, label], np.uint64))).shuffle(rows)
-        eps = []
-        for part in np.array_split(rows, max(1, -(-len(rows) // LARGEST))):
-            if len(part) < SMALLEST:
-                continue
-            distances = to_neighbour(points[part])
-            eps.append(radius(distances))
-            scores[part] = distances / eps[-1]
-            found = DBSCAN(eps=eps[-1], min_samples=NEIGHBOURS).fit(points[part])
-            noise[part] = found.labels_ == -1
+        own, alone, eps = _of_class(points, rows)
+        scores[rows], noise[rows] = np.minimum(scores[rows], own), noise[rows] & alone
         if eps:
-            radii[int(label)] = float(np.mean(eps))
+            radii[label] = float(np.mean(eps))
         if progress:
-            progress(done, len(classes))
+            progress(done, len(members))
     rows = np.flatnonzero(noise)
     return Outliers(rows[np.argsort(-scores[rows], kind="stable")], scores, radii)
+
+
+def _members(labels):
+    """Number of a class -> its rows."""
+    if labels.ndim == 1:
+        return {int(label): np.flatnonzero(labels == label) for label in np.unique(labels)}
+    found = {j: np.flatnonzero(labels[:, j]) for j in range(labels.shape[1])}
+    found[labels.shape[1]] = np.flatnonzero(~labels.any(axis=1))
+    return {label: rows for label, rows in found.items() if len(rows)}
+
+
+def _of_class(points, rows):
+    """(scores, whether they are noise) of the rows of a class, and eps of its parts."""
+    from sklearn.cluster import DBSCAN
+
+    scores, noise, eps, start = np.zeros(len(rows)), np.zeros(len(rows), bool), [], 0
+    for part in np.array_split(rows, max(1, -(-len(rows) // LARGEST))):
+        place, start = slice(start, start + len(part)), start + len(part)
+        if len(part) < SMALLEST:
+            continue
+        distances = to_neighbour(points[part])
+        eps.append(radius(distances))
+        scores[place] = distances / eps[-1]
+        noise[place] = DBSCAN(eps=eps[-1], min_samples=NEIGHBOURS).fit(points[part]).labels_ == -1
+    return scores, noise, eps
 
 
 def components(features: np.ndarray, count: int = COMPONENTS) -> np.ndarray:

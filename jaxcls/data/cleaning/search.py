@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxcls import files
 from jaxcls.data import groups, query
-from jaxcls.data.cleaning import duplicates, features, labels, outliers, review
+from jaxcls.data.cleaning import duplicates, features, labels, outliers, review, set_labels
 from jaxcls.data.cleaning.duplicates import Link
 from jaxcls.data.cleaning.findings import Finding, Findings, ordered
 from jaxcls.data.cleaning.progress import Progress
@@ -105,6 +105,8 @@ def _judge(
     if "labels" not in options.checks:
         return []
     copies = duplicates.components(len(collection), links)[rows]
+    if collection.sets:
+        return _judge_sets(options, values, given, copies, rows, findings)
     fold = labels.folds(given, copies, options.folds, options.seed)
     judged = np.flatnonzero(fold >= 0)
     if len(np.unique(given[judged])) < 2:
@@ -123,6 +125,26 @@ def _judge(
         notes.append(
             f"        about {suspects.estimate:,.0f} are estimated to be wrong; too many if predictions are poor"
         )
+    return notes
+
+
+def _judge_sets(
+    options: Options, values: np.ndarray, given: np.ndarray, copies: np.ndarray, rows: np.ndarray, findings: Findings
+) -> list[str]:
+    """As `_judge`, of the labels where they are sets."""
+    fold = set_labels.folds(given, copies, options.folds, options.seed)
+    progress = Progress("predicting labels", "folds")
+    found = set_labels.judged(set_labels.out_of_fold(values, given, fold, progress=progress), given, options.method)
+    if not found:
+        return ["labels: not judged, there is no class that two different pictures have and others have not"]
+    findings.set_labels(found, rows, options.confidence)
+    right = np.mean(np.concatenate([each.probabilities.argmax(1) == each.given for each in found]))
+    count, out = sum(len(each.rows) for each in found), len(given[0]) - len(found)
+    left = f"; {out:,} classes have too few pictures to be judged" if out else ""
+    notes = [f"labels: predictions (out of fold) agree with {right:.1%} of {count:,} pairs of picture and class{left}"]
+    if options.method != "none":
+        wrong = sum(each.suspects.estimate for each in found)
+        notes.append(f"        about {wrong:,.0f} are estimated to be wrong; too many if predictions are poor")
     return notes
 
 

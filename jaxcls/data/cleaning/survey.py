@@ -20,8 +20,9 @@ CHUNK = 64  # pictures of a task, and of a batch of features
 
 
 class Collection:
-    """All splits of a set as one sequence. `ids`, `splits` (names; "" where there are none) and `labels` have one
-    entry for each picture; `root` is the folder that the ids start from, None for sets that are not folders.
+    """All splits of a set as one sequence. `ids`, `splits` (names; "" where there are none) and `labels` (a class each,
+    or a set of them where `sets`) have one entry for each picture; `root` is the folder that the ids start from, None
+    for sets that are not folders.
     """
 
     def __init__(self, by_split: Mapping[str, sources.Source], root: Path | None = None):
@@ -34,6 +35,21 @@ class Collection:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def sets(self) -> bool:
+        """Whether a picture has a set of labels."""
+        return self.labels.ndim == 2
+
+    def label(self, i: int) -> str:
+        """The class of a picture; of a set all of them, with `|` between, "" for none."""
+        if not self.sets:
+            return self.classes[self.labels[i]]
+        return "|".join(str(self.classes[c]) for c in np.flatnonzero(self.labels[i]))
+
+    def alike(self, i: int, j: int) -> bool:
+        """Whether two pictures have the same label, or the same set of them."""
+        return bool(np.all(self.labels[i] == self.labels[j]))
 
     def read(self, i: int) -> bytes | np.ndarray:
         """The bytes of a file, or pixels where the source has pixels."""
