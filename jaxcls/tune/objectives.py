@@ -17,8 +17,12 @@ def choose(names: Sequence[str], run: "Run") -> tuple[Figure, ...]:
     """The objectives of these names, for a built run. The first one ranks trials and chooses checkpoints.
 
     Raises:
-      UserError: for one that the run does not have, one named twice, a cost as the first, or no validation split.
+      UserError: for one that the run does not have, one named twice, a cost as the first, no validation split, or no
+        labels to learn.
     """
+    from jaxcls.training import preflight
+
+    preflight.check_labelled(run)
     if not run.selects:
         raise UserError(
             "a search chooses by validation, and this config has none to choose by: set config.data.validation=0.1, "
