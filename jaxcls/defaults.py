@@ -37,7 +37,7 @@ def default_config() -> ConfigDict:
     config.precision = "float32"  # of the computation: float32, bfloat16, float16; parameters and logits stay float32
 
     config.data = data = _Data()
-    data.name = "digits"  # digits, tfds/<name>, folder/<path>, unlabelled/<path>, synthetic/64x28x1x10 (docs/data.md)
+    data.name = "digits"  # digits, tfds/<name>, folder/<path>, table/<file>, unlabelled/<path> ... (docs/data.md)
     data.dir = ""  # of tensorflow-datasets; "" is its own default
     data.validation = 0.1  # share of train held out where a set has no validation split; 0: none, the last state counts
     data.split_ratios = (0.7, 0.15, 0.15)  # train, validation, test of a set that has no splits

@@ -88,8 +88,9 @@ def paths(path: Path, options: Mapping[str, str]) -> Iterator[tuple[str, str | N
     finder = table_paths.Finder(root)
     roles = table_guess.roles(table, options, finder.has)
     ids, problems = finder.find(map(str, table.columns[roles.path].cells()))
+    place = "" if str(root) == "." else root
     for row, name in enumerate(ids):
-        yield os.path.join(root, name), problems.get(row)
+        yield os.path.join(place, name), problems.get(row)
 
 
 def _root(table: Table, options: Mapping[str, str]) -> Path:
