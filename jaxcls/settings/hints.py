@@ -69,7 +69,7 @@ def unknown_key(path: str) -> str:
     if keys[0] in node:  # a key, and something below it
         return f"config.{path} does not exist; {section}.{keys[0]} is a value and has no keys."
     meant = f"config.{ELSEWHERE[last]}" if last in ELSEWHERE else ""
-    if not meant and last in anywhere and last != "name":
+    if not meant and last in anywhere and last != "name" and not did_you_mean(keys[0], here, cutoff=0.85):
         meant = anywhere[last]
     hint = f"; did you mean {meant!r}?" if meant else did_you_mean(keys[0], here)
     hint = hint or did_you_mean(last, anywhere, cutoff=0.8)
