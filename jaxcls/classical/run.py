@@ -177,7 +177,8 @@ def open_checked(config: Any, options: Options) -> dict[str, Source]:
         checks.labels(sources)
     for split, source in sources.items():
         with problems.noted():
-            how = {"channels": config.data.channels or 3, "window": windows.checked(config.data.window)}
+            how: dict[str, Any] = {"channels": config.data.channels or 3}
+            how["window"] = windows.checked(config.data.window)
             checks.pictures(source, f"{split} of {config.data.name}", print, seconds=1, **how)
     with problems.noted():
         if len(sources) == 1:

@@ -78,6 +78,7 @@ EXTRAS = (
         ("tensorflow",),
     ),
     Extra("pyarrow", "Parquet tables, sets of Hugging Face", "pip install pyarrow"),
+    Extra("pydicom", "DICOM files as pictures", "pip install pydicom"),
     Extra("optuna", "searches: jaxcls tune", "pip install optuna"),
     Extra("onnx", "jaxcls export --to onnx", "pip install onnx"),
     Extra("onnxruntime", "ONNX files: checked on export, jaxcls predict MODEL.onnx", "pip install onnxruntime"),

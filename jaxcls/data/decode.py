@@ -122,7 +122,7 @@ def decode_part(
     return Part(image, 0, 0, shrink_of(image, shape))
 
 
-def _jpeg_header(encoded, channels, name):
+def _jpeg_header(encoded: bytes, channels: int, name: str) -> jpeg.Header | None:
     """As `jpeg.header`. Raises UserError for a JPEG of which other channels are wanted than it can have."""
     head = jpeg.header(encoded)
     if head and channels not in deep.PILLOWS:

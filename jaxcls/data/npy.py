@@ -26,7 +26,7 @@ def header(encoded: bytes, name: str) -> tuple[tuple[int, int, int], np.dtype, b
         raise UserError(f"{name or 'picture'}: a NumPy file of Python objects, which are not read; {WHAT}")
     if dtype.kind not in "uif" or len(shape) not in (2, 3) or not all(shape):
         raise UserError(f"{name or 'picture'}: a NumPy file of {dtype} {shape}; {WHAT}")
-    return (*shape[:2], shape[2] if len(shape) == 3 else 1), dtype, fortran, file.tell()
+    return (shape[0], shape[1], shape[2] if len(shape) == 3 else 1), dtype, fortran, file.tell()
 
 
 def read(encoded: bytes, max_pixels: int, name: str) -> Stored:
