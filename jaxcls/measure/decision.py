@@ -250,7 +250,7 @@ def read(workdir: PathLike, step: int) -> Decision | None:
 
 def of_sets(decision: Decision | None) -> bool:
     """Whether a decision is about sets of labels (measure.multilabel.decision)."""
-    return bool(decision) and decision.get("output") == sound.OUTPUT
+    return (decision or {}).get("output") == sound.OUTPUT
 
 
 def is_sound(decision: Any) -> bool:

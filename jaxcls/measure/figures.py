@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -225,6 +225,8 @@ def grouped(values: Sequence[object]) -> tuple[list[str], Int[np.ndarray, " n"]]
     """(names, number of the group of every row), as `group_table` makes groups of values."""
     missing = np.array([v is None or v == "" or v != v for v in values], bool)
     there = [v for v, gone in zip(values, missing, strict=True) if not gone]
+    names: Any
+    where: Any
     numeric = bool(there) and all(isinstance(v, int | float | np.number) and not isinstance(v, bool) for v in there)
     if numeric:
         numbers = np.array(there, np.float64)

@@ -108,7 +108,8 @@ def drawn(counts: Counts, names: Sequence[str]) -> Markup:
     labels = [label(name, LETTERS) for name in names]
     short = max(map(len, labels)) <= 2 and n <= COUNTED  # no name has to be turned
     side = 20 if short else 14 + 7.2 * max(map(len, labels))
-    painted, parts = colours(counts), []
+    painted = colours(counts)
+    parts: list[Markup] = []
     for i in range(n):
         parts += labels_of(labels[i], side, side + (i + 0.5) * size, short)
         for j in range(n):

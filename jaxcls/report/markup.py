@@ -106,8 +106,8 @@ def in_words(name: str) -> str:
 
 
 def capital(words: str) -> str:
-    """Words as they begin a sentence; "k-NN" stays."""
-    return words if words[1:2] == "-" else words[:1].upper() + words[1:]
+    """Words as they begin a sentence; "k-NN" and "mAP" stay."""
+    return words if words[1:2] == "-" or words[1:2].isupper() else words[:1].upper() + words[1:]
 
 
 def label(name: str, letters: int = LETTERS) -> str:

@@ -45,7 +45,7 @@ def fit(logits: Float[np.ndarray, "n classes"], label: UInt8[np.ndarray, "n clas
         good = np.isfinite(z[:, c])
         found = _platt(z[good, c], y[good, c])
         if found is not None:
-            scale[c], bias[c], how[c] = *found, OWN
+            (scale[c], bias[c]), how[c] = found, OWN
     temperature = _shared(z, y, few)
     if temperature != 1:
         for c in few:
@@ -128,12 +128,12 @@ def nll(probability: Float[np.ndarray, "n classes"], label: UInt8[np.ndarray, "n
 
 
 class Reliability(NamedTuple):
-    """Stated probability and observed share in bins that hold something, and their mean distance by count; `error` is
-    None where no answer is finite."""
+    """Stated probability and observed share in bins that hold `size` answers each, and their mean distance over all of
+    these; `error` is None where no answer is finite."""
 
     stated: Float[np.ndarray, " bins"]
     observed: Float[np.ndarray, " bins"]
-    count: Float[np.ndarray, " bins"]
+    size: Float[np.ndarray, " bins"]
     interval: Float[np.ndarray, "bins 2"]
     error: float | None
 

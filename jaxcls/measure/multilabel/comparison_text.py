@@ -65,5 +65,5 @@ def pairs(found: Sequence[Figures]) -> list[str]:
         for pair in found
         for row in sorted(pair["classes"], key=lambda row: -abs(row["difference"]))[:SHOWN]
     ]  # fmt: skip
-    heads = ("run", "less", "class", "pictures", "the other %", "it %", "difference", "95 % bootstrap")
-    return [*parts, "## By class", table(heads, classes), CLASSES] if classes else parts
+    names = ("run", "less", "class", "pictures", "the other %", "it %", "difference", "95 % bootstrap")
+    return [*parts, "## By class", table(names, classes), CLASSES] if classes else parts

@@ -33,7 +33,8 @@ def draws(n: int, classes: int) -> int:
 def redrawn(sides: Sequence[Answers], count: int, seed: int = 0) -> list[dict[str, Float[np.ndarray, "draws ..."]]]:
     """`figures` of each side in the same `count` redraws of the pictures."""
     n = len(sides[0].label)
-    rng, parts = np.random.default_rng(seed), [[] for _ in sides]
+    rng = np.random.default_rng(seed)
+    parts: list[list[dict[str, np.ndarray]]] = [[] for _ in sides]
     ranked = [[_ranking(s, y) for s, y in zip(side.scores.T, side.label.T, strict=True)] for side in sides]
     done, size = 0, max(1, BLOCK // n)
     while done < count:

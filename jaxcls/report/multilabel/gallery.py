@@ -40,8 +40,8 @@ def choose(evidence: Evidence) -> dict[str, list[Shown]]:
         taken |= {shown.row for shown in out[name]}
     sure = np.where(said.label, stated, 1 - stated).min(axis=1)
     good = np.flatnonzero((said.chosen == said.label).all(axis=1) & said.label.any(axis=1))
-    order = good[np.argsort(-sure[good], kind="stable")][:BEST]
-    out["best"] = [Shown(int(i), int(np.where(said.label[i], stated[i], -np.inf).argmax())) for i in order]
+    best = good[np.argsort(-sure[good], kind="stable")][:BEST]
+    out["best"] = [Shown(int(i), int(np.where(said.label[i], stated[i], -np.inf).argmax())) for i in best]
     return out
 
 

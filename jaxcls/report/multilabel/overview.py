@@ -152,10 +152,9 @@ def cautions(evidence: Evidence, f: Figures) -> Iterator[str]:
         )
     yield from _about_numbers(evidence, f)
     if (f["ece"] or 0) > MARGIN:
-        yield (
-            f"Its probabilities are {percent(f['ece'])} off on average; “jaxcls calibrate {evidence.workdir} --apply” "
-            "may mend some of that."
-        )
+        remedy = f"“jaxcls calibrate {evidence.workdir} --apply” may mend some of that"
+        mended = "that is after calibration; see Probabilities"
+        yield f"Its probabilities are {percent(f['ece'])} off on average; {mended if evidence.decision else remedy}."
     training = [
         line["f1_micro"] for line in evidence.lines if line.get("split", "train") == "train" and "f1_micro" in line
     ]

@@ -53,7 +53,8 @@ def drawn(share: Float[np.ndarray, "k k"], names: Sequence[str], verb: str) -> M
     labels = [label(name, LETTERS) for name in names]
     side = 14 + 7.2 * max(map(len, labels))
     size = max(13, min(40, int(SIDE - side) // n))
-    painted, parts = scale(RIGHT, share).round().astype(np.uint8), []
+    painted = scale(RIGHT, share).round().astype(np.uint8)
+    parts: list[Markup] = []
     for i in range(n):
         parts += labels_of(labels[i], side, side + (i + 0.5) * size, False)
         for j in range(n):

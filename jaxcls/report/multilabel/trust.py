@@ -57,7 +57,7 @@ def _reliability(sides, label):
     plot.diagonal()
     for name, probability, style in sides:
         curve = calibration.reliability(probability.ravel(), label.ravel() > 0, BINS)
-        many = curve.count >= LEAST
+        many = curve.size >= LEAST
         plot.line(curve.stated[many], curve.observed[many], name, style, dots=True)
         for x, (low, high) in zip(curve.stated[many], curve.interval[many], strict=True):
             plot.span(x, low, high, style)
@@ -87,19 +87,16 @@ def _table(evidence, sides, label):
     decided = evidence.decision
     rows = []
     for c, name in enumerate(evidence.shown):
-        means = [percent(float(x)) for x in (label[:, c].mean(), *(p[:, c].mean() for _, p, _ in sides))]
         made = (HOW[decided["how"][c]], number(decided["scale"][c]), number(decided["bias"][c], 2)) if decided else ()
-        apart = (percent(float(e[c]), 2) for e in errors)
-        rows.append((name, *means, *apart, *(number(x[c], 4) for x in losses), *made))
-    kinds = ["as stated", "calibrated"][: len(sides)]
-    head = [
-        "Class",
-        "Share there",
-        *(f"Mean probability, {k}" for k in kinds),
-        *(f"Calibration error, {k}" for k in kinds),
-    ]
-    head += [*(f"NLL, {k}" for k in kinds), *(("Calibration", "Scale", "Bias") if decided else ())]
-    words = (0, len(head) - 3) if decided else (0,)
+        figures = (
+            [percent(float(p[:, c].mean())) for _, p, _ in sides],
+            [percent(float(e[c]), 2) for e in errors],
+            [number(x[c], 4) for x in losses],
+        )
+        rows.append((name, percent(float(label[:, c].mean())), *map(" → ".join, figures), *made))
+    head = ["Class", "Share there", "Mean probability", "Calibration error", "NLL"]
+    head += ["Calibration", "Scale", "Bias"] if decided else []
+    words = (0, 5)
     if len(rows) <= SHOWN:
         return folded("By class", table(head, rows, words=words))
     worst = np.argsort(-np.nan_to_num(errors[-1]), kind="stable")[:SHOWN]
