@@ -161,4 +161,4 @@ def test_a_comparison_tells_rows_that_are_not_finite(tmp_path):
 
 
 def test_a_slow_run_is_not_one_of_no_pictures():
-    assert [comparison_text._rate(x) for x in (None, 0.042, 3.14159, 1234.56)] == ["", "0.042", "3.14", "1234.6"]
+    assert [markdown.rate(x) for x in (None, 0.042, 3.14159, 1234.56)] == ["", "0.042", "3.14", "1234.6"]
