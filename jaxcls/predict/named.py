@@ -3,11 +3,16 @@
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jaxcls.data import kinds, query, sources, table
 from jaxcls.data.base import Source
 from jaxcls.errors import UserError
 from jaxcls.files import path as path_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import UInt8
 
 Entry = tuple[str, str | None]
 
@@ -25,7 +30,7 @@ class Row(str):
         made.source, made.row = source, row
         return made
 
-    def image(self):
+    def image(self) -> "bytes | UInt8[np.ndarray, 'h w c']":
         """Encoded bytes or uint8 [h, w, c]. Raises UserError where it can't be read."""
         return self.source[self.row]["image"]
 
