@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from splits import by_hand, is_finite, names, splits
 
 from jaxcls import metrics
-from jaxcls.measure import calibration, comparison, comparison_text, confusion, curves, figures, runs, softmax
+from jaxcls.measure import calibration, comparison, comparison_text, confusion, curves, figures, markdown, runs, softmax
 from jaxcls.metrics import of_logits
 
 
