@@ -23,7 +23,7 @@ from jaxcls.export import check, latency, onnx_export, openvino_check, quantise,
 from jaxcls.export.asked import Options
 from jaxcls.measure.multilabel import answers
 from jaxcls.predict.predictor import Predictor
-from jaxcls.runtime import metadata, session
+from jaxcls.runtime import evaluate, metadata, session
 from jaxcls.runtime.predictor import FilePredictor
 
 
@@ -100,6 +100,25 @@ def test_a_file_of_probabilities_holds_calibrated_sigmoids_and_decides_alike(bar
     assert [row["labels"] for row in rows] == [row["labels"] for row in plain]
     stated = [{each["class"]: each["probability"] for each in row["top"]} for row in rows]
     np.testing.assert_allclose([[row[name] for name in CLASSES] for row in stated], wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_the_evaluation_of_a_file_has_the_figures_of_its_sets(run, images, logits, written, tmp_path):
+    """And pictures with one label each are refused."""
+    folder, _ = written
+    labels = run.data.sources["validation"].labels
+    given = {"images": images[120:], "classes": np.array(CLASSES)}
+    np.savez(tmp_path / "sets.npz", labels=labels, **given)
+    np.savez(tmp_path / "single.npz", labels=labels[:, 0].astype(int), **given)
+    lines = []
+    found = evaluate.run(folder / "a.onnx", f"arrays/{tmp_path}/sets.npz", out=tmp_path / "out", note=lines.append)
+    assert found["mAP"] == pytest.approx(average_precision_score(labels, logits[120:], average="macro"))
+    assert found["exact"] == pytest.approx(((logits[120:] >= 0) == labels).all(axis=1).mean())
+    assert sum(line.count("mAP") for line in lines) == 1
+    (path,) = (tmp_path / "out/eval").glob("*.npz")
+    stored = np.load(path)
+    assert stored["label"].dtype == np.uint8 and (stored["label"] == labels).all()
+    with pytest.raises(UserError, match="one label each"):
+        evaluate.run(folder / "a.onnx", f"arrays/{tmp_path}/single.npz", note=lines.append)
 
 
 def test_programs_of_stablehlo_and_litert_end_in_the_same_sigmoids(bare, images, logits):

@@ -32,7 +32,7 @@ def test_planted_flips_are_found_in_both_directions():
     wrong = true != sets
     hits = (found & wrong).sum()
     precision, recall = hits / found.sum(), hits / wrong.sum()
-    assert precision > 0.75 and recall > 0.75, (precision, recall)  # as made: 0.86 and 0.82
+    assert precision > 0.75 and recall > 0.75, (precision, recall)  # as made: 0.80 and 0.82
     for given_as in (0, 1):  # labels that are missing, and labels that do not belong
         mine = wrong & (sets == given_as)
         assert (found & mine).sum() / mine.sum() > 0.6
