@@ -97,7 +97,7 @@ def by_class(logits: Float[np.ndarray, "n classes"], label: Sets) -> dict[str, N
     check(logits, label)
     good, positive = _finite(logits), label.astype(bool)
     classes = logits.shape[1]
-    out = {name: np.empty(classes) for name in ("ap", "auc")}
+    out: dict[str, np.ndarray] = {name: np.empty(classes) for name in ("ap", "auc")}
     for j in range(classes):
         scores = _scores(logits[:, j : j + 1], label[:, j : j + 1], good)[:, 0]
         out["ap"][j], out["auc"][j] = average_precision(scores, positive[:, j]), auc(scores, positive[:, j])

@@ -133,8 +133,8 @@ def write(workdir: PathLike, stored: Stored, remedy: str = files.REMEDY) -> None
         sets = any(isinstance(label, tuple) for part in stored.parts.values() for label in part.labels[:1])
         writer.writerow(SETS if sets else HEADER)
         for split, part in stored.parts.items():
-            rows = zip(part.labels, part.marks, part.ids, strict=True)
-            for label, mark, name in rows:
+            labels: tuple[Any, ...] = part.labels
+            for label, mark, name in zip(labels, part.marks, part.ids, strict=True):
                 writer.writerow([split, *_told(label, stored.classes), mark, name])
 
 

@@ -9,7 +9,7 @@ from jax import Array
 from jaxtyping import Float
 
 from jaxcls import losses, metrics
-from jaxcls.criteria import CLASSIFICATION
+from jaxcls.criteria import CLASSIFICATION, Figure
 from jaxcls.models import pretrained
 from jaxcls.state import Aux, TrainState
 from jaxcls.tasks.base import Predictions, Task
@@ -30,7 +30,7 @@ class Supervised(Task):
         that are linear in the target.
     """
 
-    criteria = CLASSIFICATION
+    criteria: tuple[Figure, ...] = CLASSIFICATION
 
     def __init__(
         self,

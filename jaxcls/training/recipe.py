@@ -20,7 +20,7 @@ from jaxcls.settings.reader import choose
 from jaxcls.tasks.base import Task
 from jaxcls.types import Figures
 
-LOSSES = {
+LOSSES: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
     "cross_entropy": (losses.cross_entropy, ()),
     "focal": (losses.focal, ("gamma", "alpha")),
     "binary_cross_entropy": (losses.binary_cross_entropy, ("threshold", "sum_classes")),
@@ -29,7 +29,7 @@ LOSSES = {
 }
 # Of sets of labels. The cross entropy of yes and no, summed over the classes, has the slope p - y by each logit, as
 # that of softmax has: so a learning rate that suits the one suits the other.
-SET_LOSSES = {
+SET_LOSSES: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
     "cross_entropy": (functools.partial(losses.binary_cross_entropy, sum_classes=True), ()),
     "binary_cross_entropy": LOSSES["binary_cross_entropy"],
     "asymmetric": LOSSES["asymmetric"],

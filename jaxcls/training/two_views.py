@@ -42,13 +42,14 @@ def task(config: Any, model: Model, data: Data, total: int) -> TwoViews:
         )
     if method == "supcon" and not data.labelled:
         raise UserError("config.ssl.method='supcon' learns from labels, and the pictures have none; use 'simclr'.")
-    watched = monitor(config, data)
     judged = [data.sources["train"], *filter(None, (data.sources.get("validation"), data.bank))]
-    if any(map(multilabel, judged)) and (watched.k or watched.probe or method == "supcon"):
+    wanted = config.monitor.knn or config.monitor.probe or method == "supcon"
+    if wanted and any(map(multilabel, judged)):
         raise UserError(
             f"config.ssl.method={method!r}: neighbours, the probe and supcon know one class a picture, but the labels "
             "are sets; set config.monitor.knn='' and config.monitor.probe=False (and use another method than supcon)."
         )
+    watched = monitor(config, data)
     if watched.k and not watched.probe and config.eval.best == "accuracy" and "validation" in data.sources:
         raise UserError(
             "config.eval.best is 'accuracy', which is the linear probe's, and there is none (config.monitor.probe, and "

@@ -242,6 +242,14 @@ def test_what_does_not_go_with_sets_is_refused_in_a_line(arrays, changes, told):
     assert told in str(error.value) and "\n" not in str(error.value)
 
 
+def test_features_are_learned_without_looking_at_sets(arrays):
+    changes = {"ssl.method": "simclr", "monitor.knn": "", "monitor.probe": False, "data.augment": ("flip",)}
+    run = build.build(config_of(arrays, **changes))
+    feed, state = run.train_feed(), run.parallel.replicate(run.init_state())
+    _, metrics, _ = feed(state, 0, 1)
+    assert np.isfinite(metrics["loss"][0])
+
+
 def test_a_teacher_that_knows_one_class_does_not_teach_sets(arrays, tmp_path):
     changes = {"distill.teacher": "init", "distill.model": "simple_cnn_16_32"}
     run = build.build(config_of(arrays, **changes))
