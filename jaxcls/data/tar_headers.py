@@ -33,8 +33,8 @@ def members(descriptor: int) -> Iterator[Member]:
     while (header := os.pread(descriptor, BLOCK, at)) != ZERO:
         if len(header) < BLOCK:
             raise ValueError("its end is missing")
-        kind, size = header[156:157], _number(header[124:136])
         _check(header)
+        kind, size = header[156:157], _number(header[124:136])
         at += BLOCK
         if kind in (b"L", b"x"):
             if size > LARGEST:
@@ -57,7 +57,8 @@ def members(descriptor: int) -> Iterator[Member]:
 
 def _check(header):
     """Raises ValueError where the sum of a header's bytes is not what it says."""
-    if sum(header) - sum(header[148:156]) + 8 * ord(" ") != _number(header[148:156]):
+    told = header[148:156].strip(b" \0")
+    if not told.isdigit() or sum(header) - sum(header[148:156]) + 8 * ord(" ") != int(told, 8):
         raise ValueError("a damaged header")
 
 
