@@ -16,7 +16,9 @@ def function(network: Network) -> Callable[[Array], Array]:
     each class at its stored scale and bias."""
     decision = network.calibration
     if network.output == base.SIGMOID:
-        scale, bias = (jnp.asarray(decision[name], jnp.float32) if decision else None for name in ("scale", "bias"))
-        return lambda logits: jax.nn.sigmoid(logits if scale is None else logits * scale + bias)
+        if not decision:
+            return jax.nn.sigmoid
+        scale, bias = jnp.asarray(decision["scale"], jnp.float32), jnp.asarray(decision["bias"], jnp.float32)
+        return lambda logits: jax.nn.sigmoid(logits * scale + bias)
     temperature = float(decision["temperature"]) if decision else 1.0
     return lambda logits: softmax(logits / jnp.float32(temperature))
