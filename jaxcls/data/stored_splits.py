@@ -69,7 +69,7 @@ class Change:
 
     Attributes:
       lost: split -> ids that are there no more.
-      altered: split -> ids whose content is another now.
+      altered: split -> ids whose content, or label, is another now.
       new: ids that are in none of the run's splits.
     """
 
@@ -236,9 +236,11 @@ def changes(stored: Stored, sources: Mapping[str, Source], new: Sequence[str], s
         part, source = stored.parts.get(split), sources.get(split)
         if part is None:
             continue
-        names = metadata.ids(source) if source is not None else []
-        here = dict(zip(names, marks(source) if source is not None else [], strict=True))
+        here: dict[str, tuple[str, Any]] = {}  # a table may say another label of the same file
+        if source is not None:
+            told = zip(marks(source), _labels(source.labels), strict=True)
+            here = dict(zip(metadata.ids(source), told, strict=True))
         lost[split] = tuple(name for name in part.ids if name not in here)
-        pairs = zip(part.ids, part.marks, strict=True)
-        altered[split] = tuple(name for name, mark in pairs if name in here and here[name] != mark)
+        before = zip(part.ids, zip(part.marks, part.labels, strict=True), strict=True)
+        altered[split] = tuple(name for name, told in before if name in here and here[name] != told)
     return Change(lost, altered, tuple(new))

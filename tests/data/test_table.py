@@ -1,4 +1,4 @@
-"""Tables of pictures: what is read against pandas and by hand, and each mistake in one line."""
+"""Tables of pictures: what is read, by hand and against the csv module, and each mistake in one line."""
 
 import json
 import pickle
@@ -8,7 +8,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jaxcls.data import dealing, groups, metadata, overview, query, sources, table, table_file, table_labels
+from jaxcls.data import (
+    dealing,
+    groups,
+    metadata,
+    overview,
+    query,
+    sources,
+    stored_splits,
+    table,
+    table_file,
+    table_labels,
+)
 from jaxcls.data.base import Subset, multilabel, subset
 from jaxcls.errors import UserError
 
@@ -338,3 +349,14 @@ def test_names_keep_their_options():
         assert query.split(name) == ("table/x.csv", options)
     assert query.split("folder/what?x=1") == ("folder/what?x=1", {})
     assert query.path("table/a/b.csv?label=x/y") == "a/b.csv" and query.path("digits") is None
+
+
+def test_a_run_knows_when_a_label_was_changed(place):
+    """By the stored splits: the files are the same, and so are their marks."""
+    name = write(place, rows(CATS))
+    stored = stored_splits.store(found := sources.load(name, split_ratios=(0.6, 0.4, 0)))
+    assert not stored_splits.changes(stored, found, (), tuple(found)).differs
+    name = write(place, rows((*CATS[:2], "dog", *CATS[3:])))
+    placed, new = stored_splits.place(stored, bases := sources.find(name))
+    change = stored_splits.changes(stored, dealing.sources(placed, bases, stored.classes), (), tuple(found))
+    assert not new["all"].size and sum(change.altered.values(), ()) == ("b/3.png",) and change.differs
