@@ -42,7 +42,7 @@ def outliers(
     scores, noise = np.full(len(labels), np.inf), np.ones(len(labels), bool)
     members = _members(labels)
     for done, (label, rows) in enumerate(members.items(), 1):
-        np.random.Generator(np.random.Philox(key=np.array([seed, label], np.uint64))).shuffle(rows)
+        np.random.Generator(np.random.Philox(key=np.array([seed, label % 2**64], np.uint64))).shuffle(rows)
         own, alone, eps = _of_class(points, rows)
         scores[rows], noise[rows] = np.minimum(scores[rows], own), noise[rows] & alone
         if eps:

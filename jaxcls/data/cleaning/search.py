@@ -104,6 +104,8 @@ def _judge(
         findings.outliers(outliers.outliers(values, given, options.seed, progress), rows)
     if "labels" not in options.checks:
         return []
+    if (given < 0).all():
+        return ["labels: not judged, there are none"]
     copies = duplicates.components(len(collection), links)[rows]
     if collection.sets:
         return _judge_sets(options, values, given, copies, rows, findings)

@@ -42,9 +42,9 @@ class Collection:
         return self.labels.ndim == 2
 
     def label(self, i: int) -> str:
-        """The class of a picture; of a set all of them, with `|` between, "" for none."""
+        """The class of a picture; of a set all of them, with `|` between; "" for none."""
         if not self.sets:
-            return self.classes[self.labels[i]]
+            return self.classes[self.labels[i]] if self.labels[i] >= 0 else ""
         return "|".join(str(self.classes[c]) for c in np.flatnonzero(self.labels[i]))
 
     def alike(self, i: int, j: int) -> bool:

@@ -133,3 +133,14 @@ def test_the_command_finds_flipped_labels_leaks_and_copies_with_other_sets(table
     assert {by[x]["problem"] for x in ("1.png", "same.png")} == {"leak"}
     assert {by[x]["problem"] for x in ("2.png", "other.png")} == {"label_conflict"}
     assert (tmp_path / "out/findings.html").is_file()
+
+
+def test_pictures_without_labels_are_searched_for_all_but_wrong_ones(table, tmp_path, capsys):
+    folder = table[0].partition("/")[2].rpartition("/")[0]
+    assert main(["clean", f"unlabelled/{folder}", "--out", str(tmp_path / "out")]) == 1
+    said = capsys.readouterr().out
+    assert "labels: not judged, there are none" in said and "duplicate" in said
+    with open(tmp_path / "out/findings.csv", encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["path"] for row in rows if row["problem"] == "duplicate"} == {"1.png", "same.png", "2.png", "other.png"}
+    assert {row["class"] for row in rows} == {""}
