@@ -82,7 +82,7 @@ NETS: dict[str, dict[str, Any]] = {
         "int8": {"duration": "3 epochs", "schedule.peak": 0.0002},
         "multiple": 8,
         "arms": ("base", *TAKEN, "int8", "times"),
-        "data": ("folder/PICTURES", "val"),
+        "data": ("folder/PICTURES", "validation"),
     },
 }
 ARMS = tuple(f"{net}:{arm}" for net, of in NETS.items() for arm in of["arms"])
@@ -161,7 +161,8 @@ def measure(arm: str, args: argparse.Namespace) -> dict:
     if arm.endswith(":times"):
         return times(arm.split(":")[0], args)
     run, row = Path(_run(args, arm)), {}
-    shutil.rmtree(run, ignore_errors=True)  # of an arm that was interrupted
+    if not arm.endswith(":base"):  # that goes on where it was interrupted; the others begin anew
+        shutil.rmtree(run, ignore_errors=True)
     for command in commands(arm, args):
         row |= figures(command, _arms.jaxcls(command, args.data_dir), run)
     return row
