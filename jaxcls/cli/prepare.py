@@ -32,11 +32,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Prepares, or lists."""
-    if not (args.list or args.name):
-        raise UserError("name a data set; jaxcls prepare --list shows the usual ones.")
     if args.to or args.out:
         _write(args)
         return
+    if not (args.list or args.name):
+        raise UserError("name a data set; jaxcls prepare --list shows the usual ones.")
     from jaxcls.data import prepare
 
     if args.list:

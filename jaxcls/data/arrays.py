@@ -55,8 +55,8 @@ def from_arrays(
         split: np.full(len(x), label_values.NONE, np.int32) for split, x in images.items()
     }
     if given:
-        names = None if classes is None else label_values.checked_names(tuple(map(str, classes)), place)
-        names, labels = _labels(given, ids, names, place)
+        known = None if classes is None else label_values.checked_names(tuple(map(str, classes)), place)
+        names, labels = _labels(given, ids, known, place)
     return {split: ArraySource(images[split], labels[split], names, ids[split]) for split in splits}
 
 

@@ -162,8 +162,8 @@ def _by_files(root: Path, place: str) -> dict[str, list[Path]]:
             f"{place} has no .parquet file, and is no folder of save_to_disk (state.json, dataset_dict.json)."
         )
     if len(found) > 1:
-        folders = list(found)
-        raise UserError(f"{place} has several sets, in {listed(folders)}; name one: {place.rstrip('/')}/{folders[-1]}")
+        last = list(found)[-1]
+        raise UserError(f"{place} has several sets, in {listed(found)}; name one: {place.rstrip('/')}/{last}")
     by_name = next(iter(found.values()))
     for name, paths in by_name.items():
         _check_parts(name, paths, place)

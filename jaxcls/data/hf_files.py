@@ -93,13 +93,15 @@ def _batches(pa, buffer):
 def arrow(paths: Sequence[Path], columns: Columns) -> Split:
     """The Split of Arrow files. Raises UserError for one that is damaged or compressed, or pictures without content."""
     pa = package()
-    parts, names, values = [], [], []
+    parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    names: list[str] = []
+    values: list[Any] = []
     for number, path in enumerate(paths):
         with reading(path), pa.memory_map(str(path)) as mapped:
             whole = mapped.read_buffer()
             for batch in _batches(pa, pa.BufferReader(whole))[1]:
                 pictures = batch.column(columns.image)
-                offset, size, address, called = _found(pictures, path, sum(len(p[0]) for p in parts))
+                offset, size, address, called = _found(pictures, path, len(names))
                 offset = offset + (address - whole.address)
                 if len(offset) and not (offset[0] >= 0 and offset[-1] + size[-1] <= whole.size):
                     raise UserError(f"{printable(path)} is compressed, so no picture can be read alone; write it anew.")
@@ -135,7 +137,9 @@ def parquet(paths: Sequence[Path], columns: Columns, title: str) -> Split:
 def _copied(paths, columns, file: IO[bytes]):
     """Writes the pictures of Parquet files one behind the other. Returns what is kept of them, as arrays."""
     pa = package()
-    sizes, names, values = [], [], []
+    sizes: list[np.ndarray] = []
+    names: list[str] = []
+    values: list[Any] = []
     wanted = [name for name in columns[:2] if name is not None]
     for path in paths:
         with reading(path):
@@ -143,7 +147,7 @@ def _copied(paths, columns, file: IO[bytes]):
             batches = opened.iter_batches(ROWS, columns=wanted)
             while (batch := next(batches, None)) is not None:
                 pictures = batch.column(columns.image)
-                offset, size, _, called = _found(pictures, path, sum(map(len, sizes)))
+                offset, size, _, called = _found(pictures, path, len(names))
                 data = memoryview(_binary(pictures).buffers()[2] or b"")
                 with _writing():
                     file.write(data[int(offset[0]) : int(offset[-1] + size[-1])] if len(size) else b"")

@@ -186,10 +186,9 @@ def _records(path: str, options: Mapping[str, str], root: Path, trains: bool) ->
 # Kind -> (path, options, folder where a relative path starts, whether a model is trained on it) -> what `find` returns.
 # Its options stand in query.KEYS.
 Opener = Callable[[str, Mapping[str, str], Path, bool], Mapping[str, Source]]
-OPENERS: dict[str, Opener] = {"table": _table, "names": _names, "arrays": _arrays} | {
-    "shards": _shards,
-    "hf": _hf,
-    "records": _records,
+OPENERS: dict[str, Opener] = {
+    **{"table": _table, "names": _names, "arrays": _arrays},
+    **{"shards": _shards, "hf": _hf, "records": _records},
 }
 
 
