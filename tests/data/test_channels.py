@@ -54,7 +54,9 @@ def problem(encoded, channels, **options):
 @pytest.mark.parametrize("bands", [1, 2, 5])
 def test_bands_of_tiff_are_what_another_library_wrote(dtype, bands):
     values = RNG.integers(-30_000 if dtype == "i2" else 0, 32_000, (37, 45, bands)).astype(dtype)
-    for order, apart, big, (compression, predictor, tile) in itertools.product("<>", (False, True), (dtype == "u2",), WAYS):
+    for order, apart, big, (compression, predictor, tile) in itertools.product(
+        "<>", (False, True), (dtype == "u2",), WAYS
+    ):
         if (predictor and dtype[0] == "f") or (apart and bands == 1):
             continue
         how = {"byteorder": order, "bigtiff": big, "compression": compression, "predictor": predictor, "tile": tile}
