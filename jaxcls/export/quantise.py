@@ -212,8 +212,8 @@ def dynamic(
 def labelled(model: "ModelProto", source: "ModelProto", precision: str) -> "ModelProto":
     """The model with the metadata of the one that it was made of, but for "precision", and no inferred shapes."""
     weighted.sort(model.graph)
+    said = {entry.key: entry.value for entry in source.metadata_props}  # before: the two may be one model
     del model.metadata_props[:], model.graph.value_info[:]
-    said = {entry.key: entry.value for entry in source.metadata_props}
     for key, value in {**said, "precision": precision}.items():
         model.metadata_props.add(key=key, value=value)
     model.producer_name, model.producer_version = source.producer_name, source.producer_version

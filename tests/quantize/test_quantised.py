@@ -151,10 +151,11 @@ def test_the_file_is_the_model(name):
 
     variables = jax.device_get(jax.jit(learn)(variables, x))
     want = np.asarray(jax.jit(answer)(variables, x))
-    program = to_onnx(answer, variables, shape, dtype=np.float32)
+    program = to_onnx(answer, variables, shape, dtype=np.float32, metadata={"classes": "all", "precision": "float32"})
     biases = {n.output[0]: n.input[2] for n in program.graph.node if n.op_type in ("Conv", "Gemm") and len(n.input) > 2}
     floats = [tensor for tensor in program.graph.initializer if tensor.name in biases.values()]
     made = trained.int8(program, model.levels)
+    assert {each.key: each.value for each in made.metadata_props} == {"classes": "all", "precision": "int8"}
     layers = [node for node in made.graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
     source = {node.output[0]: node for node in made.graph.node if node.op_type == "DequantizeLinear"}
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in made.graph.initializer}

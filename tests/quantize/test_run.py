@@ -8,6 +8,7 @@ import onnx
 import pytest
 import runs
 
+from jaxcls import load
 from jaxcls.checkpoints import view
 from jaxcls.cli import command
 
@@ -34,3 +35,5 @@ def test_interrupted_is_uninterrupted_and_its_file_holds_integers(tmp_path):
     file = tmp_path / "net.onnx"
     assert not command.main(["export", str(whole), "--to", "onnx", "--out", str(file)])
     assert {tensor.data_type for tensor in onnx.load(file).graph.initializer if len(tensor.dims) > 1} == {INT8}
+    read = load(file)  # what it is made of travels with it
+    assert (read.classes, read.picture) == (load(whole).classes, load(whole).picture)
