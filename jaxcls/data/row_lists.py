@@ -85,9 +85,7 @@ def amount(text: str, total: int, what: str = "--labels") -> int:
     return wanted
 
 
-def balanced(
-    labels: np.ndarray, wanted: int, seed: int | Sequence[int], what: str = "--labels"
-) -> np.ndarray:
+def balanced(labels: np.ndarray, wanted: int, seed: int | Sequence[int], what: str = "--labels") -> np.ndarray:
     """Rows [wanted] drawn at random, of each class as many as of any other, within one and as far as it has them.
 
     Args:
