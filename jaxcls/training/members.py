@@ -111,7 +111,7 @@ def _opened(config, name, stored, allow_changed, workdir, train="train", whole=F
 
 
 def _counted_in(source, classes):
-    """Training pictures with labels that count in the classes of config.monitor.data; others are left away."""
+    """Training pictures with labels that count in the classes of other ones; without any where theirs are others."""
     if {str(name) for name in source.classes} == {str(name) for name in classes}:
         return renumbered(source, classes)
     return without_labels(source)
