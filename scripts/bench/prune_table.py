@@ -67,7 +67,7 @@ NETS: dict[str, dict[str, Any]] = {
             **{"data.normalize": "cifar10", "model.name": "resnet18"},
             **{"model.fields.stem": "cifar", "model.fields.width": 16},
         },
-        "base": {"duration": "4 epochs", "schedule.warmup": "1 epochs", "schedule.peak": 0.1},
+        "base": {"duration": "3 epochs", "schedule.warmup": "1 epochs", "schedule.peak": 0.1},
         "tuned": TUNED,
         "int8": {"duration": "100 steps", "schedule.peak": 0.002},
         "multiple": 8,
