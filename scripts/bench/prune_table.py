@@ -3,10 +3,11 @@
     python scripts/bench/prune_table.py --data-dir DIR --pictures DIR --weights DIR --work /tmp/prune resnet20:0.5:l1
     python scripts/bench/prune_table.py --data-dir DIR --pictures DIR --weights DIR --work /tmp/prune --list
 
-An arm NET:RATIO:IMPORTANCE[:distill|:EPOCHS] is a run pruned from NET:base, evaluated as it is and after fine-tuning
-(with :distill the whole net teaches), and exported as float32 and INT8 files. NET:int8 is NET:base trained for INT8,
-NET:RATIO:l1:int8 the fine-tuned pruned net trained for INT8; NET:times runs all files of a net in turns. Each appends
-a row to --out when it ends, and is left out where it has one. Pin it to one core.
+An arm NET:RATIO:IMPORTANCE[:distill|:rounds][:EPOCHS] is a run pruned from NET:base, evaluated as it is and after
+fine-tuning (:distill: the whole net teaches; :rounds: it goes in four parts, with as much training after each), and
+exported as float32 and INT8 files. NET:int8 is NET:base trained for INT8, NET:RATIO:l1:int8 the fine-tuned pruned net
+trained for INT8; NET:times runs all files of a net in turns. Each appends a row to --out when it ends, and is left out
+where it has one. Pin it to one core.
 
 --data-dir is of tensorflow-datasets and has cifar10, --pictures is a folder with train/ and val/ (ants and bees),
 --weights has resnet20_cifar10.th and squeezenet1_1_imagenet.safetensors. Figures are of the 10,000 test pictures of
@@ -25,6 +26,7 @@ import _arms
 
 from jaxcls.cli.entry import entry_point
 
+MORE = {"distill": ["--distill"], "rounds": ["--rounds", "4"]}
 TAKEN = ("0.5:l1", "0.5:random", "0.5:l1:distill", "0.5:l1:int8", "0.7:l1", "0.3:l1")
 CIFAR = """from jaxcls.defaults import default_config
 
@@ -81,7 +83,7 @@ NETS: dict[str, dict[str, Any]] = {
         "tuned": {"duration": "10 epochs", "schedule.peak": 0.002},
         "int8": {"duration": "3 epochs", "schedule.peak": 0.0002},
         "multiple": 8,
-        "arms": ("base", *TAKEN, "int8", "times"),
+        "arms": ("base", *TAKEN, "0.5:l1:rounds:5", "int8", "times"),
         "data": ("folder/PICTURES", "validation"),
     },
 }
@@ -106,7 +108,7 @@ def commands(arm: str, args: argparse.Namespace) -> list[list[str]]:
         options = ["--ratio", ratio, "--importance", how, "--multiple", str(net["multiple"])]
         tuned = {key: value for key, value in net["tuned"].items() if key != "duration"}
         epochs = [f"{part} epochs" for part in more if part.isdigit()] or [net["tuned"]["duration"]]
-        tune = ["--finetune", *epochs, *_settings(tuned, args), *(["--distill"] if "distill" in more else [])]
+        tune = ["--finetune", *epochs, *_settings(tuned, args), *MORE.get(more[0] if more else "", [])]
         base = _run(args, f"{name}:base")
         made = [["prune", base, *options, "--out", run, *tune], ["eval", run], ["train", "--workdir", run]]
     export = ["export", run, "--to", "onnx", "--out", f"{run}.onnx", "--max-drop", "100", "--check", "200"]
