@@ -40,10 +40,18 @@ def parsed(made: argparse.ArgumentParser, argv: Sequence[str] | None, known: Seq
 
 
 def run(
-    args: argparse.Namespace, commands: Callable[[str], Commands], measure: Callable[[str], dict[str, object]]
+    args: argparse.Namespace,
+    commands: Callable[[str], Commands],
+    measure: Callable[[str], dict[str, object]],
+    *,
+    counts: Callable[[dict[str, object]], bool] = lambda row: True,
 ) -> int:
-    """Prints the commands of the arms, or measures those that have no row yet. Returns the exit status."""
-    done = {json.loads(line)["arm"] for line in args.out.read_text().splitlines()} if args.out.exists() else set()
+    """Prints the commands of the arms, or measures those that have no row yet. Returns the exit status.
+
+    `counts`: whether a row is one of these arguments.
+    """
+    rows = map(json.loads, args.out.read_text().splitlines()) if args.out.exists() else ()
+    done = {row["arm"] for row in rows if counts(row)}
     head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout
     for arm in args.arms:
         if args.list:

@@ -10,19 +10,15 @@ and average of the weights, which answers; a step has 32 pictures with labels. A
 45 minutes (--max-time). Figures are of the 10,000 test pictures; nothing is chosen on any. Pin it to one core.
 """
 
-import argparse
 import json
-import os
-import shlex
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
+import _arms
+
 from jaxcls.cli.entry import entry_point
 
-ROOT = Path(__file__).resolve().parents[2]
 HELD = 0.75  # of the training pictures, as in ssl_table.py
 LABELS, DRAWS, BATCH, RATIO = 500, 3, 32, 2
 WEAK = ("flip", "crop(32, pad=4, mode='reflect')")
@@ -53,7 +49,7 @@ def lists(work: Path, data_dir: str) -> None:
 
     if (work / f"labels-{DRAWS - 1}.csv").exists():
         return
-    config: Any = config_file.load(ROOT / "configs" / "resnet18_cifar10.py")
+    config: Any = config_file.load(_arms.ROOT / "configs" / "resnet18_cifar10.py")
     config.data.validation, config.data.dir = HELD, data_dir
     train = data.open_sources(config)["train"]
     names = metadata.ids(train)
@@ -76,17 +72,6 @@ def command(arm: str, work: Path, data_dir: str, steps: int) -> list[str]:
     return ["train", "--config=resnet18_cifar10", *place, *RECIPE, *length, *rows, *METHODS[method][1]]
 
 
-def run(arguments: list[str]) -> None:
-    """Runs a training in pieces to its end. Raises SystemExit where it fails."""
-    workdir = Path(next(part.partition("=")[2] for part in arguments if part.startswith("--workdir=")))
-    while not (workdir / "results.json").exists():
-        full = [sys.executable, "-m", "jaxcls", *arguments, "--max-time", "45m"]
-        env = {**os.environ, "PYTHONPATH": str(ROOT)}
-        done = subprocess.run(full, cwd=ROOT, capture_output=True, text=True, env=env)
-        if done.returncode:
-            raise SystemExit(f"{shlex.join(arguments)}\n{done.stderr[-2000:]}")
-
-
 def told(workdir: Path) -> dict[str, Any]:
     """Of a run that ended: the figures of the test split, and the last means of its training."""
     test = json.loads((workdir / "results.json").read_text())["test"]
@@ -97,54 +82,22 @@ def told(workdir: Path) -> dict[str, Any]:
     return {**row, "count": test["count"], "train": {name: last[name] for name in names if name in last}}
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """The arguments. Ends where an arm is not known."""
-    known = [f"{method}:{draw}" for method in METHODS for draw in range(DRAWS)]
-    about = "\n".join(f"    {name:10}{what}" for name, (what, _) in METHODS.items())
-    parser = argparse.ArgumentParser(
-        description=f"{__doc__}\n{about}\n", formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("arms", nargs="*", metavar="METHOD:DRAW")
-    parser.add_argument("--data-dir", required=True, help="of tensorflow-datasets, with cifar10")
-    parser.add_argument("--work", type=Path, required=True, help="folder for the workdirs")
-    parser.add_argument("--steps", type=int, default=1000, help="of each run")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "bench" / "few.jsonl")
-    parser.add_argument("--list", action="store_true", help="prints the commands")
-    args = parser.parse_args(argv)
-    if strange := [arm for arm in args.arms if arm not in known]:
-        parser.error(f"there is no arm {strange[0]!r}; it can be {', '.join(known)}")
-    args.arms = args.arms or known
-    return args
-
-
 @entry_point
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
-    args = parse(argv)
-    commands = {arm: command(arm, args.work, args.data_dir, args.steps) for arm in args.arms}
-    if args.list:
-        for arm, arguments in commands.items():
-            print(f"{arm}: jaxcls {shlex.join(arguments)}")
-        return 0
-    args.work.mkdir(parents=True, exist_ok=True)
-    lists(args.work, args.data_dir)
-    rows = map(json.loads, args.out.read_text().splitlines()) if args.out.exists() else ()
-    done = {(row["arm"], row["steps"]) for row in rows}
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
-    for arm, arguments in commands.items():
-        if (arm, args.steps) in done:
-            continue
-        began, spent = time.monotonic(), os.times()
-        run(arguments)
-        now = os.times()
-        cpu = now.children_user + now.children_system - spent.children_user - spent.children_system
-        workdir = Path(next(part.partition("=")[2] for part in arguments if part.startswith("--workdir=")))
-        row = {"arm": arm, "steps": args.steps, **told(workdir), "cpu_s": round(cpu)}
-        row |= {"wall_s": round(time.monotonic() - began), "commit": commit.stdout.strip()}
-        with open(args.out, "a") as file:
-            file.write(json.dumps(row) + "\n")
-        print(json.dumps(row), flush=True)
-    return 0
+    about = "\n".join(f"    {name:10}{what}" for name, (what, _) in METHODS.items())
+    parser = _arms.parser(f"{__doc__}\n{about}\n", "few.jsonl")
+    parser.add_argument("--steps", type=int, default=1000, help="of each run")
+    args = _arms.parsed(parser, argv, [f"{method}:{draw}" for method in METHODS for draw in range(DRAWS)])
+    made = lambda arm: command(arm, args.work, str(args.data_dir), args.steps)  # noqa: E731
+
+    def measure(arm):
+        lists(args.work, str(args.data_dir))
+        _arms.trained(made(arm), args.data_dir)
+        place = next(part.partition("=")[2] for part in made(arm) if part.startswith("--workdir="))
+        return {"steps": args.steps, **told(Path(place))}
+
+    return _arms.run(args, lambda arm: [made(arm)], measure, counts=lambda row: row["steps"] == args.steps)
 
 
 if __name__ == "__main__":
