@@ -34,7 +34,8 @@ class Says(NamedTuple):
       mean, std: of the normalisation, on the scale of [0, 1].
       pictures: size, crop and filter, in words.
       classes: their names, in the order of the logits.
-      note: what was found and could not be used.
+      note: what was found and could not be used, or has to be known.
+      licence: of the weights, as it is called there.
     """
 
     where: str = ""
@@ -47,6 +48,7 @@ class Says(NamedTuple):
     pictures: str = ""
     classes: tuple[str, ...] = ()
     note: str = ""
+    licence: str = ""
 
 
 def of_config(path: Path) -> Says:
@@ -73,8 +75,9 @@ def of_config(path: Path) -> Says:
         return Says(note=f"its {CONFIG} names no architecture and was not used")
     inner = config.get("pretrained_cfg")
     picture = {**config, **(inner if isinstance(inner, dict) else {})}
-    arguments = config.get("model_args")
-    return _timm(f"its {CONFIG}", name, picture, arguments if isinstance(arguments, dict) else {})
+    arguments, licence = config.get("model_args"), picture.get("license")
+    told = _timm(f"its {CONFIG}", name, picture, arguments if isinstance(arguments, dict) else {})
+    return told._replace(licence=licence[:100] if isinstance(licence, str) else "")
 
 
 def of_metadata(metadata: Any) -> Says:

@@ -19,7 +19,7 @@ import numpy as np
 
 from jaxcls import files
 from jaxcls.errors import UserError, did_you_mean
-from jaxcls.models import hub, origin, safetensors_files, torch_files
+from jaxcls.models import download, hub, origin, safetensors_files, torch_files, weights
 from jaxcls.models.torch_pickle import Tensor
 
 # Where training scripts keep the state dict, in order of preference: the averaged weights are the published ones.
@@ -58,14 +58,18 @@ class WeightFile(NamedTuple):
 
 
 def read(name: str | Path) -> WeightFile:
-    """The tensors of a file, of a folder as on the Hugging Face hub, or of one there (`hf-hub:ORG/NAME[@revision]`).
+    """The tensors of a file, of a folder as on the Hugging Face hub, of one there (`hf-hub:ORG/NAME[@revision]`), or of
+    published weights by name (`weights.find`), which are fetched where they are not here yet.
 
     Raises:
       UserError: one line, for a file that is missing, damaged or something else, or wants to execute code.
     """
     config: Path | str | None
-    if str(name).startswith(hub.PREFIX):
-        path, config = hub.fetch(str(name))
+    row = weights.find(str(name))
+    if row is not None and row.is_url:
+        path, config = download.fetch(row.location, row.sha256, row.name), None
+    elif row is not None or str(name).startswith(hub.PREFIX):
+        path, config = hub.fetch(f"{hub.PREFIX}{row.location}" if row else str(name))
     else:
         path = _within(Path(name).expanduser())
         config = path.with_name(origin.CONFIG) if path.name in hub.FILES else None  # any other file has its own name
@@ -97,7 +101,14 @@ def read(name: str | Path) -> WeightFile:
         elif config is not None and config.is_file():
             beside = origin.of_config(config)
             says = beside if beside.where else says._replace(note=beside.note)
-    return WeightFile(str(name), path, tensors, container, says)
+    return WeightFile(str(name), path, tensors, container, _told(says, row))
+
+
+def _told(says, row):
+    """What the source says, or the table of weights in its place, with what is to be told of the licence."""
+    licence = says.licence or (row.licence if row else "")
+    notes = filter(None, (says.note, weights.licence_note(licence)))
+    return (says if says.where or row is None else row.says)._replace(note="; ".join(notes), licence=licence)
 
 
 def _within(path):
@@ -156,7 +167,7 @@ def _reading(path):
 def _missing(path):
     if path.is_dir():
         return f"is a folder without {' or '.join(hub.FILES)} and no workdir of a run; give a file"
-    hint = did_you_mean(path.name, (p.name for p in path.parent.glob("*") if p.is_file()))
+    hint = did_you_mean(path.name, (p.name for p in path.parent.glob("*") if p.is_file())) or weights.near(str(path))
     if not hint and path.suffix not in (*SUFFIXES, ".th", ".bin") and re.fullmatch(r"[\w-]+/[\w.@-]+", str(path)):
         hint = f"; for the Hugging Face hub write {hub.PREFIX}{path}"
     return f"there is no such file{hint}"
