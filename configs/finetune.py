@@ -21,15 +21,15 @@ from jaxcls.defaults import default_config, parse_tiny
 def get_config(arg=""):
     """`:tiny` trains two narrow blocks at 32 pixels for 4 steps, from scratch: a trial of the rest."""
     tiny = parse_tiny(arg)
-    size = 32 if tiny else 224
+    size = "32" if tiny else "weights"  # what the weights are published for
     config = default_config()
     config.duration = "4 steps" if tiny else "20 epochs"
     config.batch_size = 16 if tiny else 32
     config.data.name = "folder/pictures"
     config.data.augment = (f"random_resized_crop({size}, scale=(0.25, 1.0))", "flip")
-    config.data.eval_transform = (f"resize({size * 8 // 7})", f"center_crop({size})")
-    config.data.normalize = "imagenet"
-    config.model.name = "resnet18" if tiny else "squeezenet1_1"
+    config.data.eval_transform = ("resize(36)", "center_crop(32)") if tiny else ("weights",)
+    config.data.normalize = "imagenet" if tiny else "weights"
+    config.model.name = "resnet18" if tiny else ""  # that of the weights
     config.model.fields = {"width": 8, "stage_sizes": (1, 1)} if tiny else {}
     config.model.pretrained = "" if tiny else "required"
     config.schedule.peak = 0.002

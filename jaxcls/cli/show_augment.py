@@ -43,11 +43,11 @@ def run(args: argparse.Namespace) -> None:
         raise UserError("give --config, or --data and --augment; see jaxcls show-augment --help.")
     devices.cpu_only()
     from jaxcls.augment import contact_sheet
-    from jaxcls.settings.reader import Reader, resolve
-    from jaxcls.training import augmented, data
+    from jaxcls.settings.reader import Reader
+    from jaxcls.training import augmented, data, from_weights
 
     contact_sheet.check_output(args.out)
-    config = Reader(resolve(read_config(args)))
+    config = Reader(from_weights.resolved(read_config(args), trains=False))
     rows = augmented.sheet_rows(config, args.rows, args.columns)
     lists = [", ".join(map(str, specs)) for specs in (config.data.augment, config.data.augment_second) if specs]
     title = f"{'  /  '.join(lists)}    seed {config.seed}"

@@ -36,6 +36,7 @@ class Says(NamedTuple):
       classes: their names, in the order of the logits.
       note: what was found and could not be used, or has to be known.
       licence: of the weights, as it is called there.
+      transforms: what they want of a picture, as config.data.eval_transform has it.
     """
 
     where: str = ""
@@ -49,6 +50,7 @@ class Says(NamedTuple):
     classes: tuple[str, ...] = ()
     note: str = ""
     licence: str = ""
+    transforms: tuple[str, ...] = ()
 
 
 def of_config(path: Path) -> Says:
@@ -96,6 +98,7 @@ def of_metadata(metadata: Any) -> Says:
         mean=_numbers(where, "mean", normalize.get("mean")),
         std=_numbers(where, "std", normalize.get("std")),
         pictures=", ".join(map(str, transforms)) if isinstance(transforms, list) else "",
+        transforms=tuple(map(str, transforms)) if isinstance(transforms, list) else (),
         classes=tuple(map(str, classes)) if isinstance(classes, list) else (),
     )
 
@@ -146,6 +149,7 @@ def _timm(where, name, picture, arguments, known=None):
         mean=_numbers(where, "mean", picture.get("mean")),
         std=_numbers(where, "std", picture.get("std")),
         pictures=_pictures(picture),
+        transforms=_transforms(picture),
         classes=tuple(map(str, labels)) if isinstance(labels, list) else (),
     )
 
@@ -159,6 +163,17 @@ def _pictures(picture):
     if isinstance(kind := picture.get("interpolation"), str) and kind:
         parts.append(kind)
     return ", ".join(parts)
+
+
+def _transforms(picture):
+    """timm's resize to size / crop_pct and the crop of that size, or both sides at once where it squashes."""
+    size, crop = picture.get("input_size"), picture.get("crop_pct", 0.875)
+    size = size[-1] if isinstance(size, (list, tuple)) and size else None
+    if type(size) is not int or not 0 < size < 2**14 or not isinstance(crop, (int, float)) or not 0.1 < crop <= 2:
+        return ()
+    side = math.floor(size / crop)
+    sides = f"{side}, {side}" if picture.get("crop_mode") == "squash" else f"{side}"
+    return f"resize({sides})", f"center_crop({size})"
 
 
 def _numbers(where, what, values):

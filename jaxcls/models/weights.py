@@ -16,16 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from jaxcls.errors import UserError, did_you_mean, listed
-from jaxcls.models import architectures
+from jaxcls.models import architectures, basis
 from jaxcls.models.origin import Says
 
 TABLE = Path(__file__).with_name("weights.tsv")
 USUAL = ("true", "yes", "1")  # as config.model.pretrained: the usual weights of config.model.name
-NORMALIZE = {
-    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "symmetric": ((0.5,) * 3, (0.5,) * 3),
-    "unit": ((0.0,) * 3, (1.0,) * 3),
-}
+NORMALIZE = {**{name: moments for moments, name in basis.NAMED.items()}, "unit": ((0.0,) * 3, (1.0,) * 3)}
 _SUFFIXES = ("safetensors", "pth", "pt", "th", "bin", "onnx", "tflite")
 _MEMBER = re.compile(r"[A-Z0-9]+(_[A-Z0-9]+)*_V\d+")  # how torchvision calls weights
 # Licences, or what begins so, that allow research alone, or no commercial use.
@@ -100,6 +96,7 @@ class Row:
             mean=mean,
             std=std,
             pictures=f"{', '.join(self.transforms)}, {self.filter}",
+            transforms=self.transforms,
         )
 
 

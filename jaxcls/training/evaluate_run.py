@@ -8,9 +8,9 @@ from jaxcls import files
 from jaxcls.data import query, stored_splits
 from jaxcls.errors import UserError
 from jaxcls.parallel import Parallel
-from jaxcls.settings.reader import Reader, resolve
+from jaxcls.settings.reader import Reader
 from jaxcls.tasks import networks, tta
-from jaxcls.training import data, evaluate_other, same_run
+from jaxcls.training import data, evaluate_other, from_weights, same_run
 from jaxcls.types import Figures, Note, PathLike
 
 
@@ -21,7 +21,9 @@ def elsewhere(
 
     A folder in another place that holds the run's pictures, by name and content, is the run's own.
     """
-    if "data.name" not in same_run.differences(same_run.to_json(resolve(config)), workdir) or _moved(config, workdir):
+    if "data.name" not in same_run.differences(
+        same_run.to_json(from_weights.resolved(config, workdir)), workdir
+    ) or _moved(config, workdir):
         return None
     return other(config, workdir, config["data"]["name"], step=step, name=name, note=note)
 
@@ -29,7 +31,7 @@ def elsewhere(
 def _moved(config, workdir):
     """Whether the config's set holds all pictures that the run has stored."""
     try:
-        members = data.open_members(Reader(resolve(config)), workdir)
+        members = data.open_members(Reader(from_weights.resolved(config, workdir)), workdir)
     except UserError:
         return False
     change = members.change()
@@ -66,7 +68,7 @@ def other(
     Raises:
       UserError: for a set, a checkpoint or a name that can't be used.
     """
-    reader = Reader(resolve(config))
+    reader = Reader(from_weights.resolved(config, workdir))
     own = same_run.differences(same_run.to_json(reader.config), workdir)
     if strange := {key: own[key] for key in own if same_run.measured(key)}:
         raise UserError(f"pictures are scored as the run's own are, but {same_run.shown(strange)}; leave that out.")

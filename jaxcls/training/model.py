@@ -79,10 +79,7 @@ def read(config: Any, data: Data, parallel: Parallel, workdir: PathLike | None =
     """
     section = config.model
     if section.pretrained == REQUIRED:
-        raise UserError(
-            "this config starts from published weights and none are named; add --config.model.pretrained=FILE "
-            "(safetensors, .pth, hf-hub:ORG/NAME, or a run's workdir), or use --config=folder to train from scratch."
-        )
+        raise UserError(required())
     if config.precision not in PRECISIONS:
         raise UserError(f"config.precision is {config.precision!r}; it can be {', '.join(PRECISIONS)}.")
     classes = len(data.classes) if data.labelled or not config.ssl.method else 0  # no probe of pictures without labels
@@ -113,6 +110,15 @@ def read(config: Any, data: Data, parallel: Parallel, workdir: PathLike | None =
         data=data,
         pretrained=section.pretrained,
         whiten=section.whiten,
+    )
+
+
+def required() -> str:
+    """The line for a config that does not start without weights."""
+    return (
+        "this config starts from published weights and none are named; add --config.model.pretrained=NAME (such as "
+        "resnet50.a1_in1k: jaxcls models --pretrained lists them; or a file, hf-hub:ORG/NAME, a run's workdir), or use "
+        "--config=folder to train from scratch."
     )
 
 

@@ -54,6 +54,7 @@ def read(name: str | Path) -> WeightFile:
         mean=tuple(network.preprocessing.mean),
         std=tuple(network.preprocessing.std),
         pictures=", ".join(network.preprocessing.transforms),
+        transforms=tuple(network.preprocessing.transforms),
         classes=tuple(classes),
         note=note,
     )
