@@ -32,6 +32,7 @@ def default_config() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
     config.duration = "10 epochs"
+    config.extended = ()  # where the run had ended before it was extended, as `jaxcls train` writes it: ("1140 steps",)
     config.batch_size = 128  # of all devices together
     config.accumulate = 1  # micro-batches a step; BatchNorm sees one at a time
     config.precision = "float32"  # of the computation: float32, bfloat16, float16; parameters and logits stay float32
@@ -54,7 +55,7 @@ def default_config() -> ConfigDict:
     data.rows = ""  # training: a file of the pictures that count, a name a line; "": all
     data.imbalance = 1.0  # training: the set is thinned out to this ratio of the largest class to the smallest
     data.eval_transform = ()  # evaluation, e.g. ("resize(256)", "center_crop(224)")
-    data.normalize = "unit"  # unit [0, 1], symmetric [-1, 1], imagenet, cifar10, cifar100, mnist, fashion_mnist
+    data.normalize = "unit"  # unit [0, 1], symmetric [-1, 1], imagenet, cifar10, cifar100, mnist, fashion_mnist, weights
     data.mean = ()  # in place of normalize: one value, or one a channel, on the scale of [0, 1]
     data.std = ()
     data.device_memory = 2**30  # bytes up to which a set of pictures in memory is kept on the device; 0: always stream
@@ -63,18 +64,19 @@ def default_config() -> ConfigDict:
     data.pack = 0  # pixels of the short side at which picture files are kept decoded, for many epochs; 0: not at all
     data.pack_dir = ""  # where; "" is jaxcls/packed in the user's cache
 
-    config.model = model = ConfigDict()
-    model.name = "lenet5"
+    config.model = model = _Model()
+    model.name = "lenet5"  # "": that of the weights in model.pretrained
     model.fields = ConfigDict()  # further fields of the model, e.g. {"stem": "cifar"}
     model.fields.unlock()
     model.neck = ""  # fpn, or fpn(64): a feature pyramid between the model and its classifier
     model.whiten = False  # the first convolution whitens patches of the training pictures (airbench94)
-    model.pretrained = ""  # weights to start from: a file, or hf-hub:ORG/NAME; required: it does not start without
+    model.pretrained = ""  # weights to start from: a name, a file, hf-hub:ORG/NAME; required: it does not start without
     model.kept = ()  # which channels are kept, ("conv1=f0", ..) as `jaxcls prune` writes it; (): all
     model.quantize = ""  # int8, int8(vnni), int8(arm): training for an INT8 file, for any or such processors
 
     config.loss = loss = ConfigDict()
-    loss.name = "cross_entropy"  # cross_entropy (of sets: the binary one), focal, binary_cross_entropy, poly1, asymmetric
+    # cross_entropy (of sets: the binary one), focal, binary_cross_entropy, poly1, asymmetric
+    loss.name = "cross_entropy"
     loss.label_smoothing = 0.0
     loss.class_weight = ""  # auto (1/frequency), effective(0.999), or numbers, one a class: "1, 2.5, 0.5"
     loss.gamma = 2.0  # of focal
@@ -183,6 +185,7 @@ def default_config() -> ConfigDict:
     schedule.three_phase = False  # of one_cycle: up, down as long, then to the end
     schedule.div_factor = 25.0  # of one_cycle: peak by the first rate
     schedule.final_div_factor = 1e4  # of one_cycle: first rate by the last
+    schedule.rest = 0.0  # of a run that is extended now: the rate that it goes on with; 0: the one reached
 
     config.plateau = plateau = ConfigDict()  # lowers the rate where a figure of validation gets no better
     plateau.figure = ""  # accuracy, balanced_accuracy or loss; "": never
@@ -250,6 +253,15 @@ class _Renaming(ConfigDict):
 
 class _Data(_Renaming):
     section = "data"
+
+
+class _Model(ConfigDict):
+    """`pretrained = True` means the usual weights of `name`."""
+
+    def __setitem__(self, key, value):
+        if key == "pretrained" and isinstance(value, bool):
+            value = "True" if value else ""
+        super().__setitem__(key, value)
 
 
 class _Parallel(_Renaming):

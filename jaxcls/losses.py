@@ -1,12 +1,12 @@
 """Losses of single examples: pure functions `(logits [n, classes], label) -> [n]`, in float32.
 
 A label is a class, or a distribution as MixUp makes them; of the binary ones (`binary_cross_entropy`, `asymmetric`) any
-numbers from 0 to 1, such as a set of classes. The task multiplies by masks and weights and sums; nothing is averaged over
-examples here. `jensen_shannon`, `distillation` and `binary_distillation` compare logits.
+numbers from 0 to 1, such as a set of classes. The task multiplies by masks and weights and sums; nothing is averaged
+over examples here. `jensen_shannon`, `distillation` and `binary_distillation` compare logits.
 
 `label_smoothing` is the share of the probability that is spread evenly over all classes, the right one included, for
-soft labels as well (Szegedy et al., Rethinking the Inception Architecture, section 7; as in PyTorch). Of sets each class
-has two answers: `set_targets`.
+soft labels as well (Szegedy et al., Rethinking the Inception Architecture, section 7; as in PyTorch). Of sets each
+class has two answers: `set_targets`.
 """
 
 from collections.abc import Callable, Sequence

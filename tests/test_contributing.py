@@ -10,6 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 USE = """
 import types
+from pathlib import Path
 import jax, jax.numpy as jnp, numpy as np
 from jaxcls import losses, models, pytree
 from jaxcls.augment import flips
@@ -38,13 +39,16 @@ state = types.SimpleNamespace(extra={"start": {"w": jnp.zeros(5)}})
 total, _ = StartingPoint(inner, 0.5).loss({"w": jnp.full(5, 2.0)}, state, {}, None)
 assert total == 3 * 0.5 / 2 * 5 * 2**2
 
-np.savez("set.npz", images=np.zeros((40, 28, 28, 1), np.uint8), labels=np.arange(40) % 4)
-assert len(sources.load("npz/set.npz")["train"]) == 28
-assert main(["classes", "--data=npz/set.npz"]) == 0
+Path("set").mkdir()
+for name, array in (("images", np.zeros((40, 28, 28), np.uint8)), ("labels", (np.arange(40) % 4).astype(np.uint8))):
+    head = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes()
+    Path(f"set/{name}.idx").write_bytes(head + array.tobytes())
+assert len(sources.load("idx/set")["train"]) == 28
+assert main(["classes", "--data=idx/set"]) == 0
 
 config = config_file.load("lenet5_digits")
 settings = {"model.name": "perceptron_300", "loss.name": "brier", "loss.starting_point": "0.5", "ema_decay": "0"}
-config_file.override(config, [*settings.items(), ("data.name", "npz/set.npz"), ("batch_size", "8")])
+config_file.override(config, [*settings.items(), ("data.name", "idx/set"), ("batch_size", "8")])
 assert isinstance(build.build(config).task.inner, StartingPoint)
 print("all of it works")
 """

@@ -44,8 +44,8 @@ MAY = {
     "report": "checkpoints criteria defaults files heatmaps logs measure metrics models text",
     "training": "augment checkpoints criteria data defaults files hyperparameters logs losses metrics models optim "
     "parallel predict prune pytree quantize report settings state tasks text",
-    "export": "augment checkpoints data files measure metrics models parallel predict pytree quantize runtime set_metrics "
-    "settings tasks text training",
+    "export": "augment checkpoints data files measure metrics models parallel predict pytree quantize runtime "
+    "set_metrics settings tasks text training",
     "serve": "checkpoints data files measure predict report runtime set_metrics text",
     "classical": "augment checkpoints data defaults files logs metrics models parallel settings tasks text training",
     "corrupt": "augment data files metrics parallel settings tasks training",
