@@ -34,7 +34,7 @@ from jaxcls.tasks.supervised import Supervised
 from jaxcls.tasks.tta import Tta
 from jaxcls.tasks.wrappers import Ema, Transformed
 from jaxcls.training import data as data_part
-from jaxcls.training import feeds, few, recipe, sparsity, two_views
+from jaxcls.training import feeds, few, from_weights, recipe, sparsity, two_views
 from jaxcls.training import model as model_part
 from jaxcls.training.data import NORMALIZE, Data
 from jaxcls.training.model import Model
@@ -75,7 +75,7 @@ def build(
     Raises:
       UserError: for anything in the config that cannot work.
     """
-    reader, problems, own = Reader(resolve(config)), Problems(), Seams(**seams)
+    reader, problems, own = Reader(from_weights.resolved(config, workdir)), Problems(), Seams(**seams)
     with problems.noted():
         parallel = Parallel(reader.parallel.mode, reader.parallel.devices)
     with problems.noted():
