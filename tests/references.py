@@ -13,8 +13,11 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "reference"  # all; ma
 
 def index(root):
     """Name -> description of every model stored in a folder; {} where there is none."""
-    path = root / "models.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    return {
+        name: entry
+        for path in sorted(root.glob("models*.json"))
+        for name, entry in json.loads(path.read_text()).items()
+    }
 
 
 def load(name):
@@ -26,7 +29,7 @@ def load(name):
     train = None
     if "train_loss" in stored:
         train = SimpleNamespace(
-            image=_picture(4, meta["train_size"], meta["train_size"]),
+            image=_picture(4, *np.broadcast_to(meta["train_size"], 2)),
             label=stored["train_label"],
             loss=float(stored["train_loss"]),
             logits=stored["train_logits"],

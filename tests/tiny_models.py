@@ -5,6 +5,7 @@ from jaxcls.models import efficientnet, mobilenet_v3
 from jaxcls.models.alexnet import AlexNet, AlexNet2012
 from jaxcls.models.convnext import ConvNeXt
 from jaxcls.models.densenet import DenseNet
+from jaxcls.models.eva import Eva
 from jaxcls.models.googlenet import GoogLeNet
 from jaxcls.models.inception import InceptionV3, alone, chain, fork
 from jaxcls.models.lenet import LeNet5, LeNet51998
@@ -56,6 +57,15 @@ TINY = {
                    (17, 16, 3)),
     "vit": (ViT, {"patch": 4, "width": 8, "depth": 4, "heads": 2, "distilled": True}, (8, 12, 3)),
     "vit_torchvision": (ViT, {"patch": 4, "width": 8, "depth": 4, "heads": 2, "spelling": "torchvision"}, (8, 12, 3)),
+    "vit_registers": (ViT, {"patch": 4, "width": 8, "depth": 4, "heads": 2, "registers": 2, "embed_prefix": False,
+                            "layer_scale": 0.5}, (8, 12, 3)),
+    "vit_clip": (ViT, {"patch": 4, "width": 8, "depth": 4, "heads": 2, "pre_norm": True, "activation": "quick_gelu"},
+                 (8, 12, 3)),
+    "vit_map": (ViT, {"patch": 4, "width": 8, "depth": 4, "heads": 2, "class_token": False, "pool": "map"}, (8, 12, 3)),
+    "eva02": (Eva, {"patch": 4, "width": 8, "depth": 4, "heads": 2, "hidden": 12, "mlp": "gated_norm",
+                    "split_qkv": True, "trained": 2, "table": True, "norm_last": True}, (8, 12, 3)),
+    "dinov3": (Eva, {"patch": 4, "width": 8, "depth": 4, "heads": 2, "hidden": 12, "qkv_bias": False, "registers": 2,
+                     "layer_scale": 0.5}, (8, 12, 3)),
     "mixer": (Mixer, {"patch": 4, "width": 8, "depth": 4}, (8, 12, 3)),
     "mobilenet_v2": (MobileNetV2, {"rows": ((1, 8, 1, 1), (2, 8, 2, 2)), "width_mult": 0.25, "dropout": 0.0},
                      (9, 8, 3)),

@@ -20,6 +20,7 @@ from jaxcls.models import (  # noqa: F401  each registers its variants
     convnext,
     densenet,
     efficientnet,
+    eva,
     googlenet,
     inception,
     lenet,
@@ -38,6 +39,7 @@ from jaxcls.models import (  # noqa: F401  each registers its variants
     swin,
     vgg,
     vit,
+    vit_variants,
     wide_resnet,
 )
 from jaxcls.models.registry import create, list_models, parse_field, register

@@ -17,7 +17,6 @@ from jax.extend import core
 
 from jaxcls.errors import UserError
 from jaxcls.models.base import Classifier
-from jaxcls.models.vit import ViT
 from jaxcls.types import PyTree
 
 GRAD_CAM, ROLLOUT = "Grad-CAM", "attention rollout"
@@ -31,7 +30,7 @@ def method(model: nn.Module, picture: tuple[int, int, int] | None = None) -> str
       picture: (height, width, channels) of its pictures; None for any that are large enough to leave a feature map of
         more than one place. Nothing is computed, but a trace takes up to two seconds.
     """
-    if isinstance(model, ViT):
+    if _attends(model):
         return ROLLOUT
     if picture is None:
         return GRAD_CAM if isinstance(model, Classifier) else None
@@ -45,9 +44,10 @@ def heatmaps(model: nn.Module, variables: PyTree, images: Array, classes: np.nda
     """What the score of a class rests on, picture by picture.
 
     Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391, section 3) on the last stage that is more than one place, or the
-    attention rollout of vision transformers (Abnar and Zuidema 2020, arXiv 2005.00928, section 3) from the class token
-    to the patches, which is the same for every class. Each map is scaled by itself, then enlarged bilinearly, so maps
-    tell of places, not of how sure the model is, and cannot be compared with each other.
+    attention rollout of vision transformers (Abnar and Zuidema 2020, arXiv 2005.00928, section 3) from what is
+    classified (the class token, or all patches) to the patches, which is the same for every class. Each map is scaled
+    by itself, then enlarged bilinearly, so maps tell of places, not of how sure the model is, and cannot be compared
+    with each other.
 
     Args:
       images: float [n, h, w, c], normalised, as the model sees them.
@@ -71,9 +71,14 @@ def heatmaps(model: nn.Module, variables: PyTree, images: Array, classes: np.nda
     return np.concatenate(parts) if parts else np.zeros(np.shape(images)[:3], np.float32)
 
 
+def _attends(model):
+    """Whether it is a transformer that returns the weights of its attention over all tokens."""
+    return hasattr(model, "return_attention")
+
+
 @functools.lru_cache(maxsize=4)
 def _compiled(model):
-    method_maps = _rollout_maps if isinstance(model, ViT) else _cam_maps
+    method_maps = _rollout_maps if _attends(model) else _cam_maps
 
     def maps(variables, images, classes):
         coarse = method_maps(model, variables, images, classes)
@@ -124,11 +129,12 @@ def rollout(attention: Sequence[Array]) -> Array:
 
 
 def _rollout_maps(model, variables, images, classes):
-    """[n, rows, columns], from the class token (and the distillation token: their mean is what is classified)."""
+    """[n, rows, columns], from what is classified: the class token (and the distillation token), or the patches."""
     del classes
     _, out = model.clone(return_attention=True).apply(variables, images, train=False)
-    extra = 1 + model.distilled
-    maps = rollout(out["attention"])[:, :extra, extra:].mean(axis=1)
+    prefix = model.prefix_tokens
+    classified = slice(0, 1 + getattr(model, "distilled", False)) if model.pool == "token" else slice(prefix, None)
+    maps = rollout(out["attention"])[:, classified, prefix:].mean(axis=1)
     maps = maps.reshape(len(images), *_grid(model, images.shape))
     low, high = (reduce(maps, axis=(1, 2), keepdims=True) for reduce in (jnp.min, jnp.max))
     differ = high - low > 1e-6 * high  # what rounding leaves of equal values is no map

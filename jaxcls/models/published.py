@@ -138,12 +138,38 @@ deit_base_patch16_224            -       81.8 (RM)
 deit_tiny_distilled_patch16_224  -       74.5 (RM)
 deit_small_distilled_patch16_224 -       81.2 (RM)
 deit_base_distilled_patch16_224  -       83.4 (RM)
+vit_base_patch32_clip_224        -       83.30 (TIMM)
+vit_base_patch16_clip_224        -       86.17 (TIMM)
+vit_large_patch14_clip_224       -       87.89 (TIMM)
 mixer_s16_224                    -
 mixer_s32_224                    -
 mixer_b16_224                    -       76.3 in 300 epochs (big_vision RM)
 mixer_b32_224                    -
 mixer_l16_224                    -
 mixer_l32_224                    -
+
+[timm, 224, 3, 0]
+vit_small_patch14_dinov2         518     -
+vit_base_patch14_dinov2          518     -
+vit_large_patch14_dinov2         518     -
+vit_small_patch14_reg4_dinov2    518     -
+vit_base_patch14_reg4_dinov2     518     -
+vit_large_patch14_reg4_dinov2    518     -
+vit_base_patch16_siglip_224      -
+vit_small_patch16_dinov3         256     -
+vit_base_patch16_dinov3          256     -
+vit_small_patch16_dinov3_qkvb    256     -
+vit_base_patch16_dinov3_qkvb     256     -
+eva02_tiny_patch14_224           -
+eva02_small_patch14_224          -
+eva02_base_patch14_224           -
+
+[timm, 224, 3, 512]
+vit_base_patch32_clip_quickgelu_224  -
+vit_base_patch16_clip_quickgelu_224  -
+
+[timm, 224, 3, 768]
+vit_large_patch14_clip_quickgelu_224 -
 
 [dyhan0920/PyramidNet-PyTorch]
 pyramidnet101_a360               -

@@ -2,7 +2,10 @@
 
 Each patch of the picture becomes a token by one linear map; a class token joins them, a position embedding is added,
 and after blocks of attention and a two-layer MLP the class token is classified. DeiT trains the same nets; its
-distilled ones have a second token with a classifier of its own (section 4).
+distilled ones have a second token with a classifier of its own (section 4). DINOv2 (Oquab et al. 2023, 2304.07193)
+scales its branches, and has registers, tokens that are read by no one (Darcet et al. 2023, 2309.16588); CLIP (Radford
+et al. 2021, 2103.00020) has a LayerNorm before the blocks; SigLIP (Zhai et al. 2023, 2303.15343) has no class token
+and pools by attention: models/vit_variants.py.
 
 Two libraries publish such nets under different names of parameters: `vit_b_16` and its like are torchvision's,
 `vit_base_patch16_224` and its like timm's. Apart from names and initialisation they are the same.
@@ -11,7 +14,7 @@ Two libraries publish such nets under different names of parameters: `vit_b_16` 
 import re
 from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -22,60 +25,10 @@ from jaxcls.models import layers
 from jaxcls.models.base import Classifier, Outputs
 from jaxcls.models.layers.transformer import SCORES
 from jaxcls.models.registry import register
+from jaxcls.models.vit_block import ACTIVATIONS, AttentionPool, Block, packed_dense
 from jaxcls.models.vit_names import SPELLINGS, Spelling, renames
 
-
-class PackedDense(nn.Module):
-    """A dense layer whose parameters have the names and layout of those in PyTorch's MultiheadAttention."""
-
-    features: int
-    kernel_init: Any
-    bias_init: Any
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        shape = (self.features, x.shape[-1])
-        weight = self.param("in_proj_weight", self.kernel_init, shape, self.param_dtype)
-        bias = self.param("in_proj_bias", self.bias_init, shape[:1], self.param_dtype)
-        x, weight, bias = nn.dtypes.promote_dtype(x, weight, bias, dtype=self.dtype)
-        return layers.matmul(x, weight.T) + jnp.expand_dims(bias, range(x.ndim - 1))
-
-
-def packed_dense(x: Array, features: int, **fields: Any) -> Array:
-    """`PackedDense` with the signature of `layers.dense`."""
-    return PackedDense(features, **fields)(x)
-
-
-class Block(nn.Module):
-    """Attention, then an MLP, each after a LayerNorm and beside a shortcut. `[b, tokens, c]` to the same.
-
-    Also returns the weights of the attention, or None without `return_attention`. `qkv`, `proj` and `mlp` are functions
-    like `layers.dense` with initialisers and dtypes filled in.
-    """
-
-    heads: int
-    hidden: int
-    names: Spelling
-    scores: str
-    norm: Any
-    qkv: Any
-    proj: Any
-    mlp: Any
-    drop: Any = lambda y: y  # dropout
-    branch_drop: Any = lambda y: y  # stochastic depth
-    return_attention: bool = False
-
-    @nn.compact
-    def __call__(self, x: Array) -> tuple[Array, Array | None]:
-        names, width = self.names, x.shape[-1]
-        y = self.qkv(self.norm(name=names.norm1)(x), 3 * width, name=names.qkv)
-        y, weights = layers.attend(y, self.heads, self.scores)
-        x = x + self.branch_drop(self.drop(self.proj(y, width, name=names.proj)))
-        y = self.norm(name=names.norm2)(x)
-        y = layers.mlp(y, self.hidden, self.mlp, names=(names.fc1, names.fc2), drop=self.drop)
-        return x + self.branch_drop(y), weights if self.return_attention else None
+POOLS = ("token", "mean", "map")  # what is classified: the class token, the patches' mean, what attention makes of them
 
 
 class ViT(Classifier):
@@ -93,9 +46,13 @@ class ViT(Classifier):
         the computation (`dtype`).
       spelling: whose names the parameters bear, "torchvision" or "timm".
       return_attention: `out["attention"]` is then the list of every block's weights, `[b, heads, tokens, tokens]`.
+      class_token: whether there is one. registers: tokens between it and the patches. embed_prefix: whether the table
+        of positions has rows for these tokens, too.
+      layer_scale, activation ("gelu" or "quick_gelu"): of the blocks. pre_norm: a LayerNorm before the blocks, and no
+        bias in the embedding of patches. pool: one of POOLS.
 
     `out`: `stem` is the tokens with their positions, `stage1` to `stage4` cut the depth in four, the last one after the
-    final LayerNorm; all `[b, tokens, c]`. `pre_logits` is the class token (distilled: the mean of both).
+    final LayerNorm; all `[b, tokens, c]`. `pre_logits` is what is pooled (distilled: the mean of both tokens).
     """
 
     patch: int
@@ -108,11 +65,25 @@ class ViT(Classifier):
     block_dropout: float = 0.0
     stochastic_depth: float = 0.0
     return_attention: bool = False
-    epsilon: ClassVar = 1e-6
+    class_token: bool = True
+    registers: int = 0
+    embed_prefix: bool = True
+    layer_scale: float = 0.0
+    activation: str = "gelu"
+    pre_norm: bool = False
+    pool: str = "token"
+    epsilon: float = 1e-6
 
     def __post_init__(self):
         layers.check_choice("spelling", self.spelling, SPELLINGS)
         layers.check_choice("scores", self.scores, SCORES)
+        layers.check_choice("activation", self.activation, ACTIVATIONS)
+        layers.check_choice("pool", self.pool, POOLS)
+        layers.check_positive("epsilon", self.epsilon)
+        if not self.class_token and (self.pool == "token" or self.distilled):
+            raise UserError("class_token=False leaves no token to classify: set pool='mean' or 'map', distilled=False")
+        if self.distilled and self.pool != "token":
+            raise UserError(f"distilled=True classifies its two tokens: set pool='token', not {self.pool!r}")
         if self.width % self.heads:
             raise UserError(f"width {self.width} must be a multiple of the number of heads, {self.heads}")
         super().__post_init__()
@@ -120,6 +91,11 @@ class ViT(Classifier):
     @property
     def names(self) -> Spelling:
         return SPELLINGS[self.spelling]
+
+    @property
+    def prefix_tokens(self) -> int:
+        """How many tokens come before the patches."""
+        return self.class_token + self.distilled + self.registers
 
     @property
     def head(self) -> tuple[str, ...]:
@@ -133,7 +109,11 @@ class ViT(Classifier):
 
     @property
     def resized(self) -> dict[str, Callable]:
-        return {rf"^{re.escape(self.names.position)}$": partial(layers.loaded_table, extra=1 + self.distilled)}
+        return {rf"^{re.escape(self.names.position)}$": partial(layers.loaded_table, extra=self._table_prefix)}
+
+    @property
+    def _table_prefix(self):
+        return self.prefix_tokens if self.embed_prefix else 0
 
     @nn.compact
     def __call__(self, images: Array, *, train: bool = False) -> Outputs:
@@ -144,12 +124,17 @@ class ViT(Classifier):
             4 * self.width,
             self.names,
             self.scores,
+            activation=self.activation,
+            layer_scale=self.layer_scale,
+            param_dtype=self.param_dtype,
             drop=drop,
             return_attention=self.return_attention,
             **self._layers(),
         )
         rates = layers.rising(self.stochastic_depth, self.depth)
         x = drop(self._embed(images))
+        if self.pre_norm:
+            x = layers.layer_norm(epsilon=self.epsilon, **self.dtypes)(name="norm_pre")(x)
         out: dict[str, Any] = {"stem": x}
         attention = []
         for stage in range(4):
@@ -183,30 +168,62 @@ class ViT(Classifier):
             self.patch,
             kernel_init=kernel_init,
             bias_init=bias_init,
+            use_bias=not self.pre_norm,
             name=self.names.patches,
             **self.dtypes,
         )
-        b, *grid, _ = patches.shape
-        tokens = [self.param(self.names.class_token, self.names.token_init, (1, 1, self.width), self.param_dtype)]
-        if self.distilled:
-            init = nn.initializers.normal(0.02)
-            tokens.append(self.param(self.names.dist_token, init, (1, 1, self.width), self.param_dtype))
-        tokens = [jnp.broadcast_to(token.astype(patches.dtype), (b, 1, self.width)) for token in tokens]
-        x = jnp.concatenate([*tokens, patches.reshape(b, -1, self.width)], axis=1)
+        grid, patches = patches.shape[1:3], patches.reshape(len(patches), -1, self.width)
+        tokens = self._prefix()
+        if not self.embed_prefix:
+            return layers.with_prefix(tokens, self._positioned(patches, grid))
+        return self._positioned(layers.with_prefix(tokens, patches), grid)
+
+    def _prefix(self):
+        """The tokens before the patches, `[1, n, c]` each."""
+        names, normal = self.names, nn.initializers.normal
+        token = lambda name, init, n=1: self.param(name, init, (1, n, self.width), self.param_dtype)  # noqa: E731
+        tokens = [token(names.class_token, names.token_init)] if self.class_token else []
+        tokens += [token(names.dist_token, normal(0.02))] if self.distilled else []
+        return tokens + ([token("reg_token", normal(1e-6), self.registers)] if self.registers else [])
+
+    def _positioned(self, x, grid):
+        """Tokens with their positions added."""
         if self.has_variable("params", self.names.position):  # its shape may be that of another size of picture
             table = self.get_variable("params", self.names.position)
         else:
             table = self.param(self.names.position, nn.initializers.normal(0.02), (1, *x.shape[1:]), self.param_dtype)
-        return x + layers.table_for(table, tuple(grid), extra=len(tokens)).astype(x.dtype)
+        return x + layers.table_for(table, tuple(grid), extra=self._table_prefix).astype(x.dtype)
+
+    def _pooled(self, x):
+        """`[b, c]` float32 of the last tokens."""
+        if self.pool == "map":
+            dense = partial(layers.dense, kernel_init=nn.initializers.normal(0.02), bias_init=nn.initializers.zeros)
+            norm = layers.layer_norm(epsilon=self.epsilon, **self.dtypes)
+            pool = AttentionPool(
+                self.heads,
+                4 * self.width,
+                partial(dense, **self.dtypes),
+                norm,
+                self.scores,
+                self.activation,
+                self.param_dtype,
+                name="attn_pool",
+            )
+            return pool(x[:, self.prefix_tokens :]).astype(jnp.float32)
+        return (
+            x[:, 0].astype(jnp.float32)
+            if self.pool == "token"
+            else jnp.mean(x[:, self.prefix_tokens :], axis=1, dtype=jnp.float32)
+        )
 
     def _classify(self, x, out, train):
         """(logits, out) from the last tokens."""
         kernel_init, bias_init = self.names.head_init
         classify = partial(self.classify, train=train, kernel_init=kernel_init, bias_init=bias_init)
-        x = x.astype(jnp.float32)
         if not self.distilled:
-            out["pre_logits"] = x[:, 0]
-            return classify(x[:, 0], self.names.head), out
+            out["pre_logits"] = self._pooled(x)
+            return classify(out["pre_logits"], self.names.head), out
+        x = x.astype(jnp.float32)
         out["pre_logits"] = (x[:, 0] + x[:, 1]) / 2
         out["class_logits"] = classify(x[:, 0], self.names.head)
         out["distillation_logits"] = classify(x[:, 1], self.names.dist_head)

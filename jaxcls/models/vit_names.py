@@ -31,6 +31,8 @@ class Spelling(NamedTuple):
     norm2: str
     fc1: str
     fc2: str
+    scale1: str
+    scale2: str
     packed: bool
     patches_init: tuple[Any, Any]
     token_init: Any
@@ -55,6 +57,8 @@ TORCHVISION = Spelling(
     norm2="ln_2",
     fc1="mlp.0",
     fc2="mlp.3",
+    scale1="ls1.gamma",  # torchvision has no nets with these two
+    scale2="ls2.gamma",
     packed=True,
     patches_init=(nn.initializers.variance_scaling(1.0, "fan_in", "normal"), zeros),
     token_init=zeros,
@@ -79,6 +83,8 @@ TIMM = Spelling(
     norm2="norm2",
     fc1="mlp.fc1",
     fc2="mlp.fc2",
+    scale1="ls1.gamma",
+    scale2="ls2.gamma",
     packed=False,
     patches_init=(torch_kernel, None),
     token_init=normal(1e-6),

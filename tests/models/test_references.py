@@ -33,14 +33,16 @@ ALL = references.index(references.SHARED) | HERE
 
 
 QUICK_STEPS = {"resnet18_cbam", "squeezenet1_1"}  # others compile for half a minute
+QUICK_STEPS |= {name for name in HERE if name.startswith("tiny_")}
+QUICK = {name for name in HERE if not HERE[name].get("slow")}
 
 
-def cases(names, quick=HERE):
+def cases(names, quick=QUICK):
     return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in sorted(names)]
 
 
 def create(name, **fields):
-    ours, given = CALLED.get(name, (name, {}))
+    ours, given = ALL[name].get("ours") or CALLED.get(name, (name, {}))
     return models.create(ours, **given, **fields)
 
 

@@ -133,6 +133,26 @@ GOLDEN = {
     "deit_tiny_distilled_patch16_224": (5_910_800, 1000, IMAGENET),
     "deit_small_distilled_patch16_224": (22_436_432, 1000, IMAGENET),
     "deit_base_distilled_patch16_224": (87_338_192, 1000, IMAGENET),
+    "vit_small_patch14_dinov2": (22_056_192, 0, (518, 518, 3)),
+    "vit_base_patch14_dinov2": (86_579_712, 0, (518, 518, 3)),
+    "vit_large_patch14_dinov2": (304_367_616, 0, (518, 518, 3)),
+    "vit_small_patch14_reg4_dinov2": (22_057_344, 0, (518, 518, 3)),
+    "vit_base_patch14_reg4_dinov2": (86_582_016, 0, (518, 518, 3)),
+    "vit_large_patch14_reg4_dinov2": (304_370_688, 0, (518, 518, 3)),
+    "vit_base_patch32_clip_224": (88_225_000, 1000, IMAGENET),
+    "vit_base_patch16_clip_224": (86_568_424, 1000, IMAGENET),
+    "vit_large_patch14_clip_224": (304_204_776, 1000, IMAGENET),
+    "vit_base_patch32_clip_quickgelu_224": (87_849_728, 512, IMAGENET),
+    "vit_base_patch16_clip_quickgelu_224": (86_193_152, 512, IMAGENET),
+    "vit_large_patch14_clip_quickgelu_224": (303_966_976, 768, IMAGENET),
+    "vit_base_patch16_siglip_224": (92_884_224, 0, IMAGENET),
+    "vit_small_patch16_dinov3": (21_586_944, 0, (256, 256, 3)),
+    "vit_base_patch16_dinov3": (85_641_216, 0, (256, 256, 3)),
+    "vit_small_patch16_dinov3_qkvb": (21_596_160, 0, (256, 256, 3)),
+    "vit_base_patch16_dinov3_qkvb": (85_659_648, 0, (256, 256, 3)),
+    "eva02_tiny_patch14_224": (5_502_144, 0, IMAGENET),
+    "eva02_small_patch14_224": (21_621_120, 0, IMAGENET),
+    "eva02_base_patch14_224": (85_758_720, 0, IMAGENET),
     "mixer_s32_224": (19_104_624, 1000, IMAGENET),
     "mixer_s16_224": (18_528_264, 1000, IMAGENET),
     "mixer_b32_224": (60_293_428, 1000, IMAGENET),
@@ -180,7 +200,7 @@ def test_parameter_count_and_contract(name):
     with convolve.plain():  # one operation each; test_contract has the forms that the CPU gets
         (logits, out), variables = jax.eval_shape(init, jax.random.key(0), images)
     assert count(variables) == parameters
-    assert (logits.shape, logits.dtype) == ((1, classes), jnp.float32)
+    assert (logits.shape, logits.dtype) == ((1, classes) if classes else out["pre_logits"].shape, jnp.float32)
     assert out.keys() >= {"stem", "stage1", "stage2", "pre_logits"}
     assert out["stem"].dtype == out["stage2"].dtype == jnp.bfloat16
     assert out["pre_logits"].dtype == jnp.float32 and out["pre_logits"].ndim == 2

@@ -9,7 +9,7 @@ from jaxcls.models.layers.conv_norm import conv_norm
 from jaxcls.models.layers.convolve import is_plain
 from jaxcls.models.layers.dense import dense, flatten, logits_layer, matmul
 from jaxcls.models.layers.drop import dropout, rising, stochastic_depth
-from jaxcls.models.layers.gelu import gelu
+from jaxcls.models.layers.gelu import gelu, quick_gelu
 from jaxcls.models.layers.init import kaiming_normal, torch_kernel, torch_uniform, uniform_within
 from jaxcls.models.layers.inverted import InvertedResidual, make_divisible
 from jaxcls.models.layers.named import named
@@ -17,7 +17,7 @@ from jaxcls.models.layers.norm import batch_norm, layer_norm
 from jaxcls.models.layers.pool import adaptive_avg_pool, avg_pool, global_max, global_mean, max_pool
 from jaxcls.models.layers.position import loaded_table, table_for
 from jaxcls.models.layers.softmax import softmax
-from jaxcls.models.layers.transformer import attend, embed_patches, mlp
+from jaxcls.models.layers.transformer import attend, attend_heads, embed_patches, heads_first, mlp, with_prefix
 
 __all__ = [
     "PADDINGS",
@@ -27,6 +27,7 @@ __all__ = [
     "adaptive_avg_pool",
     "apart",
     "attend",
+    "attend_heads",
     "attention",
     "avg_pool",
     "batch_norm",
@@ -43,6 +44,7 @@ __all__ = [
     "gelu",
     "global_max",
     "global_mean",
+    "heads_first",
     "is_plain",
     "kaiming_normal",
     "layer_norm",
@@ -53,6 +55,7 @@ __all__ = [
     "max_pool",
     "mlp",
     "named",
+    "quick_gelu",
     "rising",
     "softmax",
     "stochastic_depth",
@@ -60,4 +63,5 @@ __all__ = [
     "torch_kernel",
     "torch_uniform",
     "uniform_within",
+    "with_prefix",
 ]

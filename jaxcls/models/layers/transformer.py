@@ -13,7 +13,7 @@ from jaxcls.models.layers.softmax import softmax
 SCORES = ("float32", "computation")  # in what the scores of attention and their softmax are computed
 
 
-def embed_patches(images: Array, features: int, patch: int, **fields: Any) -> Array:
+def embed_patches(images: Array, features: int, patch: int, *, use_bias: bool = True, **fields: Any) -> Array:
     """One linear map of every patch: `[b, h, w, *]` to `[b, h / patch, w / patch, features]`; fields as for `conv`.
 
     Raises UserError for pictures that the patches do not fill.
@@ -24,7 +24,7 @@ def embed_patches(images: Array, features: int, patch: int, **fields: Any) -> Ar
             f"height and width of the pictures must be multiples of {patch}, the size of a patch, not "
             f"{height}x{width}: crop or resize them"
         )
-    return conv(features, patch, patch, padding=0, use_bias=True, **fields)(images)
+    return conv(features, patch, patch, padding=0, use_bias=use_bias, **fields)(images)
 
 
 def attend(qkv: Array, heads: int, scores: str = "float32") -> tuple[Array, Array]:
@@ -33,11 +33,23 @@ def attend(qkv: Array, heads: int, scores: str = "float32") -> tuple[Array, Arra
     Also returns the weights, `[b, heads, tokens, tokens]`. They, the scores and the softmax are float32, or with
     `scores="computation"` of the type of `qkv` (sums of the softmax are float32 in either case).
     """
-    q, k, v = heads_first(qkv, heads)
+    return attend_heads(*heads_first(qkv, heads), scores)
+
+
+def attend_heads(q: Array, k: Array, v: Array, scores: str = "float32") -> tuple[Array, Array]:
+    """As `attend`, of queries `[b, heads, n, c / heads]` and keys and values `[b, heads, tokens, c / heads]`: to
+    `[b, n, c]`, and the weights `[b, heads, n, tokens]`."""
     q = q * q.shape[-1] ** -0.5
     products = jnp.einsum("bhqc,bhkc->bhqk", q, k, preferred_element_type=scores_dtype(scores, q))
     weights = softmax(products)
     return heads_last(jnp.einsum("bhqk,bhkc->bhqc", weights.astype(v.dtype), v)), weights
+
+
+def with_prefix(tokens: list[Array], patches: Array) -> Array:
+    """Tokens that are no patches (class, registers), `[1, n, c]` each, before the patches `[b, patches, c]`."""
+    b, _, c = patches.shape
+    spread = [jnp.broadcast_to(token.astype(patches.dtype), (b, token.shape[1], c)) for token in tokens]
+    return jnp.concatenate([*spread, patches], axis=1) if spread else patches
 
 
 def scores_dtype(scores: str, queries: Array) -> Any:
@@ -59,7 +71,9 @@ def heads_last(x: Array) -> Array:
     return x.swapaxes(1, 2).reshape(x.shape[0], x.shape[2], -1)
 
 
-def mlp(x: Array, hidden: int, dense: Any, *, names: tuple[str, str], drop: Any = lambda y: y) -> Array:
+def mlp(
+    x: Array, hidden: int, dense: Any, *, names: tuple[str, str], drop: Any = lambda y: y, activation: Any = gelu
+) -> Array:
     """Dense, exact GELU, dense back to the width of `x`; dropout after both. `dense(x, features, name=...)`."""
-    y = drop(gelu(dense(x, hidden, name=names[0])))
+    y = drop(activation(dense(x, hidden, name=names[0])))
     return drop(dense(y, x.shape[-1], name=names[1]))
