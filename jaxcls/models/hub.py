@@ -1,6 +1,8 @@
 """Weights on the Hugging Face hub, through its own client, which keeps what it has downloaded."""
 
+import contextlib
 import errno
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -42,7 +44,8 @@ def fetch(name: str) -> tuple[Path, Path | str]:
         ) from error
 
     def get(file):
-        return Path(hf_hub_download(repo, file, revision=revision or None, local_files_only=offline))
+        with _quiet():
+            return Path(hf_hub_download(repo, file, revision=revision or None, local_files_only=offline))
 
     first, offline = None, False
     for file in FILES:
@@ -64,6 +67,18 @@ def fetch(name: str) -> tuple[Path, Path | str]:
     raise UserError(failed(name, repo, first)) from first
 
 
+@contextlib.contextmanager
+def _quiet():
+    """Without the client's lines about each of its attempts; what comes of them is told in one."""
+    logger = logging.getLogger("huggingface_hub")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
 def check_sum(name: str, path: Path) -> None:
     """The client calls what it keeps by its SHA-256 where the hub tells one, and compares only sizes.
 
@@ -81,6 +96,8 @@ def failed(name: str, repo: str, error: Any) -> str:
     for kind, text in _SAID.items():
         if kind in bases:
             return f"{name}: {text.format(page=page)}"
+    if "EntryNotFoundError" in bases and not bases & _UNREACHED:
+        return f"{name}: it has neither of {', '.join(FILES)}; look at {page}"
     if isinstance(error, OSError) and error.errno in _DISK:
         where = f"the cache {error.filename or ''}".rstrip()
         return f"{name}: {where} can't be written ({error.strerror}); set HF_HUB_CACHE to a folder that can"
