@@ -55,14 +55,20 @@ def run(args: argparse.Namespace) -> None:
         raise UserError("--rounds goes with --ratio, --macs and --params; leave --latency out.")
     devices.set_up()
     from jaxcls.export import speed
-    from jaxcls.training import loop, prune_run
+    from jaxcls.training import loop, prune_run, pruning
 
     source = args.run if args.step is None else os.path.join(args.run, "checkpoints", str(args.step))
     for number in range(1, args.rounds + 1):
         last = number == args.rounds
         out = args.out if last else f"{args.out}.round{number}"
-        config = configured(args)
-        prune_run.prune(config, source, out, latency=args.latency or 0.0, measure=speed.milliseconds)
+        config = configured(args, number)
+        start = args.run if args.rounds > 1 else ""
+        try:
+            prune_run.prune(config, source, out, start=start, latency=args.latency or 0.0, measure=speed.milliseconds)
+        except pruning.NothingGoes:
+            if last:
+                raise
+            continue  # its share of the channels is less than a multiple: the next one takes both
         if not last:
             loop.run(run_config.read(None, out)[0], out)
             source = out
@@ -70,15 +76,15 @@ def run(args: argparse.Namespace) -> None:
     print(f"fine-tune it: jaxcls train --workdir {args.out}; evaluate it: jaxcls eval {args.out}")
 
 
-def configured(args: argparse.Namespace) -> Any:
-    """The config of a new run: the old one's, with what the options say."""
+def configured(args: argparse.Namespace, number: int = 1) -> Any:
+    """The config of a new run, that of a round by its number: the old one's, with what the options say."""
     from jaxcls.settings.reader import resolve
 
     made, _ = run_config.read(None, str(workdir(args.run)), args.settings)
     config = resolve(made)
     for key in OPTIONS:
         if (value := getattr(args, key)) is not None:
-            config.prune[key] = share(key, value, args.rounds)
+            config.prune[key] = share(key, value, number / args.rounds)
     if args.keep:
         config.prune.keep = tuple(args.keep)
     if args.finetune:
@@ -88,13 +94,12 @@ def configured(args: argparse.Namespace) -> Any:
     return config
 
 
-def share(key: str, value: float, rounds: int) -> float:
-    """An option of one of several rounds, which together do what it says."""
-    if rounds == 1 or key not in ("ratio", "macs", "params"):
+def share(key: str, value: float, done: float) -> float:
+    """An option after this share of the rounds, counted from what there was before the first."""
+    if done == 1 or key not in ("ratio", "macs", "params"):
         return value
-    stay = 1 - value if key == "ratio" else value
-    each = max(stay, 0.0) ** (1 / rounds)
-    return 1 - each if key == "ratio" else each
+    stay = max(1 - value if key == "ratio" else value, 0.0) ** done
+    return 1 - stay if key == "ratio" else stay
 
 
 def workdir(run: str) -> Path:

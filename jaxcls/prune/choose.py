@@ -22,6 +22,7 @@ def choose(
     floor: float = 0.0,
     multiple: int = 1,
     keep: Sequence[str] = (),
+    sizes: Sequence[int] | None = None,
 ) -> list[np.ndarray]:
     """Per group the units that stay, ascending. Of equal scores the first go.
 
@@ -34,6 +35,7 @@ def choose(
       floor: the least share that a group keeps; where "global" can't take a group's lowest, it takes another's.
       multiple: what a layer's size is rounded up to (8 suits accelerators and INT8); a unit of several places, as a
         head is, counts as many. A group that would need more than it has stays whole.
+      sizes: of the groups when the first of several rounds began, of which ratio and floor count; None: those of now.
       keep: regular expressions (`re.search`) of names; the groups that these layers make stay whole. What the layers
         read may go, as far as others make it.
 
@@ -44,11 +46,17 @@ def choose(
     _check(ratio, scope, floor, multiple)
     require_matches({m.name: 0 for group in groups for m in group.members}, keep, "layer to keep")
     whole = [bool(group.why) or any(re.search(p, n) for p in keep for n in _made(group)) for group in groups]
-    least = [group.units if w else math.ceil(floor * group.units) for group, w in zip(groups, whole, strict=True)]
+    now = [group.units for group in groups]
+    sizes = now if sizes is None else sizes
+    floors = [min(n, math.ceil(floor * size)) for n, size in zip(now, sizes, strict=True)]
+    least = [n if w else low for n, w, low in zip(now, whole, floors, strict=True)]
     if scope == "local":
-        counts = [max(low, group.units - int(group.units * ratio)) for group, low in zip(groups, least, strict=True)]
+        wanted = [size - int(size * ratio) for size in sizes]
+        counts = [max(low, min(n, some)) for n, low, some in zip(now, least, wanted, strict=True)]
     else:
-        counts = _global(scores, ratio, least, whole)
+        size = sum(size for size, w in zip(sizes, whole, strict=True) if not w)
+        gone = size - sum(n for n, w in zip(now, whole, strict=True) if not w)
+        counts = _global(scores, int(ratio * size) - gone, least)
     kept = []
     for group, score, count in zip(groups, scores, counts, strict=True):
         if not count:
@@ -75,14 +83,13 @@ def _made(group):
     return [member.name for member in group.members if not member.consumes]
 
 
-def _global(scores, ratio, least, whole):
-    """How many units of each group stay, if the lowest of all go as far as the floors allow."""
+def _global(scores, left, least):
+    """How many units of each group stay, if the `left` lowest of all go as far as the floors allow."""
     counts = [len(score) for score in scores]
     at = np.concatenate([np.full(n, i) for i, n in enumerate(counts)] or [np.zeros(0, int)])
     order = np.argsort(np.concatenate([*scores, np.zeros(0)]), kind="stable")
-    left = int(ratio * sum(n for n, w in zip(counts, whole, strict=True) if not w))
     for group in at[order].tolist():
-        if left and counts[group] > least[group]:
+        if left > 0 and counts[group] > least[group]:
             counts[group] -= 1
             left -= 1
     return counts

@@ -36,7 +36,13 @@ Cost = Callable[[dict[str, str]], float]
 
 
 def select(
-    groups: Groups, variables: Arrays, settings: Settings, *, before: Mapping[str, str], gradients: Arrays | None = None
+    groups: Groups,
+    variables: Arrays,
+    settings: Settings,
+    *,
+    before: Mapping[str, str],
+    start: Mapping[str, str] | None = None,
+    gradients: Arrays | None = None,
 ) -> dict[str, str]:
     """What is kept (`kept.to_config`) of a network.
 
@@ -45,17 +51,19 @@ def select(
       variables: name -> array, at its whole size.
       settings: how.
       before: what is kept already, of which more goes.
+      start: what was kept before the first of several rounds, which the settings count from; None: `before`.
       gradients: for importance "taylor".
 
     Raises:
       UserError: as `choose`, `importance` and `to_target`.
     """
-    made = chooser(groups, variables, settings, before=before, gradients=gradients)
+    start = before if start is None else start
+    made = chooser(groups, variables, settings, before=before, start=start, gradients=gradients)
     for key in ("macs", "params"):
         if share := getattr(settings, key):
             field = {"macs": "multiply_adds", "params": "parameters"}[key]
             cost = lambda found: getattr(costs(groups, found), field)  # noqa: B023, E731  used before the next turn
-            return to_target(made, cost, share * cost(dict(before)), field.replace("_", "-"))
+            return to_target(made, cost, share * cost(dict(start)), field.replace("_", "-"))
     return made(settings.ratio, settings.floor)
 
 
@@ -65,10 +73,17 @@ def costs(groups: Groups, found: Mapping[str, str]) -> counts.Costs:
 
 
 def chooser(
-    groups: Groups, variables: Arrays, settings: Settings, *, before: Mapping[str, str], gradients: Arrays | None = None
+    groups: Groups,
+    variables: Arrays,
+    settings: Settings,
+    *,
+    before: Mapping[str, str],
+    start: Mapping[str, str] | None = None,
+    gradients: Arrays | None = None,
 ) -> Callable[[float, float], dict[str, str]]:
-    """function(ratio, floor) -> what is kept; the rest of the settings holds. Raises UserError."""
+    """function(ratio, floor) -> what is kept; the rest of the settings holds, all as of `select`. Raises UserError."""
     here = kept.of_config(groups.groups, before)
+    sizes = [int(stays.sum()) for stays in kept.of_config(groups.groups, before if start is None else start)]
     left = [_part(group, stays) for group, stays in zip(groups.groups, here, strict=True)]
     score = lambda group: importance.importance(  # noqa: E731
         group, settings.importance, variables, gradients=gradients, seed=settings.seed
@@ -78,8 +93,9 @@ def chooser(
 
     def make(ratio, floor):
         stay = choose.choose(
-            left, scores, ratio, scope=settings.scope, floor=floor, multiple=settings.multiple, keep=settings.keep
-        )
+            left, scores, ratio, scope=settings.scope, floor=floor, multiple=settings.multiple, keep=settings.keep,
+            sizes=sizes,
+        )  # fmt: skip
         units = [np.flatnonzero(had)[some] for had, some in zip(here, stay, strict=True)]
         return kept.to_config(groups.groups, units)
 

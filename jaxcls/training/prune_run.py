@@ -34,6 +34,7 @@ def prune(
     source: str,
     out: str,
     *,
+    start: str = "",
     latency: float = 0.0,
     measure: Milliseconds | None = None,
     note: Note = print,
@@ -45,6 +46,7 @@ def prune(
       config: of the new run; its model is the source's.
       source: workdir, or folder of a step, of the run.
       out: the new workdir.
+      start: the run that the first of several rounds began with, of whose channels config.prune counts; "": one round.
       latency: milliseconds for a picture that may stay, in place of a ratio; of `measure`.
       measure: of a network.
       note: where lines go.
@@ -61,7 +63,7 @@ def prune(
     config = resolve(config)
     config.model.pretrained, config.model.kept = str(source), ()
     note(f"opening {config.data.name} ...")
-    module, before, found = _chosen(config, source, latency, measure)
+    module, before, found = _chosen(config, source, start, latency, measure)
     config.model.kept = keeping.lines(found)
     workdir = view.best_step(source).parents[1]
     run = build.build(config, workdir=workdir)
@@ -76,7 +78,7 @@ def prune(
     return report
 
 
-def _chosen(config, source, latency, measure):
+def _chosen(config, source, start, latency, measure):
     """(the whole module, what is kept of it, what shall be kept)."""
     pruning.refuse_int8(source)
     reader = Reader(config)
@@ -95,7 +97,8 @@ def _chosen(config, source, latency, measure):
     before = run_weights.kept_of(source)
     module = network.model.module if before else network.model
     if settings:
-        return module, before, pruning.chosen(module, data, source, settings, before)
+        counted = run_weights.kept_of(start) if start else None
+        return module, before, pruning.chosen(module, data, source, settings, before, counted)
     return module, before, _to_latency(network, module, data, source, reader, before, latency, measure)
 
 

@@ -28,6 +28,10 @@ TARGETS = ("ratio", "macs", "params")
 PICTURES, BATCH = 1024, 32  # of which the gradients of importance "taylor" are taken
 
 
+class NothingGoes(UserError):
+    """Settings that take no channel away."""
+
+
 def kept(reader: Any, module: Any, data: Data, workdir: PathLike | None = None) -> dict[str, str]:
     """What is kept of a run's model, group -> bits (`prune.kept`); {} for all of it.
 
@@ -88,15 +92,28 @@ def of_section(reader: Any) -> Settings:
     )
 
 
-def chosen(module: Any, data: Data, source: str, settings: Settings, before: Mapping[str, str]) -> dict[str, str]:
-    """What the settings leave of the weights `source`, of which `before` is kept already. Raises UserError."""
+def chosen(
+    module: Any,
+    data: Data,
+    source: str,
+    settings: Settings,
+    before: Mapping[str, str],
+    start: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """What the settings leave of the weights `source`, of which `before` is kept already; `start` as of `select`.
+
+    Raises:
+      UserError: for settings that can't be.
+      NothingGoes: where they leave all, and no earlier round has taken anything.
+    """
     weights = whole(module, data, source)
     gradients = gradients_of(module, data, weights) if settings.importance == "taylor" else None
     found = select(
-        grouping.find(module, data.picture), flatten_names(weights), settings, before=before, gradients=gradients
-    )
-    if found == dict(before):
-        raise UserError(
+        grouping.find(module, data.picture), flatten_names(weights), settings, before=before, start=start,
+        gradients=gradients,
+    )  # fmt: skip
+    if found == dict(before) and (start is None or before == start):
+        raise NothingGoes(
             f"nothing goes with these settings: groups are rounded up to multiples of {settings.multiple}; raise the "
             "ratio, or lower config.prune.multiple."
         )

@@ -185,24 +185,21 @@ def test_gradients_are_of_the_mean_loss(run):
     np.testing.assert_allclose(found["params/fc2/bias"], wanted, atol=1e-5)
 
 
-def test_rounds_together_do_what_one_says(run, tmp_path, capsys):
+@pytest.mark.parametrize(
+    "options, kept",
+    [
+        ("--ratio 0.75 --multiple 1 --rounds 2", {1: 4, 2: 2}),
+        ("--ratio 0.75 --multiple 2 --rounds 4", {1: 6, 2: 4, 3: 4, 4: 2}),  # 5.7, 4, 2.8 and 2 of 8, rounded up
+        (
+            "--ratio 0.5 --multiple 4 --rounds 3",
+            {2: 8, 3: 4},
+        ),  # 6.3 and 5 of 8, rounded up: of no layer goes anything in the first
+    ],
+)
+def test_rounds_together_do_what_one_says(run, tmp_path, capsys, options, kept):
     out = tmp_path / "out"
-    status = command.main(
-        [
-            "prune",
-            str(run),
-            "--ratio",
-            "0.75",
-            "--multiple",
-            "1",
-            "--rounds",
-            "2",
-            "--finetune",
-            "2 steps",
-            "--out",
-            str(out),
-        ]
-    )
-    assert not status and "jaxcls train --workdir" in capsys.readouterr().out
-    groups = [json.loads((place / "prune.json").read_text())["groups"] for place in (tmp_path / "out.round1", out)]
-    assert [group["conv1"]["kept"] for group in groups] == [4, 2]
+    assert not command.main(["prune", str(run), *options.split(), "--finetune", "2 steps", "--out", str(out)])
+    assert "jaxcls train --workdir" in capsys.readouterr().out
+    places = {number: tmp_path / f"out.round{number}" for number in range(1, max(kept))} | {max(kept): out}
+    found = {number: place / "prune.json" for number, place in places.items() if place.exists()}
+    assert {n: json.loads(path.read_text())["groups"]["conv1"]["kept"] for n, path in found.items()} == kept
