@@ -67,6 +67,7 @@ RANGES = {
     "schedule.mult": "[1, inf)",
     "schedule.div_factor": "(0, inf)",
     "schedule.final_div_factor": "(0, inf)",
+    "schedule.rest": "[0, inf)",
     "plateau.factor": "(0, 1)",
     "plateau.patience": "[0, inf)",
     "plateau.threshold": "[0, inf)",

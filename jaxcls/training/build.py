@@ -34,7 +34,7 @@ from jaxcls.tasks.supervised import Supervised
 from jaxcls.tasks.tta import Tta
 from jaxcls.tasks.wrappers import Ema, Transformed
 from jaxcls.training import data as data_part
-from jaxcls.training import feeds, few, from_weights, recipe, sparsity, two_views
+from jaxcls.training import feeds, few, from_weights, lengths, recipe, sparsity, two_views
 from jaxcls.training import model as model_part
 from jaxcls.training.data import NORMALIZE, Data
 from jaxcls.training.model import Model
@@ -110,7 +110,8 @@ def choices(reader: Any, data: Data, parallel: Parallel, *, labelled: bool) -> d
     with problems.noted():
         chosen["sampler"] = rows = sampler(reader, train)
         chosen |= durations(reader, len(rows), parallel)
-        chosen["sizes"] = recipe.resize_schedule(reader, chosen["total_steps"], chosen["steps_per_epoch"])
+        planned = lengths.planned(reader, chosen["total_steps"])
+        chosen["sizes"] = recipe.resize_schedule(reader, planned, chosen["steps_per_epoch"])
     with problems.noted():
         chosen["class_weight"] = balance.of_source(reader.loss.class_weight, train) if labelled else None
     with problems.noted():
@@ -135,7 +136,7 @@ def training(reader: Any, data: Data, model: Model, parallel: Parallel, chosen: 
     """
     chosen = dict(chosen)
     sizes, class_weight = chosen.pop("sizes"), chosen.pop("class_weight")
-    total, per_epoch = chosen["total_steps"], chosen["steps_per_epoch"]
+    total, per_epoch = lengths.planned(reader, chosen["total_steps"]), chosen["steps_per_epoch"]
     parts = lambda: model.parts  # noqa: E731  takes seconds, and most runs have no use for them
     when = recipe.timing(reader, total, per_epoch, parts)
     if own.optimiser:
@@ -257,14 +258,15 @@ def durations(reader: Any, n: int, parallel: Parallel) -> dict[str, int]:
     total = steps(reader.duration, what="config.duration")
     if not total:
         raise UserError("config.duration is empty: nothing would be trained; write for example '10 epochs'.")
-    lengths = {"steps_per_epoch": steps_per_epoch, "total_steps": total}
+    planned = lengths.planned(reader, total)
+    found = {"steps_per_epoch": steps_per_epoch, "total_steps": total}
     for name, value, key in (
         ("eval_every", reader.eval.every, "config.eval.every"),
         ("checkpoint_every", reader.checkpoint.every, "config.checkpoint.every"),
         ("log_every", reader.log_every, "config.log_every"),
     ):
-        lengths[name] = steps(value, total=total, what=key) or total
-    return lengths
+        found[name] = steps(value, total=planned, what=key) or total
+    return found
 
 
 def check_batch(reader: Any, n: int, parallel: Parallel) -> None:

@@ -18,7 +18,7 @@ from jaxcls.errors import UserError
 from jaxcls.logs.logger import Logger
 from jaxcls.state import TrainState
 from jaxcls.text import printable
-from jaxcls.training import begin, build, lock, postponed, predictions, preflight, resampling, result, watch
+from jaxcls.training import begin, build, extending, lock, postponed, predictions, preflight, resampling, result, watch
 from jaxcls.training.evaluate import Measure
 from jaxcls.training.memory import explained
 from jaxcls.training.run import Run
@@ -61,6 +61,7 @@ def run(
         # a big folder or a set to decode takes a while
         print(f"opening {printable(config['data']['name'])} ...", flush=True)
     with watch.of_run(workdir):
+        config = extending.settled(config, workdir)
         built = build.build(config, workdir=workdir, allow_changed=allow_changed)
         return fit(built, workdir, deadline, follow, final=final)
 
@@ -82,6 +83,7 @@ def fit(
 def _fit(run, workdir, held, deadline, follow, final):
     main_process = jax.process_index() == 0
     if main_process:
+        extending.record(run, workdir)
         files.write_json(workdir / "config.json", run.stored, predictions.INTACT)
     checkpoints = Checkpoints(workdir, keep=run.training.keep, transient=run.task.transient)
     parallel.agree(lambda: postponed.put_back(workdir))

@@ -21,7 +21,7 @@ from jaxcls.errors import Problems, UserError
 from jaxcls.models.pretrained import Report
 from jaxcls.state import TrainState
 from jaxcls.tasks.base import FEATURES
-from jaxcls.training import resampling, same_run
+from jaxcls.training import extending, resampling, same_run
 from jaxcls.training.data import Data
 from jaxcls.types import Note, PathLike
 
@@ -49,6 +49,7 @@ def check(run: "Run", workdir: PathLike, note: Note, *, seconds: float = 1.0, pr
     problems = Problems()
     with problems.noted():
         same_run.check(run.stored, workdir)
+        extending.check(run, workdir, note)
     with problems.noted():
         logs.check_writers(run.training.log_to)
     with problems.noted():

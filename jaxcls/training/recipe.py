@@ -18,6 +18,7 @@ from jaxcls.optim import schedules, transfer
 from jaxcls.optim.schedules import Schedule
 from jaxcls.settings.reader import choose
 from jaxcls.tasks.base import Task
+from jaxcls.training import lengths
 from jaxcls.types import Figures
 
 LOSSES: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
@@ -139,12 +140,29 @@ def _factors(section, layers, parts, when):
 
 
 def schedule(config: Any, total: int, steps_per_epoch: int) -> tuple[Schedule, Schedule | None]:
-    """(learning rate, momentum), functions of the step; the second is None where it is not scheduled."""
+    """(learning rate, momentum), functions of the step; the second is None where it is not scheduled.
+
+    `total`: steps that the run was planned for at first. One that was extended since is as long as config.duration.
+    """
     section = Section(config.schedule, "schedule")
     choose("config.schedule.name", section.name, ("one_cycle", *SHAPES))
     peak = section.peak
     if section.per_batch:
         peak = schedules.scaled_rate(peak, config.batch_size, per=section.per_batch)
+    first, cycle = _planned(section, peak, total, steps_per_epoch)
+    if not config.extended or not lengths.depends(section):
+        return first, cycle
+    whole = schedules.steps(config.duration, steps_per_epoch=steps_per_epoch)
+
+    def shape(rate, n):
+        steps = functools.partial(schedules.steps, steps_per_epoch=steps_per_epoch, total=n)
+        return lengths.rest(section, rate, number(n, "total_steps"), SHAPES, steps)
+
+    return lengths.extended(config, first, peak, whole, shape), cycle
+
+
+def _planned(section, peak, total, steps_per_epoch):
+    """`schedule` of a run of `total` steps."""
     steps = functools.partial(schedules.steps, steps_per_epoch=steps_per_epoch, total=total)
     total = number(total, "total_steps")
     if section.name == "one_cycle":

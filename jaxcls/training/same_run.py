@@ -54,9 +54,11 @@ def check(config: Mapping[str, Any], workdir: PathLike) -> None:
             pass
     except OSError as error:
         raise UserError(f"--workdir={workdir} can't be written: {error.strerror}; choose another.") from error
-    if changed := differences(config, workdir):
+    changed = differences(config, workdir)
+    if changed and not longer(changed):
         raise UserError(
-            f"--workdir={workdir} holds a run of another config: {shown(changed)}. Choose another --workdir."
+            f"--workdir={workdir} holds a run of another config: {shown(changed)}. Choose another --workdir; to start "
+            f"from that run: jaxcls train --from={workdir}."
         )
 
 
@@ -83,6 +85,12 @@ def differences(config: Mapping[str, Any], workdir: PathLike) -> dict[str, tuple
         for key in sorted(old.keys() | new.keys())
         if old.get(key) != new.get(key) and not key.startswith(FREE)
     }
+
+
+def longer(changed: Mapping[str, tuple[Any, Any]]) -> bool:
+    """Whether all that differs is that a run goes on beyond its end (`training.extending`)."""
+    before, now = (list(value or ()) for value in changed.get("extended", ((), ())))
+    return changed.keys() == {"duration", "extended"} and now[:-1] == before and len(now) > len(before)
 
 
 def shown(changed: Mapping[str, tuple[Any, Any]]) -> str:
