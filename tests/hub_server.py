@@ -86,10 +86,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._error(401, "", "Invalid username or password.")
         elif path == "/api/repos/create":
             asked = json.loads(body)
-            repo = f"{asked['organization']}/{asked['name']}"
+            repo = f"{asked.get('organization') or 'someone'}/{asked['name']}"
             self.hub.private[repo] = asked.get("private") or asked.get("visibility") == "private"
             self.hub.repos.setdefault(repo, {})
             self._json({"url": f"{self.hub.url}/{repo}"})
+        elif path == "/api/validate-yaml":
+            self._json({"errors": [], "warnings": []})
         elif found := re.fullmatch(r"/api/models/(.+)/preupload/main", path):
             files = json.loads(body)["files"]
             large = [x["path"].endswith(".safetensors") for x in files]
@@ -107,7 +109,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _upload(self, wanted):
         href = f"{self.hub.url}/upload/{wanted['oid']}"
-        return {"oid": wanted["oid"], "size": wanted["size"], "authenticated": True, "actions": {"upload": {"href": href}}}
+        return {
+            "oid": wanted["oid"],
+            "size": wanted["size"],
+            "authenticated": True,
+            "actions": {"upload": {"href": href}},
+        }
 
     def do_PUT(self):
         self.hub.asked.append(f"PUT {self.path}")
@@ -152,8 +159,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("X-Error-Code", code)
         if message:
             self.send_header("X-Error-Message", message)
-        self.send_header("Content-Length", "0")
+        content = json.dumps({"error": message}).encode()
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
         self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
 
 
 @contextlib.contextmanager
@@ -180,6 +191,7 @@ def environment(hub, cache):
         "HF_HUB_CACHE": str(cache / "hf" / "hub"),
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_HUB_DISABLE_XET": "1",  # its own protocol, of chunks, is not spoken here
         "XDG_CACHE_HOME": str(cache),
         "TORCH_HOME": str(cache / "torch"),
         "no_proxy": "127.0.0.1",

@@ -24,6 +24,7 @@ GROUPS = {
         "inspect": "look into checkpoints, compare and verify them",
         "average": "average checkpoints of one or several runs",
         "prune": "take away the channels of a run that matter least: a smaller, faster net",
+        "push": "put a run on the Hugging Face hub, with a card that says how good it is",
         "export": "write a run or a model as weights, checked ONNX files, StableHLO, for Triton",
     },
     "Data": {

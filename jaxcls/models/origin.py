@@ -15,6 +15,7 @@ from jaxcls.errors import UserError
 from jaxcls.models import architectures
 
 CONFIG = "config.json"
+OWN = "jaxcls"  # in a config.json that `jaxcls push` has written: what timm's form has no place for
 _LONGEST_CONFIG = 4 * 2**20  # bytes; the names of 20,000 classes have less than a tenth
 # Of a training script's settings, those that are looked at.
 _PICTURE = {"input_size", "img_size", "crop_pct", "interpolation", "mean", "std", "label_names"}
@@ -79,7 +80,20 @@ def of_config(path: Path) -> Says:
     picture = {**config, **(inner if isinstance(inner, dict) else {})}
     arguments, licence = config.get("model_args"), picture.get("license")
     told = _timm(f"its {CONFIG}", name, picture, arguments if isinstance(arguments, dict) else {})
+    told = _pushed(told, config.get(OWN))
     return told._replace(licence=licence[:100] if isinstance(licence, str) else "")
+
+
+def _pushed(told, own):
+    """What `jaxcls push` wrote beside timm's form: a model and fields of ours, and the transforms themselves."""
+    if not isinstance(own, dict) or not isinstance(own.get("model"), str):
+        return told
+    fields, transforms = own.get("fields"), own.get("eval_transform")
+    return told._replace(
+        models=(own["model"],),
+        fields=fields if isinstance(fields, dict) else {},
+        transforms=tuple(map(str, transforms)) if isinstance(transforms, list) else told.transforms,
+    )
 
 
 def of_metadata(metadata: Any) -> Says:
