@@ -11,7 +11,7 @@ from jaxcls.augment.preprocessing import Preprocessing
 from jaxcls.measure import decision as decisions
 from jaxcls.measure import doubt
 from jaxcls.measure.multilabel import answers as of_sets
-from jaxcls.predict import sets
+from jaxcls.predict import given, sets
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
@@ -105,9 +105,35 @@ class BasePredictor:
             return of_sets.probabilities(logits, self.decision)
         return decisions.probabilities(self.decision, logits)
 
-    def __call__(self, images: UInt8[np.ndarray, "n H W C"], top: int = 5) -> list[dict[str, Any]]:
-        """What to say about prepared pictures, as `answers` has it, distances included where they are stored."""
+    def __call__(self, pictures: Any, top: int = 5) -> Any:
+        """What to say about pictures, as `answers` has it, distances included where they are stored.
+
+        Args:
+          pictures: one, or a list of them: a path, the bytes of a file, pixels (uint8 [h, w] or [h, w, c]) or a picture
+            of Pillow. An array uint8 [n, H, W, C], H, W, C being `picture`, holds prepared ones; of another size, not.
+          top: how many classes are listed; 0 for all.
+
+        Returns:
+          a dict for one picture, a list of dicts for several.
+
+        Raises:
+          UserError: for what is no picture, or a damaged one.
+        """
+        if getattr(pictures, "shape", ())[1:] == tuple(self.picture):
+            return self.rows(np.asarray(pictures), top)
+        one = given.is_one(pictures)
+        of_pillow, window = self.picture[-1], self._window
+        several = given.chunks([pictures] if one else pictures, self.prepare, of_pillow, window)
+        rows = [row for images in several for row in self.rows(images, top)]
+        return rows[0] if one else rows
+
+    def rows(self, images: UInt8[np.ndarray, "n H W C"], top: int = 5) -> list[dict[str, Any]]:
+        """What to say about prepared pictures, a dict each."""
         return self.answers(self.logits(images), top, self.distances(images))
+
+    @property
+    def _window(self):
+        return getattr(getattr(self, "_prepares", None), "window", ())
 
     def answers(
         self, logits: Float[np.ndarray, "n classes"], top: int = 5, distance: Float[np.ndarray, " n"] | None = None

@@ -125,10 +125,10 @@ class FilePredictor(BasePredictor):
         """Those of prepared pictures to the training ones (measure.outliers), where the file has them."""
         return None if self._bank is None else outliers.distance(self._bank, self.features(images))
 
-    def __call__(self, images: UInt8[np.ndarray, "n H W C"], top: int = 5) -> list[dict[str, Any]]:
+    def rows(self, images: UInt8[np.ndarray, "n H W C"], top: int = 5) -> list[dict[str, Any]]:
         """As BasePredictor; logits and features in one go."""
         if self._bank is None or not len(images):
-            return super().__call__(images, top)
+            return super().rows(images, top)
         logits, features = self._several(images, self.session.outputs[0].name, self._told["pre_logits"])
         return self.answers(self._sound(logits, len(images)), top, outliers.distance(self._bank, features))
 
