@@ -20,8 +20,9 @@ def load(workdir: PathLike, step: int | None = None) -> "Predictor | FilePredict
     """A trained model as a function of pictures: that of a run's best checkpoint, the newest where none is best.
 
     Args:
-      workdir: folder of a run, or of one step; or a file, MODEL.onnx or MODEL.tflite, which then answers without JAX
-        (jaxcls.runtime.predictor.FilePredictor); `~` is the home folder.
+      workdir: folder of a run (of one with folds, whose probabilities are averaged), or of one step; or a file,
+        MODEL.onnx or MODEL.tflite, which then answers without JAX (jaxcls.runtime.predictor.FilePredictor); `~` is the
+        home folder.
       step: of a run, another of its checkpoints. Its files are compared with their digests first, which tells of damage
         and not of someone who rewrote both.
 
@@ -38,9 +39,9 @@ def load(workdir: PathLike, step: int | None = None) -> "Predictor | FilePredict
         if step is not None:
             raise UserError(f"{path} is a file, of one step; leave step={step} out, or give the run.")
         return FilePredictor.load(path)
-    from jaxcls.predict.predictor import Predictor
+    from jaxcls.predict import folds
 
-    return Predictor.load(path, step)
+    return folds.load(path, step)
 
 
 def train(
@@ -56,10 +57,11 @@ def train(
 
     Args:
       config: the name of a config that comes with jaxcls, a file, or a ConfigDict (jaxcls.defaults). None: the one that
-        the run in `workdir` has stored.
+        the run in `workdir` has stored, or where `data` is given and no run is there, one that is chosen for it
+        (docs/recipes.md).
       data: a folder of pictures, or what config.data.name takes; or pictures in memory: split -> (images, labels), as
         of `jaxcls.data.from_arrays`, or -> source (jaxcls.data.base). A run of them goes on with the same ones.
-      workdir: default runs/<config name>; `~` is the home folder.
+      workdir: default runs/<name of the config, or of the data>; `~` is the home folder.
       allow_changed_data: whether a run goes on though its pictures are not those that it began with.
       max_time: "3h", "90m", "2d": it stops then as by a signal, and the same call goes on.
       settings: keys of the config with their values: `batch_size=32`, `optim={"momentum": 0.8}`, or with dots,
@@ -78,19 +80,25 @@ def train(
     from jaxcls.cli import arguments, run_config
     from jaxcls.data import arrays
     from jaxcls.settings import config_file
-    from jaxcls.training import deadline, loop
+    from jaxcls.training import begin_chosen, deadline, loop
 
     moment = deadline.after(max_time)
+    name = None if data is None else arguments.data_name(data) if isinstance(data, str) else arrays.NAME
+    place = None if workdir is None else os.fspath(workdir)
+    if config is None and (new := run_config.to_choose(None, place, name)):
+        pairs = [*_flat(settings), ("data.name", str(name))]
+        with _in_memory(data):
+            return begin_chosen.run(pairs, Path(new), allow_changed=allow_changed_data, deadline=moment)
     if isinstance(config, ConfigDict):
         if workdir is None:
             raise UserError("a config that is no file has no name for its workdir; give workdir=...")
         chosen, folder = config.copy_and_resolve_references(), arguments.expanded(os.fspath(workdir))
         names.check(folder)
     else:
-        chosen, folder = run_config.read(config, None if workdir is None else os.fspath(workdir))
+        chosen, folder = run_config.read(config, run_config.default(config, place, name))
     with _in_memory(data):
         if data is not None:
-            settings["data.name"] = arguments.data_name(data) if isinstance(data, str) else arrays.NAME
+            settings["data.name"] = name
         config_file.override(chosen, list(_flat(settings)))
         return loop.run(chosen, Path(folder), allow_changed=allow_changed_data, deadline=moment)
 

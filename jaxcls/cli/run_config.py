@@ -1,6 +1,7 @@
 """The config that a command line means: of a file, of a name, or of a run, with its settings."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING
 from jaxcls import files
 from jaxcls.checkpoints import names
 from jaxcls.cli.arguments import expanded
+from jaxcls.data import query
 from jaxcls.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,7 +30,10 @@ def read(config: str | None, workdir: str | None, settings: Settings = ()) -> tu
       UserError: where neither is given, or there is a mistake in the config or a setting.
     """
     if config is None and workdir is None:
-        raise UserError("give --config=NAME (jaxcls configs lists them), or --workdir=... of an earlier run.")
+        raise UserError(
+            "give --data=PATH, for which train chooses a recipe, --config=NAME (jaxcls configs lists them), or "
+            "--workdir=... of an earlier run."
+        )
     from jaxcls.settings import config_file
 
     workdir = workdir and expanded(workdir)
@@ -41,6 +46,32 @@ def read(config: str | None, workdir: str | None, settings: Settings = ()) -> tu
         made = stored(workdir)
     config_file.override(made, settings)
     return made, workdir
+
+
+def to_choose(config: str | None, workdir: str | None, data: str | None) -> str | None:
+    """The workdir of a run for which a recipe is to be chosen; None where it has one.
+
+    That is where no config is given, but data, and in the workdir (default runs/<name of the data>) no run has begun.
+    """
+    if config is not None or not data:
+        return None
+    folder = expanded(default(config, workdir, data) or "")
+    names.check(folder)
+    return None if (Path(folder) / "config.json").exists() else folder
+
+
+def default(config: str | None, workdir: str | None, data: str | None) -> str | None:
+    """The workdir that is meant, where data is all that was given: that of the run which was begun so."""
+    return of_data(data) if config is None and workdir is None and data else workdir
+
+
+def of_data(data: str) -> str:
+    """The default workdir of a run without a config, such as runs/pictures for folder/my/pictures/."""
+    path = query.path(data)
+    if path is None:
+        return f"runs/{Path(data.partition('?')[0]).name}"
+    name = Path(os.path.abspath(path))
+    return f"runs/{(name.name if data.startswith('folder/') else name.stem) or 'pictures'}"
 
 
 def stored(workdir: str | Path) -> "ConfigDict":

@@ -106,13 +106,16 @@ def _stored(config, workdir):
     return Says(models=names, fields=model["fields"], transforms=transforms, **moments)
 
 
-def _guessed(name):
-    """The model that the name of a file begins with, such as squeezenet1_1-b8a52dc0.pth; a wrong one does not fit."""
-    stem = Path(name).name
+def model_named(file: str) -> str:
+    """The model that the name of a file begins with, such as squeezenet1_1-b8a52dc0.pth; "" where it begins with none."""
     known = sorted(models.list_models(), key=len, reverse=True)
-    for model in known:
-        if re.match(rf"{re.escape(model)}([-_.]|$)", stem):
-            return model
+    return next((model for model in known if re.match(rf"{re.escape(model)}([-_.]|$)", file)), "")
+
+
+def _guessed(name):
+    """The model by the file's name; a wrong one does not fit."""
+    if model := model_named(Path(name).name):
+        return model
     why = f"{name} does not say of which net it is" if name else "there are no weights to say it"
     raise UserError(f"config.model.name is empty and {why}; add --config.model.name=NAME (jaxcls models lists them)")
 
