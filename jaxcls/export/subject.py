@@ -1,5 +1,6 @@
 """What is exported: the network of a run, or a registered model with weights of a file, or with drawn ones."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from jaxcls.errors import UserError
 from jaxcls.export import pictures
 from jaxcls.export.asked import Subject
 from jaxcls.models import weight_files
+from jaxcls.models.base import Classifier
 from jaxcls.models.basis import Use
 from jaxcls.models.published import PUBLISHED, Published
 from jaxcls.settings.reader import Reader, choose, resolve
@@ -42,7 +44,7 @@ def of_run(path: PathLike, step: int | None = None, *, raw: bool = False, dtype:
     Raises:
       UserError: where there is no good checkpoint, or its model can't be built.
     """
-    network = networks.from_run(path, step, raw=raw, dtype=dtype)
+    network = _for_inference(networks.from_run(path, step, raw=raw, dtype=dtype))
     workdir = view.find_workdir(path)
     folder = view.best_step(path) if step is None else view.find_step(path, step)
     if workdir is None and folder.parent.name == "checkpoints":
@@ -111,7 +113,16 @@ def of_model(
     else:
         network = _drawn(name, names, preprocessing, parsed)
         note(f"{network.title}: it knows nothing; --weights FILE gives it what a file holds")
+    network = _for_inference(network)
     return Subject(network, network.title, name)
+
+
+def _for_inference(network):
+    """The network with the model's own form for inference, where it has one."""
+    if not isinstance(network.model, Classifier):  # it is wrapped
+        return network
+    model, variables = network.model.for_inference(network.variables)
+    return dataclasses.replace(network, model=model, variables=variables)
 
 
 def _names(classes, said, published):

@@ -26,7 +26,10 @@ _REGNETS = {"016": "1_6gf", "032": "3_2gf", "160": "16gf", "320": "32gf", "1280"
             "004_tv": "400mf", "008_tv": "800mf", "080_tv": "8gf", "x_008": "800mf", "x_080": "8gf",
             "y_004": "400mf"}  # fmt: skip
 # Nets whose usual weights want pictures on [-1, 1]: torchvision's with `transform_input`, and Google's.
-SYMMETRIC = r"googlenet|inception_v3|resnetv2_\d+|vit_(tiny|small|base|large)_patch\d+_\d+|mixer_\w+"
+SYMMETRIC = (
+    r"googlenet|inception_v3|resnetv2_\d+(x\d_bit)?|vit_base_patch16_siglip_224|"
+    r"vit_(tiny|small|base|large)_patch\d+_\d+|mixer_\w+|tf_efficientnetv2_[sm]|tf_mobilenetv3_(large|small)_100"
+)
 
 
 def find(name: str) -> Architecture | None:
@@ -34,7 +37,8 @@ def find(name: str) -> Architecture | None:
     name = name.rpartition("/")[2].partition(".")[0]
     for pattern, made in _RULES:
         if found := re.fullmatch(pattern, name):
-            return made(*found.groups())
+            models, fields = made(*found.groups())
+            return Architecture((*models, *[name] * (name in PUBLISHED and name not in models)), fields)
     return Architecture((name,), {}) if _library(name) in ("torchvision", "timm") else None
 
 

@@ -84,6 +84,10 @@ class Classifier(nn.Module, kw_only=True):
         follow from sizes alone. (PyTorch adds the counters of a BatchNorm by itself.)"""
         return dict(state)
 
+    def for_inference(self, variables: Any) -> tuple["Classifier", Any]:
+        """(a net, its variables) with the same answers in evaluation and less to compute: what is exported."""
+        return self, variables
+
     @property
     def dtypes(self) -> Dtypes:
         """The two dtypes, for the constructors of layers."""

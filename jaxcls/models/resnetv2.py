@@ -1,9 +1,11 @@
 """Pre-activation residual networks: He et al. 2016, "Identity Mappings in Deep Residual Networks" (arXiv 1603.05027).
 
-Norm and activation come before each convolution, so that nothing stands on the path of the shortcuts. Three spellings,
+Norm and activation come before each convolution, so that nothing stands on the path of the shortcuts. Four kinds,
 which differ in names and in what stands at both ends:
 
 * `resnetv2_50` and so on: timm's for ImageNet, with a norm after the last block;
+* `resnetv2_50x1_bit` and so on: those with GroupNorm and standardised kernels of Kolesnikov et al. 2019, "Big Transfer"
+  (arXiv 1912.11370), with timm's names;
 * `preact_resnet18` and so on: those of kuangliu/pytorch-cifar, for pictures of 32x32: a 3x3 stem, and no norm at the
   end, so the mean is taken of what the last block adds up;
 * `preact_resnet110_cifar`, `preact_resnet164_cifar`: the narrow ones of the paper's table 2, of three stages, with
@@ -25,7 +27,8 @@ from jaxcls.models import layers
 from jaxcls.models.base import Classifier, Outputs
 from jaxcls.models.registry import register
 
-STEMS = ("imagenet", "cifar")
+STEMS = ("imagenet", "bit", "cifar")
+NORMS = ("batch", "group")
 
 
 class PreActBlock(nn.Module):
@@ -95,20 +98,23 @@ class ResNetV2(Classifier):
     Fields:
       stage_sizes: the numbers of blocks. kernels: of a block (see there). width: features of the first stage, of which
         a bottleneck puts out four times as many.
-      stem: "imagenet", a 7x7 convolution of stride 2 and a 3x3 max pool of stride 2, or "cifar", a 3x3 convolution.
+      stem: "imagenet", a 7x7 convolution of stride 2 and a 3x3 max pool of stride 2; "bit", the same with zeros around
+        what is pooled; or "cifar", a 3x3 convolution.
+      norm: "batch", or "group", GroupNorm of 32 groups behind convolutions with standardised kernels.
       final_norm: norm and activation after the last block.
       spelling: whose names the parameters bear, "timm" or "kuangliu".
       kernel_init: of the convolutions. head_init: (kernel, bias) of the classifier.
       zero_init_last: blocks start as their shortcuts.
 
     `out`: `stem` is what the first stage sees; the last stage comes after the final norm. Raises UserError for an
-    unknown `stem` or `spelling`.
+    unknown `stem`, `norm` or `spelling`.
     """
 
     stage_sizes: tuple[int, ...]
     kernels: tuple[int, ...] = (1, 3, 1)
     width: int = 64
     stem: str = "imagenet"
+    norm: str = "batch"
     final_norm: bool = True
     spelling: str = "timm"
     kernel_init: Any = layers.kaiming_normal
@@ -118,6 +124,7 @@ class ResNetV2(Classifier):
 
     def __post_init__(self):
         layers.check_choice("stem", self.stem, STEMS)
+        layers.check_choice("norm", self.norm, NORMS)
         layers.check_choice("spelling", self.spelling, SPELLINGS)
         super().__post_init__()
 
@@ -137,6 +144,9 @@ class ResNetV2(Classifier):
         names = SPELLINGS[self.spelling]
         conv = partial(layers.conv, kernel_init=self.kernel_init, **self.dtypes)
         norm = layers.batch_norm(train=train, axis_name=self.axis_name, **self.dtypes)
+        if self.norm == "group":
+            conv = partial(conv, convolve=layers.standardised)
+            norm = partial(nn.GroupNorm, num_groups=32, epsilon=self.epsilon, use_fast_variance=False, **self.dtypes)
         block = partial(
             self.rematerialised(PreActBlock),
             kernels=self.kernels,
@@ -175,6 +185,8 @@ class ResNetV2(Classifier):
         if self.stem == "cifar":
             return conv(self.width, 3, name=name)(images)
         x = conv(self.width, 7, 2, name=name)(images)
+        if self.stem == "bit":
+            return layers.max_pool(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), 3, 2)
         # No activation comes before this pool, so a border of zeros could win. One that repeats the edge cannot.
         if layers.is_plain():
             return nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
@@ -188,6 +200,8 @@ _KUANGLIU: dict[str, Any] = {**_CIFAR, "final_norm": False, "kernel_init": layer
 register(partial(ResNetV2, stage_sizes=(3, 4, 6, 3), **_TIMM), "resnetv2_50")
 register(partial(ResNetV2, stage_sizes=(3, 4, 23, 3), **_TIMM), "resnetv2_101")
 register(partial(ResNetV2, stage_sizes=(3, 8, 36, 3), **_TIMM), "resnetv2_152")
+for _name, _sizes in (("50x1", (3, 4, 6, 3)), ("101x1", (3, 4, 23, 3))):
+    register(partial(ResNetV2, stage_sizes=_sizes, stem="bit", norm="group", **_TIMM), f"resnetv2_{_name}_bit")
 register(partial(ResNetV2, stage_sizes=(2, 2, 2, 2), kernels=(3, 3), **_KUANGLIU), "preact_resnet18")
 register(partial(ResNetV2, stage_sizes=(3, 4, 6, 3), kernels=(3, 3), **_KUANGLIU), "preact_resnet34")
 register(partial(ResNetV2, stage_sizes=(3, 4, 6, 3), **_KUANGLIU), "preact_resnet50")

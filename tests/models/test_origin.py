@@ -47,6 +47,8 @@ def says(tmp_path, content):
         ("efficientnet_b5", "efficientnet_b5", {"padding": "torch", "epsilon": 1e-5}),
         ("tf_efficientnet_b7.ns_jft_in1k", "efficientnet_b7", {"padding": "same", "epsilon": 1e-3}),
         ("tf_efficientnetv2_s.in21k", "efficientnet_v2_s", {"padding": "same", "epsilon": 1e-3}),
+        ("mobilenetv2_110d.ra_in1k", "mobilenetv2_110d", {}),
+        ("convnextv2_atto.fcmae_ft_in1k", "convnextv2_atto", {}),
         ("mnasnet_100", "mnasnet1_0", {"padding": "torch", "epsilon": 1e-5}),
         ("regnetx_016", "regnet_x_1_6gf", {}),
         ("regnety_008_tv", "regnet_y_800mf", {}),
@@ -60,6 +62,14 @@ def test_architectures_of_timm(theirs, ours, fields):
     found = architectures.find(theirs)
     assert found.models[0] == ours and found.fields == fields
     basis.check(models.create(ours, **fields), Says("x", theirs, found.models, found.fields), Use(ours))
+
+
+@pytest.mark.parametrize("name", ["tf_efficientnet_b0", "tf_efficientnetv2_m", "tf_mobilenetv3_large_100",
+                                  "mobilenetv2_050", "mobilenetv2_140", "resnetv2_50x1_bit", "repvgg_b0"])  # fmt: skip
+def test_models_of_timms_names_are_what_timm_says(name):
+    found = architectures.find(f"{name}.tag")
+    assert name in found.models
+    basis.check(models.create(name), Says("x", name, found.models, found.fields), Use(name))
 
 
 @pytest.mark.parametrize("name", ["regnety_008", "tf_efficientnet_b8", "mobilenetv3_large_075", "resnet50_gn", "x", ""])
@@ -94,7 +104,8 @@ def test_another_architecture_names_both_and_the_setting(tmp_path):
         basis.check(models.create("resnet18"), says(tmp_path, TF), Use("resnet18"))
     assert str(error.value) == (
         "its config.json says that it is a tf_mobilenetv3_small_100, not resnet18; use "
-        "--config.model.name=mobilenet_v3_small --config.model.fields.padding=same --config.model.fields.epsilon=0.001"
+        "--config.model.name=mobilenet_v3_small or --config.model.name=tf_mobilenetv3_small_100 "
+        "--config.model.fields.padding=same --config.model.fields.epsilon=0.001"
     )
     with pytest.raises(UserError, match="a resnet50_gn, which is none of the models here, not resnet50"):
         basis.check(models.create("resnet50"), says(tmp_path, {"architecture": "resnet50_gn"}), Use("resnet50"))

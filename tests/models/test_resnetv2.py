@@ -70,6 +70,28 @@ def test_the_pool_of_the_stem_sees_no_border():
     np.testing.assert_array_equal(out["stem"], np.full((1, 3, 3, 1), -1.0))
 
 
+def test_kernels_are_standardised():
+    rng = np.random.default_rng(0)
+    x, kernel = rng.normal(size=(1, 5, 5, 4)).astype(np.float32), rng.normal(2, 3, size=(3, 3, 4, 2)).astype(np.float32)
+    got = layers.conv(2, 3, convolve=layers.standardised).apply({"params": {"kernel": kernel}}, x)
+    kernel = (kernel - kernel.mean((0, 1, 2))) / np.sqrt(kernel.var((0, 1, 2)) + 1e-8)
+    want = layers.conv(2, 3).apply({"params": {"kernel": kernel}}, x)
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+
+
+def test_bits_pool_sees_zeros_and_its_norm_no_other_picture(abstract):
+    model = models.create("resnetv2_50x1_bit", num_classes=3)
+    assert set(abstract(model, 64, 64, 3)) == {"params"}  # no running statistics
+    model = ResNetV2(stage_sizes=(1,), width=32, stem="bit", norm="group", num_classes=2)
+    x = np.ones((1, 9, 9, 1), np.float32)
+    variables = jax.jit(model.init)(jax.random.key(0), x)
+    kernel = jnp.zeros((7, 7, 1, 32)).at[3, 3].set(-1.0)
+    variables["params"]["stem.conv"]["kernel"] = kernel
+    stem = jax.jit(partial(model.apply, train=False))(variables, x)[1]["stem"]
+    np.testing.assert_array_equal(stem[0, 0], 0)
+    assert (stem[0, 1, 1] < 0).all()
+
+
 def test_stochastic_depth_acts_in_training_only(drawn):
     fields = {"stage_sizes": (1, 1), "kernels": (3, 3), "width": 4, "stem": "cifar", "num_classes": 3}
     plain, model = ResNetV2(**fields), ResNetV2(**fields, stochastic_depth=0.5)
@@ -86,7 +108,8 @@ def test_stochastic_depth_acts_in_training_only(drawn):
 @pytest.mark.parametrize(
     "fields, message",
     [
-        ({"stem": "mnist"}, "stem must be one of imagenet, cifar"),
+        ({"stem": "mnist"}, "stem must be one of imagenet, bit, cifar"),
+        ({"norm": "layer"}, "norm must be one of batch, group"),
         ({"spelling": "x"}, "spelling must be one of timm, ku"),
     ],
 )

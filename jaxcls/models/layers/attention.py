@@ -21,7 +21,7 @@ class SqueezeExcite(nn.Module):
 
     Hu et al. 2017 (arXiv 1709.01507). `conv` is a constructor as `layers.conv` with the dtypes filled in; `squeezed` is
     the number of features between the two. `bias_init`: a function of the fan-in that gives the initialiser of a bias;
-    None: zeros. Names: `fc1`, `fc2`, as in torchvision and timm.
+    None: zeros. `names`: of the two; `fc1`, `fc2` as in torchvision and in most of timm's nets.
     """
 
     squeezed: int
@@ -29,12 +29,14 @@ class SqueezeExcite(nn.Module):
     act: Callable = nn.relu
     gate: Callable = nn.sigmoid
     bias_init: Callable | None = None
+    names: tuple[str, str] = ("fc1", "fc2")
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        first, second = self.names
         mean = global_mean(apart(x))[:, None, None].astype(x.dtype)
-        y = self.act(self.biased(self.squeezed, x.shape[-1], "fc1")(mean))
-        return x * self.gate(self.biased(x.shape[-1], self.squeezed, "fc2")(y))
+        y = self.act(self.biased(self.squeezed, x.shape[-1], first)(mean))
+        return x * self.gate(self.biased(x.shape[-1], self.squeezed, second)(y))
 
     def biased(self, features: int, fan_in: int, name: str) -> nn.Module:
         bias_init = self.bias_init(fan_in) if self.bias_init else nn.initializers.zeros
