@@ -4,6 +4,7 @@ from jaxcls import models
 from jaxcls.models import efficientnet, mobilenet_v3
 from jaxcls.models.alexnet import AlexNet, AlexNet2012
 from jaxcls.models.convnext import ConvNeXt
+from jaxcls.models.convnext_v2 import ConvNeXtV2
 from jaxcls.models.densenet import DenseNet
 from jaxcls.models.eva import Eva
 from jaxcls.models.googlenet import GoogLeNet
@@ -15,6 +16,7 @@ from jaxcls.models.mobilenet_v2 import MobileNetV2
 from jaxcls.models.pyramidnet import PyramidNet
 from jaxcls.models.regnet import RegNet
 from jaxcls.models.resnet import BasicBlock, Bottleneck, ResNet
+from jaxcls.models.repvgg import RepVGG
 from jaxcls.models.resnet_cifar import ResNetCifar
 from jaxcls.models.resnetv2 import ResNetV2
 from jaxcls.models.shufflenet import ShuffleNetV2
@@ -22,6 +24,7 @@ from jaxcls.models.simple_cnn import SimpleCNN
 from jaxcls.models.squeezenet import SqueezeNet
 from jaxcls.models.swin import Swin
 from jaxcls.models.vgg import VGG
+from jaxcls.models.timm_mobile import TimmMobile
 from jaxcls.models.vit import ViT
 from jaxcls.models.wide_resnet import WideResNet
 
@@ -40,6 +43,7 @@ TINY = {
                                             ("6a", (chain("branch3x3", (4, 3)), 0))),), "dropout": 0.0}, (75, 75, 3)),
     "convnext": (ConvNeXt, {"depths": (1, 1), "widths": (4, 6), "layer_scale": 0.5}, (33, 36, 3)),
     "swin": (Swin, {"depths": (2,), "width": 4, "heads": (2,), "window_size": 2}, (12, 20, 3)),
+    "convnext_v2": (ConvNeXtV2, {"depths": (1, 1), "widths": (4, 6), "conv_mlp": True}, (33, 36, 3)),
     "swin_v2": (Swin, {"depths": (1, 1), "width": 4, "heads": (1, 2), "window_size": 2, "version": 2}, (20, 12, 3)),
     "fpn": (models.create, {"name": "resnet20_cifar", "neck": "fpn", "depth": 8}, (13, 12, 3)),
     "resnet_basic": (ResNet, {"stage_sizes": (1, 1), "block": BasicBlock, "width": 4, "attention": "eca"}, (16, 24, 3)),
@@ -53,6 +57,7 @@ TINY = {
     "preact_resnet": (ResNetV2, {"stage_sizes": (1, 1), "kernels": (3, 3), "width": 4, "stem": "cifar",
                                  "final_norm": False, "spelling": "kuangliu"}, (8, 9, 3)),
     "wide_resnet": (WideResNet, {"depth": 10, "widen": 1}, (8, 8, 3)),
+    "bit": (ResNetV2, {"stage_sizes": (1, 1), "width": 32, "stem": "bit", "norm": "group"}, (16, 24, 3)),
     "pyramidnet": (PyramidNet, {"stage_sizes": (1, 1), "alpha": 7, "kernels": (1, 3, 1), "stem": "imagenet"},
                    (17, 16, 3)),
     "vit": (ViT, {"patch": 4, "width": 8, "depth": 4, "heads": 2, "distilled": True}, (8, 12, 3)),
@@ -80,3 +85,13 @@ TINY = {
     "regnet": (RegNet, {"depth": 3, "initial": 8, "slope": 4, "step": 2.0, "group_width": 4, "squeeze": 1.0},
                (16, 16, 3)),
 }  # fmt: skip
+    "timm_efficientnet": (TimmMobile, {"rows": (("cn_r1_k3_s1_e1_c8_skip",), ("er_r1_k3_s2_e2_c8",),
+                                                ("ds_r1_k3_s1_c8_se0.25",), ("ir_r2_k5_s2_e2_c16_se0.25",)), "first": 8,
+                                       "last": 12, "padding": "same", "epsilon": 1e-3, "dropout": 0.0}, (16, 16, 3)),
+    "timm_mobilenet_v3": (TimmMobile, {"rows": (("ds_r1_k3_s2_c8_se0.25_nre",), ("ir_r1_k5_s1_e4.5_c8_se0.25",),
+                                                ("cn_r1_k1_s1_c16",)), "first": 8, "last": 12, "act": "hard_swish",
+                                       "squeeze": "expanded", "tail": "mean", "dropout": 0.0}, (16, 16, 3)),
+    "mobilenet_v4": (TimmMobile, {"rows": (("uir_r2_a3_k5_s2_e2_c8",), ("uir_a0_k0_e2_c8", "uir_a3_k0_e2_c8",
+                                                                        "uir_a0_k3_e2_c8")), "first": 8, "last": 12,
+                                  "act": "relu", "tail": "mean_norm", "dropout": 0.0}, (16, 16, 3)),
+    "repvgg": (RepVGG, {"depths": (1, 2), "widths": (4, 6), "first": 4}, (17, 16, 3)),

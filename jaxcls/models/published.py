@@ -119,6 +119,35 @@ resnet152d                       -       80.61 (gluon)
 resnetv2_50                      -       77.11 (gluon)
 resnetv2_101                     -       78.53 (gluon)
 resnetv2_152                     -
+resnetv2_50x1_bit                -       82.82 (TIMM)
+resnetv2_101x1_bit         448   -       82.34 (TIMM)
+tf_efficientnet_b0               -       76.53 / 78.67 with JFT (TIMM)
+tf_efficientnet_b1         240   -       78.56 / 81.39 with JFT (TIMM)
+tf_efficientnet_b2         260   -       79.60 / 82.38 with JFT (TIMM)
+tf_efficientnet_b3         300   -       80.88 / 84.06 with JFT (TIMM)
+tf_efficientnet_b4         380   -       82.61 / 85.16 with JFT (TIMM)
+tf_efficientnetv2_s        300   -       83.90 / 84.29 from 21k, at 384 (TIMM)
+tf_efficientnetv2_m        384   -       85.20 / 86.00 from 21k, at 480 (TIMM)
+tf_mobilenetv3_large_100         -       75.52 (TIMM)
+tf_mobilenetv3_small_100         -       67.92 (TIMM)
+mobilenetv2_050                  -       65.95 (TIMM)
+mobilenetv2_100                  -       72.98 (TIMM)
+mobilenetv2_110d                 -       75.06 (TIMM)
+mobilenetv2_120d                 -       77.30 (TIMM)
+mobilenetv2_140                  -       76.52 (TIMM)
+mobilenetv4_conv_small           -
+mobilenetv4_conv_medium    256   -
+mobilenetv4_conv_large     384   -
+convnextv2_atto                  -       77.76 at 288 (TIMM)
+convnextv2_femto                 -       79.34 at 288 (TIMM)
+convnextv2_pico                  -       81.09 at 288 (TIMM)
+convnextv2_nano                  -       82.49 / 82.66 from 22k, at 288 (TIMM)
+convnextv2_tiny                  -       83.46 / 84.42 from 22k, at 288 (TIMM)
+convnextv2_base                  -       85.47 / 87.00 from 22k, at 288 (TIMM)
+repvgg_a0                        -
+repvgg_a1                        -
+repvgg_a2                        -       76.46 (TIMM)
+repvgg_b0                        -       75.14 (TIMM)
 seresnet18                       -
 seresnet34                       -
 seresnet50                       -       77.74 (MM), 80.26 (TIMM)

@@ -163,6 +163,35 @@ GOLDEN = {
     "resnetv2_101": (44_541_480, 1000, IMAGENET),
     "resnetv2_152": (60_185_128, 1000, IMAGENET),
     "pyramidnet101_a360": (42_455_070, 1000, IMAGENET),
+    "tf_efficientnet_b0": (5_288_548, 1000, IMAGENET),
+    "tf_efficientnet_b1": (7_794_184, 1000, (240, 240, 3)),
+    "tf_efficientnet_b2": (9_109_994, 1000, (260, 260, 3)),
+    "tf_efficientnet_b3": (12_233_232, 1000, (300, 300, 3)),
+    "tf_efficientnet_b4": (19_341_616, 1000, (380, 380, 3)),
+    "tf_efficientnetv2_s": (21_458_488, 1000, (300, 300, 3)),
+    "tf_efficientnetv2_m": (54_139_356, 1000, (384, 384, 3)),
+    "tf_mobilenetv3_large_100": (5_483_032, 1000, IMAGENET),
+    "tf_mobilenetv3_small_100": (2_542_856, 1000, IMAGENET),
+    "mobilenetv2_100": (3_504_872, 1000, IMAGENET),
+    "mobilenetv2_110d": (4_516_520, 1000, IMAGENET),
+    "mobilenetv2_120d": (5_831_144, 1000, IMAGENET),
+    "mobilenetv2_140": (6_108_776, 1000, IMAGENET),
+    "mobilenetv2_050": (1_968_680, 1000, IMAGENET),
+    "convnextv2_atto": (3_708_400, 1000, IMAGENET),
+    "convnextv2_femto": (5_233_240, 1000, IMAGENET),
+    "convnextv2_pico": (9_066_280, 1000, IMAGENET),
+    "convnextv2_nano": (15_623_800, 1000, IMAGENET),
+    "convnextv2_tiny": (28_635_496, 1000, IMAGENET),
+    "convnextv2_base": (88_717_800, 1000, IMAGENET),
+    "mobilenetv4_conv_small": (3_774_024, 1000, IMAGENET),
+    "mobilenetv4_conv_medium": (9_715_512, 1000, (256, 256, 3)),
+    "mobilenetv4_conv_large": (32_590_864, 1000, (384, 384, 3)),
+    "repvgg_a0": (9_108_968, 1000, IMAGENET),
+    "repvgg_a1": (14_092_264, 1000, IMAGENET),
+    "repvgg_a2": (28_210_600, 1000, IMAGENET),
+    "repvgg_b0": (15_817_960, 1000, IMAGENET),
+    "resnetv2_50x1_bit": (25_549_352, 1000, IMAGENET),
+    "resnetv2_101x1_bit": (44_541_480, 1000, (448, 448, 3)),
     "preact_resnet18": (11_171_146, 10, CIFAR),
     "preact_resnet34": (21_279_306, 10, CIFAR),
     "preact_resnet50": (23_509_066, 10, CIFAR),
@@ -187,6 +216,8 @@ LARGE = {"efficientnet_b5", "efficientnet_b6", "efficientnet_b7", "efficientnet_
 LARGE |= {"pyramidnet110_a48_cifar", "pyramidnet110_a84_cifar", "pyramidnet110_a270_cifar", "pyramidnet101_a360"}
 LARGE |= {"densenet161", "densenet169", "densenet201", "resnet152", "seresnet152", "preact_resnet164_cifar"}
 LARGE |= {"regnet_y_1_6gf", "regnet_y_8gf", "regnet_y_16gf", "regnet_y_128gf"}  # smaller ones of each family are quick
+LARGE |= {"tf_efficientnet_b2", "tf_efficientnet_b3", "tf_efficientnet_b4", "tf_efficientnetv2_m", "convnextv2_base"}
+LARGE |= {"mobilenetv4_conv_large", "mobilenetv2_120d", "resnetv2_101x1_bit"}
 NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in GOLDEN]
 
 

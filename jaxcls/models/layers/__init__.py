@@ -4,7 +4,7 @@ from jaxcls.models.layers.apart import apart
 from jaxcls.models.layers.attention import SqueezeExcite, attention, check_attention
 from jaxcls.models.layers.basic_conv import BasicConv
 from jaxcls.models.layers.check import check_choice, check_positive, check_size
-from jaxcls.models.layers.conv import PADDINGS, conv
+from jaxcls.models.layers.conv import PADDINGS, conv, standardised
 from jaxcls.models.layers.conv_norm import conv_norm
 from jaxcls.models.layers.convolve import is_plain
 from jaxcls.models.layers.dense import dense, flatten, logits_layer, matmul
@@ -58,6 +58,7 @@ __all__ = [
     "quick_gelu",
     "rising",
     "softmax",
+    "standardised",
     "stochastic_depth",
     "table_for",
     "torch_kernel",
