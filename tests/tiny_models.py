@@ -10,21 +10,22 @@ from jaxcls.models.eva import Eva
 from jaxcls.models.googlenet import GoogLeNet
 from jaxcls.models.inception import InceptionV3, alone, chain, fork
 from jaxcls.models.lenet import LeNet5, LeNet51998
+from jaxcls.models.maxvit import MaxViT
 from jaxcls.models.mixer import Mixer
 from jaxcls.models.mnasnet import MNASNet
 from jaxcls.models.mobilenet_v2 import MobileNetV2
 from jaxcls.models.pyramidnet import PyramidNet
 from jaxcls.models.regnet import RegNet
-from jaxcls.models.resnet import BasicBlock, Bottleneck, ResNet
 from jaxcls.models.repvgg import RepVGG
+from jaxcls.models.resnet import BasicBlock, Bottleneck, ResNet
 from jaxcls.models.resnet_cifar import ResNetCifar
 from jaxcls.models.resnetv2 import ResNetV2
 from jaxcls.models.shufflenet import ShuffleNetV2
 from jaxcls.models.simple_cnn import SimpleCNN
 from jaxcls.models.squeezenet import SqueezeNet
 from jaxcls.models.swin import Swin
-from jaxcls.models.vgg import VGG
 from jaxcls.models.timm_mobile import TimmMobile
+from jaxcls.models.vgg import VGG
 from jaxcls.models.vit import ViT
 from jaxcls.models.wide_resnet import WideResNet
 
@@ -42,8 +43,8 @@ TINY = {
     "inception": (InceptionV3, {"stages": ((("5b", (alone("branch1x1", 4, 1), fork("branch3x3_2", 4), 4)),
                                             ("6a", (chain("branch3x3", (4, 3)), 0))),), "dropout": 0.0}, (75, 75, 3)),
     "convnext": (ConvNeXt, {"depths": (1, 1), "widths": (4, 6), "layer_scale": 0.5}, (33, 36, 3)),
-    "swin": (Swin, {"depths": (2,), "width": 4, "heads": (2,), "window_size": 2}, (12, 20, 3)),
     "convnext_v2": (ConvNeXtV2, {"depths": (1, 1), "widths": (4, 6), "conv_mlp": True}, (33, 36, 3)),
+    "swin": (Swin, {"depths": (2,), "width": 4, "heads": (2,), "window_size": 2}, (12, 20, 3)),
     "swin_v2": (Swin, {"depths": (1, 1), "width": 4, "heads": (1, 2), "window_size": 2, "version": 2}, (20, 12, 3)),
     "fpn": (models.create, {"name": "resnet20_cifar", "neck": "fpn", "depth": 8}, (13, 12, 3)),
     "resnet_basic": (ResNet, {"stage_sizes": (1, 1), "block": BasicBlock, "width": 4, "attention": "eca"}, (16, 24, 3)),
@@ -56,8 +57,8 @@ TINY = {
     "resnetv2": (ResNetV2, {"stage_sizes": (1, 1), "width": 4}, (16, 24, 3)),
     "preact_resnet": (ResNetV2, {"stage_sizes": (1, 1), "kernels": (3, 3), "width": 4, "stem": "cifar",
                                  "final_norm": False, "spelling": "kuangliu"}, (8, 9, 3)),
-    "wide_resnet": (WideResNet, {"depth": 10, "widen": 1}, (8, 8, 3)),
     "bit": (ResNetV2, {"stage_sizes": (1, 1), "width": 32, "stem": "bit", "norm": "group"}, (16, 24, 3)),
+    "wide_resnet": (WideResNet, {"depth": 10, "widen": 1}, (8, 8, 3)),
     "pyramidnet": (PyramidNet, {"stage_sizes": (1, 1), "alpha": 7, "kernels": (1, 3, 1), "stem": "imagenet"},
                    (17, 16, 3)),
     "vit": (ViT, {"patch": 4, "width": 8, "depth": 4, "heads": 2, "distilled": True}, (8, 12, 3)),
@@ -71,6 +72,8 @@ TINY = {
                     "split_qkv": True, "trained": 2, "table": True, "norm_last": True}, (8, 12, 3)),
     "dinov3": (Eva, {"patch": 4, "width": 8, "depth": 4, "heads": 2, "hidden": 12, "qkv_bias": False, "registers": 2,
                      "layer_scale": 0.5}, (8, 12, 3)),
+    "maxvit": (MaxViT, {"stage_sizes": (1, 1), "widths": (8, 12), "stem_width": 8, "head_features": 4, "window": 2,
+                        "hidden": 6}, (16, 32, 3)),
     "mixer": (Mixer, {"patch": 4, "width": 8, "depth": 4}, (8, 12, 3)),
     "mobilenet_v2": (MobileNetV2, {"rows": ((1, 8, 1, 1), (2, 8, 2, 2)), "width_mult": 0.25, "dropout": 0.0},
                      (9, 8, 3)),
@@ -82,9 +85,6 @@ TINY = {
                                                           efficientnet.Row(2, 3, 2, 8, 2),
                                                           efficientnet.Row(2, 5, 1, 16, 1, fused=True)), "first": 8,
                                                  "last": 12, "dropout": 0.0, "stochastic_depth": 0.0}, (16, 16, 3)),
-    "regnet": (RegNet, {"depth": 3, "initial": 8, "slope": 4, "step": 2.0, "group_width": 4, "squeeze": 1.0},
-               (16, 16, 3)),
-}  # fmt: skip
     "timm_efficientnet": (TimmMobile, {"rows": (("cn_r1_k3_s1_e1_c8_skip",), ("er_r1_k3_s2_e2_c8",),
                                                 ("ds_r1_k3_s1_c8_se0.25",), ("ir_r2_k5_s2_e2_c16_se0.25",)), "first": 8,
                                        "last": 12, "padding": "same", "epsilon": 1e-3, "dropout": 0.0}, (16, 16, 3)),
@@ -95,3 +95,6 @@ TINY = {
                                                                         "uir_a0_k3_e2_c8")), "first": 8, "last": 12,
                                   "act": "relu", "tail": "mean_norm", "dropout": 0.0}, (16, 16, 3)),
     "repvgg": (RepVGG, {"depths": (1, 2), "widths": (4, 6), "first": 4}, (17, 16, 3)),
+    "regnet": (RegNet, {"depth": 3, "initial": 8, "slope": 4, "step": 2.0, "group_width": 4, "squeeze": 1.0},
+               (16, 16, 3)),
+}  # fmt: skip

@@ -25,6 +25,7 @@ from jaxcls.models import (  # noqa: F401  each registers its variants
     googlenet,
     inception,
     lenet,
+    maxvit,
     mixer,
     mnasnet,
     mobilenet_v2,

@@ -213,7 +213,7 @@ class Eva(Classifier):
     def _embed(self, images):
         """Tokens `[b, prefix + patches, c]`, and the function that turns those of the patches."""
         patches = layers.embed_patches(images, self.width, self.patch, name="patch_embed.proj", **self.dtypes)
-        grid, patches = patches.shape[1:3], patches.reshape(len(patches), -1, self.width)
+        grid, patches = patches.shape[1:3], patches.reshape(patches.shape[0], -1, self.width)
         named = {"cls_token": 1, "reg_token": self.registers}
         tokens = [self.param(key, _init, (1, n, self.width), self.param_dtype) for key, n in named.items() if n]
         x = layers.with_prefix(tokens, patches)

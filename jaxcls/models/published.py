@@ -170,6 +170,7 @@ deit_base_distilled_patch16_224  -       83.4 (RM)
 vit_base_patch32_clip_224        -       83.30 (TIMM)
 vit_base_patch16_clip_224        -       86.17 (TIMM)
 vit_large_patch14_clip_224       -       87.89 (TIMM)
+maxvit_tiny_tf_224               -       83.40 (TIMM)
 mixer_s16_224                    -
 mixer_s32_224                    -
 mixer_b16_224                    -       76.3 in 300 epochs (big_vision RM)

@@ -172,7 +172,7 @@ class ViT(Classifier):
             name=self.names.patches,
             **self.dtypes,
         )
-        grid, patches = patches.shape[1:3], patches.reshape(len(patches), -1, self.width)
+        grid, patches = patches.shape[1:3], patches.reshape(patches.shape[0], -1, self.width)
         tokens = self._prefix()
         if not self.embed_prefix:
             return layers.with_prefix(tokens, self._positioned(patches, grid))

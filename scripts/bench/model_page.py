@@ -23,7 +23,7 @@ from jaxcls.models import summary
 from jaxcls.models.published import PUBLISHED, Published
 
 ROOT = Path(__file__).resolve().parents[2]
-REFERENCES = (ROOT / "tests/models/fixtures/models.json", ROOT.parent / "shared/reference/models.json")
+REFERENCES = (*(ROOT / "tests/models/fixtures").glob("models*.json"), ROOT.parent / "shared/reference/models.json")
 
 INTRODUCTION = """\
 # Models
@@ -121,7 +121,7 @@ def row(name: str, model: nn.Module, known: Published, references: set[str], err
     if known.channels != 3:
         picture += f", {known.channels} channel{'s' * (known.channels > 1)}"
     if known.classes != 1000:
-        picture += f", {known.classes} classes"
+        picture += f", {known.classes} classes" if known.classes else ", no classifier"
     logits = f"{errors[name]:.1e}" if name in errors else "tested" if name in references else ""
     gmacs, activations = total.macs / 1e9, total.activations / 1e6
     counts = (f"{total.parameters:,}", f"{gmacs:#.4g}", f"{activations:#.4g}")

@@ -31,7 +31,14 @@ TABLE = {
     "tiny_eva02": ("eva02_tiny_patch14_224", _SMALL, (56, 42), {**_OURS, "hidden": 128}),
     "tiny_eva02_split": ("eva02_base_patch14_224", _SMALL, (42, 56), {**_OURS, "hidden": 128}),
 }
+_MAXVIT = {"depths": (2, 1), "embed_dim": (16, 24), "block_type": ("M", "M"), "stem_width": 16, "head_hidden_size": 20,
+           "transformer_dim_head": 8, "transformer_window_size": (4, 4)}  # fmt: skip
+TABLE["tiny_maxvit"] = (
+    "maxvit_tiny_tf_224", _MAXVIT, (64, 96),
+    {"stage_sizes": (2, 1), "widths": (16, 24), "stem_width": 16, "hidden": 20, "head_features": 8, "window": 4},
+)  # fmt: skip
 for _name, _size in {
+    "maxvit_tiny_tf_224": 224,
     "vit_small_patch14_dinov2": 98, "vit_base_patch14_dinov2": 98, "vit_small_patch14_reg4_dinov2": 98,
     "vit_base_patch14_reg4_dinov2": 98, "vit_base_patch32_clip_224": 224, "vit_base_patch16_clip_224": 112,
     "vit_base_patch32_clip_quickgelu_224": 224, "vit_base_patch16_clip_quickgelu_224": 112,

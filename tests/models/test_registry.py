@@ -153,6 +153,7 @@ GOLDEN = {
     "eva02_tiny_patch14_224": (5_502_144, 0, IMAGENET),
     "eva02_small_patch14_224": (21_621_120, 0, IMAGENET),
     "eva02_base_patch14_224": (85_758_720, 0, IMAGENET),
+    "maxvit_tiny_tf_224": (30_916_528, 1000, IMAGENET),
     "mixer_s32_224": (19_104_624, 1000, IMAGENET),
     "mixer_s16_224": (18_528_264, 1000, IMAGENET),
     "mixer_b32_224": (60_293_428, 1000, IMAGENET),
@@ -162,7 +163,6 @@ GOLDEN = {
     "resnetv2_50": (25_549_352, 1000, IMAGENET),
     "resnetv2_101": (44_541_480, 1000, IMAGENET),
     "resnetv2_152": (60_185_128, 1000, IMAGENET),
-    "pyramidnet101_a360": (42_455_070, 1000, IMAGENET),
     "tf_efficientnet_b0": (5_288_548, 1000, IMAGENET),
     "tf_efficientnet_b1": (7_794_184, 1000, (240, 240, 3)),
     "tf_efficientnet_b2": (9_109_994, 1000, (260, 260, 3)),
@@ -192,6 +192,7 @@ GOLDEN = {
     "repvgg_b0": (15_817_960, 1000, IMAGENET),
     "resnetv2_50x1_bit": (25_549_352, 1000, IMAGENET),
     "resnetv2_101x1_bit": (44_541_480, 1000, (448, 448, 3)),
+    "pyramidnet101_a360": (42_455_070, 1000, IMAGENET),
     "preact_resnet18": (11_171_146, 10, CIFAR),
     "preact_resnet34": (21_279_306, 10, CIFAR),
     "preact_resnet50": (23_509_066, 10, CIFAR),
@@ -215,9 +216,9 @@ def count(variables):
 LARGE = {"efficientnet_b5", "efficientnet_b6", "efficientnet_b7", "efficientnet_v2_l", "pyramidnet272_a200_cifar"}
 LARGE |= {"pyramidnet110_a48_cifar", "pyramidnet110_a84_cifar", "pyramidnet110_a270_cifar", "pyramidnet101_a360"}
 LARGE |= {"densenet161", "densenet169", "densenet201", "resnet152", "seresnet152", "preact_resnet164_cifar"}
-LARGE |= {"regnet_y_1_6gf", "regnet_y_8gf", "regnet_y_16gf", "regnet_y_128gf"}  # smaller ones of each family are quick
 LARGE |= {"tf_efficientnet_b2", "tf_efficientnet_b3", "tf_efficientnet_b4", "tf_efficientnetv2_m", "convnextv2_base"}
 LARGE |= {"mobilenetv4_conv_large", "mobilenetv2_120d", "resnetv2_101x1_bit"}
+LARGE |= {"regnet_y_1_6gf", "regnet_y_8gf", "regnet_y_16gf", "regnet_y_128gf"}  # smaller ones of each family are quick
 NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in GOLDEN]
 
 

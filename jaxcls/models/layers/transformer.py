@@ -36,12 +36,14 @@ def attend(qkv: Array, heads: int, scores: str = "float32") -> tuple[Array, Arra
     return attend_heads(*heads_first(qkv, heads), scores)
 
 
-def attend_heads(q: Array, k: Array, v: Array, scores: str = "float32") -> tuple[Array, Array]:
+def attend_heads(
+    q: Array, k: Array, v: Array, scores: str = "float32", bias: Array | None = None
+) -> tuple[Array, Array]:
     """As `attend`, of queries `[b, heads, n, c / heads]` and keys and values `[b, heads, tokens, c / heads]`: to
-    `[b, n, c]`, and the weights `[b, heads, n, tokens]`."""
+    `[b, n, c]`, and the weights `[b, heads, n, tokens]`. `bias`, `[heads, n, tokens]`, is added to the scores."""
     q = q * q.shape[-1] ** -0.5
     products = jnp.einsum("bhqc,bhkc->bhqk", q, k, preferred_element_type=scores_dtype(scores, q))
-    weights = softmax(products)
+    weights = softmax(products if bias is None else products + bias.astype(products.dtype))
     return heads_last(jnp.einsum("bhqk,bhkc->bhqc", weights.astype(v.dtype), v)), weights
 
 
