@@ -31,7 +31,7 @@ MAY = {
     "logs": "text",
     "data": "call_strings files text",
     "augment": "call_strings data heatmaps hyperparameters",  # decode, for pictures that come encoded
-    "models": "call_strings files parallel pytree",
+    "models": "augment call_strings files parallel pytree",  # what weights want of pictures
     "prune": "models pytree",  # a pruned model is a model
     "quantize": "models prune pytree",  # and so is one that is rounded to 8 bits
     "optim": "hyperparameters models pytree",
@@ -44,7 +44,7 @@ MAY = {
     "report": "checkpoints criteria defaults files heatmaps logs measure metrics models text",
     "training": "augment checkpoints criteria data defaults files hyperparameters logs losses metrics models optim "
     "parallel predict prune pytree quantize report settings state tasks text",
-    "export": "augment checkpoints data files measure metrics models parallel predict pytree quantize runtime "
+    "export": "augment checkpoints data files measure metrics models parallel predict pytree quantize report runtime "
     "set_metrics settings tasks text training",
     "serve": "checkpoints data files measure predict report runtime set_metrics text",
     "classical": "augment checkpoints data defaults files logs metrics models parallel settings tasks text training",
@@ -52,7 +52,7 @@ MAY = {
     "ablate": "defaults files models settings text training",
     "tune": "checkpoints criteria defaults files logs metrics models pytree report settings training",
 }
-TOP = {"api", "cli", "main", "__main__", "__init__"}  # may use everything, and nothing below them uses them
+TOP = {"api", "cli", "estimator", "main", "__main__", "__init__"}  # may use everything; nothing below uses them
 HEAVY = {"matplotlib", "sklearn", "tensorflow_datasets", "grain", "tensorboard", "rich", "orbax", "jax", "flax"}
 
 
