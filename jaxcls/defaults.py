@@ -52,6 +52,7 @@ def default_config() -> ConfigDict:
     data.resize_schedule = ()  # training: the pictures' short side from a moment on, e.g. ("0%: 128", "50%: 224")
     data.sampling = "uniform"  # training: uniform, oversample, balanced, sqrt (data/sampling.py)
     data.repeats = 1  # training: how often a picture stands in its batch, each time transformed by itself
+    data.fold = ""  # "2/5": the second of five folds is held out, as `jaxcls train --folds 5` does for each
     data.rows = ""  # training: a file of the pictures that count, a name a line; "": all
     data.imbalance = 1.0  # training: the set is thinned out to this ratio of the largest class to the smallest
     data.eval_transform = ()  # evaluation, e.g. ("resize(256)", "center_crop(224)")

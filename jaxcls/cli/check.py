@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jaxcls.cli import devices, run_config
-from jaxcls.cli.train import arguments as train_arguments
+from jaxcls.cli.train import shared as train_arguments
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict

@@ -14,6 +14,8 @@ step; nothing else is needed, the training data neither. Pictures are treated as
 picture gets the logits that the evaluation stored. Probabilities are calibrated, and the class is what stored
 thresholds or costs decide, where jaxcls calibrate has left them. docs/predicting.md has the formats.
 
+Of a k-fold run (jaxcls train --folds) the probabilities of its folds are averaged.
+
 RUN may be a file, MODEL.onnx or MODEL.tflite. One that jaxcls export has written knows all that itself; of one from
 elsewhere --classes, --mean, --std and --eval-transform tell what it does not say.
 
@@ -77,13 +79,12 @@ def run(args: argparse.Namespace) -> int:
         devices.set_up()
         import jax
 
-        from jaxcls.predict import answering
+        from jaxcls.predict import answering, folds
         from jaxcls.predict.heatmaps import Heatmaps
-        from jaxcls.predict.predictor import Predictor
 
-        predictor = Predictor.load(args.run, args.step, sizes=(1, min(8, args.batch), args.batch))
+        predictor = folds.load(args.run, args.step, sizes=(1, min(8, args.batch), args.batch))
         heatmaps = Heatmaps(args.heatmaps, predictor, interruption) if args.heatmaps else None
-        options = _options(args, lambda: jax.tree.leaves(predictor.network.variables))
+        options = _options(args, lambda: jax.tree.leaves(predictor.variables))
         return answering.run(predictor, args.pictures, options, interruption, heatmaps)
 
 

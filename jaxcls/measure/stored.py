@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from jaxcls import files
-from jaxcls.checkpoints import view
+from jaxcls.checkpoints import folds, view
 from jaxcls.errors import UserError
 from jaxcls.types import Figures, PathLike
 
@@ -161,9 +161,11 @@ def fingerprint(predictions: Logits) -> str:
 
 
 def read_classes(workdir: PathLike, step: int, count: int) -> list[str]:
-    """Class names from the metadata of a step's checkpoint; "0", "1", .. where that is gone or has another number."""
+    """Class names from the metadata of a step's checkpoint, of a k-fold run from the first fold; "0", "1", .. where
+    that is gone or has another number."""
+    first = next(iter(folds.workdirs(workdir)), None)
     try:
-        names = view.read_meta(view.find_step(workdir, step)).classes
+        names = view.read_meta(view.best_step(first) if first else view.find_step(workdir, step)).classes
     except UserError:
         names = ()
     return list(names) if len(names) == count else [str(i) for i in range(count)]

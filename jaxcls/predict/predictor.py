@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import jax
 import numpy as np
@@ -61,6 +61,11 @@ class Predictor(BasePredictor):
           UserError: where there is no good checkpoint, or it is of no model that this version of jaxcls can build.
         """
         return cls(networks.from_run(path, step), sizes)
+
+    @property
+    def variables(self) -> Any:
+        """Whatever of the checkpoint its answers depend on."""
+        return self.network.variables
 
     def function(self) -> Callable[[jax.Array], jax.Array]:
         """A pure function of prepared pictures, uint8 [n, H, W, C] -> float32 [n, d]: the logits, or the features.

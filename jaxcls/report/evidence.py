@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxcls import files
-from jaxcls.checkpoints import view
+from jaxcls.checkpoints import folds, view
 from jaxcls.checkpoints.meta import NOTHING, Meta
 from jaxcls.criteria import CLASSIFICATION, SETS, Figure
 from jaxcls.errors import UserError
@@ -278,7 +278,9 @@ def _choose(workdir, split, step):
 
 
 def _meta(workdir, step):
-    """The metadata of a step's checkpoint, of the newest one where that is gone, NOTHING where there is none."""
+    """The metadata of a step's checkpoint, of the newest one where that is gone, of the first fold where there are
+    folds, NOTHING where there is none."""
+    workdir = next(iter(folds.workdirs(workdir)), workdir)
     for number in (step, None):
         try:
             return view.read_meta(view.find_step(workdir, number))

@@ -16,6 +16,7 @@ from jaxcls.report.document import document
 from jaxcls.report.evidence import Evidence, read
 from jaxcls.report.exports import exports
 from jaxcls.report.features import features
+from jaxcls.report.folds import of_folds
 from jaxcls.report.gallery import gallery
 from jaxcls.report.markup import Markup, Section, join, tag
 from jaxcls.report.multilabel import overview as set_overview
@@ -82,7 +83,7 @@ def page(evidence: Evidence, pictures: "Pictures | None" = None, why_not: str = 
         except UserError as error:
             note(f"the report lacks the model's costs: {error}")
     verdict, sections = _how_good(evidence, pictures, why_not)
-    sections[1:1] = [features(evidence, pictures, why_not)]  # behind what was measured
+    sections[1:1] = [of_folds(evidence), features(evidence, pictures, why_not)]  # behind what was measured
     sections += [
         record.training(evidence),
         record.speed(evidence, size),

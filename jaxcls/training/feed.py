@@ -16,6 +16,7 @@ import numpy as np
 
 from jaxcls.data import pipeline
 from jaxcls.data.sampling import Sampler
+from jaxcls.hyperparameters import number
 from jaxcls.parallel import Parallel
 from jaxcls.training.collecting import collect
 from jaxcls.training.step import EvalStep, Metrics, TrainStep, make_multi_step
@@ -82,16 +83,18 @@ class MemoryTrainFeed:
         if sampler is not None:
             self.numbers["order"] = sampler
         self.steps = n // batch_size  # of an epoch
-        self.data = parallel.replicate(source.arrays)
+        self.data = parallel.replicate(_roomy(source.arrays))
         self.epoch: int | None = None
         self.rows: PyTree = None
         self.counts: dict[int, PyTree] = {}
         self._compile(step)
 
     def _compile(self, step):
-        def batch(data, number):
+        steps = number(self.steps, "steps_per_epoch")
+
+        def batch(data, at):
             arrays, rows = data
-            return pipeline.lookup(arrays, {k: v[number % self.steps] for k, v in rows.items()})
+            return pipeline.lookup(arrays, {k: v[at % steps] for k, v in rows.items()})
 
         def one(state, data, rows):
             return step(state, batch((data, rows), state.step))
@@ -127,7 +130,7 @@ class MemoryTrainFeed:
         batches = [pipeline.train_rows(epoch * self.steps + i, **self.numbers) for i in range(self.steps)]
         rows = {k: np.stack([batch[k] for batch in batches]) for k in batches[0]}
         share = self.parallel.local_rows(self.numbers["batch_size"])
-        return self.parallel.split({k: v[:, share] for k, v in rows.items()}, axis=1)
+        return self.parallel.split(_roomy({k: v[:, share] for k, v in rows.items()}), axis=1)
 
     def close(self) -> None:
         """Nothing to stop."""
@@ -196,7 +199,7 @@ class MemoryEvalFeed:
 
     def __init__(self, step: EvalStep, source: Any, parallel: Parallel, *, batch_size: int):
         self.parallel, self.n, self.batch_size, self.gaps = parallel, len(source), batch_size, False
-        self.data = parallel.replicate(source.arrays)
+        self.data = parallel.replicate(_roomy(source.arrays))
         fn = lambda state, data, row: step(state, pipeline.lookup(data, row))  # noqa: E731
         self.compiled = parallel.compile(fn, (None, None, 0))
 
@@ -231,6 +234,15 @@ class StreamEvalFeed:
         """See the module's docstring."""
         batches = prefetch(self.stream.batches(0, -(-self.n // self.batch_size)), self.parallel.split)
         return (self.compiled(state, batch) for batch in batches)
+
+
+def _roomy(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Arrays [n, ...] with zeros behind, up to a size that others of about as many rows have, too: folds then share one
+    compiled program. At most a sixteenth more."""
+    n = len(next(iter(arrays.values())))
+    unit = max(1, 2 ** (n.bit_length() - 5))
+    more = -n % unit
+    return {name: np.pad(x, [(0, more)] + [(0, 0)] * (x.ndim - 1)) for name, x in arrays.items()} if more else arrays
 
 
 def prefetch(

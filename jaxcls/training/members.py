@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from jaxcls import augment, files
-from jaxcls.data import balance, dealing, few, metadata, packing, row_lists, sources, stored_splits, windows
+from jaxcls.data import balance, dealing, few, folds, metadata, packing, row_lists, sources, stored_splits, windows
 from jaxcls.data.base import Source
 from jaxcls.data.stored_splits import BANK, SPLITS, UNLABELLED, Stored
 from jaxcls.data.unlabelled import without_labels
@@ -94,9 +94,15 @@ def _opened(config, name, stored, allow_changed, workdir, train="train", whole=F
     bases = sources.find(name, data_dir=data.dir or None, seed=config.seed, channels=data.channels or None)
     if whole:
         bases = {"train": next(bases[key] for key in ("train", dealing.ALL, *bases) if key in bases)}
+    fold = folds.parse(data.fold) if data.fold and not whole else None
+    if fold:
+        bases = folds.pooled(bases)
     called = lambda splits, old, new: {new if split == old else split: x for split, x in splits.items()}  # noqa: E731
     if stored is None:
-        return called(dealing.sources(dealing.deal(bases, rule), bases), "train", train), ()
+        placed = folds.deal(bases, rule, fold) if fold else dealing.deal(bases, rule)
+        for line in folds.lines(bases[placed["train"][0]], fold.count) if fold else ():
+            say(line)
+        return called(dealing.sources(placed, bases), "train", train), ()
     stored = Stored(stored.classes, called(stored.parts, train, "train"))
     placed, new = stored_splits.place(stored, bases)
     ids = {key: metadata.ids(base) for key, base in bases.items()}

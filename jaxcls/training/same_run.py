@@ -10,7 +10,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxcls import files
-from jaxcls.checkpoints import view
+from jaxcls.checkpoints import folds, view
 from jaxcls.checkpoints.meta import Meta
 from jaxcls.data import metadata, unreadable
 from jaxcls.defaults import current_key, current_value, default_config
@@ -54,6 +54,8 @@ def check(config: Mapping[str, Any], workdir: PathLike) -> None:
             pass
     except OSError as error:
         raise UserError(f"--workdir={workdir} can't be written: {error.strerror}; choose another.") from error
+    if folds.count(workdir):
+        raise UserError(f"--workdir={workdir} has folds: jaxcls train --workdir={workdir} goes on with them.")
     changed = differences(config, workdir)
     if changed and not longer(changed):
         raise UserError(

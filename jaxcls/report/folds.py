@@ -1,0 +1,74 @@
+"""The folds of a k-fold run: a table for its report, and the report itself, of what all have predicted."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxcls import files
+from jaxcls.checkpoints import folds
+from jaxcls.report.evidence import Evidence
+from jaxcls.report.markup import Section, paragraph, section, table
+from jaxcls.types import Figures, PathLike
+
+KEY = "folds"  # in results.json
+
+
+def spread(results: list[Figures]) -> dict[str, Any]:
+    """Of figures of several folds: "count", and "figures": name -> mean, sd (of n - 1) and values.
+
+    Figures that are not numbers of every fold are left out, and the step, and counts.
+    """
+    whole = {name for name in results[0] if isinstance(results[0][name], int) and name != "loss"}
+    names = [name for name in results[0] if name not in whole]
+    columns = {name: [each.get(name) for each in results] for name in names}
+    figures = {
+        name: {"mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1)), "values": values}
+        for name, values in columns.items()
+        if all(isinstance(value, float) for value in values)
+    }
+    return {"count": len(results), "figures": figures}
+
+
+def lines(told: dict[str, Any]) -> list[str]:
+    """`spread` for people: a line for each figure."""
+    return [f"{name:<20} {_mean(name, each)}" for name, each in told["figures"].items()]
+
+
+def _mean(name, each):
+    share = "loss" not in name
+    number = (lambda x: f"{x:.2%}") if share else (lambda x: f"{x:.4g}")
+    values = ", ".join(map(number, each["values"]))
+    return f"{number(each['mean'])} ± {number(each['sd'])}  ({values})"
+
+
+def of_folds(evidence: Evidence) -> Section | None:
+    """The figures of every fold, their mean and standard deviation; None for what is no k-fold run."""
+    told = (files.read_json(Path(evidence.workdir) / "results.json") or {}).get(KEY)
+    if not isinstance(told, dict) or not told.get("figures") or not folds.count(evidence.workdir):
+        return None
+    names = list(told["figures"])
+    shown = lambda name, value: f"{value:.4g}" if "loss" in name else f"{value:.2%}"  # noqa: E731
+    column = lambda key: [shown(name, told["figures"][name][key]) for name in names]  # noqa: E731
+    rows = [
+        [f"fold {i + 1}", *(shown(name, told["figures"][name]["values"][i]) for name in names)]
+        for i in range(told["count"])
+    ]
+    rows += [["mean", *column("mean")], ["standard deviation", *column("sd")]]
+    about = (
+        f"The pictures were dealt into {told['count']} folds, and each was held out of one run, on the same terms. The "
+        "standard deviation is that of folds, whose runs share most of their pictures: it is no standard error."
+    )
+    return section("folds", "Folds", paragraph(about), table(("Fold", *(n.replace("_", " ") for n in names)), rows))
+
+
+def write(workdir: PathLike, split: str, step: int, warn: Any) -> Path | None:
+    """Writes the report of a k-fold run; None where that fails, which is told."""
+    from jaxcls.report import page
+
+    try:
+        why = "they lie in the folders of the folds, and so do their reports"
+        return page.write_report(workdir, step, split, why_not=why, note=warn)
+    except Exception as error:  # the figures are worth something without a page
+        warn(f"no report was written: {' '.join(f'{type(error).__name__}: {error}'.split())[:300]}")
+        return None
