@@ -18,8 +18,10 @@ squeezenet1_1 mobilenet_v2 mobilenet_v3_small mobilenet_v3_large shufflenet_v2_x
 efficientnet_b0 efficientnet_b5 efficientnet_v2_s regnet_x_400mf regnet_y_400mf vit_b_32 swin_t swin_v2_t
 convnext_tiny"""
 TIMM = """resnet18d seresnet18 seresnext50_32x4d resnetv2_50 vit_tiny_patch16_224 deit_tiny_patch16_224
-deit_tiny_distilled_patch16_224 mixer_s32_224"""
-SIZES = {"inception_v3": 299, "swin_v2_t": 256}
+deit_tiny_distilled_patch16_224 mixer_s32_224 vit_small_patch14_dinov2 vit_small_patch14_reg4_dinov2
+vit_base_patch32_clip_quickgelu_224 vit_base_patch16_siglip_224 vit_small_patch16_dinov3 vit_small_patch16_dinov3_qkvb
+eva02_tiny_patch14_224 eva02_base_patch14_224 maxvit_tiny_tf_224"""
+SIZES = {"inception_v3": 299, "swin_v2_t": 256, "vit_small_patch14_dinov2": 98, "vit_small_patch14_reg4_dinov2": 98}
 CLOSE = 2e-4  # of the logits' size: float32 through two implementations
 
 
@@ -69,6 +71,8 @@ def load(folder: Path) -> int:
         if name in ("googlenet", "inception_v3"):
             more = {"aux_logits": False, "init_weights": False, "transform_input": False}
         create = torchvision.models.get_model if name in TORCHVISION.split() else timm.create_model
+        if name in TIMM.split():
+            more = {"num_classes": 1000, **({"img_size": SIZES[name]} if name in SIZES else {})}
         model = create(name, **more).eval()
         try:
             model.load_state_dict(state, strict=True)

@@ -160,6 +160,19 @@ def test_a_checkpoint_of_another_size_loads(drawn):
         pretrained.load(model, drawn(model, 8, 12, 3), state)
 
 
+@pytest.mark.parametrize("fields, extra", [({"registers": 2}, 3), ({"registers": 2, "embed_prefix": False}, 0)])
+def test_registers_have_rows_in_the_table_or_none_and_the_mean_is_of_the_patches(fields, extra, drawn):
+    model = ViT(**TINY, **fields, pool="mean")
+    variables = drawn(model, 8, 8, 3)
+    assert variables["params"]["pos_embed"].shape == (1, extra + 4, 8)
+    _, out = jax.jit(partial(model.apply, train=False))(variables, picture(2, 8, 8, 3))
+    np.testing.assert_allclose(out["pre_logits"], np.asarray(out["stage4"])[:, 3:].mean(1), rtol=1e-4, atol=1e-5)
+    larger = pretrained.to_state_dict(drawn(model, 12, 12, 3))
+    loaded, report = pretrained.load(model, variables, larger)
+    assert list(report.resized) == ["pos_embed"]
+    np.testing.assert_array_equal(loaded["params"]["pos_embed"][:, :extra], larger["pos_embed"][:, :extra])
+
+
 @pytest.mark.parametrize("train", [False, True])
 def test_the_distilled_net_averages_two_classifiers(train, drawn):
     model = ViT(**TINY, distilled=True)
@@ -221,6 +234,10 @@ def test_parameters_start_with_the_references_spread(spelling, expected):
         ({}, (2, 8, 3), "multiples of 4.*not 2x8"),
         ({"spelling": "keras"}, (8, 8, 3), "spelling must be one of torchvision, timm"),
         ({"heads": 3}, (8, 8, 3), "width 8 must be a multiple"),
+        ({"activation": "relu"}, (8, 8, 3), "activation must be one of gelu, quick_gelu"),
+        ({"pool": "max"}, (8, 8, 3), "pool must be one of token, mean, map"),
+        ({"class_token": False}, (8, 8, 3), "leaves no token to classify: set pool='mean' or 'map'"),
+        ({"distilled": True, "pool": "mean"}, (8, 8, 3), "classifies its two tokens"),
     ],
 )
 def test_what_cannot_be_built_says_what_could(fields, shape, message, abstract):

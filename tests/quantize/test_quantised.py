@@ -107,7 +107,8 @@ def test_a_training_pass_is_the_module_with_rounding_in_it():
     np.testing.assert_allclose(moved["quant"]["Net"]["input"][1], z.max() / 2, rtol=0.01)
 
 
-CNNS = sorted(set(TINY) - {"vit", "vit_torchvision", "swin", "swin_v2", "mixer"})
+CNNS = sorted(set(TINY) - {"swin", "swin_v2", "mixer", "eva02", "dinov3", "maxvit"})
+CNNS = [name for name in CNNS if not name.startswith("vit")]
 QUICK = {"googlenet", "squeezenet", "mobilenet_v3", "preact_resnet"}
 
 
