@@ -3,7 +3,7 @@
 GROUPS = {
     "Train": {
         "check": "look whether a run could begin: config, pictures, disk",
-        "train": "train, or go on with a run that was stopped",
+        "train": "train, go on with a run, make one longer; k folds",
         "find-lr": "suggest a learning rate by a short test",
         "ablate": "run a ladder of configs with several seeds",
         "tune": "search for good values of a config's keys",
