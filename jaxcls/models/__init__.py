@@ -47,6 +47,7 @@ from jaxcls.models import (  # noqa: F401  each registers its variants
     vit_variants,
     wide_resnet,
 )
+from jaxcls.models.loading import load
 from jaxcls.models.registry import create, list_models, parse_field, register
 
-__all__ = ["create", "list_models", "parse_field", "register"]
+__all__ = ["create", "list_models", "load", "parse_field", "register"]
