@@ -86,7 +86,7 @@ def train(
     name = None if data is None else arguments.data_name(data) if isinstance(data, str) else arrays.NAME
     place = None if workdir is None else os.fspath(workdir)
     if config is None and (new := run_config.to_choose(None, place, name)):
-        pairs = [*_flat(settings), ("data.name", str(name))]
+        pairs = [*flat(settings), ("data.name", str(name))]
         with _in_memory(data):
             return begin_chosen.run(pairs, Path(new), allow_changed=allow_changed_data, deadline=moment)
     if isinstance(config, ConfigDict):
@@ -99,7 +99,7 @@ def train(
     with _in_memory(data):
         if data is not None:
             settings["data.name"] = name
-        config_file.override(chosen, list(_flat(settings)))
+        config_file.override(chosen, list(flat(settings)))
         return loop.run(chosen, Path(folder), allow_changed=allow_changed_data, deadline=moment)
 
 
@@ -118,10 +118,10 @@ def _in_memory(data: Any) -> Iterator[None]:
         yield
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     """(path, text) of nested settings, as `config_file.override` takes them."""
     for key, value in settings.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value if isinstance(value, str) else repr(value)

@@ -4,7 +4,6 @@ import contextlib
 import io
 import os
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
+from jaxcls.api import flat
 from jaxcls.errors import UserError
 
 SETS = 0.5  # the probability from which on a label is there
@@ -118,7 +118,7 @@ class JaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         from jaxcls.settings import config_file
         from jaxcls.training import chosen
 
-        pairs = [*_pairs(self.settings or {}), ("seed", str(self.random_state or 0)), ("data.name", arrays.NAME)]
+        pairs = [*flat(self.settings or {}), ("seed", str(self.random_state or 0)), ("data.name", arrays.NAME)]
         if self.config is None:
             return chosen.chosen(pairs).config
         known = isinstance(self.config, ConfigDict)
@@ -149,12 +149,3 @@ class JaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self.predictor_ = Predictor.load(self.workdir_)
             return self.predictor_
         raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
-
-
-def _pairs(settings: Mapping[str, Any], prefix: str = ""):
-    """(path, text) of nested settings."""
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _pairs(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value if isinstance(value, str) else repr(value)
