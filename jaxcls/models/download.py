@@ -107,7 +107,7 @@ def _copied(url, file, what, elsewhere):
 
 def progress(what: str, size: int, stream: IO[str] | None = None) -> Callable[[int], None]:
     """Shows bytes that are done, as a bar where a terminal reads, and as one line at the start where none does."""
-    stream = stream or sys.stderr
+    stream = sys.stderr if stream is None else stream
     shown = f"{size / 1e6:,.0f} MB" if size else "a file"
     if not stream.isatty():
         print(f"fetching {what}, {shown}", file=stream, flush=True)
