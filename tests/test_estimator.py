@@ -13,12 +13,10 @@ from sklearn.utils.estimator_checks import check_estimator
 import jaxcls
 from jaxcls.errors import UserError
 
-# few steps, which learn little: chance is 0.1, measured 0.3. Rates are arguments, so all fits share one compilation
+# Rates are arguments, so all fits share one compilation
 SETTINGS = {
-    "batch_size": 64, "duration": "60 steps", "model.name": "simple_cnn_16_32",
-    "schedule": {"peak": 0.05, "warmup": ""}, "parallel.devices": 1, "data.validation": 0.0,
-    "eval.every": "60 steps", "checkpoint.every": "60 steps",
-    "data.augment": (), "data.eval_transform": (), "ema_decay": 0.0,
+    "duration": "100 steps", "schedule": {"peak": 0.1, "warmup": ""}, "parallel.devices": 1, "data.validation": 0.0,
+    "eval.every": "100 steps", "checkpoint.every": "100 steps", "ema_decay": 0.9, "data.augment": ("resize(28)",),
 }  # fmt: skip
 
 
@@ -42,7 +40,7 @@ def fitted(tmp_path_factory):
 
 def test_it_learns_and_answers_in_the_labels_words(fitted):
     model, images, words = fitted
-    assert model.classes_.tolist() == sorted(set(words)) and model.score(images[300:], words[300:]) > 0.2
+    assert model.classes_.tolist() == sorted(set(words)) and model.score(images[300:], words[300:]) > 0.85
     p = model.predict_proba(images[300:])
     assert p.shape == (100, 10) and np.allclose(p.sum(axis=1), 1)
     assert (model.predict(images[300:]) == model.classes_[p.argmax(axis=1)]).all()
@@ -86,8 +84,8 @@ def test_parameters_and_what_check_estimator_asks_of_estimators_of_pictures():
 def test_it_is_cross_validated_and_searched():
     images, labels = digits()
     scores = cross_val_score(classifier(), images, labels, cv=2, error_score="raise")
-    assert scores.shape == (2,) and scores.min() > 0.15
-    grid = [{**SETTINGS, "schedule": {"peak": peak, "warmup": ""}} for peak in (1e-6, 0.05)]
+    assert scores.shape == (2,) and scores.min() > 0.7
+    grid = [{**SETTINGS, "schedule": {"peak": peak, "warmup": ""}} for peak in (1e-6, 0.1)]
     found = GridSearchCV(classifier(), {"settings": grid}, cv=2, error_score="raise").fit(images, labels)
     assert found.best_params_["settings"] == grid[1] and found.predict(images[:3]).shape == (3,)
     with pytest.raises(UserError, match="workdir"):
@@ -100,4 +98,4 @@ def test_sets_of_labels():
     model = classifier(settings={"loss.label_smoothing": 0.0}).fit(images, sets)
     found, p = model.predict(images), model.predict_proba(images)
     assert found.shape == sets.shape and set(np.unique(found)) <= {0, 1} and ((p >= 0.5) == found).all()
-    assert model.score(images, sets) == (found == sets).all(axis=1).mean() and (found == sets).mean() > 0.7
+    assert model.score(images, sets) == (found == sets).all(axis=1).mean() and (found == sets).mean() > 0.9
