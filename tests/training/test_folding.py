@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import statistics
 import subprocess
 import sys
@@ -172,16 +173,18 @@ def start(workdir):
         "train", f"--config={runs.ROOT}/configs/lenet5_digits.py", f"--workdir={workdir}", "--folds=3",
         "--config.data.name=synthetic/100x28x1x3", "--config.data.augment=('crop(28, pad=2)',)",
         "--config.data.eval_transform=()", "--config.batch_size=16", "--config.schedule.warmup=2 steps",
-        "--config.duration=60 steps", "--config.checkpoint.every=10 steps", "--config.eval.every=20 steps",
+        "--config.duration=40 steps", "--config.checkpoint.every=10 steps", "--config.eval.every=20 steps",
     ]  # fmt: skip
+    flags = re.sub(r"(device_count)=\d+", r"\1=1", os.environ["XLA_FLAGS"])
     log = open(f"{workdir}.log", "a")  # noqa: SIM115  the process keeps it
-    command_line = [sys.executable, "-c", PLAIN, *words]
-    return subprocess.Popen(command_line, stdout=log, stderr=subprocess.STDOUT, env=os.environ.copy(), cwd=runs.ROOT)
+    program = [sys.executable, "-c", PLAIN, *words]
+    environment = {**os.environ, "XLA_FLAGS": flags}
+    return subprocess.Popen(program, stdout=log, stderr=subprocess.STDOUT, env=environment, cwd=runs.ROOT)
 
 
 @pytest.mark.slow
 def test_killed_twice_ends_as_one_that_was_not(tmp_path):
-    runs.finish(start(tmp_path / "whole"), tmp_path / "whole")
+    runs.finish(start(tmp_path / "whole"), tmp_path / "whole", timeout=600)
     chance, killed = random.Random(0), 0
     for folder in ("fold-1", "fold-2"):
         process = start(tmp_path / "killed")
@@ -192,7 +195,7 @@ def test_killed_twice_ends_as_one_that_was_not(tmp_path):
             killed += 1
             process.kill()
         process.wait(60)
-    runs.finish(start(tmp_path / "killed"), tmp_path / "killed")
+    runs.finish(start(tmp_path / "killed"), tmp_path / "killed", timeout=600)
     assert killed == 2
     log = (tmp_path / "killed.log").read_text()
     assert "fold 1 of 3 is done" in log and "going on from step" in log
