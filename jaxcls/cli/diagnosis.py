@@ -30,6 +30,7 @@ NEEDED = (
     "array-record",
     "pillow",
     "simplejpeg",
+    "huggingface-hub",
     "scikit-learn",
     "matplotlib",
 )
@@ -70,7 +71,6 @@ EXTRAS = (
     Extra("cykooz-resizer", "random_resized_crop of files in half the time", "pip install 'cykooz-resizer>=4,<5'"),
     Extra("scikit-image", "HOG (jaxcls baseline)", "pip install scikit-image"),
     Extra("imbalanced-learn", "--smote (jaxcls baseline, probe)", "pip install imbalanced-learn"),
-    Extra("huggingface_hub", "weights: config.model.pretrained=hf-hub:...", "pip install huggingface_hub"),
     Extra(
         "tensorflow-cpu",
         "jaxcls prepare, of sets that are encoded from arrays; jaxcls export --to tflite",

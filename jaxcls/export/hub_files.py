@@ -88,11 +88,14 @@ def config_of(network: networks.Network, metadata: Mapping[str, str]) -> dict[st
         "std": [*std] * (channels if len(std) == 1 else 1),
         "num_classes": len(network.classes),
     }
+    transforms = network.preprocessing.transforms
+    if network.preprocessing.picture is not None:  # of a set of one size: other pictures are squeezed to it
+        transforms = (f"resize({height}, {width})",)
     return {
         "architecture": network.name,
         "num_classes": len(network.classes),
         "label_names": [*network.classes],
         "pretrained_cfg": pictures,
         origin.OWN: {"model": network.name, "fields": json.loads(metadata["fields"]), "version": __version__,
-                     "eval_transform": [*network.preprocessing.transforms]},
+                     "eval_transform": [*transforms]},
     }  # fmt: skip

@@ -1,5 +1,6 @@
 """A model with published weights in one call, for Python: `module, variables, preprocessing = load("resnet50")`."""
 
+import dataclasses
 import functools
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -121,7 +122,14 @@ def _preprocessing(name, says):
     size, channels = (known.size, known.channels) if known else (224, 3)
     mean, std = weights.NORMALIZE["imagenet"] if channels == 3 else ((0.5,), (0.5,))
     transforms = says.transforms or (f"resize({size * 8 // 7})", f"center_crop({size})")
-    return Preprocessing(transforms, says.mean or mean, says.std or std, channels=channels)
+    if says.mean:
+        channels = len(says.mean) if len(says.mean) > 1 else channels
+    found = Preprocessing(transforms, says.mean or mean, says.std or std, channels=channels)
+    try:
+        found.check()
+    except UserError:  # they are of a set of one size, or of a later version
+        return dataclasses.replace(found, transforms=(f"resize({size}, {size})",))
+    return found
 
 
 def _shape(preprocessing):

@@ -34,3 +34,25 @@ def test_a_name_that_is_none_is_one_line(capsys):
     status, out, err = run(capsys, "resnet189")
     assert (status, out) == (2, "") and err == "error: no model is called 'resnet189'; did you mean 'resnet18'?\n"
     assert "jaxcls models lists them all" in run(capsys, "*zzz*")[2]
+
+
+def test_published_weights(capsys):
+    status, out, _ = run(capsys, "--pretrained", "resnet18*")
+    header, *lines = out.splitlines()
+    assert status == 0 and header.startswith("weights ") and header.rstrip().endswith("licence")
+    assert lines[0].split() == [
+        "resnet18.IMAGENET1K_V1",
+        "resnet18",
+        "47",
+        "224",
+        "1000",
+        "69.76",
+        "(224)",
+        "bsd-3-clause",
+    ]
+    assert any(line.endswith("cc-by-nc-4.0 (no commercial use)") for line in lines)
+    rows = json.loads(run(capsys, "--pretrained", "--json", "alexnet")[1])
+    assert rows[0]["sha256"] == "7be5be79" and not rows[0]["restricted"]
+    status, out, err = run(capsys, "--pretrained", "resnet18.a9_in1k")
+    assert (status, out) == (2, "") and "did you mean 'resnet18.a" in err
+    assert "--count counts models" in run(capsys, "--pretrained", "--count")[2]
