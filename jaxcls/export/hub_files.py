@@ -1,6 +1,7 @@
 """What a run is on the Hugging Face hub: model.safetensors, config.json in timm's form, a card."""
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,7 +36,7 @@ def write(run: PathLike, step: int | None, folder: Path, *, repo: str, licence: 
       UserError: where the checkpoint can't be read, or is of a net that no name builds; or a file can't be written.
     """
     network = networks.from_run(run, step)
-    spec = run_weights.spec_of(run)
+    spec = run_weights.spec_of(os.fspath(run))
     if odd := [
         what
         for key, what in (("kept", "pruned"), ("quantize", "trained for INT8"), ("neck", "with a neck"))

@@ -75,13 +75,15 @@ def told(workdir: PathLike, step: int) -> Told:
     if not read.with_logits:
         return Told()
     if read.sets:
-        found, verdict, cautions = read.figures_of_sets, of_sets.verdict, of_sets.cautions
+        found = read.figures_of_sets
+        verdict, cautions = of_sets.verdict(read, found), [*of_sets.cautions(read, found)]
     else:
-        found, verdict, cautions = answered(read), overview.verdict, overview.cautions
+        found = answered(read)
+        verdict, cautions = overview.verdict(read, found), overview.cautions(read, found)
     first = (notices.unfinished(read), notices.not_finite(read), notices.groups(read))
-    limits = [*filter(None, first), *cautions(read, found), LIKE_THESE]
+    limits = [*filter(None, first), *cautions, LIKE_THESE]
     return Told(
-        verdict=verdict(read, found),
+        verdict=verdict,
         limits=[str(line).replace(_REPORT, "") for line in limits],
         figures=list(_figures(found)),
         on=f"{found['count']:,} {read.split} pictures",
