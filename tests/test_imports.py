@@ -35,7 +35,7 @@ MAY = {
     "prune": "models pytree",  # a pruned model is a model
     "quantize": "models prune pytree",  # and so is one that is rounded to 8 bits
     "optim": "hyperparameters models pytree",
-    "checkpoints": "criteria parallel pytree state text",
+    "checkpoints": "criteria files parallel pytree state text",
     "measure": "checkpoints data defaults files logs metrics set_metrics text",
     "tasks": "augment call_strings checkpoints criteria data files hyperparameters losses measure metrics models "
     "parallel pytree quantize set_metrics settings state",

@@ -1,4 +1,4 @@
-"""The folds of a k-fold run: a table for its report, and the report itself, of what all have predicted."""
+"""The folds of a k-fold run: a table for its report."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from jaxcls import files
 from jaxcls.checkpoints import folds
 from jaxcls.report.evidence import Evidence
 from jaxcls.report.markup import Section, paragraph, section, table
-from jaxcls.types import Figures, PathLike
+from jaxcls.types import Figures
 
 KEY = "folds"  # in results.json
 
@@ -60,15 +60,3 @@ def of_folds(evidence: Evidence) -> Section | None:
         "standard deviation is that of folds, whose runs share most of their pictures: it is no standard error."
     )
     return section("folds", "Folds", paragraph(about), table(("Fold", *(n.replace("_", " ") for n in names)), rows))
-
-
-def write(workdir: PathLike, split: str, step: int, warn: Any) -> Path | None:
-    """Writes the report of a k-fold run; None where that fails, which is told."""
-    from jaxcls.report import page
-
-    try:
-        why = "they lie in the folders of the folds, and so do their reports"
-        return page.write_report(workdir, step, split, why_not=why, note=warn)
-    except Exception as error:  # the figures are worth something without a page
-        warn(f"no report was written: {' '.join(f'{type(error).__name__}: {error}'.split())[:300]}")
-        return None

@@ -1,4 +1,4 @@
-"""The report of a run that is at hand: its calibration, its pictures, its page."""
+"""The report of a run that is at hand: its calibration, its pictures, its page; and that of a k-fold run."""
 
 from pathlib import Path
 from typing import Any
@@ -27,5 +27,15 @@ def write(data: Any, network: Any, workdir: PathLike, step: int | None, warn: No
             (set_decision if sets else decision).fit_run(workdir, step)
         return page.write_report(workdir, step, pictures=Pictures(data.sources, network, data.picture), note=warn)
     except Exception as error:  # memory that does not suffice for heat maps, a full disk, a mistake of ours
+        warn(f"no report was written: {' '.join(f'{type(error).__name__}: {error}'.split())[:300]}")
+        return None
+
+
+def write_pooled(workdir: PathLike, split: str, step: int, warn: Note) -> Path | None:
+    """Writes the report of a k-fold run; None where that fails, which is told."""
+    try:
+        why = "they lie in the folders of the folds, and so do their reports"
+        return page.write_report(workdir, step, split, why_not=why, note=warn)
+    except Exception as error:  # the figures are worth something without a page
         warn(f"no report was written: {' '.join(f'{type(error).__name__}: {error}'.split())[:300]}")
         return None

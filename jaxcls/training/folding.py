@@ -22,6 +22,7 @@ from jaxcls.checkpoints import folds, view
 from jaxcls.errors import UserError
 from jaxcls.predict import pooling
 from jaxcls.report import folds as report
+from jaxcls.report import of_run
 from jaxcls.settings.reader import resolve
 from jaxcls.training import from_weights, loop, predictions, same_run
 from jaxcls.types import Figures, PathLike
@@ -39,9 +40,7 @@ def wanted(count: int | None, workdir: PathLike) -> int:
     if count < 2:
         raise UserError(f"--folds={count}: there must be two or more.")
     if there and there != count:
-        raise UserError(
-            f"--folds={count}: {workdir} has {there} folds; leave it out, or choose another --workdir."
-        )
+        raise UserError(f"--folds={count}: {workdir} has {there} folds; leave it out, or choose another --workdir.")
     if not there and (Path(workdir) / "config.json").exists():
         raise UserError(f"--folds={count}: {workdir} has a run without folds; choose another --workdir.")
     return count
@@ -90,7 +89,7 @@ def run(
         done[str(number)] = {"duration": config.duration}
         if main:
             files.write_json(path, {"folds": count, "done": done}, predictions.INTACT)
-            files.write_json(workdir / "config.json", same_run.to_json(config), predictions.INTACT)
+            _store(config, workdir)
     return _together(workdir, count) if main else {}
 
 
@@ -100,9 +99,7 @@ def _check(config, workdir):
     if config.data.fold:
         raise UserError("config.data.fold is one fold, and --folds runs all of them; leave one of the two out.")
     if config.ssl.method:
-        raise UserError(
-            "--folds deals pictures by labels, and config.ssl.method learns without; leave one out."
-        )
+        raise UserError("--folds deals pictures by labels, and config.ssl.method learns without; leave one out.")
     changed = same_run.differences(same_run.to_json(config), workdir)
     if changed.keys() - {"duration", "schedule.rest", "extended"}:
         told = same_run.shown(changed)
@@ -117,8 +114,15 @@ def _begin(config, workdir, count, done):
         workdir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--workdir={workdir} can't be written: {error.strerror}; choose another.") from error
-    files.write_json(workdir / "config.json", same_run.to_json(config), predictions.INTACT)
+    _store(config, workdir)
     files.write_json(workdir / folds.FILE, {"folds": count, "done": done}, predictions.INTACT)
+
+
+def _store(config, workdir):
+    """Writes the config, without the rate of an extension: that is written to those of the folds."""
+    stored = same_run.to_json(config)
+    stored["schedule"]["rest"] = 0.0
+    files.write_json(workdir / "config.json", stored, predictions.INTACT)
 
 
 def _together(workdir, count) -> dict[str, Figures]:
@@ -131,7 +135,7 @@ def _together(workdir, count) -> dict[str, Figures]:
     found = {**pooled, report.KEY: {"split": split, **told}}
     files.write_json(workdir / "results.json", found, predictions.INTACT)
     first = next(iter(pooled), None)
-    page = report.write(workdir, first, pooling.STEP, print) if first else None
+    page = of_run.write_pooled(workdir, first, pooling.STEP, print) if first else None
     print(f"\n{len(results)} folds in {workdir}, mean ± standard deviation on {split}")
     for line in report.lines(told):
         print(f"  {line}")
