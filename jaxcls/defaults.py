@@ -56,7 +56,8 @@ def default_config() -> ConfigDict:
     data.rows = ""  # training: a file of the pictures that count, a name a line; "": all
     data.imbalance = 1.0  # training: the set is thinned out to this ratio of the largest class to the smallest
     data.eval_transform = ()  # evaluation, e.g. ("resize(256)", "center_crop(224)")
-    data.normalize = "unit"  # unit [0, 1], symmetric [-1, 1], imagenet, cifar10, cifar100, mnist, fashion_mnist, weights
+    # unit [0, 1], symmetric [-1, 1], imagenet, cifar10, cifar100, mnist, fashion_mnist, weights
+    data.normalize = "unit"
     data.mean = ()  # in place of normalize: one value, or one a channel, on the scale of [0, 1]
     data.std = ()
     data.device_memory = 2**30  # bytes up to which a set of pictures in memory is kept on the device; 0: always stream

@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from jaxcls.api import flat
 from jaxcls.errors import UserError
+from jaxcls.types import PathLike
 
 SETS = 0.5  # the probability from which on a label is there
 
 
-# scikit-learn has no types of its own
-class JaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class JaxClassifier(ClassifierMixin, BaseEstimator):
     """A net that is trained by `fit` as `jaxcls train` does it, on pictures in memory.
 
     Args:
@@ -37,7 +38,15 @@ class JaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Mistakes are UserErrors, as everywhere in jaxcls, where scikit-learn has ValueErrors.
     """
 
-    def __init__(self, config=None, *, settings=None, workdir=None, random_state=0, verbose=False):
+    def __init__(
+        self,
+        config: Any = None,
+        *,
+        settings: Mapping[str, Any] | None = None,
+        workdir: PathLike | None = None,
+        random_state: int | None = 0,
+        verbose: bool = False,
+    ) -> None:
         self.config = config
         self.settings = settings
         self.workdir = workdir
@@ -66,7 +75,8 @@ class JaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         y = np.asarray(y)
         self.multilabel_ = y.ndim == 2 and y.shape[1] > 1
-        self.classes_, codes = (np.arange(y.shape[1]), y) if self.multilabel_ else np.unique(y, return_inverse=True)
+        found: Any = (np.arange(y.shape[1]), y) if self.multilabel_ else np.unique(y, return_inverse=True)
+        self.classes_, codes = found
         if len(self.classes_) < 2:
             raise UserError(f"y has {len(self.classes_)} class(es); a classifier wants two or more.")
         names = [f"class {name}" if isinstance(name, float) else str(name) for name in self.classes_.tolist()]

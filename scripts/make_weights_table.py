@@ -21,6 +21,8 @@ import torch
 import torchvision
 from timm.models import get_pretrained_cfg, split_model_name_tag
 
+from jaxcls.cli.entry import entry_point
+
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "jaxcls" / "models" / "weights.tsv"
 NORMALIZE = {((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)): "imagenet", ((0.5,) * 3, (0.5,) * 3): "symmetric",
@@ -122,12 +124,13 @@ def measured(files, table):
     return found
 
 
-def main():
-    """Writes the table."""
+@entry_point
+def main(argv: list[str] | None = None) -> int:
+    """Writes the table; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", nargs="*", default=[], metavar="CSV", help="of timm's repository")
     parser.add_argument("--out", type=Path, default=TABLE)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     (found, published), top1 = architectures(), measured(args.results, args.out)
     rows = [*of_torchvision(published.PUBLISHED), *of_timm(found.find)]
     for row in rows:
@@ -137,7 +140,8 @@ def main():
     args.out.write_text("\n".join(lines) + "\n")
     print(f"{args.out}: {len(rows)} weights of {len({row['model'] for row in rows})} models; "
           f"timm {timm.__version__}, torchvision {torchvision.__version__}")  # fmt: skip
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -14,7 +14,7 @@ from jaxcls import text
 from jaxcls.data.cleaning import review
 from jaxcls.data.cleaning.findings import Finding
 from jaxcls.logs.logger import Logger
-from jaxcls.measure import comparison_text
+from jaxcls.measure import markdown
 from jaxcls.predict import output
 from jaxcls.predict.progress import Progress
 
@@ -96,7 +96,7 @@ def test_findings_are_no_formulas_and_come_back(tmp_path):
 
 
 def test_comparisons_and_the_log_are_clean(tmp_path):
-    lines = comparison_text._table(("run", "x"), [(EVIL, "1"), ("long" * 99, "2")])
+    lines = markdown.table(("run", "x"), [(EVIL, "1"), ("long" * 99, "2")])
     assert lines.count("\n") == 3 and not UNSAFE.search(lines) and max(map(len, lines.splitlines())) < 100
     out = io.StringIO()
     with Logger(tmp_path, total_steps=1, steps_per_epoch=1, console=Console(file=out)) as log:

@@ -18,17 +18,17 @@ from jaxcls.errors import UserError
 
 
 class Fold(NamedTuple):
-    """Fold `number`, from 1, of `count`."""
+    """Fold `number`, from 1, of `total`."""
 
     number: int
-    count: int
+    total: int
 
 
 def parse(text: str) -> Fold:
     """config.data.fold, as "2/5". Raises UserError for anything else."""
     match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text.strip())
     fold = Fold(int(match[1]), int(match[2])) if match else Fold(0, 0)
-    if not 1 <= fold.number <= fold.count or fold.count < 2:
+    if not 1 <= fold.number <= fold.total or fold.total < 2:
         raise UserError(f"config.data.fold={text[:80]!r} must be the number of a fold of two or more, as '2/5'.")
     return fold
 
@@ -52,9 +52,9 @@ def deal(bases: Mapping[str, Source], rule: Rule, fold: Fold) -> Placed:
     """
     key = ALL if ALL in bases else "train"
     if key not in bases or not bases[key].classes:
-        raise UserError(f"config.data.fold={fold.number}/{fold.count} deals pictures with labels, and there are none.")
+        raise UserError(f"config.data.fold={fold.number}/{fold.total} deals pictures with labels, and there are none.")
     source = bases[key]
-    found = parts(np.asarray(source.labels), _groups(source, rule), fold.count, rule.seed)
+    found = parts(np.asarray(source.labels), _groups(source, rule), fold.total, rule.seed)
     held_out = found[fold.number - 1]
     rest = np.sort(np.concatenate([part for i, part in enumerate(found) if i != fold.number - 1]))
     own = {name: (name, np.arange(len(base))) for name, base in bases.items() if name != key}

@@ -231,11 +231,11 @@ class Eva(Classifier):
         return x, partial(rotary.rotate, angles=angles, layout=layout, prefix=self.prefix_tokens)
 
 
-_EVA02 = {"patch": 14, "mlp": "gated", "trained": 16, "table": True, "norm_last": True}
-_DINOV3 = {"patch": 16, "qkv_bias": False, "registers": 4, "layer_scale": 1e-5, "epsilon": 1e-5}
+_EVA02: dict[str, Any] = {"patch": 14, "mlp": "gated", "trained": 16, "table": True, "norm_last": True}
+_DINOV3: dict[str, Any] = {"patch": 16, "qkv_bias": False, "registers": 4, "layer_scale": 1e-5, "epsilon": 1e-5}
 for _size, _width, _heads in (("tiny", 192, 3), ("small", 384, 6), ("base", 768, 12)):
-    _fields = {"width": _width, "depth": 12, "heads": _heads}
-    _split = {"split_qkv": True, "mlp": "gated_norm"} if _size == "base" else {}
+    _fields: dict[str, Any] = {"width": _width, "depth": 12, "heads": _heads}
+    _split: dict[str, Any] = {"split_qkv": True, "mlp": "gated_norm"} if _size == "base" else {}
     register(partial(Eva, **_fields, **{**_EVA02, **_split}, hidden=_width * 8 // 3), f"eva02_{_size}_patch14_224")
     if _size != "tiny":
         _name = f"vit_{_size}_patch16_dinov3"

@@ -167,10 +167,10 @@ def _reading(path):
 def _missing(path):
     if path.is_dir():
         return f"is a folder without {' or '.join(hub.FILES)} and no workdir of a run; give a file"
-    hint = did_you_mean(path.name, (p.name for p in path.parent.glob("*") if p.is_file())) or weights.near(str(path))
+    hint = did_you_mean(path.name, (p.name for p in path.parent.glob("*") if p.is_file()))
     if not hint and path.suffix not in (*SUFFIXES, ".th", ".bin") and re.fullmatch(r"[\w-]+/[\w.@-]+", str(path)):
         hint = f"; for the Hugging Face hub write {hub.PREFIX}{path}"
-    return f"there is no such file{hint}"
+    return f"there is no such file{hint or weights.near(str(path))}"
 
 
 def _stranger(begins):

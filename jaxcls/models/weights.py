@@ -1,6 +1,6 @@
 """Published weights by name: `resnet50.a1_in1k` (timm's net and tag), `resnet50.IMAGENET1K_V2` (torchvision's member).
 
-`weights.tsv` has a row for each, made by scripts/make_weights_table.py of the tables of both libraries: where they lie,
+`weights.tsv` has a row for each, made of the tables of both libraries by a script of the repository: where they lie,
 under what licence, what was measured with them, and which pictures they want. It is read when somebody asks.
 """
 
@@ -210,7 +210,7 @@ def unknown(text: str, there: list[Row]) -> str:
 
 def near(text: str) -> str:
     """The end of a message about a name that is none; "" where none is near."""
-    return did_you_mean(text, rows(), 0.8) if "." in text else ""
+    return did_you_mean(text, [*rows()], 0.8) if "." in text else ""
 
 
 def located(repository: str) -> Row | None:

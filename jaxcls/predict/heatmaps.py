@@ -89,6 +89,4 @@ def beside(picture: np.ndarray, heat: np.ndarray) -> Image.Image:
     large = seen(picture).repeat(times, axis=0).repeat(times, axis=1)
     size = large.shape[1::-1]
     heat = np.asarray(Image.fromarray(heat).resize(size, Image.Resampling.BILINEAR)).clip(0, 1)
-    return Image.fromarray(
-        np.concatenate([large, overlay(large, heat)], axis=1)
-    )
+    return Image.fromarray(np.concatenate([large, overlay(large, heat)], axis=1))

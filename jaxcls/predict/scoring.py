@@ -150,7 +150,7 @@ def name_of(data: str) -> str:
 
 def check_name(name: str) -> str:
     """The name, if it can be that of an evaluation. Raises UserError otherwise."""
-    if not name or name in stored_splits.SPLITS or not all(c.isalnum() or c in "_." for c in name):
+    if not name or name in ("train", "validation", "test") or not all(c.isalnum() or c in "_." for c in name):
         raise UserError(f"{name!r} can't be the name of an evaluation; give one of letters and digits as --name.")
     return name
 

@@ -21,7 +21,7 @@ def spread(results: list[Figures]) -> dict[str, Any]:
     """
     whole = {name for name in results[0] if isinstance(results[0][name], int) and name != "loss"}
     names = [name for name in results[0] if name not in whole]
-    columns = {name: [each.get(name) for each in results] for name in names}
+    columns: dict[str, list[Any]] = {name: [each.get(name) for each in results] for name in names}
     figures = {
         name: {"mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1)), "values": values}
         for name, values in columns.items()

@@ -88,7 +88,7 @@ def chosen(settings: Sequence[tuple[str, str]]) -> Chosen:
 
 def text(chosen: Chosen, workdir: str | Path) -> str:
     """The recipe as a config file."""
-    head = f"Chosen by jaxcls for {chosen.facts.data}: {choose.told(chosen.facts)}."
+    head = f"Chosen (by jaxcls) for {chosen.facts.data}: {choose.told(chosen.facts)}."
     lines = textwrap.wrap(head.replace("\\", "/").replace('"', "'"), WIDTH - 3)
     lines[0] = f'"""{lines[0]}'
     lines += ["", f"    jaxcls train --config={Path(workdir) / FILE} --workdir=ANOTHER".replace("\\", "/"), '"""', ""]

@@ -214,10 +214,10 @@ def read(
         workers=config.data.workers,
         metadata=config.data.metadata,
         group_by=config.data.group_by,
+        tree=tree,
         members=members,
         skipped=skipped(config),
         bank=bank,
-        tree=tree,
         watched=config.monitor.data if config.ssl.method else "",
     )
 

@@ -19,7 +19,7 @@ FILE = "extended.jsonl"
 MAY = {"duration", "schedule.rest", "extended"}  # keys that an extension changes
 
 
-def settled(config: Mapping[str, Any], workdir: PathLike) -> Mapping[str, Any]:
+def settled(config: Any, workdir: PathLike) -> Mapping[str, Any]:
     """The config that a run in `workdir` goes on with: its ends so far are those of the run that is there, and its
     present end is one of them where config.duration is another now, and nothing else.
 

@@ -11,7 +11,6 @@ as many pictures.
 """
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +46,7 @@ def wanted(count: int | None, workdir: PathLike) -> int:
 
 
 def run(
-    config: Mapping[str, Any],
+    config: Any,
     workdir: PathLike,
     count: int,
     *,

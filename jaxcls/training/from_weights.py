@@ -107,7 +107,7 @@ def _stored(config, workdir):
 
 
 def model_named(file: str) -> str:
-    """The model that the name of a file begins with, such as squeezenet1_1-b8a52dc0.pth; "" where it begins with none."""
+    """The model that the name of a file begins with, such as squeezenet1_1-b8a52dc0.pth; "" without one."""
     known = sorted(models.list_models(), key=len, reverse=True)
     return next((model for model in known if re.match(rf"{re.escape(model)}([-_.]|$)", file)), "")
 

@@ -100,7 +100,7 @@ def _opened(config, name, stored, allow_changed, workdir, train="train", whole=F
     called = lambda splits, old, new: {new if split == old else split: x for split, x in splits.items()}  # noqa: E731
     if stored is None:
         placed = folds.deal(bases, rule, fold) if fold else dealing.deal(bases, rule)
-        for line in folds.lines(bases[placed["train"][0]], fold.count) if fold else ():
+        for line in folds.lines(bases[placed["train"][0]], fold.total) if fold else ():
             say(line)
         return called(dealing.sources(placed, bases), "train", train), ()
     stored = Stored(stored.classes, called(stored.parts, train, "train"))

@@ -230,7 +230,8 @@ def test_a_file_that_says_nothing_names_what_was_assumed(net, tmp_path):
 def test_other_nets_tell_theirs(abstract):
     for name, norm, fixed in (("inception_v3", "BatchNorm", "0.001"), ("vit_tiny_patch16_224", "LayerNorm", "1e-06")):
         found = basis.rows(models.create(name), norm, Says(), Use(name))
-        assert {"what": f"epsilon of {norm}", "value": fixed, "by": "", "setting": "fixed"} in found
+        setting = "fixed" if norm == "BatchNorm" else "config.model.fields.epsilon"
+        assert {"what": f"epsilon of {norm}", "value": fixed, "by": "", "setting": setting} in found
         (line,) = basis.warnings(models.create(name), False, Says(), Use(name, *map(tuple, IMAGENET.values())))
         assert line.endswith(f"{name} want mean 0.5 and std 0.5: --config.data.normalize=symmetric")
         assert not basis.warnings(models.create(name), False, Says(), Use(name, (0.5,), (0.5,)))
@@ -287,7 +288,8 @@ def test_the_settings_in_a_checkpoint(protocol):
     args = argparse.Namespace(model="tf_efficientnet_b0", mean=[0.5] * 3, std=[0.5] * 3, bn_eps=None, lr=0.1, n=None)
     content = Machine(pickle.dumps({"arch": "efficientnet", "args": args}, protocol)).run()
     found = origin.of_checkpoint(content, ["module.conv_stem.weight"])
-    assert found.models == ("efficientnet_b0",) and found.fields == {"padding": "same", "epsilon": 1e-3}
+    assert found.models == ("efficientnet_b0", "tf_efficientnet_b0")
+    assert found.fields == {"padding": "same", "epsilon": 1e-3}
     assert found.mean == (0.5,) * 3 and found.where == "its settings"
     torchvision = origin.of_checkpoint({"args": {"model": "efficientnet_b5"}}, ["features.0.0.weight"])
     assert torchvision.models == ("efficientnet_b5",) and not torchvision.fields  # timm's would want 1e-5

@@ -145,7 +145,7 @@ def test_a_config_that_wants_weights_does_not_start_without(tmp_path, capsys):
             main.cli([*arguments, f"--mode={mode}"])
         error = capsys.readouterr().err
         assert ended.value.code == 2 and error.count("\n") == 1 and not (tmp_path / "run").exists()
-        assert "none are named; add --config.model.pretrained=FILE" in error and "--config=folder" in error
+        assert "none are named; add --config.model.pretrained=NAME" in error and "--config=folder" in error
     with pytest.raises(UserError, match="starts from published weights and none are named"):
         build.build(make_config("required"))  # any config can say it
 

@@ -30,14 +30,14 @@ def table_for(table: Array, grid: tuple[int, int], extra: int) -> Array:
 def loaded_table(value: np.ndarray, shape: tuple[int, int, int], extra: int) -> np.ndarray:
     """A published table for a model whose own table has `shape`, `extra` rows of them before the patches.
 
-    Both grids are taken for square, which also tells how many rows `value` has before the patches: none, one or two.
-    Rows that it lacks are zeros, since nets without them (DeiT-III) add nothing to those tokens; rows too many are
-    left away. What cannot be made to fit comes back as it is.
+    Both grids are taken for square, which also tells how many rows `value` has before the patches: none, one, two or
+    `extra`. Rows that it lacks are zeros, since nets without them (DeiT-III) add nothing to those tokens; rows too many
+    are left away. What cannot be made to fit comes back as it is.
     """
     value = np.asarray(value)
     if value.shape == tuple(shape) or value.ndim != 3:
         return value
-    known = next((k for k in (0, 1, 2) if _side(value.shape[1] - k)), None)
+    known = next((k for k in (0, 1, 2, extra) if _side(value.shape[1] - k)), None)
     side = _side(shape[1] - extra)
     if known is None or not side:
         return value

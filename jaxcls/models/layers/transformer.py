@@ -33,7 +33,8 @@ def attend(qkv: Array, heads: int, scores: str = "float32") -> tuple[Array, Arra
     Also returns the weights, `[b, heads, tokens, tokens]`. They, the scores and the softmax are float32, or with
     `scores="computation"` of the type of `qkv` (sums of the softmax are float32 in either case).
     """
-    return attend_heads(*heads_first(qkv, heads), scores)
+    q, k, v = heads_first(qkv, heads)
+    return attend_heads(q, k, v, scores)
 
 
 def attend_heads(
