@@ -20,7 +20,9 @@ convnext_tiny"""
 TIMM = """resnet18d seresnet18 seresnext50_32x4d resnetv2_50 vit_tiny_patch16_224 deit_tiny_patch16_224
 deit_tiny_distilled_patch16_224 mixer_s32_224 vit_small_patch14_dinov2 vit_small_patch14_reg4_dinov2
 vit_base_patch32_clip_quickgelu_224 vit_base_patch16_siglip_224 vit_small_patch16_dinov3 vit_small_patch16_dinov3_qkvb
-eva02_tiny_patch14_224 eva02_base_patch14_224 maxvit_tiny_tf_224"""
+eva02_tiny_patch14_224 eva02_base_patch14_224 maxvit_tiny_tf_224 tf_efficientnet_b0
+tf_efficientnetv2_s tf_mobilenetv3_small_100 mobilenetv2_050 mobilenetv4_conv_small convnextv2_atto convnextv2_tiny
+repvgg_a0 resnetv2_50x1_bit"""
 SIZES = {"inception_v3": 299, "swin_v2_t": 256, "vit_small_patch14_dinov2": 98, "vit_small_patch14_reg4_dinov2": 98}
 CLOSE = 2e-4  # of the logits' size: float32 through two implementations
 

@@ -81,7 +81,7 @@ def test_it_computes_what_the_masked_large_net_does(name, train):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("train", [False, True])
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", sorted(set(TINY) - {"convnext_v2"}))  # has means over all its channels
 def test_it_computes_what_the_masked_large_net_does_everywhere(name, train):
     check(name, train)
 
