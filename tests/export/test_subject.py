@@ -143,3 +143,12 @@ def test_mistakes_are_one_line(weights, tmp_path):
         assert message in str(error.value) and "\n" not in str(error.value), error.value
     with pytest.raises(UserError, match="is no folder"):
         subject.of_run(tmp_path / "no")
+
+
+def test_a_repvgg_is_exported_with_one_convolution_a_block():
+    """That the answers are the same: models/test_repvgg."""
+    lines = []
+    network = subject.of_model("repvgg_a0", classes=3, size=64, note=lines.append).network
+    assert network.model.fused and set(network.variables) == {"params"}
+    names = set(to_state_dict(network.variables))
+    assert "stages.2.13.reparam_conv.bias" in names and not any("conv_kxk" in name for name in names)
