@@ -42,7 +42,8 @@ speed: `jaxcls summarize resnet50 --batch 16`.
   names of another library.
 * **logits**: relative L2 distance of the logits from those of the published implementation in float64, with the same
   weights (drawn ones; those of BiT's nets are badly conditioned: of `resnetv2_101x1_bit` PyTorch's own float32 is
-  1.3e-05 away from its float64, and ours in float64 3.4e-07); "tested" where a test holds it below 1e-5. Empty: no outputs of the published one are stored; tests hold the
+  1.3e-05 away from its float64, and ours in float64 3.4e-07); "tested" where a test holds it below 1e-5. Empty: no
+  outputs of the published one are stored; tests hold the
   number of parameters and the structure.
 * **top-1**: published accuracy on ImageNet-1k of weights for this net, in percent, not ours. TV: metadata of
   torchvision's weights (first / newer recipe); TIMM: timm's results; MM: mmpretrain; gluon: GluonCV; RM: the README of
