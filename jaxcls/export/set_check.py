@@ -8,8 +8,7 @@ from jaxtyping import Float, UInt8
 
 from jaxcls import set_metrics
 from jaxcls.measure import compare
-from jaxcls.measure.multilabel import redraw
-from jaxcls.predict import sets
+from jaxcls.measure.multilabel import answers, comparison, redraw
 from jaxcls.tasks import base
 from jaxcls.tasks.networks import Network
 
@@ -21,7 +20,7 @@ def limits(network: Network, output: str = "logits") -> Float[np.ndarray, " clas
     float64; None where answers are no sets."""
     if network.output != base.SIGMOID:
         return None
-    limit = sets.thresholds(network.calibration, len(network.classes))
+    limit = answers.thresholds(network.calibration, len(network.classes))
     if output == "probabilities":
         return limit
     with np.errstate(divide="ignore"):
@@ -75,9 +74,9 @@ def _precision(run, file, ours, theirs, labels):
     if count := redraw.draws(*labels.shape):
         a, b = (found["mAP"] for found in redraw.redrawn(sides, count))
         drops = (a - b)[np.isfinite(a - b)]
-        out["drop_interval"] = redraw.interval(drops)
-        side = min((drops <= 0).sum(), (drops >= 0).sum())
-        out["p"] = float(min(1.0, 2 * (side + 1) / (len(drops) + 1)))
+        out["drop_interval"] = redraw.interval(drops, out["drop"], least=-1.0)
+        drops = redraw.reflected(drops, out["drop"])
+        out["p"] = comparison.chance(drops)
     return out
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from jaxcls.errors import UserError, of_picture
 from jaxcls.files import expanded
 from jaxcls.measure import doubt
-from jaxcls.predict import sets
+from jaxcls.measure.multilabel import answers
 from jaxcls.predict.base import BasePredictor
 from jaxcls.runtime import metadata
 from jaxcls.types import PathLike
@@ -139,7 +139,7 @@ class Served:
             "precision": getattr(asked, "precision", ""),
             "output": asked.output,
             "classes": list(asked.classes),
-            "thresholds": sets.thresholds(asked.decision, len(asked.classes)).tolist() if self.sets else None,
+            "thresholds": answers.thresholds(asked.decision, len(asked.classes)).tolist() if self.sets else None,
             "picture": list(asked.picture),
             "data": data,
             "calibrated": asked.decision is not None,

@@ -20,8 +20,21 @@ def probabilities(
     z = np.asarray(logits, np.float64)
     if decision:
         z = z * np.asarray(decision["scale"], np.float64) + np.asarray(decision["bias"], np.float64)
-    small = np.exp(-np.abs(z))  # never overflows
+    return sigmoid(z)
+
+
+def sigmoid(z: Float[np.ndarray, " ..."]) -> Float[np.ndarray, " ..."]:
+    """1 / (1 + exp(-z)), without overflow."""
+    small = np.exp(-np.abs(z))
     return np.where(z >= 0, 1.0, small) / (1.0 + small)
+
+
+def thresholds(decision: dict[str, Any] | None, count: int) -> Float[np.ndarray, " classes"]:
+    """That of each of `count` classes on its calibrated probability, float64: the stored one, else 0.5."""
+    limit = np.full(count, HALF)
+    for entry in decision["thresholds"] if decision else ():
+        limit[entry["index"]] = entry["threshold"]
+    return limit
 
 
 def chosen(
@@ -30,7 +43,4 @@ def chosen(
     """Which classes are named: those whose calibrated probability is at least their stored threshold, or 0.5 without
     one. A row may name none; what is NaN is not named."""
     probability = np.asarray(probability)
-    limit = np.full(probability.shape[1], HALF)
-    for entry in decision["thresholds"] if decision else ():
-        limit[entry["index"]] = entry["threshold"]
-    return probability >= limit
+    return probability >= thresholds(decision, probability.shape[1])

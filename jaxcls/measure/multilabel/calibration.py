@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from jaxcls.measure.multilabel.answers import sigmoid
 from jaxcls.metrics import wilson_interval
 
 if TYPE_CHECKING:
@@ -110,12 +111,6 @@ def _soft(z, target):
 
 def _loss(z, y):
     return float(np.logaddexp(0.0, np.where(y, -z, z)).sum())
-
-
-def sigmoid(z: Float[np.ndarray, " ..."]) -> Float[np.ndarray, " ..."]:
-    """1 / (1 + exp(-z)), without overflow."""
-    small = np.exp(-np.abs(z))
-    return np.where(z >= 0, 1.0, small) / (1.0 + small)
 
 
 def nll(probability: Float[np.ndarray, "n classes"], label: UInt8[np.ndarray, "n classes"]) -> float:

@@ -40,8 +40,8 @@ def pair(a: Run, b: Run) -> Figures:
     Returns:
       difference, interval and p of the mAP, b less a; figures: name -> the same, with the values a and b, of each of
       redraw.WHOLE; classes: a list of {class, support, a, b, difference, interval} of average precisions, for the
-      classes that have positives. Intervals are 95 % percentiles of differences in redraws of the pictures, the same
-      for both; p is twice the share of redraws on the other side of 0, at most 1 (`chance`).
+      classes that have positives. Intervals are 95 %, of redraws of the pictures, the same for both (redraw.interval);
+      p is `chance` of them.
     """
     sides = [_said(run) for run in (a, b)]
     n, classes = sides[0].label.shape
@@ -64,16 +64,17 @@ def _difference(values, redrawn):
     change = redrawn[1] - redrawn[0]
     change = change[~np.isnan(change)]
     difference = _finite(values[1] - values[0])
+    found = difference or 0.0
     return {
         **{name: _finite(x) for name, x in zip("ab", values, strict=True)},
-        "difference": difference or 0.0,
-        "interval": redraw.interval(change),
-        "p": chance(change) if len(change) and difference else 1.0,
+        "difference": found,
+        "interval": redraw.interval(change, found, least=-1.0),
+        "p": chance(redraw.reflected(change, found)) if len(change) and difference else 1.0,
     }
 
 
 def chance(change: Float[np.ndarray, " draws"]) -> float:
-    """Two-sided p of no difference, by inverting percentile intervals (Efron and Tibshirani 1993, section 15.4): twice
+    """Two-sided p of no difference, by inverting intervals of redraws (Efron and Tibshirani 1993, section 15.4): twice
     the share of redraws at 0 or on the side of it that has fewer of them, the figure itself counting as one of them."""
     less = min(int((change <= 0).sum()), int((change >= 0).sum()))
     return min(1.0, 2 * (less + 1) / (len(change) + 1))

@@ -60,7 +60,8 @@ def figures(
     out |= {name: float(whole[name]) for name in ("f1", "f1_micro", "hamming", "exact")}
     out["interval"] = list(within) if within else None
     out["intervals"] = {"mAP": out["interval"]}
-    out["intervals"] |= {name: redraw.interval(redrawn[name]) for name in redraw.WHOLE[1:] if redrawn}
+    for name in redraw.WHOLE[1:] if redrawn else ():
+        out["intervals"][name] = redraw.interval(redrawn[name], float(whole[name]))
     out |= means(said)
     out |= {"labels": float(said.label.sum() / n), "named": float(said.chosen.sum() / n)}
     good = np.isfinite(probability).all(axis=1)
@@ -73,7 +74,7 @@ def figures(
         ranked = np.where(good[:, None], probability, worst)
         out["mAP_micro"] = set_metrics.average_precision(ranked.ravel(), said.label.ravel())
     out["per_class"] = of_classes(said, ranks, classes, redrawn) | {
-        "threshold": thresholds(decision, len(classes)).tolist(),
+        "threshold": answers.thresholds(decision, len(classes)).tolist(),
         "ece": _or_none(apart),
     }
     return _plain(out)
@@ -90,14 +91,6 @@ def answered(
     low = np.where(np.isneginf(logits), np.finfo(np.float64).min, logits.astype(np.float64))
     scores = np.where(good, low, np.where(truth, -np.inf, np.inf))
     return probability, redraw.Answers(scores, named, truth)
-
-
-def thresholds(decision: Decision | None, count: int) -> Float[np.ndarray, " classes"]:
-    """That of each class on its calibrated probability."""
-    limit = np.full(count, answers.HALF)
-    for entry in decision["thresholds"] if decision else ():
-        limit[entry["index"]] = entry["threshold"]
-    return limit
 
 
 def means(said: redraw.Answers) -> dict[str, dict[str, float]]:
@@ -139,9 +132,12 @@ def of_classes(
         "roc_auc": _or_none(ranks["auc"]),
         "average_precision": _or_none(ranks["ap"]),
     }
-    for name, key in (("f1_interval", "class_f1"), ("average_precision_interval", "average_precision")):
-        values = redrawn.get(key)
-        columns[name] = [None] * len(classes) if values is None else [redraw.interval(x) for x in values.T]
+    for name, key, found in (
+        ("f1_interval", "class_f1", f1),
+        ("average_precision_interval", "average_precision", ranks["ap"]),
+    ):
+        redraws = redrawn.get(key, np.empty((0, len(classes))))
+        columns[name] = [redraw.interval(*pair) for pair in zip(redraws.T, found, strict=True)]
     return columns
 
 
@@ -165,11 +161,11 @@ def group_table(
         found = redraw.figures(mine)
         row = {"value": name, "count": int((group == i).sum()), "labels": float(mine.label.sum(axis=1).mean())}
         row |= {key: float(found[key]) for key in ("mAP", "f1_micro", "exact")}
-        rows.append(_plain({**row, "interval": _micro_interval(mine)}))
+        rows.append(_plain({**row, "interval": _micro_interval(mine, row["f1_micro"])}))
     return rows
 
 
-def _micro_interval(said, count=1000, seed=0):
+def _micro_interval(said, figure, count=1000, seed=0):
     n = len(said.label)
     if n < 2:
         return None
@@ -180,7 +176,7 @@ def _micro_interval(said, count=1000, seed=0):
         rows = rng.integers(0, n, n)
         total = both[rows].sum()
         values[i] = 2 * hits[rows].sum() / total if total else np.nan
-    return redraw.interval(values)
+    return redraw.interval(values, figure)
 
 
 def _counts(said: redraw.Answers) -> tuple[Int[np.ndarray, " classes"], ...]:

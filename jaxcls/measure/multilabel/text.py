@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxcls import set_metrics
 from jaxcls.measure import decision as decisions
 from jaxcls.measure import decision_text, doubt
 from jaxcls.measure.figures import by_row
@@ -80,7 +81,8 @@ def changes(decided: decision.Decision, split: str, predictions: Logits) -> Iter
     start = split
     for key, name in NAMES:
         again = [draws.get(key, np.empty(0)) for draws in redrawn]
-        yield _line(start, name, [float(side[key]) for side in found], again, 100, lower=key in LOWER)
+        known = [_jackknife(side) for side in (before, after)] if key == "mAP" else []
+        yield _line(start, name, [float(side[key]) for side in found], again, 100, lower=key in LOWER, known=known)
         start = ""
     losses = [_losses(p, label) for p in (plain, stated)]
     yield _line("", "NLL", [float(x.mean()) for x in losses], _means(losses, count), 1, lower=True)
@@ -90,10 +92,20 @@ def changes(decided: decision.Decision, split: str, predictions: Logits) -> Iter
     yield _line("", "ECE, mean", apart, [np.empty(0)] * 2, 100, lower=True)
 
 
-def _line(start, name, values, redrawn, factor, *, lower):
+def _jackknife(side):
+    """The interval of the mAP that `figures` has."""
+    return set_metrics.interval(set_metrics.of_sets(side.scores, side.label))
+
+
+def _line(start, name, values, redrawn, factor, *, lower, known=()):
     pairs = [*zip(values, redrawn, strict=True), (values[1] - values[0], redrawn[1] - redrawn[0])]
-    parts = [_with_ends(value, redraw.interval(again), factor) for value, again in pairs]
-    within = redraw.interval(pairs[2][1])
+    most = 1.0 if factor == 100 else np.inf
+    ends = [
+        redraw.interval(again, value, least, most) for (value, again), least in zip(pairs, (0, 0, -most), strict=True)
+    ]
+    ends[: len(known)] = known
+    parts = [_with_ends(value, within, factor) for (value, _), within in zip(pairs, ends, strict=True)]
+    within = ends[2]
     verdict = ""
     if within is not None:
         better = (values[1] > values[0]) != lower

@@ -119,6 +119,25 @@ def test_the_interval_of_the_map_is_that_of_redraws(split):
     assert np.std(redrawn) == pytest.approx((high - low) / 3.92, rel=0.15)
 
 
+def test_intervals_hold_what_many_pictures_would_show():
+    """20 of 2,000 pictures have a class, hard to find: percentiles of redraws held the truth in 24 of 40 sets."""
+    rng = np.random.default_rng(0)
+
+    def draw(n):
+        label = rng.random((n, 4)) < 0.01
+        return rng.normal(size=(n, 4)) + 0.7 * label, label
+
+    true, held = sk.average_precision_score(*draw(400_000)[::-1]), 0
+    for _ in range(40):
+        scores, label = draw(2000)
+        said = redraw.Answers(scores, scores > 0, label)
+        figure = float(redraw.figures(said)["mAP"])
+        low, high = redraw.interval(redraw.redrawn([said], 200)[0]["mAP"], figure)
+        held += low <= true <= high
+        assert 0 <= low <= figure <= high <= 1
+    assert held >= 36
+
+
 def test_redraws_end_where_they_would_take_minutes():
     assert redraw.draws(1000, 10) == redraw.MOST and redraw.draws(5 * 10**4, 20) == redraw.LEAST
     assert redraw.draws(10**6, 100) == 0
