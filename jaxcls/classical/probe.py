@@ -132,21 +132,7 @@ def run(
     """
     options.check()
     config.eval.batch_size = config.eval.batch_size or 64
-    print(f"opening {printable(config.data.name)} ...", flush=True)
-    pictures = data.read(Reader(resolve(config)), trains=False, workdir=own)
-    if own is not None:
-        same_run.check_evaluated(pictures, list(pictures.sources), own, False, print)
-    if not pictures.labelled:
-        raise UserError(f"{config.data.name} has no labels to probe with; name labelled pictures with --data.")
-    if multilabel(pictures.sources["train"]):
-        raise UserError(f"{config.data.name} has sets of labels, and a probe learns one class a picture.")
-    if len(pictures.sources) == 1:
-        raise UserError("there is neither a test nor a validation split to evaluate on.")
-    checks.labels(pictures.sources)
-    if options.labels:  # what can't be is told before features are computed
-        row_lists.amount(options.labels, len(pictures.sources["train"]))
-    if options.rows:
-        row_lists.read(options.rows)
+    pictures = _opened(config, options, own)
     probed = network(config, pictures)
     networks.check_pictures(probed, pictures.picture, "features")
     workdir = Path(workdir)
@@ -171,6 +157,26 @@ def run(
         rows.append(("figures", f"{workdir}/results.json, {workdir}/probe.json, {workdir}/eval/"))
         log.summary(f"{options.method} probe of {probed.title} on {config.data.name}", rows, [])
     return results
+
+
+def _opened(config, options, own):
+    """The pictures to probe with. Raises UserError for what can't be, before features are computed."""
+    print(f"opening {printable(config.data.name)} ...", flush=True)
+    pictures = data.read(Reader(resolve(config)), trains=False, workdir=own)
+    if own is not None:
+        same_run.check_evaluated(pictures, list(pictures.sources), own, False, print)
+    if not pictures.labelled:
+        raise UserError(f"{config.data.name} has no labels to probe with; name labelled pictures with --data.")
+    if multilabel(pictures.sources["train"]):
+        raise UserError(f"{config.data.name} has sets of labels, and a probe learns one class a picture.")
+    if len(pictures.sources) == 1:
+        raise UserError("there is neither a test nor a validation split to evaluate on.")
+    checks.labels(pictures.sources)
+    if options.labels:
+        row_lists.amount(options.labels, len(pictures.sources["train"]))
+    if options.rows:
+        row_lists.read(options.rows)
+    return pictures
 
 
 def _judged(table, workdir, *, options, classes, seed, told, log):

@@ -177,9 +177,9 @@ def open_checked(config: Any, options: Options) -> dict[str, Source]:
         checks.labels(sources)
     for split, source in sources.items():
         with problems.noted():
-            how: dict[str, Any] = {"channels": config.data.channels or 3}
-            how["window"] = windows.checked(config.data.window)
-            checks.pictures(source, f"{split} of {config.data.name}", print, seconds=1, **how)
+            window = windows.checked(config.data.window)
+            what, channels = f"{split} of {config.data.name}", config.data.channels or 3
+            checks.pictures(source, what, print, seconds=1, channels=channels, window=window)
     with problems.noted():
         if len(sources) == 1:
             raise UserError("there is neither a test nor a validation split to evaluate on.")

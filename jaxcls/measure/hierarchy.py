@@ -57,15 +57,20 @@ def figures(
     """
     label = np.asarray(label)
     answer = probability.answer if answer is None else np.asarray(answer)
-    out: Figures = {"levels": _levels(probability, label, tree, answer)}
+    levels = of_levels(right_at(probability, label, tree), label, tree, answer)
+    return {"levels": levels, **of_mistakes(label, tree, answer), "top5": top_severity(probability, label, tree)}
+
+
+def of_mistakes(label: Int[np.ndarray, " n"], tree: ClassTree, answer: Int[np.ndarray, " n"]) -> Figures:
+    """What `figures` tells of answers that are classes, -1 for none: mistakes, severity, edges, cost, same_parent and
+    their intervals, and across."""
     good = answer >= 0
     truth, said = label[good], answer[good]
     wrong, severity = truth != said, tree.severity(truth, said)
-    out |= {"mistakes": int(wrong.sum())}
+    out: Figures = {"mistakes": int(wrong.sum())}
     for name, values in (("severity", severity), ("edges", tree.edges(truth, said))):
         out |= _with_interval(name, *mean_of_mistakes(values, wrong))
     out |= _with_interval("cost", *mean_of_mistakes(severity, np.ones(len(wrong), bool)))
-    out["top5"] = top_severity(probability, label, tree)
     same, n = int((tree.parent[truth] == tree.parent[said])[wrong].sum()), out["mistakes"]
     out |= _with_interval("same_parent", same / n if n else None, list(wilson_interval(same, n)) if n else None)
     return {**out, "across": _across(truth[wrong], said[wrong], tree)}
@@ -75,11 +80,14 @@ def _with_interval(name, value, interval):
     return {name: value, f"{name}_interval": interval}
 
 
-def _levels(probability, label, tree, answer):
+def of_levels(
+    right: Bool[np.ndarray, "levels n"], label: Int[np.ndarray, " n"], tree: ClassTree, answer: Int[np.ndarray, " n"]
+) -> list[dict[str, Any]]:
+    """What `figures` tells of each level, by what is right at it (`right_at`) and by the answered classes."""
     rows = []
-    for level, right in zip(tree.levels, right_at(probability, label, tree), strict=True):
+    for level, here in zip(tree.levels, right, strict=True):
         names, group = tree.groups(level)
-        ways = {"": right, "of_answer": (answer >= 0) & (group[answer] == group[label])}
+        ways = {"": here, "of_answer": (answer >= 0) & (group[answer] == group[label])}
         row: dict[str, Any] = {"level": level, "groups": len(names)}
         for name, hits in ways.items():
             row[name or "accuracy"] = float(hits.mean())

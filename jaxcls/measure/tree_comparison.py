@@ -66,14 +66,14 @@ def _measured(run, tree):
     logits, label, _ = run.predictions
     decided = decision.read(run.folder, run.step)
     probability = Softmax(logits, decided["temperature"] if decided else 1.0)
-    of = hierarchy.figures(probability, label, tree)
-    answer = probability.answer
+    right, answer = hierarchy.right_at(probability, label, tree), probability.answer
+    levels, mistakes = hierarchy.of_levels(right, label, tree, answer), hierarchy.of_mistakes(label, tree, answer)
     severity = np.where(answer >= 0, tree.severity(label, np.maximum(answer, 0)), np.nan)
     return {
         "name": run.name,
-        "accuracy": [row["accuracy"] for row in of["levels"]],
-        "intervals": [row["interval"] for row in of["levels"]],
-        **{key: of[key] for key in ("severity", "severity_interval", "cost", "cost_interval")},
-        "right": hierarchy.right_at(probability, label, tree),
+        "accuracy": [row["accuracy"] for row in levels],
+        "intervals": [row["interval"] for row in levels],
+        **{key: mistakes[key] for key in ("severity", "severity_interval", "cost", "cost_interval")},
+        "right": right,
         "severities": severity,
     }

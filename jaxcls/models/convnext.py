@@ -39,9 +39,9 @@ class ConvNeXtBlock(nn.Module):
         return x + self.drop(y * scale.reshape(1, 1, 1, c).astype(y.dtype))
 
 
-class ConvNeXt(Classifier):
+class Stages(Classifier):
     """Stages of `depths` blocks and `widths` channels at a 4th, 8th, 16th and 32nd of the picture; mean, LayerNorm,
-    dense.
+    dense: what both versions of ConvNeXt are.
 
     `out`: `stem` is the 4x4 convolution with its LayerNorm, `pre_logits` what the last LayerNorm gives, which is
     the classifier's. Sides that are no multiple of 32 lose their far edge. Raises UserError for pictures below 32x32.
@@ -50,8 +50,52 @@ class ConvNeXt(Classifier):
     depths: tuple[int, ...]
     widths: tuple[int, ...]
     stochastic_depth: float = 0.0
-    layer_scale: float = 1e-6
     epsilon: ClassVar = 1e-6
+    title: ClassVar[str]
+    last_norm: ClassVar[str]
+
+    def names(self, i: int) -> tuple[str, str]:
+        """Of stage `i`: what its halving is called (of the first: the stem), and its list of blocks."""
+        raise NotImplementedError
+
+    def block(self, conv: Any, norm: Any, dense: Any) -> partial:
+        """The constructor of a block."""
+        raise NotImplementedError
+
+    @nn.compact
+    def __call__(self, images: Array, *, train: bool = False) -> Outputs:
+        layers.check_size(images, 32, self.title)
+        zeros = nn.initializers.zeros
+        conv = partial(layers.conv, use_bias=True, kernel_init=_init, bias_init=zeros, **self.dtypes)
+        dense = partial(layers.dense, kernel_init=_init, bias_init=zeros, **self.dtypes)
+        norm = layers.layer_norm(epsilon=self.epsilon, **self.dtypes)
+        block = self.block(conv, norm, dense)
+        rates = iter(layers.rising(self.stochastic_depth, sum(self.depths)))
+        stem = self.names(0)[0]
+        x = norm(name=f"{stem}.1")(conv(self.widths[0], 4, 4, padding=0, name=f"{stem}.0")(images))
+        out = {"stem": x}
+        for i, (depth, width) in enumerate(zip(self.depths, self.widths, strict=True)):
+            halving, blocks = self.names(i)
+            if i:
+                x = layers.apart(norm(name=f"{halving}.0")(layers.apart(x)))
+                x = conv(width, 2, 2, padding=0, name=f"{halving}.1")(x)
+            for j in range(depth):
+                drop = partial(layers.stochastic_depth, rate=next(rates), train=train)
+                x = block(drop=drop, name=f"{blocks}.{j}")(x)
+            out[f"stage{i + 1}"] = x
+        out["pre_logits"] = layers.global_mean(x)
+        if self.num_classes:
+            last_norm = layers.layer_norm(epsilon=self.epsilon, dtype=jnp.float32, param_dtype=self.param_dtype)
+            out["pre_logits"] = last_norm(name=self.last_norm)(out["pre_logits"])
+        return self.classify(out["pre_logits"], self.head[0], train=train, kernel_init=_init, bias_init=zeros), out
+
+
+class ConvNeXt(Stages):
+    """`Stages` of blocks whose branches are scaled, by `layer_scale` at first."""
+
+    layer_scale: float = 1e-6
+    title: ClassVar = "ConvNeXt"
+    last_norm: ClassVar = "classifier.0"
     head: ClassVar = ("classifier.2",)
     unused: ClassVar = (r"^classifier\.0\.",)
     renames: ClassVar = (
@@ -67,37 +111,11 @@ class ConvNeXt(Classifier):
         (r"\.gamma$", ".layer_scale"),
     )
 
-    @nn.compact
-    def __call__(self, images: Array, *, train: bool = False) -> Outputs:
-        layers.check_size(images, 32, "ConvNeXt")
-        zeros = nn.initializers.zeros
-        conv = partial(layers.conv, use_bias=True, kernel_init=_init, bias_init=zeros, **self.dtypes)
-        dense = partial(layers.dense, kernel_init=_init, bias_init=zeros, **self.dtypes)
-        norm = layers.layer_norm(epsilon=self.epsilon, **self.dtypes)
-        block = self.rematerialised(ConvNeXtBlock)
-        rates = iter(layers.rising(self.stochastic_depth, sum(self.depths)))
-        x = norm(name="features.0.1")(conv(self.widths[0], 4, 4, padding=0, name="features.0.0")(images))
-        out = {"stem": x}
-        for i, (depth, width) in enumerate(zip(self.depths, self.widths, strict=True)):
-            if i:
-                x = layers.apart(norm(name=f"features.{2 * i}.0")(layers.apart(x)))
-                x = conv(width, 2, 2, padding=0, name=f"features.{2 * i}.1")(x)
-            for j in range(depth):
-                x = block(
-                    self.layer_scale,
-                    conv,
-                    norm,
-                    dense,
-                    self.param_dtype,
-                    drop=partial(layers.stochastic_depth, rate=next(rates), train=train),
-                    name=f"features.{2 * i + 1}.{j}",
-                )(x)
-            out[f"stage{i + 1}"] = x
-        out["pre_logits"] = layers.global_mean(x)
-        if self.num_classes:
-            last_norm = layers.layer_norm(epsilon=self.epsilon, dtype=jnp.float32, param_dtype=self.param_dtype)
-            out["pre_logits"] = last_norm(name="classifier.0")(out["pre_logits"])
-        return self.classify(out["pre_logits"], "classifier.2", train=train, kernel_init=_init, bias_init=zeros), out
+    def names(self, i: int) -> tuple[str, str]:
+        return f"features.{2 * i}", f"features.{2 * i + 1}"
+
+    def block(self, conv: Any, norm: Any, dense: Any) -> partial:
+        return partial(self.rematerialised(ConvNeXtBlock), self.layer_scale, conv, norm, dense, self.param_dtype)
 
 
 for _name, _depths, _widths, _rate in (

@@ -12,11 +12,8 @@ from flax import linen as nn
 from jax import Array
 
 from jaxcls.models import layers
-from jaxcls.models.base import Classifier, Outputs
+from jaxcls.models.convnext import Stages
 from jaxcls.models.registry import register
-
-# The reference truncates at +-2, a hundred deviations out.
-_init = nn.initializers.normal(0.02)
 
 
 class ResponseNorm(nn.Module):
@@ -56,21 +53,15 @@ class ConvNeXtV2Block(nn.Module):
         return x + self.drop(self.dense(y, c, name="mlp.fc2"))
 
 
-class ConvNeXtV2(Classifier):
-    """Stages of `depths` blocks and `widths` channels at a 4th, 8th, 16th and 32nd of the picture; mean, LayerNorm,
-    dense.
+class ConvNeXtV2(Stages):
+    """`Stages` of blocks with a response norm.
 
     `conv_mlp`: the dense layers of blocks are 1x1 convolutions, as timm stores those of the smaller nets.
-
-    `out`: `stem` is the 4x4 convolution with its LayerNorm, `pre_logits` what the last LayerNorm gives, which is
-    the classifier's. Sides that are no multiple of 32 lose their far edge. Raises UserError for pictures below 32x32.
     """
 
-    depths: tuple[int, ...]
-    widths: tuple[int, ...]
     conv_mlp: bool = False
-    stochastic_depth: float = 0.0
-    epsilon: ClassVar = 1e-6
+    title: ClassVar = "ConvNeXt V2"
+    last_norm: ClassVar = "head.norm"
     head: ClassVar = ("head.fc",)
     unused: ClassVar = (r"^head\.norm\.",)
     renames: ClassVar = (
@@ -85,32 +76,13 @@ class ConvNeXtV2(Classifier):
         (r"\.grn\.beta$", ".mlp.grn.bias"),
     )
 
-    @nn.compact
-    def __call__(self, images: Array, *, train: bool = False) -> Outputs:
-        layers.check_size(images, 32, "ConvNeXt V2")
-        zeros = nn.initializers.zeros
-        conv = partial(layers.conv, use_bias=True, kernel_init=_init, bias_init=zeros, **self.dtypes)
-        dense = partial(layers.dense, kernel_init=_init, bias_init=zeros, **self.dtypes)
+    def names(self, i: int) -> tuple[str, str]:
+        return f"stages.{i}.downsample" if i else "stem", f"stages.{i}.blocks"
+
+    def block(self, conv: Any, norm: Any, dense: Any) -> partial:
         if self.conv_mlp:
             dense = partial(_pointwise, conv=conv)
-        norm = layers.layer_norm(epsilon=self.epsilon, **self.dtypes)
-        block = self.rematerialised(ConvNeXtV2Block)
-        rates = iter(layers.rising(self.stochastic_depth, sum(self.depths)))
-        x = norm(name="stem.1")(conv(self.widths[0], 4, 4, padding=0, name="stem.0")(images))
-        out = {"stem": x}
-        for i, (depth, width) in enumerate(zip(self.depths, self.widths, strict=True)):
-            if i:
-                x = layers.apart(norm(name=f"stages.{i}.downsample.0")(layers.apart(x)))
-                x = conv(width, 2, 2, padding=0, name=f"stages.{i}.downsample.1")(x)
-            for j in range(depth):
-                drop = partial(layers.stochastic_depth, rate=next(rates), train=train)
-                x = block(conv, norm, dense, self.param_dtype, drop, name=f"stages.{i}.blocks.{j}")(x)
-            out[f"stage{i + 1}"] = x
-        out["pre_logits"] = layers.global_mean(x)
-        if self.num_classes:
-            last_norm = layers.layer_norm(epsilon=self.epsilon, dtype=jnp.float32, param_dtype=self.param_dtype)
-            out["pre_logits"] = last_norm(name="head.norm")(out["pre_logits"])
-        return self.classify(out["pre_logits"], "head.fc", train=train, kernel_init=_init, bias_init=zeros), out
+        return partial(self.rematerialised(ConvNeXtV2Block), conv, norm, dense, self.param_dtype)
 
 
 def _pointwise(x, features, *, name, conv):

@@ -233,18 +233,19 @@ class ViT(Classifier):
 SIZES = {"tiny": (192, 12, 3), "small": (384, 12, 6), "base": (768, 12, 12), "large": (1024, 24, 16)}
 
 
-def _register(name: str, size: str, patch: int, **fields):
+def register_size(name: str, size: str, patch: int, **fields: Any) -> None:
+    """Registers a ViT of one of SIZES, with other fields than the defaults."""
     width, depth, heads = SIZES[size]
     register(partial(ViT, patch=patch, width=width, depth=depth, heads=heads, **fields), name)
 
 
 for _size in ("base", "large"):
     for _patch in (16, 32):
-        _register(f"vit_{_size[0]}_{_patch}", _size, _patch, spelling="torchvision")
+        register_size(f"vit_{_size[0]}_{_patch}", _size, _patch, spelling="torchvision")
 for _size in SIZES:
-    _register(f"vit_{_size}_patch16_224", _size, 16)
+    register_size(f"vit_{_size}_patch16_224", _size, 16)
 for _size in ("small", "base"):
-    _register(f"vit_{_size}_patch32_224", _size, 32)
+    register_size(f"vit_{_size}_patch32_224", _size, 32)
 for _size in ("tiny", "small", "base"):
-    _register(f"deit_{_size}_patch16_224", _size, 16)
-    _register(f"deit_{_size}_distilled_patch16_224", _size, 16, distilled=True)
+    register_size(f"deit_{_size}_patch16_224", _size, 16)
+    register_size(f"deit_{_size}_distilled_patch16_224", _size, 16, distilled=True)

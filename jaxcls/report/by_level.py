@@ -20,9 +20,7 @@ def by_level(evidence: Evidence) -> Section | None:
         return None
     found = {"Most probable class": evidence.figures["tree"]}
     if deciding(evidence):
-        stated = evidence.probability if evidence.calibrated is None else evidence.calibrated
-        decided = hierarchy.figures(stated, evidence.label, tree, answers(evidence))
-        found["As stored by “jaxcls calibrate”"] = decided
+        found["As stored by “jaxcls calibrate”"] = hierarchy.of_mistakes(evidence.label, tree, answers(evidence))
     about = paragraph(
         "At a level of the tree the answer is the group whose classes have the largest probability together; on the "
         "right stands what the group of the answered class would be worth. The last level is that of the classes."
@@ -65,7 +63,7 @@ def _mistakes(found: dict[str, Any]):
         ("Severity over all pictures, mean", "cost", number),
     ):
         rows.append((title, *(_with_ends(of[key], of[f"{key}_interval"], shown) for of in ways)))
-    first = ways[0]["top5"]
+    first = ways[0]["top5"]  # by the order of the probabilities, whatever decides
     rows.append(("Severity of the first five classes, mean", number(first), *("" for _ in ways[1:])))
     about = (
         "The severity of a mistake is the height of the lowest node that stands above both classes: 1 where they share "

@@ -5,11 +5,12 @@ The form is the hub's (https://huggingface.co/docs/hub/model-cards): YAML betwee
 
 import dataclasses
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
+from jaxcls.checkpoints import view
 from jaxcls.errors import UserError
-from jaxcls.measure import figures
 from jaxcls.report import evidence, notices, overview
 from jaxcls.report.answered import answered
 from jaxcls.report.multilabel import overview as of_sets
@@ -17,10 +18,9 @@ from jaxcls.types import PathLike
 
 NOTHING = "Nothing was measured of these weights."
 LIKE_THESE = "All of this holds for pictures like those it was measured on: same kind of camera, light and subjects."
-_REPORT = "; see Probabilities for what calibration makes of it"  # a section of the report, which a card has not
-_FIGURES = (("accuracy", "accuracy", "correct"), ("balanced_accuracy", "balanced accuracy", ""),
-            ("macro.f1", "F1, macro", ""), ("mAP", "mean average precision", ""), ("ece", "calibration error", ""),
-            ("loss", "negative log-likelihood", ""))  # fmt: skip
+_REPORT = re.compile("; see Probabilities( for what calibration makes of it)?")  # a section, which a card has not
+_FIGURES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro.f1": "F1, macro",
+            "mAP": "mean average precision", "ece": "calibration error", "loss": "negative log-likelihood"}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,24 +84,19 @@ def told(workdir: PathLike, step: int) -> Told:
     limits = [*filter(None, first), *cautions, LIKE_THESE]
     return Told(
         verdict=verdict,
-        limits=[str(line).replace(_REPORT, "") for line in limits],
+        limits=[_REPORT.sub("", line).replace(str(read.workdir), "RUN") for line in limits],
         figures=list(_figures(found)),
         on=f"{found['count']:,} {read.split} pictures",
     )
 
 
 def _figures(found):
-    for key, title, counted in _FIGURES:
-        value = found
-        for part in key.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
-        if not isinstance(value, float):
+    flat = view.flatten_config(found)
+    for key, title in _FIGURES.items():
+        if not isinstance(value := flat.get(key), float):
             continue
-        interval = found.get("interval") if key in ("accuracy", "mAP") else None
-        between = "{:.4f} to {:.4f}".format(*interval) if interval else ""
-        if counted and key == "accuracy" and not between:
-            between = "{:.4f} to {:.4f}".format(*figures.wilson_interval(found[counted], found["count"]))
-        yield title, f"{value:.4f}", between
+        interval = found["interval"] if key in ("accuracy", "mAP") else None
+        yield title, f"{value:.4f}", "{:.4f} to {:.4f}".format(*interval) if interval else ""
 
 
 def text(card: Card, told: Told) -> str:

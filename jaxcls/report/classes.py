@@ -1,10 +1,14 @@
 """How good the model is in each class, and in each group of pictures that a column tells apart."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import numpy as np
 
 from jaxcls.measure.figures import group_table
 from jaxcls.report.evidence import Evidence
 from jaxcls.report.markup import Markup, Section, folded, join, label, number, paragraph, percent, section, table, tag
+from jaxcls.types import Figures
 
 SHOWN = 30  # classes up to which all are shown, else the weakest half as many
 FOLDED = 1000  # classes up to which all can be unfolded, else the weakest of them as many
@@ -76,15 +80,7 @@ def strip(share: float | None, interval: tuple[float, float] | list[float] | Non
 
 def groups(evidence: Evidence) -> Section | None:
     """A table for each column of the rows; None where there are none."""
-    columns = (evidence.rows or {}).get("columns") or {}
-    if not columns:
-        return None
-    parts = []
-    for name, values in columns.items():
-        if len(values) <= int(np.max(evidence.index)):
-            continue  # rows of another state of the data
-        rows = group_table(evidence.logits, evidence.label, [values[row] for row in evidence.index])
-        parts.append(join([tag("h3", label(name)), _group_rows(rows, evidence.figures["count"])]))
+    parts = by_column(evidence, lambda values: _group_rows(group_table(evidence.logits, evidence.label, values)))
     about = paragraph(
         "The same accuracy in parts of the pictures. Where intervals overlap, a difference may be chance; among many "
         "groups a few always look bad."
@@ -92,17 +88,43 @@ def groups(evidence: Evidence) -> Section | None:
     return section("groups", "Groups", about, *parts) if parts else None
 
 
-def _group_rows(rows, count):
+def by_column(evidence: Evidence, told: Callable[[list[Any]], Markup]) -> list[Markup]:
+    """Each column of the rows with its name above: what is `told` of its values, one for every evaluated picture."""
+    columns = (evidence.rows or {}).get("columns") or {}
+    parts = []
+    for name, values in columns.items():
+        if len(values) <= int(np.max(evidence.index)):
+            continue  # rows of another state of the data
+        parts.append(join([tag("h3", label(name)), told([values[row] for row in evidence.index])]))
+    return parts
+
+
+def shown_groups(
+    rows: Sequence[Figures],
+    which: str,
+    key: Callable[[Figures], float],
+    head: Sequence[str],
+    cells: Callable[[Figures], tuple],
+) -> Markup:
+    """The table of the groups of a column, a row of `cells` each; a sentence where they say nothing.
+
+    Of more than GROUPS groups the ones with the lowest `key` are shown, which the sentence above calls `which`.
+    """
+    count = sum(row["count"] for row in rows)
     if len(rows) == count > 1:
         return paragraph(f"Each of the {count:,} groups has one picture: nothing can be said by group.")
     if len(rows) > max(GROUPS, count // 2):
         return paragraph(f"{len(rows):,} groups of {count:,} pictures: too few in each to say anything.")
     more = ""
     if len(rows) > GROUPS:
-        more = paragraph(f"The {GROUPS} least accurate of {len(rows):,}.", class_="dim")
-        rows = sorted(rows, key=lambda row: row["interval"][1])[:GROUPS]
-    cells = [
-        (
+        more = paragraph(f"The {GROUPS} {which} of {len(rows):,}.", class_="dim")
+        rows = sorted(rows, key=key)[:GROUPS]
+    return join([more, table(head, list(map(cells, rows)), words=(0, 3))])
+
+
+def _group_rows(rows):
+    def cells(row):
+        return (
             label(row["value"]),
             f"{row['count']:,}",
             percent(row["accuracy"]),
@@ -110,7 +132,6 @@ def _group_rows(rows, count):
             f"{percent(row['interval'][0])} to {percent(row['interval'][1])}",
             percent(row["balanced_accuracy"]),
         )
-        for row in rows
-    ]
+
     head = ("Group", "Pictures", "Accuracy", "", "95 % interval", "Balanced accuracy")
-    return join([more, table(head, cells, words=(0, 3))])
+    return shown_groups(rows, "least accurate", lambda row: row["interval"][1], head, cells)

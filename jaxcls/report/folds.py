@@ -36,10 +36,12 @@ def lines(told: dict[str, Any]) -> list[str]:
 
 
 def _mean(name, each):
-    share = "loss" not in name
-    number = (lambda x: f"{x:.2%}") if share else (lambda x: f"{x:.4g}")
-    values = ", ".join(map(number, each["values"]))
-    return f"{number(each['mean'])} ± {number(each['sd'])}  ({values})"
+    values = ", ".join(_shown(name, value) for value in each["values"])
+    return f"{_shown(name, each['mean'])} ± {_shown(name, each['sd'])}  ({values})"
+
+
+def _shown(name, value):
+    return f"{value:.4g}" if "loss" in name else f"{value:.2%}"
 
 
 def of_folds(evidence: Evidence) -> Section | None:
@@ -47,16 +49,17 @@ def of_folds(evidence: Evidence) -> Section | None:
     told = (files.read_json(Path(evidence.workdir) / "results.json") or {}).get(KEY)
     if not isinstance(told, dict) or not told.get("figures") or not folds.count(evidence.workdir):
         return None
-    names = list(told["figures"])
-    shown = lambda name, value: f"{value:.4g}" if "loss" in name else f"{value:.2%}"  # noqa: E731
-    column = lambda key: [shown(name, told["figures"][name][key]) for name in names]  # noqa: E731
+    found = told["figures"]
     rows = [
-        [f"fold {i + 1}", *(shown(name, told["figures"][name]["values"][i]) for name in names)]
+        [f"fold {i + 1}", *(_shown(name, each["values"][i]) for name, each in found.items())]
         for i in range(told["count"])
     ]
-    rows += [["mean", *column("mean")], ["standard deviation", *column("sd")]]
+    rows += [
+        [title, *(_shown(name, each[key]) for name, each in found.items())]
+        for title, key in (("mean", "mean"), ("standard deviation", "sd"))
+    ]
     about = (
         f"The pictures were dealt into {told['count']} folds, and each was held out of one run, on the same terms. The "
         "standard deviation is that of folds, whose runs share most of their pictures: it is no standard error."
     )
-    return section("folds", "Folds", paragraph(about), table(("Fold", *(n.replace("_", " ") for n in names)), rows))
+    return section("folds", "Folds", paragraph(about), table(("Fold", *(n.replace("_", " ") for n in found)), rows))

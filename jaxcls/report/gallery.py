@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -114,16 +115,19 @@ def _card(evidence, i, look):
         second = int(np.argsort(-probability, kind="stable")[1])
         lines.append(tag("div", f"next: “{evidence.name(second)}” ({percent(float(probability[second]))})"))
     lines.append(tag("div", label(evidence.identifier(i), 120), class_="dim"))
-    views = ""
-    if look is not None:
-        alt = f"Picture of {evidence.name(truth)}, answered {evidence.name(answer)}"
-        views = [image(look.picture, alt)]
-        if look.heat is not None:
-            views.append(image(laid_over(look.picture, look.heat), f"Where the model looked: {alt}", smooth=True))
-        if look.why_not:
-            lines.append(tag("div", look.why_not, class_="dim"))
-        views = tag("div", *views, class_="views")
-    return join([views, *lines])
+    alt = f"Picture of {evidence.name(truth)}, answered {evidence.name(answer)}"
+    return card(look, lines, alt, f"Where the model looked: {alt}")
+
+
+def card(look: "Look | None", lines: Sequence[Markup], alt: str, heat: str) -> Markup:
+    """A picture and its heat map, where there are any, and lines below; `alt` and `heat` say what the two show."""
+    if look is None:
+        return join(lines)
+    views = [image(look.picture, alt)]
+    if look.heat is not None:
+        views.append(image(laid_over(look.picture, look.heat), heat, smooth=True))
+    more = [tag("div", look.why_not, class_="dim")] if look.why_not else []
+    return join([tag("div", *views, class_="views"), *lines, *more])
 
 
 def laid_over(picture: UInt8[np.ndarray, "h w c"], heat: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "H W 3"]:

@@ -173,22 +173,13 @@ def read(
         by_split = open_sources(config, members)
         labelled = by_split.pop(BANK, None)
     with problems.noted():
-        mean, std = normalization(config)
+        normalization(config)
     with problems.noted():
-        window = windows.checked(config.data.window)
+        windows.checked(config.data.window)
     problems.refuse()
     source = by_split["train"] if "train" in by_split else next(iter(by_split.values()))
     measured = source if labelled is None else labelled  # what evaluation is of
-    arrays = getattr(measured, "arrays", None)
-    evaluation = Preprocessing(
-        transforms=tuple(config.data.eval_transform),
-        mean=mean,
-        std=std,
-        channels=config.data.channels or 3,
-        picture=None if arrays is None else arrays["image"].shape[1:],
-        pack=config.data.pack if arrays is None else 0,
-        window=window,
-    )
+    evaluation = preprocessing(config, measured, pack=config.data.pack)
     changes = None
     with problems.noted():
         evaluation.check()
@@ -219,6 +210,28 @@ def read(
         skipped=skipped(config),
         bank=bank,
         watched=config.monitor.data if config.ssl.method else "",
+    )
+
+
+def preprocessing(config: Any, source: Source, *, pack: int = 0) -> Preprocessing:
+    """What evaluation does to the pictures of a source; not checked.
+
+    Args:
+      config: a Reader.
+      source: the pictures.
+      pack: side to which files are made smaller (`Preprocessing`); pictures in memory are not.
+
+    Raises:
+      UserError: for a normalisation or a window that can't be.
+    """
+    arrays = getattr(source, "arrays", None)
+    return Preprocessing(
+        tuple(config.data.eval_transform),
+        *normalization(config),
+        channels=config.data.channels or 3,
+        picture=None if arrays is None else arrays["image"].shape[1:],
+        pack=pack if arrays is None else 0,
+        window=windows.checked(config.data.window),
     )
 
 

@@ -21,17 +21,16 @@ def elsewhere(
 
     A folder in another place that holds the run's pictures, by name and content, is the run's own.
     """
-    if "data.name" not in same_run.differences(
-        same_run.to_json(from_weights.resolved(config, workdir)), workdir
-    ) or _moved(config, workdir):
+    whole = from_weights.resolved(config, workdir)
+    if "data.name" not in same_run.differences(same_run.to_json(whole), workdir) or _moved(whole, workdir):
         return None
-    return other(config, workdir, config["data"]["name"], step=step, name=name, note=note)
+    return other(whole, workdir, whole.data.name, step=step, name=name, note=note)
 
 
 def _moved(config, workdir):
     """Whether the config's set holds all pictures that the run has stored."""
     try:
-        members = data.open_members(Reader(from_weights.resolved(config, workdir)), workdir)
+        members = data.open_members(Reader(config), workdir)
     except UserError:
         return False
     change = members.change()
@@ -78,10 +77,7 @@ def other(
     at, place = f"{network.step}{variant}", _place(name_of_data)
     evaluate_other.check_free(workdir, f"{title}-{at}", place)
     network = dataclasses.replace(network, views=tuple(reader.eval.tta), mean=reader.eval.tta_mean)
-    picture = network.preprocessing.picture
-    channels = picture[-1] if picture else network.preprocessing.channels
-    folder = reader.data.dir if query.path(name_of_data) is None else ""
-    source, which = evaluate_other.find(name_of_data, data_dir=folder, split=split, channels=channels)
+    source, which = _source(name_of_data, split, reader, network.preprocessing)
     note(which)
     stored = stored_splits.read(workdir)
     if stored is None:
@@ -92,7 +88,7 @@ def other(
         Parallel(reader.parallel.mode, reader.parallel.devices),
         batch_size=reader.eval.batch_size or reader.batch_size,
         stored=stored,
-        same_folder=_same(name_of_data, reader, workdir),
+        same_folder=_same(name_of_data, reader, own),
         skipped=data.skipped(reader),
         note=note,
     )
@@ -103,9 +99,16 @@ def other(
     return {**scored.figures, **scored.about}
 
 
-def _same(name, reader, workdir):
-    """Whether a set is the one that the run has its pictures from."""
-    own = same_run.differences(same_run.to_json(reader.config), workdir).get("data.name", (reader.data.name, ""))[0]
+def _source(name, split, reader, prepared):
+    """(Source, line that tells it) of a set, with as many channels as the run's `Preprocessing` has."""
+    channels = prepared.picture[-1] if prepared.picture else prepared.channels
+    folder = reader.data.dir if query.path(name) is None else ""
+    return evaluate_other.find(name, data_dir=folder, split=split, channels=channels)
+
+
+def _same(name, reader, changed):
+    """Whether a set is the one that the run has its pictures from; `changed`: same_run.differences."""
+    own, _ = changed.get("data.name", (reader.data.name, ""))
     return _place(name) == _place(str(own), reader.data.dir)
 
 

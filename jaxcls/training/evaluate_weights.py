@@ -7,15 +7,14 @@ import jax
 import numpy as np
 
 from jaxcls import files
-from jaxcls.augment.preprocessing import Preprocessing
-from jaxcls.data import class_names, windows
+from jaxcls.data import class_names
 from jaxcls.data.base import Source
 from jaxcls.models import weight_files
 from jaxcls.parallel import Parallel
 from jaxcls.settings import config_file
 from jaxcls.settings.reader import Reader, resolve
 from jaxcls.training import evaluate_other, published_weights
-from jaxcls.training.data import normalization, skipped
+from jaxcls.training.data import normalization, preprocessing, skipped
 from jaxcls.types import Figures, Note, PathLike
 
 
@@ -55,23 +54,15 @@ def run(
     config = published_weights.config_of(model, data)
     config_file.override(config, settings)
     reader = Reader(resolve(config))
-    mean, std = normalization(reader)
+    normalization(reader)  # what can't be is told before pictures are opened
     source, which = evaluate_other.find(data, data_dir=reader.data.dir, split=split, channels=reader.data.channels)
     note(which)
     names = _class_names(classes, weights, source, note)
-    picture = source.arrays["image"].shape[1:] if hasattr(source, "arrays") else None
-    preprocessing = Preprocessing(
-        tuple(reader.data.eval_transform),
-        mean,
-        std,
-        channels=reader.data.channels or 3,
-        picture=picture,
-        window=windows.checked(reader.data.window),
-    )
-    preprocessing.check()
-    first = preprocessing.prepare(source[0]["image"], source[0]["id"])
-    shape = jax.eval_shape(preprocessing.device, jax.ShapeDtypeStruct((2, *first.shape), np.uint8)).shape[1:]
-    network, report = published_weights.network(weights, reader, preprocessing, shape, names, count=len(names))
+    pictures = preprocessing(reader, source)
+    pictures.check()
+    first = pictures.prepare(source[0]["image"], source[0]["id"])
+    shape = jax.eval_shape(pictures.device, jax.ShapeDtypeStruct((2, *first.shape), np.uint8)).shape[1:]
+    network, report = published_weights.network(weights, reader, pictures, shape, names, count=len(names))
     note(str(report))
     parallel = Parallel(reader.parallel.mode, reader.parallel.devices)
     batch_size = reader.eval.batch_size or reader.batch_size

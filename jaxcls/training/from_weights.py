@@ -122,7 +122,7 @@ def _guessed(name):
 
 def _pictures(config, says):
     """Normalisation, sizes and the crop of evaluation; ImageNet's usual ones where nothing is said."""
-    data, size = config.data, SIZE
+    data = config.data
     crops = [int(found[1]) for part in says.transforms if (found := re.fullmatch(r"center_crop\((\d+)\)", part))]
     size = crops[-1] if crops else SIZE
     if data.normalize == LEFT:

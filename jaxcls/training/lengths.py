@@ -124,10 +124,11 @@ def rest(section: Section, rate: Any, steps: Any, shapes: Any, durations: Callab
     name = section.name
     if name == "one_cycle":
         final = section.peak / section.div_factor / section.final_div_factor
-        shape = schedules.cosine if section.anneal == "cosine" else None
         if final >= rate:
             return schedules.constant(rate)
-        return shape(rate, steps, final=final) if shape else schedules.linear(rate, final, steps)
+        if section.anneal == "cosine":
+            return schedules.cosine(rate, steps, final=final)
+        return schedules.linear(rate, final, steps)
     if name not in SHAPED or (name != "cosine_7_16" and section.final >= rate):
         return schedules.constant(rate)
     return shapes[name](section, rate, steps, durations)

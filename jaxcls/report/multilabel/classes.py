@@ -1,11 +1,9 @@
 """How good the model is in each class and in each group of pictures, where labels are sets."""
 
-import numpy as np
-
 from jaxcls.measure.multilabel.figures import group_table
-from jaxcls.report.classes import FOLDED, GROUPS, SHOWN, strip
+from jaxcls.report.classes import FOLDED, SHOWN, by_column, shown_groups, strip
 from jaxcls.report.evidence import Evidence
-from jaxcls.report.markup import Section, folded, join, label, number, paragraph, percent, section, table, tag
+from jaxcls.report.markup import Section, folded, label, number, paragraph, percent, section, table, tag
 
 KINDS = {"f1": "best F1", "recall": "recall", "precision": "precision"}
 
@@ -66,14 +64,8 @@ def _table(rows):
 
 def groups(evidence: Evidence) -> Section | None:
     """A table for each column of the rows; None where there are none."""
-    columns = (evidence.rows or {}).get("columns") or {}
-    parts = []
-    for name, values in columns.items():
-        if len(values) <= int(np.max(evidence.index)):
-            continue  # rows of another state of the data
-        mine = [values[row] for row in evidence.index]
-        rows = group_table(evidence.logits, evidence.label, mine, evidence.decision)
-        parts.append(join([tag("h3", label(name)), _group_rows(rows, len(mine))]))
+    of = evidence.logits, evidence.label
+    parts = by_column(evidence, lambda values: _group_rows(group_table(*of, values, evidence.decision)))
     about = paragraph(
         "The same figures in parts of the pictures: F1 of all answers together with its 95 % interval, the share of "
         "pictures that are all right, and mean average precision over the classes that the group has, which differ. "
@@ -82,17 +74,9 @@ def groups(evidence: Evidence) -> Section | None:
     return section("groups", "Groups", about, *parts) if parts else None
 
 
-def _group_rows(rows, count):
-    if len(rows) == count > 1:
-        return paragraph(f"Each of the {count:,} groups has one picture: nothing can be said by group.")
-    if len(rows) > max(GROUPS, count // 2):
-        return paragraph(f"{len(rows):,} groups of {count:,} pictures: too few in each to say anything.")
-    more = ""
-    if len(rows) > GROUPS:
-        more = paragraph(f"The {GROUPS} with the lowest F1 of {len(rows):,}.", class_="dim")
-        rows = sorted(rows, key=lambda row: row["f1_micro"])[:GROUPS]
-    cells = [
-        (
+def _group_rows(rows):
+    def cells(row):
+        return (
             label(row["value"]),
             f"{row['count']:,}",
             percent(row["f1_micro"]),
@@ -102,7 +86,6 @@ def _group_rows(rows, count):
             percent(row["mAP"]),
             number(row["labels"], 2),
         )
-        for row in rows
-    ]
+
     head = ("Group", "Pictures", "F1, micro", "", "95 % interval", "All right", "mAP", "Labels a picture")
-    return join([more, table(head, cells, words=(0, 3))])
+    return shown_groups(rows, "with the lowest F1", lambda row: row["f1_micro"], head, cells)

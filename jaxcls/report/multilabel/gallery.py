@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from jaxcls.report.evidence import Evidence
-from jaxcls.report.gallery import image, laid_over, looks
+from jaxcls.report.gallery import card, looks
 from jaxcls.report.markup import Section, join, label, paragraph, percent, section, tag
 
 if TYPE_CHECKING:
@@ -98,16 +98,8 @@ def _card(evidence, shown, look):
     lines.append(tag("div", f"has: {_listed(evidence, p, np.flatnonzero(truth))}"))
     lines.append(tag("div", f"named: {_listed(evidence, p, np.flatnonzero(named))}"))
     lines.append(tag("div", label(evidence.identifier(i), 120), class_="dim"))
-    views = ""
-    if look is not None:
-        alt = f"Picture with {_listed(evidence, p, np.flatnonzero(truth))}"
-        views = [image(look.picture, alt)]
-        if look.heat is not None:
-            views.append(image(laid_over(look.picture, look.heat), f"What spoke for {name}: {alt}", smooth=True))
-        if look.why_not:
-            lines.append(tag("div", look.why_not, class_="dim"))
-        views = tag("div", *views, class_="views")
-    return join([views, *lines])
+    alt = f"Picture with {_listed(evidence, p, np.flatnonzero(truth))}"
+    return card(look, lines, alt, f"What spoke for {name}: {alt}")
 
 
 def _listed(evidence, p, classes):

@@ -36,9 +36,8 @@ function* accuracy(model) {
   if (!measured) return;
   const [low, high] = measured.interval.map(percent);
   yield make("p", { className: "figure" }, percent(measured.mAP ?? measured.accuracy));
-  const told = measured.mAP !== undefined
-    ? `mean average precision (mAP) on ${count(measured.count, "picture").replace(/ pictures?$/, "")} ${measured.of}; on further ones of the same kind expect ${low} to ${high} (95\u00a0% interval).`
-    : `right of ${count(measured.count, "picture").replace(/ pictures?$/, "")} ${measured.of}; on further ones of the same kind expect ${low} to ${high} (95\u00a0% interval).`;
+  const what = measured.mAP !== undefined ? "mean average precision (mAP) on" : "right of";
+  const told = `${what} ${count(measured.count, "picture").replace(/ pictures?$/, "")} ${measured.of}; on further ones of the same kind expect ${low} to ${high} (95\u00a0% interval).`;
   yield make("p", {}, told);
   if (model.verdict) yield make("details", {}, make("summary", {}, "In words"), make("p", {}, plain(model.verdict)));
 }
