@@ -206,7 +206,7 @@ def memory() -> dict[str, int | None]:
         figures["available"] = int(rows["MemAvailable"].split()[0]) * 1024
         limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
         figures["limit"] = int(limit) if limit.isdigit() else None
-    except (OSError, KeyError, ValueError):
+    except (OSError, KeyError, ValueError):  # not Linux, or no such group: what is known so far stands
         pass
     return figures
 

@@ -139,12 +139,6 @@ def run(config: ConfigDict, workdir: PathLike, options: Options, note: Note = pr
     _count_batches(feed, -(-len(drawn) // pictures.eval_batch_size), note)
     note(f"{len(drawn):,} pictures of {split}, each {len(task.pairs)} times; compiling ...")
     right = feed(parallel.replicate(network.variables))["right"]
-    share = 1 - right.mean(axis=0)
-    table = share[1:].reshape(len(names), len(strengths))
-    by_corruption = {
-        name: {str(strength): float(error) for strength, error in zip(strengths, row, strict=True)}
-        for name, row in zip(names, table, strict=True)
-    }
     report = {
         "split": split,
         "step": network.step,
@@ -153,14 +147,26 @@ def run(config: ConfigDict, workdir: PathLike, options: Options, note: Note = pr
         "seed": options.seed,
         "data": {"name": config.data.name, "fingerprint": source.fingerprint, "classes": len(source.classes)},
         "picture": list(pictures.picture),
+        **_errors(right, names, strengths),
+    }
+    save(report, workdir)
+    return report
+
+
+def _errors(right, names, strengths):
+    share = 1 - right.mean(axis=0)
+    table = share[1:].reshape(len(names), len(strengths))
+    by_corruption = {
+        name: {str(strength): float(error) for strength, error in zip(strengths, row, strict=True)}
+        for name, row in zip(names, table, strict=True)
+    }
+    return {
         "accuracy": 1 - float(share[0]),
         "error": float(share[0]),
         "errors": by_corruption,
         "mean_errors": errors.means(by_corruption),
         "mean_error": errors.mean_error(by_corruption),
     }
-    save(report, workdir)
-    return report
 
 
 def save(report: Figures, workdir: PathLike) -> None:

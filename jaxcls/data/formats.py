@@ -134,7 +134,7 @@ def _silence_libtiff() -> None:
             library = ctypes.CDLL(path)
             library.TIFFSetErrorHandler(None)
             library.TIFFSetWarningHandler(None)
-    except (OSError, AttributeError):
+    except (OSError, AttributeError):  # its lines are a nuisance, no fault
         pass
 
 

@@ -21,6 +21,7 @@ SAMPLE = 20  # lines by which the separator is chosen
 
 
 def text(path: Path) -> tuple[list[str], list[Column]]:
+    """(names of the columns, columns) of CSV or TSV, by its first lines. Raises UserError for what is none."""
     with open(path, newline="", encoding="utf-8-sig") as file:
         head = list(itertools.islice(files.short_lines(file), SAMPLE))
         separator = _separator(path, head)
@@ -79,6 +80,7 @@ def _ragged(path: Path, names: Sequence[str], separator: str) -> str:
 
 
 def json_lines(path: Path) -> tuple[list[str], list[Column]]:
+    """(names of the columns, columns) of a file with an object of JSON a line. Raises UserError for what is none."""
     names: list[str] = []
     records: list[dict[str, Cell]] = []
     parts: list[list[Column]] = []
@@ -110,6 +112,7 @@ def _of_records(names, records):
 
 
 def parquet(path: Path) -> tuple[list[str], list[Column]]:
+    """(names of the columns, columns) of a Parquet file (pyarrow). Raises UserError for what is none."""
     try:
         import pyarrow
         import pyarrow.parquet

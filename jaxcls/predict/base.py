@@ -174,7 +174,7 @@ class BasePredictor:
         """Whether thresholds or costs are stored, so that the answer need not be the most probable class, or those
         whose probability is at least 0.5."""
         if self.sets:
-            return bool((sets.thresholds(self.decision, len(self.classes)) != of_sets.HALF).any())
+            return bool((of_sets.thresholds(self.decision, len(self.classes)) != of_sets.HALF).any())
         return bool(self.decision and (self.decision["thresholds"] or self.decision["costs"]))
 
     @property

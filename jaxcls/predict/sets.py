@@ -9,7 +9,6 @@ import numpy as np
 
 from jaxcls.measure import decision as decisions
 from jaxcls.measure.multilabel import answers
-from jaxcls.measure.multilabel.answers import HALF
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -37,7 +36,7 @@ def rows(
       beside: more columns, with an entry a picture.
       not_finite: the error.
     """
-    named, limit = answers.chosen(probability, decision), thresholds(decision, len(classes))
+    named, limit = answers.chosen(probability, decision), answers.thresholds(decision, len(classes))
     order = np.argsort(-probability, axis=1, kind="stable")
     found: list[dict[str, Any]] = []
     for at, (p, inside, ranks) in enumerate(zip(probability, named, order, strict=True)):
@@ -54,11 +53,3 @@ def rows(
 def calibrates(decision: decisions.Decision) -> bool:
     """Whether its probabilities are others than those that the model states."""
     return any(value != 1 for value in decision["scale"]) or any(value != 0 for value in decision["bias"])
-
-
-def thresholds(decision: decisions.Decision | None, count: int) -> Float[np.ndarray, " classes"]:
-    """That of each class on its calibrated probability, float64: the stored one, else 0.5."""
-    limit = np.full(count, HALF)
-    for entry in decision["thresholds"] if decision else ():
-        limit[entry["index"]] = entry["threshold"]
-    return limit

@@ -26,7 +26,7 @@ SMALL = "1"  # the batch size of the plot
 
 
 class Point(NamedTuple):
-    """A variant in the plot: milliseconds at batch 1, accuracy and its interval."""
+    """A variant in the plot: milliseconds at batch 1, accuracy (of sets of labels mAP) and its interval."""
 
     name: str
     milliseconds: float
@@ -45,7 +45,8 @@ def exports(evidence: Evidence) -> Section | None:
         "“Agrees” is the share of pictures that get the same class from both. Times are milliseconds a call on the "
         "machine named below, the median and the 95th percentile (p95), measured in turns."
     )
-    head = ("File", "Step", "Precision", "MB", "Accuracy", "95\N{NO-BREAK SPACE}% interval", "Agrees", "1 picture",
+    title = _title(entries)
+    head = ("File", "Step", "Precision", "MB", title, "95\N{NO-BREAK SPACE}% interval", "Agrees", "1 picture",
             "p95", "16 pictures", "p95")  # fmt: skip
     last = entries[-1]
     run = ("the run (JAX)", "", "", "", *_accuracy(last["check"].get("run")), "", *_times(last.get("run")))
@@ -53,7 +54,14 @@ def exports(evidence: Evidence) -> Section | None:
     said = unordered(label(str(entry.get("verdict", "")), 300) for entry in entries)
     on = {str(entry["check"].get("on", "")) for entry in entries}
     note = tag("p", f"Compared on {'; '.join(sorted(on))}. {_machine(entries[-1])}", class_="dim")
-    return section("exports", "Exported files", about, table(head, rows, words=(0, 2)), _plot(entries), said, note)
+    plot = _plot(entries, title)
+    return section("exports", "Exported files", about, table(head, rows, words=(0, 2)), plot, said, note)
+
+
+def _title(entries):
+    """What `share` tells: where labels are sets, mAP."""
+    of_sets = any("mAP" in (entry["check"].get("run") or {}) for entry in entries)
+    return "mAP" if of_sets else "Accuracy"
 
 
 def _sound(entry):
@@ -87,10 +95,11 @@ def _accuracy(found):
 
 
 def share(found: Any) -> tuple[float, tuple[float, float]] | None:
-    """(accuracy, its interval) of what a check says of the run or of a file; None where it doesn't say."""
+    """(accuracy, or of sets of labels mAP; its interval) of what a check says of the run or of a file; None where it
+    doesn't say."""
     if not isinstance(found, dict) or not isinstance(ends := found.get("interval"), list) or len(ends) != 2:
         return None
-    accuracy, low, high = map(_number, (found.get("accuracy"), *ends))
+    accuracy, low, high = map(_number, (found.get("accuracy", found.get("mAP")), *ends))
     return None if accuracy is None or low is None or high is None else (accuracy, (low, high))
 
 
@@ -137,15 +146,16 @@ def pareto(found: Sequence[Point]) -> list[Point]:
     return front
 
 
-def _plot(entries):
-    """Accuracy over the time of one picture; the line joins those that no other beats in both."""
+def _plot(entries, title):
+    """What the title says over the time of one picture; the line joins those that no other beats in both."""
     found = points(entries)
     if len(found) < 2:
         return join([])
     times, ends = [p.milliseconds for p in found], [end for p in found for end in p.interval]
     margin = 0.08 * (max(times) - min(times) or max(times))
     ranges = (max(0.0, min(times) - margin), max(times) + margin), (min(ends) - 0.002, min(1.002, max(ends) + 0.002))
-    plot = Plot("Accuracy and time", "milliseconds for one picture (median)", "accuracy", *ranges, percent="y")
+    axis = title if title == "mAP" else "accuracy"
+    plot = Plot(f"{title} and time", "milliseconds for one picture (median)", axis, *ranges, percent="y")
     front = pareto(found)
     if len(front) > 1:
         plot.line([p.milliseconds for p in front], [p.accuracy for p in front], style=0, faint=True)

@@ -64,6 +64,16 @@ def test_all_variants_are_shown(tmp_path):
     assert "a.int8.onnx: 92.0\N{NO-BREAK SPACE}%, 1.50 milliseconds." in text
 
 
+def test_of_sets_of_labels_map_is_shown(tmp_path):
+    made = [entry("a.onnx", 3.0, 0.0)]
+    for name, value in (("run", 0.417), ("file", 0.416)):
+        made[0]["check"][name] = {"mAP": value, "interval": [0.4, 0.44]}
+    text = page(tmp_path, json.dumps(made))
+    for shown in (">mAP<", "mAP and time", "41.7\N{NO-BREAK SPACE}%", "41.6\N{NO-BREAK SPACE}%"):
+        assert shown in text
+    assert "Accuracy and time" not in text
+
+
 def test_a_bare_entry_is_shown_without_a_plot(tmp_path):
     text = page(tmp_path, json.dumps([{"file": "a.onnx", "check": {}}]))
     assert "Exported files" in text and "Accuracy and time" not in text
