@@ -49,6 +49,7 @@ def train(
     *,
     data: "str | Mapping[str, Any] | None" = None,
     workdir: PathLike | None = None,
+    folds: int | None = None,
     allow_changed_data: bool = False,
     max_time: str | None = None,
     **settings: Any,
@@ -62,13 +63,16 @@ def train(
       data: a folder of pictures, or what config.data.name takes; or pictures in memory: split -> (images, labels), as
         of `jaxcls.data.from_arrays`, or -> source (jaxcls.data.base). A run of them goes on with the same ones.
       workdir: default runs/<name of the config, or of the data>; `~` is the home folder.
+      folds: so many runs, each without one of as many folds of the pictures; `workdir` then answers by the mean of all
+        (docs/running.md). None: as many as the run in `workdir` has.
       allow_changed_data: whether a run goes on though its pictures are not those that it began with.
       max_time: "3h", "90m", "2d": it stops then as by a signal, and the same call goes on.
       settings: keys of the config with their values: `batch_size=32`, `optim={"momentum": 0.8}`, or with dots,
         `**{"optim.momentum": 0.8}`.
 
     Returns:
-      split -> figures of the final evaluation (accuracy, loss, count, ...).
+      split -> figures of the final evaluation (accuracy, loss, count, ...); with folds those of all together, and in
+      "folds" mean, standard deviation and values of each.
 
     Raises:
       UserError: for a mistake in the config, the data or the settings.
@@ -80,7 +84,7 @@ def train(
     from jaxcls.cli import arguments, run_config
     from jaxcls.data import arrays
     from jaxcls.settings import config_file
-    from jaxcls.training import begin_chosen, deadline, loop
+    from jaxcls.training import begin_chosen, deadline, folding
 
     moment = deadline.after(max_time)
     name = None if data is None else arguments.data_name(data) if isinstance(data, str) else arrays.NAME
@@ -88,7 +92,8 @@ def train(
     if config is None and (new := run_config.to_choose(None, place, name)):
         pairs = [*flat(settings), ("data.name", str(name))]
         with _in_memory(data):
-            return begin_chosen.run(pairs, Path(new), allow_changed=allow_changed_data, deadline=moment)
+            count = folding.wanted(folds, new)
+            return begin_chosen.run(pairs, Path(new), folds=count, allow_changed=allow_changed_data, deadline=moment)
     if isinstance(config, ConfigDict):
         if workdir is None:
             raise UserError("a config that is no file has no name for its workdir; give workdir=...")
@@ -100,7 +105,8 @@ def train(
         if data is not None:
             settings["data.name"] = name
         config_file.override(chosen, list(flat(settings)))
-        return loop.run(chosen, Path(folder), allow_changed=allow_changed_data, deadline=moment)
+        count = folding.wanted(folds, folder)
+        return folding.started(chosen, Path(folder), count, allow_changed=allow_changed_data, deadline=moment)
 
 
 @contextlib.contextmanager

@@ -39,7 +39,7 @@ MAY = {
     "measure": "checkpoints data defaults files logs metrics set_metrics text",
     "tasks": "augment call_strings checkpoints criteria data files hyperparameters losses measure metrics models "
     "parallel pytree quantize set_metrics settings state",
-    "predict": "augment data files heatmaps measure metrics models set_metrics tasks text",
+    "predict": "augment checkpoints data files heatmaps measure metrics models set_metrics tasks text",
     "runtime": "augment call_strings data files heatmaps measure predict text",  # without JAX
     "report": "checkpoints criteria defaults files heatmaps logs measure metrics models text",
     "training": "augment checkpoints criteria data defaults files hyperparameters logs losses metrics models optim "

@@ -7,6 +7,7 @@ from jaxcls.errors import UserError
 from jaxcls.types import PathLike
 
 FILE = "folds.json"
+STEP = 0  # of what all folds say together, in eval/ and calibration/
 
 
 def count(workdir: PathLike) -> int:
@@ -33,6 +34,12 @@ def workdir(parent: PathLike, number: int) -> Path:
 def workdirs(parent: PathLike) -> list[Path]:
     """Those of all folds; [] where there are none. Raises UserError as `count`."""
     return [workdir(parent, i + 1) for i in range(count(parent))]
+
+
+def refuse(parent: PathLike) -> None:
+    """Raises UserError for the workdir of a k-fold run, where something is done with one network."""
+    if found := workdirs(parent):
+        raise UserError(f"{parent} has {len(found)} folds, and this is done with one of them: {found[0]}")
 
 
 def finished(parent: PathLike) -> list[Path]:

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxcls.checkpoints import items, meta
+from jaxcls.checkpoints import folds, items, meta
 from jaxcls.checkpoints.meta import Meta
 from jaxcls.errors import UserError
 from jaxcls.types import PathLike
@@ -41,6 +41,7 @@ def list_steps(workdir: PathLike) -> list[Step]:
     folders = []
     try:
         if not folder.is_dir():
+            folds.refuse(workdir)
             raise UserError(
                 f"{workdir} holds no folder 'checkpoints': give the workdir of a run or the folder of one step"
             )

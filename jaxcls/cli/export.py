@@ -10,7 +10,8 @@
     jaxcls export --model resnet18 --weights resnet18.pth --to onnx
 
 RUN is a workdir (its best checkpoint, else the newest; --step for another) or the folder of one step; where the run
-keeps an average of the weights (EMA), that is written, unless --raw. docs/deploy.md tells of all but weights.
+keeps an average of the weights (EMA), that is written, unless --raw. Of a k-fold run the file averages all folds, but
+for weights, which are of one. docs/deploy.md tells of all but weights.
 
 Weights (--to weights) are a state dict, safetensors or .pth, in the names, layouts and order of axes of the library
 that the model's names are from (torchvision, else timm), so its model takes the file with `load_state_dict`, strictly;

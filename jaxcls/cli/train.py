@@ -16,8 +16,8 @@ that takes seconds to minutes. Ctrl-C or SIGTERM saves the state and stops (exit
 (averages where it has them; of its best step, or of --step). Its optimiser and its step count begin anew.
 
 --folds K deals the pictures into K folds, groups whole and every class about evenly, and trains K runs, one without
-each, in WORKDIR/fold-1 .. fold-K; then tells mean and standard deviation. jaxcls report, calibrate and predict take
-WORKDIR as a run, whose answer is the mean of all folds (docs/running.md).
+each, in WORKDIR/fold-1 .. fold-K; then tells mean and standard deviation. jaxcls report, calibrate, predict, serve and
+export take WORKDIR as a run, whose answer is the mean of all folds (docs/running.md).
 """
 
 import argparse
@@ -62,25 +62,20 @@ def run(args: argparse.Namespace) -> None:
         _of_choice(folder, args, moment)
         return
     config, workdir = chosen(args)
-    from jaxcls.training import folding, loop
+    from jaxcls.training import folding
 
     folds = folding.wanted(args.folds, workdir)
     devices.set_up(args)
-    how = {"allow_changed": args.allow_changed_data, "deadline": moment}
-    if folds:
-        folding.run(config, workdir, folds, **how)
-    else:
-        loop.run(config, workdir, **how)
+    folding.started(config, workdir, folds, allow_changed=args.allow_changed_data, deadline=moment)
 
 
 def _of_choice(workdir, args, moment):
     """Trains with a recipe that is chosen for the data."""
-    if args.folds:
-        raise UserError("--folds wants a config that is known: add --config=NAME (jaxcls configs lists them).")
-    devices.set_up(args)
-    from jaxcls.training import begin_chosen
+    from jaxcls.training import begin_chosen, folding
 
-    begin_chosen.run(args.settings, workdir, allow_changed=args.allow_changed_data, deadline=moment)
+    how = {"folds": folding.wanted(args.folds, workdir), "allow_changed": args.allow_changed_data, "deadline": moment}
+    devices.set_up(args)
+    begin_chosen.run(args.settings, workdir, **how)
 
 
 def chosen(args: argparse.Namespace) -> tuple["ConfigDict", str]:

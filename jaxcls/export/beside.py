@@ -16,6 +16,7 @@ from jaxtyping import Float
 from jaxcls.errors import UserError
 from jaxcls.runtime import extras
 from jaxcls.tasks import base
+from jaxcls.tasks.fold_networks import FoldsNetwork
 from jaxcls.tasks.networks import Network
 from jaxcls.types import Note
 
@@ -57,6 +58,8 @@ def of(network: Network) -> Beside:
     Raises:
       UserError: where its answer is features, or it gives none.
     """
+    if isinstance(network, FoldsNetwork):
+        raise UserError(f"--features: {network.title}: these are of one network; export the folder of a fold.")
     if network.output == base.FEATURES:
         raise UserError(f"--features: {network.title} answers with features already; leave it out.")
     raw = jax.ShapeDtypeStruct((1, *_prepared(network)), np.uint8)

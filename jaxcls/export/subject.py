@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,17 +12,18 @@ from ml_collections import ConfigDict
 
 from jaxcls import models
 from jaxcls.augment.preprocessing import Preprocessing
-from jaxcls.checkpoints import view
+from jaxcls.checkpoints import folds, view
 from jaxcls.data import class_names
 from jaxcls.errors import UserError
 from jaxcls.export import pictures
 from jaxcls.export.asked import Subject
+from jaxcls.measure import decision
 from jaxcls.models import weight_files
 from jaxcls.models.base import Classifier
 from jaxcls.models.basis import Use
 from jaxcls.models.published import PUBLISHED, Published
 from jaxcls.settings.reader import Reader, choose, resolve
-from jaxcls.tasks import networks
+from jaxcls.tasks import fold_networks, networks
 from jaxcls.tasks.networks import Network
 from jaxcls.training import data as data_part
 from jaxcls.training import published_weights, same_run
@@ -36,7 +38,7 @@ def of_run(path: PathLike, step: int | None = None, *, raw: bool = False, dtype:
     """The network of a run, and its pictures where they are here and still the run's.
 
     Args:
-      path: its workdir, or the folder of one step.
+      path: its workdir, or the folder of one step; of a k-fold run all folds are one network.
       step: of a workdir; None for the best one, else the newest.
       raw: the weights themselves, where there is an average of them.
       dtype: of the computation; None for the run's.
@@ -44,6 +46,8 @@ def of_run(path: PathLike, step: int | None = None, *, raw: bool = False, dtype:
     Raises:
       UserError: where there is no good checkpoint, or its model can't be built.
     """
+    if parts := fold_networks.from_folds(path, step, raw=raw, dtype=dtype):
+        return _of_folds(Path(path), [_for_inference(part) for part in parts])
     network = _for_inference(networks.from_run(path, step, raw=raw, dtype=dtype))
     workdir = view.find_workdir(path)
     folder = view.best_step(path) if step is None else view.find_step(path, step)
@@ -53,6 +57,13 @@ def of_run(path: PathLike, step: int | None = None, *, raw: bool = False, dtype:
     data, why = _pictures(folder, workdir, network.step)
     title = f"{place}, step {network.step}"
     return Subject(network, title, place.resolve().name or "model", workdir, data, why)
+
+
+def _of_folds(workdir, parts):
+    """All folds of a k-fold run as one network. Each picture has trained some of them, so none is there to judge by."""
+    whole = fold_networks.together(parts, decision.read(workdir, folds.STEP), workdir)
+    why = "those of a k-fold run have trained its folds"
+    return Subject(whole, whole.title, workdir.resolve().name or "model", workdir, None, why)
 
 
 def _pictures(folder, workdir, step) -> tuple[Data | None, str]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import jax
 import numpy as np
 
+from jaxcls.checkpoints import folds
 from jaxcls.errors import UserError
 from jaxcls.measure import decision as decisions
 from jaxcls.predict.base import in_pieces
-from jaxcls.predict.pooling import STEP, averaged
+from jaxcls.predict.pooling import averaged
 from jaxcls.predict.predictor import SIZES, Predictor
 from jaxcls.tasks import fold_networks
 from jaxcls.tasks.networks import Network
@@ -30,11 +31,13 @@ class FoldsPredictor(Predictor):
     averaged. Features, heat maps and distances are of one network: those of a fold's folder.
     """
 
+    unexplained = "they are of one network; take the folder of a fold, such as its fold-1"
+
     def __init__(self, networks: Sequence[Network], decision: decisions.Decision | None, sizes: Sequence[int] = SIZES):
-        whole = {**decision, "outliers": None} if decision else None  # an energy is of one network's logits
-        super().__init__(dataclasses.replace(networks[0], calibration=whole, bank=None), sizes)
+        whole = fold_networks.together(networks, decision)
+        told = {name: getattr(whole, name) for name in ("calibration", "bank", "step", "source")}
+        super().__init__(dataclasses.replace(networks[0], **told), sizes)
         self._others = [jax.device_put(network.variables) for network in networks[1:]]
-        self.unexplained = f"they are of one network: give the folder of a fold, as {self.network.title}"
 
     @property
     def variables(self) -> Any:
@@ -56,9 +59,10 @@ class FoldsPredictor(Predictor):
         """Raises UserError: there are none."""
         raise UserError("features are of one network; load the folder of a fold.")
 
-    def function(self) -> NoReturn:
-        """Raises UserError: there is none."""
-        raise UserError("the function that is traced is of one network; load the folder of a fold.")
+    def function(self) -> Callable[[jax.Array], jax.Array]:
+        """As of Predictor: all folds are in it."""
+        parts = [dataclasses.replace(self.network, variables=each) for each in self.variables]
+        return fold_networks.together(parts, self.decision).function()
 
     @functools.cached_property
     def explains(self) -> str | None:
@@ -75,4 +79,4 @@ def load(path: PathLike, step: int | None = None, sizes: Sequence[int] = SIZES) 
     networks = fold_networks.from_folds(path, step)
     if not networks:
         return Predictor.load(path, step, sizes)
-    return FoldsPredictor(networks, decisions.read(path, STEP), sizes)
+    return FoldsPredictor(networks, decisions.read(path, folds.STEP), sizes)

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxcls import files, metrics, set_metrics
+from jaxcls.checkpoints.folds import STEP
 from jaxcls.data import stored_splits
 from jaxcls.measure import decision, stored
 from jaxcls.measure.multilabel import answers
@@ -20,7 +21,6 @@ from jaxcls.measure.multilabel import decision as set_decision
 from jaxcls.predict import written
 from jaxcls.types import Figures, PathLike
 
-STEP = 0
 SPLITS = ("validation", "test")  # in this order: test is averaged by what was calibrated on validation
 
 

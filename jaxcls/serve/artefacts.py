@@ -221,9 +221,11 @@ def stamp(path: PathLike) -> Stamp:
     """
     if is_file(path := os.fspath(path)):
         return (_entry(path),)
-    from jaxcls.checkpoints import view
+    from jaxcls.checkpoints import folds, view
     from jaxcls.measure import decision, outliers
 
+    if parts := folds.finished(path):
+        return (*(entry for part in parts for entry in stamp(part)), _entry(os.fspath(decision.path(path, folds.STEP))))
     folder = view.best_step(path)
     beside = [view.manifest_path(folder)]
     if folder.parent.name == "checkpoints" and folder.name.isdigit():
@@ -267,9 +269,9 @@ def _run(path, device):
         jax.devices()
     except Exception as error:  # RuntimeError, AssertionError: by what of a plugin is missing
         raise UserError(f"--device={device}: JAX finds no such device here; leave it out (jaxcls doctor)") from error
-    from jaxcls.predict.predictor import Predictor
+    from jaxcls.predict import folds
 
-    predictor = Predictor.load(path)
+    predictor = folds.load(path)
     decided = json.dumps(predictor.decision, sort_keys=True)  # it names the SHA-256 of the features it measures to
     text = f"{predictor.network.source['sha256']} {decided}"
     return predictor, hashlib.sha256(text.encode()).hexdigest()

@@ -84,14 +84,22 @@ def averaged(
     if "logits" not in out:
         raise UserError("config.eval.tta has no effect: this task predicts no classes; remove it.")
     logits, weights = out["logits"], jnp.asarray(share)[:, None, None]
-    if mean == "probabilities" and output == SIGMOID:
-        yes, no = (jax.nn.logsumexp(jax.nn.log_sigmoid(x), axis=0, b=weights) for x in (logits, -logits))
-        total = yes - no
-    elif mean == "probabilities":
-        total = jax.nn.logsumexp(jax.nn.log_softmax(logits), axis=0, b=weights)
+    if mean == "probabilities":
+        total = of_mean_probabilities(logits, weights, output)
     else:
         total = jnp.sum(weights * logits, axis=0)
     return {**{name: value[0] for name, value in out.items()}, "logits": total}
+
+
+def of_mean_probabilities(
+    logits: Float[Array, "k n d"], weights: Float[Array, "k 1 1"], output: str
+) -> Float[Array, "n d"]:
+    """Logits whose softmax (sigmoid, where that is what they mean) is the weighted mean over k of theirs; weights add
+    up to 1."""
+    if output == SIGMOID:
+        yes, no = (jax.nn.logsumexp(jax.nn.log_sigmoid(x), axis=0, b=weights) for x in (logits, -logits))
+        return yes - no
+    return jax.nn.logsumexp(jax.nn.log_softmax(logits), axis=0, b=weights)
 
 
 def views(

@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 
 from jaxcls import parallel
-from jaxcls.training import chosen, lock, loop
+from jaxcls.training import chosen, folding, lock
 from jaxcls.types import Figures
 
 
@@ -15,6 +15,7 @@ def run(
     settings: Sequence[tuple[str, str]],
     workdir: str | Path,
     *,
+    folds: int = 0,
     allow_changed: bool = False,
     deadline: float = math.inf,
 ) -> dict[str, Figures]:
@@ -23,6 +24,7 @@ def run(
     Args:
       settings: (key, text) pairs as of `config_file.override`, `data.name` among them.
       workdir: a folder without a run.
+      folds: how many runs of as many folds; 0: one run (`folding.started`).
       allow_changed, deadline: as of `loop.run`, which also says what is returned and raised.
     """
     parallel.agree(lambda: lock.refuse(workdir))
@@ -31,4 +33,4 @@ def run(
     with chosen.kept(found, workdir, writes=writes) as path:
         if writes:
             print("\n".join([*found.lines(), f"kept as {path}, to be edited and given as --config"]), flush=True)
-        return loop.run(found.config, workdir, allow_changed=allow_changed, deadline=deadline)
+        return folding.started(found.config, workdir, folds, allow_changed=allow_changed, deadline=deadline)

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from jaxcls import files, parallel
+from jaxcls.checkpoints import folds
 from jaxcls.checkpoints.store import Checkpoints
 from jaxcls.errors import UserError
 from jaxcls.state import TrainState
@@ -84,9 +85,10 @@ def run(
       dict split -> figures.
 
     Raises:
-      UserError: where there is no good checkpoint, no split to evaluate on, or the config or the pictures are not the
-        run's.
+      UserError: where there is no good checkpoint or one of each fold, no split to evaluate on, or the config or the
+        pictures are not the run's.
     """
+    folds.refuse(workdir)
     run = build.build(config, workdir=workdir)
     if run.data.result_split is None:
         more = " (config.monitor.data names labelled pictures)" if config["ssl"]["method"] else ""

@@ -45,6 +45,15 @@ def wanted(count: int | None, workdir: PathLike) -> int:
     return count
 
 
+def started(
+    config: Any, workdir: PathLike, count: int, *, allow_changed: bool = False, deadline: float = math.inf
+) -> dict[str, Figures]:
+    """`run` of so many folds, or for 0 of them an ordinary run (`loop.run`); arguments as theirs."""
+    if count:
+        return run(config, workdir, count, allow_changed=allow_changed, deadline=deadline)
+    return loop.run(config, workdir, allow_changed=allow_changed, deadline=deadline)
+
+
 def run(
     config: Any,
     workdir: PathLike,
@@ -134,7 +143,7 @@ def _together(workdir, count) -> dict[str, Figures]:
     found = {**pooled, report.KEY: {"split": split, **told}}
     files.write_json(workdir / "results.json", found, predictions.INTACT)
     first = next(iter(pooled), None)
-    page = of_run.write_pooled(workdir, first, pooling.STEP, print) if first else None
+    page = of_run.write_pooled(workdir, first, folds.STEP, print) if first else None
     print(f"\n{len(results)} folds in {workdir}, mean ± standard deviation on {split}")
     for line in report.lines(told):
         print(f"  {line}")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxcls.checkpoints import view
+from jaxcls.checkpoints import folds, view
 from jaxcls.models import conversion, weight_files
 from jaxcls.models.origin import Says
 from jaxcls.models.state_dict import to_state_dict
@@ -20,9 +20,10 @@ _OF_RUN = ("checkpoints", "state", "meta")  # in a workdir; in the folder of a s
 
 
 def is_run(name: str | Path) -> bool:
-    """Whether this is the workdir of a run, or the folder of one of its steps."""
+    """Whether this is the workdir of a run (of a k-fold run, too), or the folder of one of its steps."""
     folder = os.path.expanduser(name)
-    return any(os.path.isdir(os.path.join(folder, inner)) for inner in _OF_RUN)
+    of_folds = os.path.isfile(os.path.join(folder, folds.FILE))
+    return of_folds or any(os.path.isdir(os.path.join(folder, inner)) for inner in _OF_RUN)
 
 
 def read(name: str | Path) -> WeightFile:

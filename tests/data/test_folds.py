@@ -87,6 +87,21 @@ def test_what_a_fold_is():
         assert sorted(seen) == list(range(24))
 
 
+def test_groups_stay_in_one_split_of_every_fold_and_classes_are_even():
+    """30 series of 4 pictures, each of one of 3 classes, named by config.data.group_by."""
+    made = source(120, labels=np.repeat(np.arange(30) % 3, 4).astype(np.int32))
+    made.ids = [f"series{i // 4:02}/{i}" for i in range(120)]
+    tested = []
+    for i in range(5):
+        placed = folds.deal({ALL: made}, Rule(validation=0.25, group_by="^[^/]*"), folds.Fold(i + 1, 5))
+        series = {split: {row // 4 for row in rows.tolist()} for split, (_, rows) in placed.items()}
+        assert sum(map(len, series.values())) == 30 == len(set().union(*series.values()))
+        assert np.bincount(made.labels[placed["test"][1]]).tolist() == [8, 8, 8]
+        assert np.ptp(np.bincount(made.labels[placed["validation"][1]])) <= 4
+        tested += series["test"]
+    assert sorted(tested) == list(range(30))
+
+
 def test_a_set_with_three_splits_gives_its_validation_to_the_folds():
     bases = folds.pooled({"train": source(20), "validation": source(4, start=20), "test": source(6, start=30)})
     assert {key: len(base) for key, base in bases.items()} == {"train": 24, "test": 6}

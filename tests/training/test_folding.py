@@ -170,7 +170,7 @@ def test_another_run_begins_with_the_weights_of_one(finished, tmp_path):
 
 def start(workdir):
     words = [
-        "train", f"--config={runs.ROOT}/configs/lenet5_digits.py", f"--workdir={workdir}", "--folds=3",
+        "train", f"--config={runs.ROOT}/configs/lenet5_digits.py", f"--workdir={workdir}", "--folds=5",
         "--config.data.name=synthetic/100x28x1x3", "--config.data.augment=('crop(28, pad=2)',)",
         "--config.data.eval_transform=()", "--config.batch_size=16", "--config.schedule.warmup=2 steps",
         "--config.duration=40 steps", "--config.checkpoint.every=10 steps", "--config.eval.every=20 steps",
@@ -186,7 +186,7 @@ def start(workdir):
 def test_killed_twice_ends_as_one_that_was_not(tmp_path):
     runs.finish(start(tmp_path / "whole"), tmp_path / "whole", timeout=600)
     chance, killed = random.Random(0), 0
-    for folder in ("fold-1", "fold-2"):
+    for folder in ("fold-1", "fold-4"):
         process = start(tmp_path / "killed")
         while process.poll() is None and not list((tmp_path / "killed" / folder).glob("manifests/20.json")):
             time.sleep(0.02)
@@ -198,12 +198,15 @@ def test_killed_twice_ends_as_one_that_was_not(tmp_path):
     runs.finish(start(tmp_path / "killed"), tmp_path / "killed", timeout=600)
     assert killed == 2
     log = (tmp_path / "killed.log").read_text()
-    assert "fold 1 of 3 is done" in log and "going on from step" in log
+    assert "fold 3 of 5 is done" in log and "going on from step" in log
     assert (tmp_path / "whole/results.json").read_text() == (tmp_path / "killed/results.json").read_text()
-    for fold in ("fold-1", "fold-2", "fold-3"):
+    for fold in [f"fold-{i + 1}" for i in range(5)]:
         left, right = (runs.final_arrays(tmp_path / name / fold) for name in ("whole", "killed"))
         assert left.keys() == right.keys()
         assert not [name for name in left if left[name].tobytes() != right[name].tobytes()]
     for name in ("validation-0", "test-0"):
         left, right = (arrays(tmp_path / run / f"eval/{name}.npz") for run in ("whole", "killed"))
         assert all(left[key].tobytes() == right[key].tobytes() for key in left)
+    pictures = np.random.default_rng(0).integers(0, 256, (5, 28, 28, 1), np.uint8)
+    left, right = (jaxcls.load(tmp_path / run).logits(pictures) for run in ("whole", "killed"))
+    assert left.tobytes() == right.tobytes()
