@@ -5,10 +5,10 @@
     jaxcls serve digits.onnx --host 0.0.0.0 --key-file keys.txt --workers 2
 
 RUN is a run's workdir (its best checkpoint, the newest where none is best; of a k-fold run the mean of its folds), the
-folder of one step, or an ONNX file: these are answered by ONNX Runtime, and without JAX. One that jaxcls export has written knows all that itself; of those
-from elsewhere --classes, --mean, --std and --eval-transform tell what they do not say. A newer best checkpoint, or
-a file that was replaced, is taken up without a lost request. docs/serving.md has the formats, the limits and what to do
-before others can reach it.
+folder of one step, or an ONNX file: these are answered by ONNX Runtime, and without JAX. One that jaxcls export has
+written knows all that itself; of those from elsewhere --classes, --mean, --std and --eval-transform tell what they do
+not say. A newer best checkpoint, or a file that was replaced, is taken up without a lost request. docs/serving.md has
+the formats, the limits and what to do before others can reach it.
 
 Lines for people go to the standard output, a JSON object for each request to the standard error. SIGTERM and Ctrl-C let
 requests end that are on their way.
