@@ -34,6 +34,7 @@ MAY = {
     "models": "augment call_strings files parallel pytree",  # what weights want of pictures
     "prune": "models pytree",  # a pruned model is a model
     "quantize": "models prune pytree",  # and so is one that is rounded to 8 bits
+    "nas": "call_strings models",  # spaces of nets
     "optim": "hyperparameters models pytree",
     "checkpoints": "criteria files parallel pytree state text",
     "measure": "checkpoints data defaults files logs metrics set_metrics text",

@@ -11,6 +11,7 @@ from jaxcls.models.googlenet import GoogLeNet
 from jaxcls.models.inception import InceptionV3, alone, chain, fork
 from jaxcls.models.lenet import LeNet5, LeNet51998
 from jaxcls.models.maxvit import MaxViT
+from jaxcls.models.mbconv_net import MBConvNet
 from jaxcls.models.mixer import Mixer
 from jaxcls.models.mnasnet import MNASNet
 from jaxcls.models.mobilenet_v2 import MobileNetV2
@@ -77,6 +78,8 @@ TINY = {
     "mixer": (Mixer, {"patch": 4, "width": 8, "depth": 4}, (8, 12, 3)),
     "mobilenet_v2": (MobileNetV2, {"rows": ((1, 8, 1, 1), (2, 8, 2, 2)), "width_mult": 0.25, "dropout": 0.0},
                      (9, 8, 3)),
+    "mbconv_net": (MBConvNet, {"blocks": ((3, 1, 8, 1), (5, 2, 12, 2), "skip", (3, 2, 12, 1)), "first": 8, "last": 16,
+                               "stem": "cifar", "act": "hard_swish"}, (9, 8, 3)),
     "mobilenet_v3": (mobilenet_v3.MobileNetV3, {"rows": (mobilenet_v3.Row(3, 16, 16, True, "RE", 2),
                                                          mobilenet_v3.Row(5, 24, 16, False, "HS", 1)),
                                                 "hidden": 8, "dropout": 0.0}, (9, 8, 3)),

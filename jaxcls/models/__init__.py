@@ -26,6 +26,7 @@ from jaxcls.models import (  # noqa: F401  each registers its variants
     inception,
     lenet,
     maxvit,
+    mbconv_net,
     mixer,
     mnasnet,
     mobilenet_v2,

@@ -236,6 +236,7 @@ wrn_40_4                         -
 
 [own]
 alexnet_2012                     -
+mbconv_net                       -
 
 [own, 32, 1, 10]
 lenet5                           0.0004

@@ -100,6 +100,7 @@ GOLDEN = {
     "mnasnet1_0": (4_383_312, 1000, IMAGENET),
     "mnasnet1_3": (6_282_256, 1000, IMAGENET),
     "mobilenet_v2": (3_504_872, 1000, IMAGENET),
+    "mbconv_net": (3_504_872, 1000, IMAGENET),
     "mobilenet_v3_small": (2_542_856, 1000, IMAGENET),
     "mobilenet_v3_large": (5_483_032, 1000, IMAGENET),
     "regnet_x_400mf": (5_495_976, 1000, IMAGENET),
