@@ -1,8 +1,8 @@
-"""A chain of inverted residuals, block by block: what an architecture search finds (docs/nas.md).
+"""Inverted residuals block by block: those of MobileNetV2 (Sandler et al. 2018, arXiv 1801.04381), each its own way.
 
-The blocks of MobileNetV2 (Sandler et al. 2018, arXiv 1801.04381) with a kernel, an expansion, a width and a stride of
-their own, as in the spaces of MnasNet (Tan et al. 2018, arXiv 1807.11626) and ProxylessNAS (Cai et al. 2018, arXiv
-1812.00332). With its default fields it is MobileNetV2, block for block.
+Kernel, expansion, width and stride of each block are its own, as in the spaces of MnasNet (Tan et al. 2018, arXiv
+1807.11626) and ProxylessNAS (Cai et al. 2018, arXiv 1812.00332): what an architecture search finds (docs/nas.md). With
+its default fields it is MobileNetV2.
 """
 
 from functools import partial

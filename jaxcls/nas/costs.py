@@ -38,7 +38,8 @@ def made(space: Space, of_block: OfBlock, of_ends: Callable[[int], float]) -> Ta
     """Tables from the cost of each block, and of the ends of a net whose last stage has a width."""
     stride = STEMS[space.stem]
     sides = [-(-side // stride) for side in space.picture[:2]]
-    tables, stage, before = [], -1, (space.first,)
+    tables, stage = [], -1
+    before: tuple[int, ...] = (space.first,)
     for block in space.blocks_of:
         own = space.stages[block.stage].widths
         if block.stage != stage and stage >= 0:

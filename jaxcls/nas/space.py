@@ -103,7 +103,7 @@ class Space:
     @property
     def decisions(self) -> tuple[Decision, ...]:
         """What is chosen: the width of a stage before its blocks; what has one option is no decision."""
-        found = []
+        found: list[Decision] = []
         for block in self.blocks_of:
             widths = self.stages[block.stage].widths
             if not any(d.kind == "width" and d.number == block.stage for d in found) and len(widths) > 1:
@@ -248,7 +248,8 @@ def _halved(side, stride):
 
 
 def _blocks(stages: Sequence[Stage], before: int) -> Iterator[Block]:
-    number, known = 0, (before,)
+    number = 0
+    known: tuple[int, ...] = (before,)
     for s, stage in enumerate(stages):
         options = tuple((kernel, expansion) for kernel in stage.kernels for expansion in stage.expansions)
         for i in range(stage.times):
