@@ -125,6 +125,12 @@ class Checkpoints:
         steps = view.list_steps(self.workdir)
         return next((entry.number for entry in steps if entry.best), None)
 
+    def misfits(self, folder: Path, state: "TrainState") -> list[str]:
+        """Where the state of a step's folder does not fit one like `state`, in words that begin with names; [] where it
+        does."""
+        target = flax.serialization.to_state_dict(self._lasting(state))
+        return misfits(view.read_tensors(folder), pytree.flatten_names(target))
+
     def _choose(self, step, note):
         """The number of the newest good step, or of the one asked for; None where there is none."""
         if step is not None:
@@ -169,8 +175,7 @@ class Checkpoints:
 
     def _load(self, folder, state):
         target = flax.serialization.to_state_dict(self._lasting(state))
-        wrong = misfits(view.read_tensors(folder), pytree.flatten_names(target))
-        if wrong:
+        if wrong := self.misfits(folder, state):
             more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
             raise UserError(
                 f"checkpoint {folder} does not fit this config: {wrong[0]}{more}; use the config it was made with, "

@@ -13,7 +13,9 @@ that takes seconds to minutes. Ctrl-C or SIGTERM saves the state and stops (exit
 --max-time does (0); the same command goes on from there.
 
 --from RUN begins a run of its own with RUN's config, unless --config gives another, and the weights that answer there
-(averages where it has them; of its best step, or of --step). Its optimiser and its step count begin anew.
+(averages where it has them; of its best step, or of --step). Its optimiser and its step count begin anew. With --state
+it begins with the whole state of RUN's newest step (or --step), optimiser and averages included, and goes on from that
+step, by the schedule of its own config.
 
 --folds K deals the pictures into K folds, groups whole and every class about evenly, and trains K runs, one without
 each, in WORKDIR/fold-1 .. fold-K; then tells mean and standard deviation. jaxcls report, calibrate, predict, serve and
@@ -51,22 +53,39 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     shared(parser)
     text = "a run whose weights this one starts from"
     parser.add_argument("--from", dest="start", metavar="RUN", type=expanded, help=text)
-    parser.add_argument("--step", type=count, metavar="N", help="with --from: of its checkpoints; default: the best")
+    text = "with --from: of its checkpoints; default: the best, with --state the newest"
+    parser.add_argument("--step", type=count, metavar="N", help=text)
+    text = "with --from: begin with its whole state, optimiser included, at its step"
+    parser.add_argument("--state", action="store_true", help=text)
     parser.add_argument("--folds", type=count, metavar="K", help="K runs, each with one of K folds held out")
 
 
 def run(args: argparse.Namespace) -> None:
     """Trains."""
     moment = deadline.after(args.max_time)
+    _check(args)
     if args.start is None and (folder := run_config.to_choose(args.config, args.workdir, args.data)):
         _of_choice(folder, args, moment)
         return
     config, workdir = chosen(args)
     from jaxcls.training import folding
 
-    folds = folding.wanted(args.folds, workdir)
+    folds, how = folding.wanted(args.folds, workdir), {"allow_changed": args.allow_changed_data, "deadline": moment}
     devices.set_up(args)
-    folding.started(config, workdir, folds, allow_changed=args.allow_changed_data, deadline=moment)
+    if args.state:
+        from jaxcls.training import branching
+
+        branching.run(config, workdir, _folder(args), **how)
+    else:
+        folding.started(config, workdir, folds, **how)
+
+
+def _check(args):
+    """Raises UserError for options that want another one."""
+    if args.state and (args.start is None or args.folds):
+        raise UserError("--state goes with --from RUN, whose state one run begins with; leave it out with --folds.")
+    if args.step is not None and args.start is None:
+        raise UserError("--step says which checkpoint of --from RUN is meant; a run goes on from its newest one.")
 
 
 def _of_choice(workdir, args, moment):
@@ -85,24 +104,34 @@ def chosen(args: argparse.Namespace) -> tuple["ConfigDict", str]:
       UserError: for a mistake in them.
     """
     if args.start is None:
-        if args.step is not None:
-            raise UserError("--step says which checkpoint of --from RUN is meant; a run goes on from its newest one.")
         return run_config.read(args.config, run_config.default(args.config, args.workdir, args.data), args.settings)
-    from jaxcls.checkpoints import view
     from jaxcls.defaults import default_config
     from jaxcls.settings import config_file
     from jaxcls.settings.reader import resolve
 
     if args.workdir is None:
         raise UserError(f"--from={args.start} begins another run: say where, --workdir=DIR.")
-    folder = view.best_step(args.start) if args.step is None else view.find_step(args.start, args.step)
+    folder = _folder(args)
     source = str(folder.parents[1])
     if os.path.realpath(expanded(args.workdir)) == os.path.realpath(source):
         raise UserError(f"--workdir={args.workdir} is that of --from; choose another, or leave --from out to go on.")
     if args.config:
         made = config_file.load(expanded(args.config))
-    else:  # what was done to that run is in its weights
+    else:
         made = resolve(run_config.stored(source))
+    if args.state:
+        config_file.override(made, args.settings)
+        return made, expanded(args.workdir)
+    if not args.config:  # what was done to that run is in its weights
         made.extended, made.prune = (), default_config().prune
     config_file.override(made, [*args.settings, ("model.pretrained", str(args.start if args.step is None else folder))])
     return made, expanded(args.workdir)
+
+
+def _folder(args):
+    """Of the step that --from means."""
+    from jaxcls.checkpoints import view
+
+    if args.step is not None or args.state:
+        return view.find_step(args.start, args.step)
+    return view.best_step(args.start)
