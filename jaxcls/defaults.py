@@ -34,6 +34,7 @@ def default_config() -> ConfigDict:
     config.duration = "10 epochs"
     config.extended = ()  # where the run had ended before it was extended, as `jaxcls train` writes it: ("1140 steps",)
     config.batch_size = 128  # of all devices together
+    config.auto_batch = False  # the step is cut to what memory there is (training/fitting.py); batch_size=auto sets it
     config.accumulate = 1  # micro-batches a step; BatchNorm sees one at a time
     config.precision = "float32"  # of the computation: float32, bfloat16, float16; parameters and logits stay float32
 

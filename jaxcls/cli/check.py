@@ -38,9 +38,11 @@ def run(args: argparse.Namespace) -> None:
 def check(config: "ConfigDict", workdir: str | Path, *, allow_changed: bool = False, full: bool = False) -> None:
     """Raises UserError with a line for each thing that stands against a run; `full` decodes every picture."""
     from jaxcls.data.cleaning.progress import Progress
-    from jaxcls.training import build, extending, lock, preflight
+    from jaxcls.training import build, extending, fitting, lock, preflight
 
-    run = build.build(extending.settled(config, workdir), workdir=workdir, allow_changed=allow_changed)
+    run = build.build(
+        extending.settled(fitting.taken(config, workdir), workdir), workdir=workdir, allow_changed=allow_changed
+    )
     seconds, progress = (math.inf if full else SECONDS), Progress("decoded", "pictures")
     preflight.check(run, workdir, note=print, seconds=seconds, progress=progress)
     if line := lock.in_use(workdir):

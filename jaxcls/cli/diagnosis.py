@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import jaxcls
 from jaxcls.cli import devices
+from jaxcls.training import memory
 
 # Packages that everything needs, then those that are there for some devices only.
 NEEDED = (
@@ -111,7 +112,7 @@ def report() -> dict[str, Any]:
         "extras": {extra.package: version(extra.package, *extra.others) for extra in EXTRAS},
         "cache": cache(),
         "disk": {"here": space(Path()), "cache": space(cache_path())},
-        "memory": memory(),
+        "memory": memory.host(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
     }
     return {**result, "problems": list(problems(result)), "notes": list(notes(result))}
@@ -195,20 +196,6 @@ def space(folder: Path | None) -> dict[str, Any]:
         return {"folder": str(place), "free": usage.free, "total": usage.total, "writable": writable(place)}
     except (OSError, AssertionError):
         return {"folder": None if folder is None else str(folder), "free": None, "total": None, "writable": False}
-
-
-def memory() -> dict[str, int | None]:
-    """`total` and `available` bytes of the machine, and the `limit` of its container; None where unknown."""
-    figures: dict[str, int | None] = {"total": None, "available": None, "limit": None}
-    try:
-        rows = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-        figures["total"] = int(rows["MemTotal"].split()[0]) * 1024
-        figures["available"] = int(rows["MemAvailable"].split()[0]) * 1024
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-        figures["limit"] = int(limit) if limit.isdigit() else None
-    except (OSError, KeyError, ValueError):  # not Linux, or no such group: what is known so far stands
-        pass
-    return figures
 
 
 def problems(result: dict[str, Any]) -> Iterator[str]:

@@ -20,6 +20,7 @@ from jaxcls.settings import hints, shipped
 
 EXAMPLES = {"get_config": "configs/lenet5_digits.py", "get_ladder": "configs/ladders/fashion_small.py"}
 SLOW = 10.0  # seconds after which a line says that a file still runs
+AUTO = "auto"  # as config.batch_size: the number of before counts, and config.auto_batch is set
 BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
@@ -104,7 +105,8 @@ def override(config: ConfigDict, settings: Iterable[tuple[str, str]]) -> None:
     Args:
       config: a ConfigDict.
       settings: (path, text) pairs such as ("optim.momentum", "0.9"), in order. Texts are converted to the type of the
-        default. Several texts for a tuple make up its items, "(1, 2)" or "resize(28), flip" is a whole one.
+        default. Several texts for a tuple make up its items, "(1, 2)" or "resize(28), flip" is a whole one. "auto" as
+        batch_size leaves that number and sets auto_batch.
 
     Raises:
       UserError: for keys that do not exist and texts that are no value of the key; a line for each.
@@ -112,6 +114,8 @@ def override(config: ConfigDict, settings: Iterable[tuple[str, str]]) -> None:
     default, problems = default_config().to_dict(), []
     given: dict[str, list[str]] = {}
     for path, text in settings:
+        if path == "batch_size" and text.strip().lower() == AUTO:
+            path, text = "auto_batch", "True"
         given.setdefault(current_key(path), []).append(_current_text(path, text))
     for path, texts in given.items():
         try:

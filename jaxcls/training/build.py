@@ -103,7 +103,7 @@ def choices(reader: Any, data: Data, parallel: Parallel, *, labelled: bool) -> d
     Raises:
       UserError: with a line for each thing that cannot work.
     """
-    problems, train = Problems(), data.sources["train"]
+    problems, train, _ = Problems(), data.sources["train"], reader.auto_batch  # which fitting.built has followed
     chosen: dict[str, Any] = {"batch_size": reader.batch_size, "accumulate": reader.accumulate}
     chosen |= {"precise_bn": reader.precise_bn, "keep": reader.checkpoint.keep, "log_to": tuple(reader.log_to)}
     chosen["loss_scale"] = INITIAL_LOSS_SCALE if reader.precision == "float16" else None

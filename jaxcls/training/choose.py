@@ -61,6 +61,9 @@ class Choice(NamedTuple):
     reason: str
 
 
+AUTO = Choice("auto_batch", True, "where memory is short a step is cut (config.accumulate); the batch stays")
+
+
 def choices(facts: Facts) -> list[Choice]:
     """The recipe for a set, as settings over the defaults. Without weights it starts from scratch."""
     if facts.weights:
@@ -111,6 +114,7 @@ def _fine_tuning(facts: Facts) -> Iterator[Choice]:
         yield Choice("data.channels", 3, "the weights are of colour pictures; grey ones get three equal channels")
     yield _epochs(facts, ((5_000, 20), (50_000, 10), (None, 5)))
     yield from _batch(facts, 32)
+    yield AUTO
     if facts.model.startswith(ADAM):
         why = f"ConvNeXt's authors fine-tune so (Liu et al. 2022); {UNTESTED}"
         yield Choice("optim.name", "adamw", why)
@@ -169,6 +173,7 @@ def _from_scratch(facts: Facts) -> Iterator[Choice]:
     yield from _normalised(facts)
     yield _epochs(facts, ((2_000, 60), (20_000, 30), (None, 15)))
     yield from _batch(facts, 32)
+    yield AUTO
     yield Choice("schedule.peak", 0.01, "of 0.002, 0.01 and 0.05 the middle one; on 244 pictures none was better")
     yield Choice("optim.nesterov", True, "as configs/folder.py")
     yield from _regularised(facts)

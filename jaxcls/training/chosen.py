@@ -29,6 +29,7 @@ TOGETHER = {
     "data.mean": ("data.normalize", "data.std"),
     "loss.name": ("loss.",),
     "batch_size": ("schedule.per_batch", "parallel.devices"),
+    "accumulate": ("auto_batch",),
 }
 WIDTH = 120  # of a line of the file
 

@@ -1,6 +1,7 @@
 """The loop: build, restore, step, log, evaluate, save. It knows no trick, model or data set by name."""
 
 import contextlib
+import gc
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -18,9 +19,20 @@ from jaxcls.errors import UserError
 from jaxcls.logs.logger import Logger
 from jaxcls.state import TrainState
 from jaxcls.text import printable
-from jaxcls.training import begin, build, extending, lock, postponed, predictions, preflight, resampling, result, watch
+from jaxcls.training import (
+    begin,
+    extending,
+    fitting,
+    lock,
+    postponed,
+    predictions,
+    preflight,
+    resampling,
+    result,
+    watch,
+)
 from jaxcls.training.evaluate import Measure
-from jaxcls.training.memory import explained
+from jaxcls.training.memory import OutOfMemory, explained
 from jaxcls.training.run import Run
 from jaxcls.training.signals import Signals, Stopped
 from jaxcls.training.window import Window
@@ -56,14 +68,24 @@ def run(
       UserError: bad input, a loss that is not finite, a full disk; a workdir that another run uses, or that goes away.
       Stopped: after SIGTERM, Ctrl-C, the deadline or a reason of `follow`, once the state is saved.
     """
+    how = {"allow_changed": allow_changed, "deadline": deadline, "follow": follow, "final": final}
+    while True:
+        try:
+            return _run(config, workdir, **how)
+        except OutOfMemory as error:
+            fitting.halved(error, workdir)
+        gc.collect()  # arrays of the step that failed
+
+
+def _run(config, workdir, allow_changed, deadline, follow, final):
+    """`run`, as far as memory suffices."""
     parallel.agree(lambda: lock.refuse(workdir))
     if jax.process_index() == 0:
         # a big folder or a set to decode takes a while
         print(f"opening {printable(config['data']['name'])} ...", flush=True)
     with watch.of_run(workdir):
-        config = extending.settled(config, workdir)
-        built = build.build(config, workdir=workdir, allow_changed=allow_changed)
-        return fit(built, workdir, deadline, follow, final=final)
+        config = extending.settled(fitting.taken(config, workdir), workdir)
+        return fit(fitting.built(config, workdir, allow_changed=allow_changed), workdir, deadline, follow, final=final)
 
 
 def fit(

@@ -175,7 +175,7 @@ def check_model(run: "Run") -> TrainState:
             if axis:
                 call = jax.vmap(call, (None, None, 0, None), axis_name=axis)
             leaves, rows = run.data.leaves(split, training=split == "train"), max(2, run.task.multiple)
-            batch = _batch_shapes(leaves, rows, devices=1 if axis else None)
+            batch = batch_shapes(leaves, rows, devices=1 if axis else None)
             jax.eval_shape(call, state.params, state, batch, jax.ShapeDtypeStruct((2,), np.uint32))
     return state
 
@@ -232,7 +232,7 @@ def _gib(n):
     return f"{n / 2**30:.1f} GiB" if n >= 2**30 else f"{n / 2**20:.1f} MiB"
 
 
-def _batch_shapes(leaves: Mapping[str, Leaf], rows: int, devices: int | None) -> dict[str, jax.ShapeDtypeStruct]:
+def batch_shapes(leaves: Mapping[str, Leaf], rows: int, devices: int | None) -> dict[str, jax.ShapeDtypeStruct]:
     """A batch of so many examples, as shapes; with a leading axis of devices where there is one."""
     lead = (rows,) if devices is None else (devices, rows)
     shapes = {name: jax.ShapeDtypeStruct((*lead, *(leaf.shape or ())), leaf.dtype) for name, leaf in leaves.items()}

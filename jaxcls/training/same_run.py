@@ -20,6 +20,7 @@ from jaxcls.types import Note, PathLike
 
 # What may differ between the runs that share a workdir: it has no influence on the result.
 FREE = (
+    "auto_batch",
     "parallel.mode",
     "parallel.devices",
     "checkpoint.",

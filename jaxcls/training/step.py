@@ -3,6 +3,7 @@
 A technique that seems to need a change here belongs in a task, a wrapper or the optax chain (docs/design.md, seams).
 """
 
+import operator
 from collections.abc import Callable
 
 import jax
@@ -196,10 +197,33 @@ def _accumulate(micro_step, state, batch, parts, platform):
         moving, sums, passed = micro_step(moving, xs)
         return (moving, jax.tree.map(jnp.add, total, sums)), passed
 
-    # XLA:CPU computes weight gradients of convolutions 40 times slower inside a loop, so there the loop is written out.
-    unroll = platform == "cpu"
-    (moving, sums), passed = jax.lax.scan(body, (moving, zeros), (micro_batches, jnp.arange(parts)), unroll=unroll)
+    if platform == "cpu":
+        (moving, sums), passed = _written_out(body, (moving, zeros), micro_batches, parts)
+    else:
+        (moving, sums), passed = jax.lax.scan(body, (moving, zeros), (micro_batches, jnp.arange(parts)))
     return moving, sums, merge_batch(passed)
+
+
+def _written_out(body, carry, micro_batches, parts):
+    """`lax.scan` without a loop, in which XLA:CPU computes weight gradients of convolutions 40 times slower.
+
+    Each part waits for the gradients of the one before: else XLA:CPU has all of them under way, and needs the memory of
+    all. It drops `optimization_barrier` before it decides on an order, so the wait is one by data: a zero is added.
+    """
+    passed = []
+    for i in range(parts):
+        part = jax.tree.map(operator.itemgetter(i), micro_batches)
+        if i:
+            bad = ~_first_finite(carry[1][0])  # where it is true the step is lost anyway
+            part = jax.tree.map(lambda x, bad=bad: x + bad.astype(x.dtype), part)
+        carry, out = body(carry, (part, i))
+        passed.append(out)
+    return carry, jax.tree.map(lambda *leaves: jnp.stack(leaves), *passed)
+
+
+def _first_finite(tree):
+    """Whether the first number of every array is finite."""
+    return jnp.all(jnp.stack([jnp.isfinite(x.ravel()[0]) for x in jax.tree.leaves(tree) if x.size]))
 
 
 def _keep_if_finite(old, new, grads, metrics):

@@ -1,5 +1,6 @@
 """The metrics of the steps since the last log line: left on the devices until they are told, then averaged."""
 
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -10,11 +11,14 @@ import numpy as np
 from jaxcls import metrics
 from jaxcls.errors import UserError
 from jaxcls.logs.logger import Logger
+from jaxcls.training import memory
 from jaxcls.training.run import Run
 from jaxcls.training.step import Metrics
 from jaxcls.types import Figures
 
 IN_FLIGHT = 2  # calls that may be under way on the devices before the loop waits for one
+PRICED = 5  # steps that are measured before a line says what they take
+WORTH = 60  # seconds that a run must have before it for that line
 
 
 class Window:
@@ -30,6 +34,7 @@ class Window:
         self.calls: list[tuple[int, Metrics, int]] = []  # (steps done before, metrics on the devices, number of steps)
         self.shown: Figures = {}
         self.remarked = False  # the line before had a remark on it
+        self.priced = False
         self.restart()
 
     def restart(self) -> None:
@@ -42,6 +47,23 @@ class Window:
         self.timed += n
         if len(self.calls) > IN_FLIGHT:
             jax.block_until_ready(self.calls[-1 - IN_FLIGHT][1])
+        if self.timed >= PRICED and not self.priced:
+            jax.block_until_ready(values)
+            self.priced = True
+            self._price(step + n)
+
+    def _price(self, step):
+        """Says once what a step takes of time and memory, and the rest of the run of time."""
+        each = (time.monotonic() - self.since) / self.timed
+        left = self.run.training.total_steps - step
+        if each * left < WORTH:
+            return
+        used = memory.most(self.run.parallel.devices)
+        room = "" if used is None else f" and {memory.size(used)} of memory at most so far"
+        self.log.note(
+            f"measured over {self.timed} steps: {each:.3g} s a step{room}; about {math.ceil(each * left / 60)} min for "
+            f"the {left:,} steps left, evaluations not counted"
+        )
 
     def speed(self) -> float:
         """Training pictures per second since the last log line; 0 before the second step."""

@@ -57,6 +57,7 @@ def test_any_facts_give_settings_that_a_config_takes(found):
 def test_the_rules_that_were_measured():
     tuned = {x.key: x.value for x in choices(ANTS._replace(weights="squeezenet1_1.pth", model="squeezenet1_1"))}
     ours = {key: value for key, value in flatten(config_file.load("finetune")) if value != KEYS[key]}
+    assert tuned.pop("auto_batch") is True
     del ours["model.fields"]  # none, written as another kind of none
     ours |= {"data.name": "folder/ants", "model.pretrained": "squeezenet1_1.pth"}
     assert {key: value for key, value in tuned.items() if value != KEYS[key]} == ours
