@@ -29,6 +29,7 @@ MAY = {
     "defaults": "",
     "settings": "call_strings defaults",
     "logs": "text",
+    "words": "",
     "data": "call_strings files text",
     "augment": "call_strings data heatmaps hyperparameters",  # decode, for pictures that come encoded
     "models": "augment call_strings files parallel pytree",  # what weights want of pictures

@@ -57,12 +57,13 @@ class Block(nn.Module):
     drop: Any = lambda y: y  # dropout
     branch_drop: Any = lambda y: y  # stochastic depth
     return_attention: bool = False
+    causal: bool = False  # a token sees none after it
 
     @nn.compact
     def __call__(self, x: Array) -> tuple[Array, Array | None]:
         names, width = self.names, x.shape[-1]
         y = self.qkv(self.norm(name=names.norm1)(x), 3 * width, name=names.qkv)
-        y, weights = layers.attend(y, self.heads, self.scores)
+        y, weights = layers.attend(y, self.heads, self.scores, causal=self.causal)
         y = self.drop(self.proj(y, width, name=names.proj))
         x = x + self.branch_drop(self._scaled(y, names.scale1))
         y = self.norm(name=names.norm2)(x)

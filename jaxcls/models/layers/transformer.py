@@ -27,14 +27,21 @@ def embed_patches(images: Array, features: int, patch: int, *, use_bias: bool = 
     return conv(features, patch, patch, padding=0, use_bias=use_bias, **fields)(images)
 
 
-def attend(qkv: Array, heads: int, scores: str = "float32") -> tuple[Array, Array]:
+def attend(qkv: Array, heads: int, scores: str = "float32", *, causal: bool = False) -> tuple[Array, Array]:
     """Scaled dot-product attention: `[b, tokens, 3 * c]` (queries, keys and values side by side) to `[b, tokens, c]`.
 
     Also returns the weights, `[b, heads, tokens, tokens]`. They, the scores and the softmax are float32, or with
-    `scores="computation"` of the type of `qkv` (sums of the softmax are float32 in either case).
+    `scores="computation"` of the type of `qkv` (sums of the softmax are float32 in either case). `causal`: a token sees
+    itself and those before it.
     """
     q, k, v = heads_first(qkv, heads)
-    return attend_heads(q, k, v, scores)
+    return attend_heads(q, k, v, scores, _causal(q.shape[2]) if causal else None)
+
+
+def _causal(tokens):
+    """What is added to scores, `[1, n, n]`: a large negative number (no infinity: 16-bit types have it) ahead."""
+    ahead = jnp.triu(jnp.ones((tokens, tokens), bool), 1)
+    return jnp.where(ahead, -1e4, 0.0)[None]
 
 
 def attend_heads(

@@ -1,0 +1,1 @@
+"""Words beside pictures: tokenisers, and sentences that name a class. Without JAX."""
