@@ -9,6 +9,7 @@ GROUPS = {
         "tune": "search for good values of a config's keys",
         "configs": "list, show and copy the configs that come with jaxcls",
         "models": "list the models",
+        "zeroshot": "make a classifier of the names of its classes, by CLIP or SigLIP, without training",
         "summarize": "a model layer by layer, with counts and speed",
     },
     "Measure": {

@@ -3,6 +3,7 @@
 import dataclasses
 import fnmatch
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from jaxcls import call_strings
 from jaxcls.errors import UserError, did_you_mean, listed
 from jaxcls.models import field_checks
 from jaxcls.models.base import Classifier
+from jaxcls.models.cosine import Cosine
 from jaxcls.models.fpn import FPN
 
 Constructor = Callable[..., Classifier]
@@ -40,7 +42,9 @@ def create(name: str, *, num_classes: int = 1000, neck: str = "", **fields: Any)
     """The model called `name`, not yet initialised. `dtype` and `param_dtype` may be names, as in "bfloat16".
 
     `neck="fpn"` puts a feature pyramid between the model and its classifier (`jaxcls.models.fpn`), of 256 features a
-    level, or `"fpn(64)"` of 64; the fields are then the model's, whose dropout the new classifier takes over.
+    level, or `"fpn(64)"` of 64; `neck="cosine"` classifies by the direction of the features (`jaxcls.models.cosine`),
+    `"cosine(512)"` by that of 512 which the model's own last layer makes. The fields are then the model's, whose
+    dropout the new classifier takes over.
     Raises UserError for an unknown model or neck, a field that it does not have, or a value that cannot be one.
     """
     if name not in _MODELS:
@@ -60,13 +64,12 @@ def create(name: str, *, num_classes: int = 1000, neck: str = "", **fields: Any)
         field_checks.check(name, field, fields[field], getattr(usual, field))
     if not neck:
         return _MODELS[name](num_classes=num_classes, **fields)
-    _, args, options = call_strings.parse(neck, ["fpn"], what="neck", kind="neck", like="'fpn' or 'fpn(64)'")
-    with call_strings.fitting("fpn", "neck"):
-        features = _fpn_features(*args, **options)
-    backbone = _MODELS[name](num_classes=0, **fields)
-    return FPN(
+    kind, args, options = call_strings.parse(neck, [*_NECKS], what="neck", kind="neck", like="'fpn' or 'fpn(64)'")
+    with call_strings.fitting(kind, "neck"):
+        own, made = _NECKS[kind](*args, **options)
+    backbone = _MODELS[name](num_classes=own, **fields)
+    return made(
         backbone=backbone,
-        features=features,
         num_classes=num_classes,
         dropout=backbone.dropout,
         dtype=backbone.dtype,
@@ -74,10 +77,21 @@ def create(name: str, *, num_classes: int = 1000, neck: str = "", **fields: Any)
     )
 
 
-def _fpn_features(features: int = 256) -> int:
-    if isinstance(features, bool) or not isinstance(features, int) or features < 1:
-        raise ValueError(f"features of a level must be a whole number of at least 1, not {features!r}")
-    return features
+def _fpn(features: int = 256):
+    return 0, partial(FPN, features=_whole("features of a level", features, 1))
+
+
+def _cosine(features: int = 0):
+    return _whole("features", features, 0), partial(Cosine, projects=features > 0)
+
+
+_NECKS = {"fpn": _fpn, "cosine": _cosine}  # -> (classes of the backbone, constructor)
+
+
+def _whole(what, value, least):
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{what} must be a whole number of at least {least}, not {value!r}")
+    return value
 
 
 def _tuples(value):

@@ -77,7 +77,7 @@ class TextTower(Classifier):
             tokens
         )
         shape = (self.context, self.width)
-        x = x + self.param("positional_embedding", normal(0.01), shape, self.param_dtype).astype(x.dtype)
+        x = x + self.param("positional_embedding", normal(0.01), shape, self.param_dtype)[None].astype(x.dtype)
         block = self.rematerialised(Block)
         for i in range(self.depth):
             x, _ = block(**self._block(), name=_NAMES.block.format(i))(x)

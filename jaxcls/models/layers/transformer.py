@@ -51,7 +51,7 @@ def attend_heads(
     `[b, n, c]`, and the weights `[b, heads, n, tokens]`. `bias`, `[heads, n, tokens]`, is added to the scores."""
     q = q * q.shape[-1] ** -0.5
     products = jnp.einsum("bhqc,bhkc->bhqk", q, k, preferred_element_type=scores_dtype(scores, q))
-    weights = softmax(products if bias is None else products + bias.astype(products.dtype))
+    weights = softmax(products if bias is None else products + bias[None].astype(products.dtype))
     return heads_last(jnp.einsum("bhqk,bhkc->bhqc", weights.astype(v.dtype), v)), weights
 
 
