@@ -45,7 +45,7 @@ MAY = {
     "runtime": "augment call_strings data files heatmaps measure predict text",  # without JAX
     "report": "checkpoints criteria defaults files heatmaps logs measure metrics models text",
     "training": "augment checkpoints criteria data defaults files hyperparameters logs losses metrics models optim "
-    "parallel predict prune pytree quantize report settings state tasks text",
+    "parallel predict prune pytree quantize report settings state tasks text words",
     "export": "augment checkpoints data files measure metrics models parallel predict pytree quantize report runtime "
     "set_metrics settings tasks text training",
     "serve": "checkpoints data files measure predict report runtime set_metrics text",

@@ -21,6 +21,7 @@ GROUPS = {
     },
     "Use": {
         "predict": "predict the classes of pictures",
+        "find": "find pictures by a text or by a picture",
         "serve": "answer over HTTP, with a page to drop pictures on",
         "inspect": "look into checkpoints, compare and verify them",
         "average": "average checkpoints of one or several runs",

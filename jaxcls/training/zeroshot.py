@@ -26,7 +26,7 @@ from jaxcls.tasks.base import shown_figure
 from jaxcls.training import begin, build, data, evaluate, loop
 from jaxcls.training.averaging import check_out
 from jaxcls.training.run import Run
-from jaxcls.types import Note
+from jaxcls.types import Note, PathLike
 from jaxcls.words import templates as sentences
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def write(
         "weights": str(weights),
         "sha256": file.sha256,
         "model": config.model.name,
+        "activation": tower.activation,
         "scale": towers.scale,
         "bias": towers.bias,
         "templates": list(templates),
@@ -151,6 +152,25 @@ def of_classes(
     ]
     features = np.concatenate(parts).reshape(len(asked), len(asked[0]), -1)
     return np.asarray(unit(features.mean(axis=1))).T
+
+
+def asked(workdir: PathLike, tokenise: Tokenise, texts: Sequence[str]) -> "Float32[np.ndarray, 'n features']":
+    """Features of length 1 of texts, by the tower of texts that a run was made with (`write`).
+
+    Raises:
+      UserError: for a run without one, or whose weights are gone or others now.
+    """
+    told = files.read_json(Path(workdir) / FILE)
+    if not told:
+        raise UserError(
+            f"{workdir} knows no words: it was not made by jaxcls zeroshot. Give a picture in place of the text."
+        )
+    file = weight_files.read(told["weights"])
+    if file.sha256 != told["sha256"]:
+        raise UserError(f"{told['weights']} is another file than the one that {workdir} was made with")
+    towers = tower_files.split(file.tensors)
+    tower = text_tower.of_tensors(towers.text, activation=told["activation"], **_kind(towers))
+    return of_classes(tower, towers.text, tokenise, [[text] for text in texts]).T
 
 
 def _filled(rows, size):

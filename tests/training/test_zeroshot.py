@@ -15,6 +15,7 @@ from jaxcls.models import pretrained, text_tower, tower_files
 from jaxcls.words import bpe
 
 CLASSES = ("red_fox", "truck")
+MEAN, STD = np.array([0.48145466, 0.4578275, 0.40821073]), np.array([0.26862954, 0.26130258, 0.27577711])
 SENTENCES = ("a photo of a {}.", "art of the {}.")
 
 
@@ -81,8 +82,7 @@ def answers(net, weights, given):
 def test_logits_are_scaled_cosines(place, run):
     paths = sorted((place / "pictures" / "val").glob("*/*.png"))
     predictor = jaxcls.load(run)
-    mean, std = np.array([0.48145466, 0.4578275, 0.40821073]), np.array([0.26862954, 0.26130258, 0.27577711])
-    images = np.stack([(np.asarray(Image.open(path)) / 255 - mean) / std for path in paths]).astype(np.float32)
+    images = np.stack([(np.asarray(Image.open(path)) / 255 - MEAN) / STD for path in paths]).astype(np.float32)
     z = expected(place, images)
     p = np.exp(z - z.max(axis=1, keepdims=True))
     p /= p.sum(axis=1, keepdims=True)
@@ -123,3 +123,27 @@ def test_what_does_not_go_together_is_one_line(place, tmp_path, capsys):
     line = refused(capsys, "zeroshot", str(tmp_path / "none.safetensors"), *rest, "--vocab", vocabulary)
     assert "no pair of towers" in line
     assert not (tmp_path / "out").exists()
+
+
+def test_pictures_are_found_by_text_and_by_picture(place, run, tmp_path, capsys):
+    paths = sorted(str(path) for path in (place / "pictures" / "val").glob("*/*.png"))
+    question = ["find", str(run), "red fox", "--data", str(place / "pictures" / "val"), "--top", "3"]
+    page = tmp_path / "found.html"
+    assert main([*question, "--vocab", str(place / "vocabulary"), "--out", str(page)]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.endswith(".png")]
+    towers = tower_files.split(load(place / "clip.safetensors"))
+    tower = text_tower.of_tensors(towers.text, activation="quick_gelu")
+    y = answers(tower, towers.text, bpe.read(place / "vocabulary")(["red fox"]))[0]
+    images = np.stack([(np.asarray(Image.open(path)) / 255 - MEAN) / STD for path in paths]).astype(np.float32)
+    x = answers(image_tower("clip"), towers.image, images)
+    cosines = x @ y / np.linalg.norm(x, axis=1) / np.linalg.norm(y)
+    order = np.argsort(-cosines)[:3]
+    assert [path for _, path in lines] == [paths[i] for i in order]
+    assert [float(cosine) for cosine, _ in lines] == pytest.approx(cosines[order], abs=1e-3)
+    assert page.read_text().count("<img") == 3
+
+    assert main(["find", str(run), paths[4], "--data", str(place / "pictures" / "val"), "--top", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "6 pictures, known from" in out and f"1.000  {paths[4]}" in out
+    line = refused(capsys, *question)
+    assert "--vocab" in line
