@@ -25,8 +25,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what the verb takes."""
     add_run(parser)
     parser.add_argument("question", metavar="QUESTION", help="a text, or the file of a picture")
-    text = "files, folders, patterns to look among"
-    parser.add_argument("--data", type=expanded, nargs="+", required=True, metavar="PICTURE", help=text)
+    text = "files, folders, patterns, sets such as table/FILE, to look among"
+    add = parser.add_argument
+    add("--data", dest="pictures", type=expanded, nargs="+", required=True, metavar="PICTURE", help=text)
     parser.add_argument("--top", type=positive, default=20, metavar="K", help="how many are shown (%(default)s)")
     parser.add_argument("--vocab", type=expanded, metavar="FILE", help="of the texts' tokens, as of jaxcls zeroshot")
     parser.add_argument("--out", type=path, metavar="FILE", help="a page with what was found")
@@ -40,13 +41,13 @@ def run(args: argparse.Namespace) -> None:
             f"{args.question!r} is no file of a picture; for a text, give its vocabulary with --vocab (jaxcls zeroshot)"
         )
     devices.set_up()
-    from jaxcls.predict import finding
+    from jaxcls.predict import finding, named
     from jaxcls.predict.predictor import Predictor
 
     predictor = Predictor.load(args.run, args.step, sizes=(1, finding.BATCH))
     question = _picture(predictor, expanded(args.question)) if picture else _text(args)
     workdir = Path(args.run)
-    bank = finding.bank(predictor, args.data, workdir / "find")
+    bank = finding.bank(predictor, named.opened(args.pictures), workdir / "find")
     if bank.kept:
         print(f"{len(bank.names):,} pictures, known from {workdir / 'find'}")
     rows, cosines = finding.nearest(bank.features, question, args.top)

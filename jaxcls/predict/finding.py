@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxcls import files
 from jaxcls.errors import UserError, listed
+from jaxcls.predict.named import Pictures
 from jaxcls.predict.predictor import Predictor
 from jaxcls.predict.progress import Progress
 from jaxcls.predict.reading import ahead, batches, paths, read
@@ -38,8 +39,8 @@ class Bank(NamedTuple):
     kept: bool
 
 
-def bank(predictor: Predictor, arguments: Sequence[str], folder: str | Path) -> Bank:
-    """The features of all pictures of files, folders and patterns.
+def bank(predictor: Predictor, arguments: Sequence[str | Pictures], folder: str | Path) -> Bank:
+    """The features of all pictures of files, folders, patterns and sets (`named.opened`).
 
     They are kept in `folder` and found again by the weights and by names, sizes and times of the files. What can't be
     read is left out, with a line.
@@ -69,7 +70,7 @@ def bank(predictor: Predictor, arguments: Sequence[str], folder: str | Path) -> 
             progress.add(len(batch), len(batch) - len(good))
     progress.close(None)
     if not names:
-        raise UserError(f"there is no picture that can be read in {listed(arguments)}")
+        raise UserError(f"there is no picture that can be read in {listed(map(str, arguments))}")
     features = unit(np.concatenate(rows))
     Path(folder).mkdir(parents=True, exist_ok=True)
     files.write_arrays(place, key, names=np.array(names), features=features)
