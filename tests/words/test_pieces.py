@@ -26,12 +26,12 @@ def path(tmp_path_factory):
 
 
 def test_rows_are_the_librarys_tokens_then_ends(path):
-    rows = tokenisers.read(path)(["A  photo of a RED truck!", "", " ".join(TEXTS)], 16)
+    rows = tokenisers.read(path)(["A  photo of a RED truck!", "", " ".join(TEXTS)], 48)
     library = sentencepiece.SentencePieceProcessor(model_file=str(path))
     tokens = library.encode("a photo of a red truck")
-    assert rows.dtype == np.int32 and rows[0].tolist() == tokens + [1] * (16 - len(tokens))
-    assert rows[1].tolist() == [1] * 16
-    assert rows[2].tolist() == [*library.encode(" ".join(TEXTS))[:15], 1]
+    assert rows.dtype == np.int32 and rows[0].tolist() == tokens + [1] * (48 - len(tokens)) and len(tokens) < 48
+    assert rows[1].tolist() == [1] * 48
+    assert rows[2].tolist() == [*library.encode(" ".join(TEXTS))[:47], 1]
 
 
 def test_another_file_is_one_line(tmp_path):
