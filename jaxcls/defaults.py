@@ -221,6 +221,8 @@ def default_config() -> ConfigDict:
     config.parallel = parallel = _Parallel()
     parallel.mode = "jit"  # jit or pmap
     parallel.devices = 0  # 0: all
+    parallel.mesh = (("data", -1),)  # how the devices are arranged: (axis, size) pairs, -1 for what is left
+    parallel.shard = ()  # how the state is cut over them: fsdp, or rules such as ("head/kernel", "-, model"); (): not
     parallel.batch_norm = "global"  # statistics of the whole batch; local: of a device's share; or of groups(8) of it
 
     config.eval = evaluation = ConfigDict()
@@ -268,7 +270,14 @@ class _Model(ConfigDict):
 
 
 class _Parallel(_Renaming):
+    """`shard = "fsdp"` is `("fsdp",)`."""
+
     section = "parallel"
+
+    def __setitem__(self, key, value):
+        if key == "shard" and isinstance(value, str):
+            value = (value,) if value else ()
+        super().__setitem__(key, value)
 
 
 def current_key(path: str) -> str:

@@ -1,13 +1,14 @@
 """One program on one device, many devices or many processes: jit over sharded arrays, or pmap.
 
-Both modes take and return replicated state without a leading device axis. In `jit` mode the compiler sees the global
-batch; in `pmap` mode a device sees its slice, and whatever crosses devices says so through the collectives below, which
-do nothing where `axis_name` is None. What BatchNorm takes its statistics of is one setting for both,
-`Parallel.batch_norm`.
+Both modes take and return state without a leading device axis; it is replicated, or, in `jit` mode, cut over devices by
+rules (sharding.py). In `jit` mode the compiler sees the global batch; in `pmap` mode a device sees its slice, and
+whatever crosses devices says so through the collectives below, which do nothing where `axis_name` is None. What
+BatchNorm takes its statistics of is one setting for both, `Parallel.batch_norm`.
 """
 
 import contextvars
 import functools
+import math
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -17,11 +18,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxcls import pytree, sharding
 from jaxcls.errors import UserError
 from jaxcls.hyperparameters import Hoisted
 from jaxcls.types import PyTree
 
-AXIS = "data"
+AXIS = sharding.DATA
+STATE = "state"  # among the axes of `Parallel.compile`: a state, which lies where `Parallel.place` puts it
+MESH = ((AXIS, -1),)
 
 
 class Target(NamedTuple):
@@ -109,13 +113,22 @@ class Parallel:
       mode: "jit" or "pmap".
       axis_name: what collectives are told: `AXIS` in pmap mode, None in jit mode.
       devices: of all processes; `size`: their number; `platform`: "cpu", "gpu" or "tpu".
+      shape: axis of the mesh -> how many devices lie along it; `shares`: in how many parts a batch is cut.
+      rules: by which the arrays of a state are cut (sharding.py); () where every device has all of them.
     """
 
-    def __init__(self, mode: str = "jit", devices: int | Sequence[Any] | None = None):
+    def __init__(
+        self,
+        mode: str = "jit",
+        devices: int | Sequence[Any] | None = None,
+        mesh: Sequence[Any] = MESH,
+        shard: Sequence[Any] = (),
+    ):
         """`devices`: how many of this machine's devices to use (single-process runs only); None for all. Or the devices
-        themselves, which need not be attached where something is only compiled (jax.experimental.topologies).
+        themselves, which need not be attached where something is only compiled (jax.experimental.topologies). `mesh`,
+        `shard`: of config.parallel.
 
-        Raises UserError for an unknown mode or more devices than there are.
+        Raises UserError for an unknown mode, more devices than there are, a mesh or rules that can't be.
         """
         if mode not in ("jit", "pmap"):
             raise UserError(f"config.parallel.mode is {mode!r}; it can be 'jit' or 'pmap'.")
@@ -124,8 +137,24 @@ class Parallel:
         self.devices = chosen
         self.size, self.platform = len(chosen), chosen[0].platform
         self.axis_name = AXIS if mode == "pmap" else None
-        self.mesh = Mesh(np.array(self.devices), (AXIS,))
+        self.shape = sharding.mesh_shape(mesh, self.size)
+        self.rules = sharding.rules(shard, self.shape)
+        if mode == "pmap" and (self.rules or list(self.shape) != [AXIS]):
+            raise UserError(
+                "config.parallel.mode='pmap' has one axis of devices, which all hold the whole state; leave out "
+                "config.parallel.mesh and shard, or use 'jit'."
+            )
+        self.mesh = Mesh(np.array(self.devices).reshape(tuple(self.shape.values())), tuple(self.shape))
         self.replicated = NamedSharding(self.mesh, PartitionSpec())
+        self._cut = sharding.cutting(self.shape)
+        self.shares = math.prod(self.shape[axis] for axis in self._cut)
+        if self.shares < self.size:
+            sharding.check_rows(self.shape, self._processes())
+
+    @classmethod
+    def of(cls, config: Any) -> "Parallel":
+        """That of config.parallel (a section, or a Reader of it)."""
+        return cls(config.mode, config.devices, config.mesh, config.shard)
 
     @staticmethod
     def _available(devices):
@@ -161,14 +190,14 @@ class Parallel:
                 f"config.parallel.batch_norm is {setting[:60]!r}; it can be 'global', 'local' or, with a number of "
                 "groups from 1 on, 'groups(8)'."
             )
-        groups = int(found[1]) if found else self.size
-        if found and (groups % self.size or rows % groups):
-            fitting = [g for g in range(self.size, rows + 1, self.size) if rows % g == 0]
+        groups = int(found[1]) if found else self.shares
+        if found and (groups % self.shares or rows % groups):
+            fitting = [g for g in range(self.shares, rows + 1, self.shares) if rows % g == 0]
             near = min(fitting, key=lambda g: abs(g - groups), default=0)
             remedy = f"use 'groups({near})'" if near else "choose another config.batch_size"
             raise UserError(
-                f"config.parallel.batch_norm is {setting!r}, but {rows} pictures on {self.size} device(s) can't be cut "
-                f"into {groups} groups, as many on each device; {remedy}."
+                f"config.parallel.batch_norm is {setting!r}, but {rows} pictures on {self.shares} device(s) can't be "
+                f"cut into {groups} groups, as many on each device; {remedy}."
             )
         own = groups if self.axis_name is None else groups // self.size
         return own if own > 1 else None
@@ -187,30 +216,90 @@ class Parallel:
         return traced
 
     def compile(
-        self, fn: Callable[..., Any], in_axes: Sequence[int | None], *, donate: Sequence[int] = ()
+        self,
+        fn: Callable[..., Any],
+        in_axes: Sequence[int | str | None],
+        *,
+        out_axes: tuple[str | None, ...] | None = None,
+        donate: Sequence[int] = (),
     ) -> Callable[..., Any]:
-        """`fn`, a pure function of arrays, compiled for all devices; what it returns is replicated. The numbers of the
-        recipe in it are no part of the program (hyperparameters).
+        """`fn`, a pure function of arrays, compiled for all devices; what it returns is replicated, but for a state.
+        The numbers of the recipe in it are no part of the program (hyperparameters).
 
         Args:
-          in_axes: for each argument the axis along which it is split over devices, or None for a replicated one.
+          in_axes: for each argument the axis along which it is split over devices, or None for a replicated one, or
+            STATE for a state, at most one.
+          out_axes: of a function that returns a state among others, as (STATE, None).
           donate: positions of arguments whose memory the result may take.
         """
         axes, donate = (None, *in_axes), tuple(i + 1 for i in donate)  # the first argument: the numbers
         if self.mode == "pmap":
-            options: dict[str, Any] = {"in_axes": tuple(None if a is None else 0 for a in axes), "out_axes": None}
+            split = tuple(0 if isinstance(a, int) else None for a in axes)
+            options: dict[str, Any] = {"in_axes": split, "out_axes": None}
             compiled = functools.partial(jax.pmap, axis_name=AXIS, devices=self._pmap_devices(), **options)
-        else:
-            shardings = tuple(self.replicated if a is None else self._split(a) for a in axes)
-            compiled = functools.partial(jax.jit, in_shardings=shardings, out_shardings=self.replicated)
+            return self._hoisted(compiled, fn, donate)
+        if not self.rules or STATE not in axes:
+            return self._hoisted(self._jit(axes, None, self.replicated), fn, donate)
+
+        def late(*args):
+            states = self.sharding(args[in_axes.index(STATE)])
+            out = tuple(states if a == STATE else self.replicated for a in out_axes) if out_axes else self.replicated
+            return self._hoisted(self._jit(axes, states, out), fn, donate)
+
+        return _Late(late)
+
+    def _jit(self, axes, states, out):
+        """jax.jit that is told where arguments and results lie."""
+        known = {None: self.replicated, STATE: states or self.replicated}
+        places = tuple(self._split(a) if isinstance(a, int) else known[a] for a in axes)
+        return functools.partial(jax.jit, in_shardings=places, out_shardings=out)
+
+    def _hoisted(self, compiled, fn, donate):
         return Hoisted(functools.partial(compiled, donate_argnums=donate), self.aimed(fn), self.replicate)
+
+    def sharding(self, tree: PyTree) -> PyTree:
+        """A NamedSharding for every leaf of a state (arrays or shapes): by the rules of its parameters."""
+        specs = sharding.axes(tree, self.rules, self.shape).values()
+        places = [NamedSharding(self.mesh, PartitionSpec(*axes)) for axes in specs]
+        return jax.tree.unflatten(jax.tree.structure(tree), places)
+
+    @property
+    def places(self) -> Callable[[PyTree], PyTree] | None:
+        """`sharding` where a state is cut; None where it is restored through host arrays."""
+        return self.sharding if self.rules else None
+
+    def bytes_per_device(self, tree: PyTree) -> int:
+        """What the leaves of a state (arrays or shapes) take on each device."""
+        shares = jax.tree.map(
+            lambda x, place: jax.ShapeDtypeStruct(place.shard_shape(x.shape), x.dtype), tree, self.sharding(tree)
+        )
+        return pytree.nbytes(shares)
+
+    def place(self, tree: PyTree) -> PyTree:
+        """A state on the devices, cut by the rules; of host arrays, which every process must have whole, or of arrays
+        that lie on devices already, which may be those of the result."""
+        return jax.tree.map(self._put, tree, self.sharding(tree)) if self.rules else self.replicate(tree)
+
+    def _put(self, x, place):
+        if isinstance(x, jax.Array) and (x.sharding.device_set == place.device_set or jax.process_count() == 1):
+            return jax.device_put(x, place)
+        x = np.asarray(x)
+        return jax.make_array_from_callback(x.shape, place, lambda index: x[index])
+
+    def host(self, tree: PyTree) -> PyTree:
+        """Host arrays of arrays on the devices. Where they are cut, every process must ask for them."""
+        if self.rules and jax.process_count() > 1:
+            from jax.experimental import multihost_utils
+
+            return jax.tree.map(lambda x: multihost_utils.process_allgather(x, tiled=True), tree)
+        return jax.device_get(tree)
 
     def replicate(self, tree: PyTree) -> PyTree:
         """Copies of host arrays on every device. Every process must hold the same values."""
         return jax.tree.map(lambda x: jax.make_array_from_process_local_data(self.replicated, np.asarray(x)), tree)
 
     def saveable(self, tree: PyTree) -> PyTree:
-        """Replicated state as Orbax takes it: global arrays, which pmap's results are not with several processes."""
+        """A state as Orbax takes it: global arrays, which pmap's results are not with several processes."""
         if self.mode == "pmap" and jax.process_count() > 1:
             return self.replicate(jax.device_get(tree))
         return tree
@@ -236,12 +325,35 @@ class Parallel:
 
     def local_rows(self, n: int) -> slice:
         """The slice of a global batch of n rows that this process provides."""
-        share = n // jax.process_count()
-        start = jax.process_index() * share
-        return slice(start, start + share)
+        if self.shares == self.size:
+            share, first = n // jax.process_count(), jax.process_index()
+            return slice(first * share, (first + 1) * share)
+        share, own = n // self.shares, sharding.shares_of(self.shape, self._processes(), jax.process_index())
+        return slice(min(own) * share, (max(own) + 1) * share)
+
+    def _processes(self):
+        return [device.process_index for device in self.devices]
 
     def _split(self, axis):
-        return NamedSharding(self.mesh, PartitionSpec(*[None] * axis, AXIS))
+        return NamedSharding(self.mesh, PartitionSpec(*[None] * axis, self._cut if len(self._cut) > 1 else AXIS))
 
     def _pmap_devices(self):
         return None if len(self.devices) == jax.device_count() else self.devices
+
+
+class _Late:
+    """A function that is compiled when its arguments are known, which say where a state lies."""
+
+    def __init__(self, build: Callable[..., Callable[..., Any]]):
+        self.build, self.made = build, None
+
+    def _of(self, args):
+        self.made = self.made or self.build(*args)
+        return self.made
+
+    def __call__(self, *args: Any) -> Any:
+        return self._of(args)(*args)
+
+    def lower(self, *args: Any) -> Any:
+        """JAX's `Lowered` (hyperparameters.Hoisted)."""
+        return self._of(args).lower(*args)

@@ -17,7 +17,8 @@ MAY = {
     "pytree": "",
     "text": "",
     "hyperparameters": "",
-    "parallel": "hyperparameters",
+    "sharding": "pytree",
+    "parallel": "hyperparameters pytree sharding",
     "files": "",
     "call_strings": "",
     "losses": "hyperparameters",
@@ -45,7 +46,7 @@ MAY = {
     "runtime": "augment call_strings data files heatmaps measure predict text",  # without JAX
     "report": "checkpoints criteria defaults files heatmaps logs measure metrics models text",
     "training": "augment checkpoints criteria data defaults files hyperparameters logs losses metrics models optim "
-    "parallel predict prune pytree quantize report settings state tasks text words",
+    "parallel predict prune pytree quantize report settings sharding state tasks text words",
     "export": "augment checkpoints data files measure metrics models parallel predict pytree quantize report runtime "
     "set_metrics settings tasks text training",
     "serve": "checkpoints data files measure predict report runtime set_metrics text",

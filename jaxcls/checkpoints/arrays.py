@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,18 +41,23 @@ def read_tensors(step_dir: Path) -> dict[str, Tensor]:
         return _tensors(tree)
 
 
-def read_arrays(step_dir: Path, wanted: Collection[str] | None = None) -> dict[str, np.ndarray]:
+def read_arrays(
+    step_dir: Path, wanted: Collection[str] | None = None, *, places: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Name -> array on the host, all or the named ones only, whatever devices they were saved from.
 
-    One process may call it alone: it waits for no other.
+    One process may call it alone: it waits for no other. With `places`, name -> sharding, those named there are arrays
+    that lie so, of which a process reads its own parts.
 
     Raises:
       UserError: if the state is missing or damaged.
     """
-    return read_both(step_dir, wanted)[1]
+    return read_both(step_dir, wanted, places=places)[1]
 
 
-def read_both(step_dir: Path, wanted: Collection[str] | None) -> tuple[dict[str, Tensor], dict[str, np.ndarray]]:
+def read_both(
+    step_dir: Path, wanted: Collection[str] | None, *, places: Mapping[str, Any] | None = None
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """(`read_tensors`, `read_arrays`) in the time of the second."""
     with _state(step_dir) as (tree, path):
         import jax
@@ -60,12 +65,15 @@ def read_both(step_dir: Path, wanted: Collection[str] | None) -> tuple[dict[str,
 
         named, structure = flatten_names(tree), jax.tree.structure(tree)
         items = [m if wanted is None or name in wanted else ocp.PLACEHOLDER for name, m in named.items()]
+        host = ocp.RestoreArgs(restore_type=np.ndarray)
+        cut = {name: ocp.ArrayRestoreArgs(restore_type=jax.Array, sharding=p) for name, p in (places or {}).items()}
         restore = ocp.args.PyTreeRestore(
             item=jax.tree.unflatten(structure, items),
-            restore_args=jax.tree.unflatten(structure, [ocp.RestoreArgs(restore_type=np.ndarray)] * len(named)),
+            restore_args=jax.tree.unflatten(structure, [cut.get(name, host) for name in named]),
         )
         state = flatten_names(ocp.PyTreeCheckpointHandler().restore(path, args=restore))
-        return _tensors(tree), {name: np.asarray(x) for name, x in state.items() if x is not ocp.PLACEHOLDER}
+        kept = {name: x for name, x in state.items() if x is not ocp.PLACEHOLDER}
+        return _tensors(tree), {name: x if name in cut else np.asarray(x) for name, x in kept.items()}
 
 
 def read_variables(step_dir: Path, *, raw: bool = False) -> tuple[dict[str, Any], bool]:

@@ -58,7 +58,7 @@ class Checkpoints:
         """Starts writing the checkpoint of `state.step`; returns before it is done. A step that is there already stays.
 
         Args:
-          state: the TrainState, replicated.
+          state: the TrainState, replicated or cut over devices.
           meta: of the step.
           score: what `best` means for this step, higher is better; None if it was not measured.
         """
@@ -93,9 +93,14 @@ class Checkpoints:
                 self._names.close()
 
     def restore(
-        self, state: "TrainState | Callable[[], TrainState]", note: Note, *, step: int | None = None
+        self,
+        state: "TrainState | Callable[[], TrainState]",
+        note: Note,
+        *,
+        step: int | None = None,
+        places: "Callable[[Any], Any] | None" = None,
     ) -> "tuple[TrainState, Meta] | None":
-        """The newest good checkpoint in place of `state`, as host arrays.
+        """The newest good checkpoint in place of `state`, as host arrays, or straight where `places` says.
 
         Every file is checked against the manifest first, those of older steps too: Orbax would keep a damaged one as
         the best. Unfinished and damaged steps are named, moved to `damaged/` (unless read_only) and passed over.
@@ -105,6 +110,8 @@ class Checkpoints:
             a checkpoint; gives names, shapes and the transient parts.
           note: called with one line for each step that is passed over.
           step: only this step, instead of the newest.
+          places: tree -> a sharding for each of its leaves, by which every process reads its own parts of the arrays,
+            whatever devices they were saved from; None for host arrays, whole on every process.
 
         Returns:
           (state, meta), or None where there is no good checkpoint.
@@ -116,7 +123,7 @@ class Checkpoints:
         if number is None:
             return None
         folder = self.workdir / "checkpoints" / str(number)
-        return self._load(folder, state() if callable(state) else state), view.read_meta(folder)
+        return self._load(folder, state() if callable(state) else state, places), view.read_meta(folder)
 
     def best(self) -> int | None:
         """The step with the highest score among the finished ones; None where no step has a score."""
@@ -173,7 +180,7 @@ class Checkpoints:
             return f"is damaged ({error})"
         return f"is damaged ({problems[0]})" if problems else None
 
-    def _load(self, folder, state):
+    def _load(self, folder, state, places):
         target = flax.serialization.to_state_dict(self._lasting(state))
         if wrong := self.misfits(folder, state):
             more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
@@ -181,7 +188,7 @@ class Checkpoints:
                 f"checkpoint {folder} does not fit this config: {wrong[0]}{more}; use the config it was made with, "
                 "or another --workdir."
             )
-        arrays = view.read_arrays(folder)
+        arrays = view.read_arrays(folder, places=pytree.flatten_names(places(target)) if places else None)
         leaves = [arrays[name] for name in pytree.flatten_names(target)]
         tree = jax.tree.unflatten(jax.tree.structure(target), leaves)
         restored = flax.serialization.from_state_dict(self._lasting(state), tree)

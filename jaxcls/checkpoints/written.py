@@ -71,7 +71,7 @@ class AsUserError:
 
 def misfits(have: Mapping[str, Tensor], want: Mapping[str, Any]) -> list[str]:
     """Where the tensors of a checkpoint (name -> Tensor) are not those of a state (name -> array), in words."""
-    new = {name: f"{np.asarray(x).dtype} {np.shape(x)}" for name, x in want.items()}
+    new = {n: f"{x.dtype if hasattr(x, 'dtype') else np.asarray(x).dtype} {np.shape(x)}" for n, x in want.items()}
     old = {name: f"{t.dtype} {t.shape}" for name, t in have.items()}
     found = [f"{n} is {old[n]}, the config wants {new[n]}" for n in new if n in old and old[n] != new[n]]
     found += [f"{n} is missing in it" for n in new if n not in old]

@@ -128,7 +128,7 @@ def run(config: ConfigDict, workdir: PathLike, options: Options, note: Note = pr
     same_run.check_opened(pictures, workdir, options.step, [split])
     if multilabel(pictures.sources[split]):
         raise UserError("robustness is measured by the share of right classes, and the labels of this run are sets.")
-    source, parallel = pictures.sources[split], Parallel(reader.parallel.mode, reader.parallel.devices)
+    source, parallel = pictures.sources[split], Parallel.of(reader.parallel)
     network = networks.from_run(workdir, options.step)
     network = dataclasses.replace(network, views=tuple(reader.eval.tta), mean=reader.eval.tta_mean)
     if network.output != SOFTMAX:
@@ -138,7 +138,7 @@ def run(config: ConfigDict, workdir: PathLike, options: Options, note: Note = pr
     feed = feeds.evaluation(pictures, parallel, drawn, task)
     _count_batches(feed, -(-len(drawn) // pictures.eval_batch_size), note)
     note(f"{len(drawn):,} pictures of {split}, each {len(task.pairs)} times; compiling ...")
-    right = feed(parallel.replicate(network.variables))["right"]
+    right = feed(parallel.place(network.variables))["right"]
     report = {
         "split": split,
         "step": network.step,

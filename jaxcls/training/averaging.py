@@ -91,14 +91,14 @@ class Averager:
         batches = min(epoch, math.ceil(self.pictures / run.training.batch_size))
         # a teacher has no part in the statistics, and may be gone
         refresh = precise_bn.refresher(build.untaught(self.config, run), run.parallel, batches, self.feed)
-        return jax.device_get(refresh(run.parallel.replicate(state), step))
+        return jax.device_get(refresh(run.parallel.place(state), step))
 
     def judge(self, state: TrainState) -> Figures:
         """The task's figures on validation; {} where there is no such split, or no figure to rank by."""
         if not self.run.selects:
             return {}
         self.validation = self.validation or evaluate.Measure(self.run, "validation")
-        return self.validation(self.run.parallel.replicate(state))[0]
+        return self.validation(self.run.parallel.place(state))[0]
 
     def shown(self, figures: Mapping[str, Any], prefix: str = "") -> str:
         """ ", validation accuracy 93.00%" of figures on validation: the task's first one; "" where it is not there."""
@@ -220,8 +220,6 @@ def _write(out, averager, state, report, meta):
         version=VERSION,
     )
     store = Checkpoints(out, keep=1, transient=averager.run.task.transient)
-    store.save(
-        averager.run.parallel.saveable(averager.run.parallel.replicate(state)), meta, averager.run.score(figures)
-    )
+    store.save(averager.run.parallel.saveable(averager.run.parallel.place(state)), meta, averager.run.score(figures))
     store.close()
     files.write_json(out / FILE, report)

@@ -31,8 +31,10 @@ def logger(run: Run, workdir: PathLike, start: int, *, writes: bool) -> Logger:
 
 
 def restore(run: Run, checkpoints: Checkpoints) -> tuple[TrainState, dict[str, Any]]:
-    """(state as host arrays, the loop's memory): the newest good checkpoint, or a fresh start."""
-    checkpoint = checkpoints.restore(run.blank_state, note=lambda text: print(f"warning: {text}"))
+    """(state as host arrays, or as `Parallel.place` puts it where it is cut; the loop's memory): the newest good
+    checkpoint, or a fresh start."""
+    note = lambda text: print(f"warning: {text}")  # noqa: E731
+    checkpoint = checkpoints.restore(run.blank_state, note=note, places=run.parallel.places)
     if checkpoint is None:
         state, report = run.first_state()
         if report is None:

@@ -77,13 +77,13 @@ def build(
     """
     reader, problems, own = Reader(from_weights.resolved(config, workdir)), Problems(), Seams(**seams)
     with problems.noted():
-        parallel = Parallel(reader.parallel.mode, reader.parallel.devices)
+        parallel = Parallel.of(reader.parallel)
     with problems.noted():
         views = own.views or (data_part.views_of(reader) if own.task is None else 0)
         data = data_part.read(reader, views=views, workdir=workdir, allow_changed=allow_changed)
     problems.refuse()
     with problems.noted():
-        few.check(reader, parallel.size)
+        few.check(reader, parallel.shares)
     with problems.noted():
         model = model_part.read(reader, data, parallel, workdir)
     with problems.noted():
@@ -152,7 +152,7 @@ def training(reader: Any, data: Data, model: Model, parallel: Parallel, chosen: 
     elif reader.few.method:
         plain = supervised(reader, model)
         assert isinstance(plain, Supervised)  # else `few.check` has refused it
-        inner = few.task(reader, plain, model, data, parallel.size)
+        inner = few.task(reader, plain, model, data, parallel.shares)
     else:
         teacher = read_teacher(reader, data, model, parallel)
         sets = multilabel(data.sources["train"])
@@ -273,15 +273,17 @@ def check_batch(reader: Any, n: int, parallel: Parallel) -> None:
     """Batches can be cut into micro-batches and shares. Raises UserError where they can't."""
     batch, parts = reader.batch_size, reader.accumulate
     # Whole pairs (2i, 2i+1) in every share: then shares and micro-batches hold the same examples on any device count.
-    pair = 2 if parts > 1 or (parallel.axis_name and parallel.size > 1) else 1
-    unit = parallel.size * parts * pair
+    pair = 2 if parts > 1 or (parallel.axis_name and parallel.shares > 1) else 1
+    unit = parallel.shares * parts * pair
     if batch % unit:
         pairs = " x 2, since pairs of examples stay together" if pair == 2 else ""
         raise UserError(
-            f"config.batch_size {batch} can't be divided by {unit} ({parallel.size} device(s) x {parts} "
+            f"config.batch_size {batch} can't be divided by {unit} ({parallel.shares} device(s) x {parts} "
             f"micro-batch(es){pairs}); try {max(1, round(batch / unit)) * unit}."
         )
-    if reader.eval.batch_size % parallel.size:
-        raise UserError(f"config.eval.batch_size {reader.eval.batch_size} can't be divided by {parallel.size} devices.")
+    if reader.eval.batch_size % parallel.shares:
+        raise UserError(
+            f"config.eval.batch_size {reader.eval.batch_size} can't be divided by {parallel.shares} devices."
+        )
     if batch > n:
         raise UserError(f"config.batch_size {batch} is more than the {n} training examples; make it smaller.")

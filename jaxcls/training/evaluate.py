@@ -110,31 +110,33 @@ def run(
         path = predictions.save(workdir, title, f"{number}{variant}", outputs, results[split])
         predictions.save_rows(workdir, title, run.data.sources[split], run.data.metadata, run.data.group_by)
         note(f"{'logits' if 'logits' in outputs else 'predictions'} of {split}: {path}")
-    if jax.process_index() == 0 and not variant and not prefix:
+    reports = not variant and not prefix
+    network = run.network(state) if reports and (jax.process_index() == 0 or run.parallel.rules) else None
+    if network is not None and jax.process_index() == 0:
         from jaxcls.report import of_run
 
         begin.store_tree(run, workdir)
         warn = lambda text: note(f"warning: {text}")  # noqa: E731
-        page = of_run.write(run.data, run.network(state), workdir, number, warn=warn)
+        page = of_run.write(run.data, network, workdir, number, warn=warn)
         if page:
             note(f"report: {page}")
     return results
 
 
 def restored(run: Run, workdir: PathLike, step: int | None, note: Note) -> tuple[TrainState, int]:
-    """(replicated state, its step) of a run's checkpoint: of the step, or, for None, the best or the newest.
+    """(state on the devices, its step) of a run's checkpoint: of the step, or, for None, the best or the newest.
 
     Raises:
       UserError: where there is no good checkpoint, or it was trained on other pictures.
     """
     checkpoints = Checkpoints(workdir, transient=run.task.transient, read_only=True)
     step = parallel.agree(checkpoints.best) if step is None else step
-    checkpoint = checkpoints.restore(run.blank_state(), note, step=step)
+    checkpoint = checkpoints.restore(run.blank_state(), note, step=step, places=run.parallel.places)
     if checkpoint is None:
         raise UserError(f"{workdir} holds no finished checkpoint; train first (jaxcls train).")
     state, meta = checkpoint
     same_run.check_fingerprint(run.data, meta, workdir)
-    return run.parallel.replicate(state), int(state.step)
+    return run.parallel.place(state), int(state.step)
 
 
 def _variant(workdir, task):

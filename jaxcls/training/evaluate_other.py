@@ -96,7 +96,7 @@ def _predicted(network, source, parallel, batch_size, skipped):
 
     stream = pipeline.Stream(source, Prepared(network.preprocessing), rows, share=share, skipped=skipped)
     feed = StreamEvalFeed(step, stream, parallel, n=n, batch_size=batch_size)
-    return feed(parallel.replicate(network.variables))
+    return feed(parallel.place(network.variables))
 
 
 def save(workdir: PathLike, name: str, step: str, scored: Scored, root: str) -> Path:

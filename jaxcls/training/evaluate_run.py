@@ -85,7 +85,7 @@ def other(
     scored = evaluate_other.score(
         network,
         source,
-        Parallel(reader.parallel.mode, reader.parallel.devices),
+        Parallel.of(reader.parallel),
         batch_size=reader.eval.batch_size or reader.batch_size,
         stored=stored,
         same_folder=_same(name_of_data, reader, own),

@@ -64,7 +64,7 @@ def run(
     shape = jax.eval_shape(pictures.device, jax.ShapeDtypeStruct((2, *first.shape), np.uint8)).shape[1:]
     network, report = published_weights.network(weights, reader, pictures, shape, names, count=len(names))
     note(str(report))
-    parallel = Parallel(reader.parallel.mode, reader.parallel.devices)
+    parallel = Parallel.of(reader.parallel)
     batch_size = reader.eval.batch_size or reader.batch_size
     scored = evaluate_other.score(network, source, parallel, batch_size=batch_size, skipped=skipped(reader), note=note)
     for line in evaluate_other.describe(scored):

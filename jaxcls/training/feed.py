@@ -17,7 +17,7 @@ import numpy as np
 from jaxcls.data import pipeline
 from jaxcls.data.sampling import Sampler
 from jaxcls.hyperparameters import number
-from jaxcls.parallel import Parallel
+from jaxcls.parallel import STATE, Parallel
 from jaxcls.training.collecting import collect
 from jaxcls.training.step import EvalStep, Metrics, TrainStep, make_multi_step
 from jaxcls.types import Batch, PyTree
@@ -101,10 +101,10 @@ class MemoryTrainFeed:
 
         many = make_multi_step(step, batch, self.length)
         if self.length == 1:
-            self.compiled = self.parallel.compile(one, (None, None, 1), donate=(0,))
+            self.compiled = self.parallel.compile(one, (STATE, None, 1), out_axes=(STATE, None), donate=(0,))
         else:
             call = lambda state, data, rows, n: many(state, (data, rows), n)  # noqa: E731
-            self.compiled = self.parallel.compile(call, (None, None, 1, None), donate=(0,))
+            self.compiled = self.parallel.compile(call, (STATE, None, 1, None), out_axes=(STATE, None), donate=(0,))
 
     def with_step(self, step: TrainStep) -> "MemoryTrainFeed":
         """See the module's docstring. The pictures are not copied."""
@@ -141,7 +141,7 @@ class StreamTrainFeed:
 
     def __init__(self, step: TrainStep, stream: pipeline.Stream, parallel: Parallel):
         self.stream, self.parallel = stream, parallel
-        self.compiled = parallel.compile(step, (None, 0), donate=(0,))
+        self.compiled = parallel.compile(step, (STATE, 0), out_axes=(STATE, None), donate=(0,))
         self.batches: Generator[PyTree, None, None] | None = None
         self.next: int | None = None
 
@@ -201,7 +201,7 @@ class MemoryEvalFeed:
         self.parallel, self.n, self.batch_size, self.gaps = parallel, len(source), batch_size, False
         self.data = parallel.replicate(_roomy(source.arrays))
         fn = lambda state, data, row: step(state, pipeline.lookup(data, row))  # noqa: E731
-        self.compiled = parallel.compile(fn, (None, None, 0))
+        self.compiled = parallel.compile(fn, (STATE, None, 0))
 
     def __call__(self, state: PyTree) -> dict[str, np.ndarray]:
         """See the module's docstring."""
@@ -224,7 +224,7 @@ class StreamEvalFeed:
     def __init__(self, step: EvalStep, stream: pipeline.Stream, parallel: Parallel, *, n: int, batch_size: int):
         self.stream, self.parallel, self.n, self.batch_size = stream, parallel, n, batch_size
         self.gaps = stream.skips
-        self.compiled = parallel.compile(step, (None, 0))
+        self.compiled = parallel.compile(step, (STATE, 0))
 
     def __call__(self, state: PyTree) -> dict[str, np.ndarray]:
         """See the module's docstring."""

@@ -79,7 +79,7 @@ def evaluation(data: Data, parallel: Parallel, source: Source, task: Task) -> Ev
 
 def predictor(data: Data, parallel: Parallel) -> Callable:
     """(source, task, what the task takes for a state) -> predictions of all pictures, as host arrays."""
-    return lambda source, task, state: evaluation(data, parallel, source, task)(parallel.replicate(state))
+    return lambda source, task, state: evaluation(data, parallel, source, task)(parallel.place(state))
 
 
 def _staffed(stream: pipeline.Stream, processes: int, batches: int, batch_size: int) -> pipeline.Stream:

@@ -151,7 +151,7 @@ def range_test(config: Mapping[str, Any], rates: Float[np.ndarray, " steps"], no
         preflight.check(run, place, note=note)
         state, _ = run.first_state()
         with Logger(place, total_steps=len(rates), steps_per_epoch=run.training.steps_per_epoch) as log:
-            state = run.parallel.replicate(run.complete(state, {}, place, log))
+            state = run.parallel.place(run.complete(state, {}, place, log))
             feed, done = run.train_feed(), 0
 
             def step(rate):

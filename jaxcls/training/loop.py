@@ -119,7 +119,7 @@ def _fit(run, workdir, held, deadline, follow, final):
             all_done = start == total and not memory.get("owed")
             done = "stopped early" if memory.get("stop") else "all steps are done" if all_done else ""
             log.note(f"{done}; evaluating again" if done else f"going on from step {start} of {total}")
-        state = run.parallel.replicate(run.complete(state, memory, workdir, log))
+        state = run.parallel.place(run.complete(state, memory, workdir, log))
         try:
             if (start < total or memory.get("owed")) and not memory.get("stop"):
                 state = Loop(run, workdir, checkpoints, log, memory, held, deadline, follow).train(state, start)
@@ -132,9 +132,10 @@ def _fit(run, workdir, held, deadline, follow, final):
         if signals.agreed(now=True):
             raise stopped(signals, int(state.step), total)
         results, state = result.measure(run, workdir, checkpoints, state, log)
-        if main_process:
+        network = run.network(state) if main_process or run.parallel.rules else None
+        if network is not None and main_process:
             held.check()
-            result.summarise(run, workdir, results, state, log)
+            result.summarise(run, workdir, results, network, int(state.step), log)
             held.check()
     return results
 

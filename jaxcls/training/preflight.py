@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from jaxcls import logs, pytree
+from jaxcls import logs, pytree, sharding
 from jaxcls.checkpoints import view
 from jaxcls.data import checks, few, groups, metadata, overview
 from jaxcls.data.base import Leaf
@@ -64,6 +64,7 @@ def check(run: "Run", workdir: PathLike, note: Note, *, seconds: float = 1.0, pr
     shapes = check_model(run)
     if run.training.precise_bn and "batch_stats" not in shapes.model_state:
         raise UserError(f"config.precise_bn has no effect: {run.model.name} has no BatchNorm; remove it.")
+    sharding.check(shapes.params, run.parallel.rules, run.parallel.shape)
     report = check_weights(run, workdir)
     check_disk(shapes.replace(extra=_saved(shapes.extra, run.task.transient)), run.training.keep, workdir)
     about = [*few.lines(run.data.sources["train"]), *resampling.lines(run.data, workdir), *about]

@@ -148,7 +148,7 @@ def _write(out, run, report, note):
     state, loaded = run.first_state()
     figures = {}
     if run.selects:
-        figures, _ = evaluate.Measure(run, "validation")(run.parallel.replicate(state))
+        figures, _ = evaluate.Measure(run, "validation")(run.parallel.place(state))
         first = next(iter(run.task.criteria))
         note(f"validation {shown_figure(first, figures[first.name])}, before any fine-tuning")
     files.write_json(out / "config.json", run.stored)
@@ -157,6 +157,6 @@ def _write(out, run, report, note):
     files.write_json(out / "pretrained.json", loaded.to_dict())
     store = Checkpoints(out, keep=run.training.keep, transient=run.task.transient)
     meta = loop.meta_of(run, 0, figures, memory)
-    store.save(run.parallel.saveable(run.parallel.replicate(state)), meta, run.score(figures))
+    store.save(run.parallel.saveable(run.parallel.place(state)), meta, run.score(figures))
     store.close()
     files.write_json(out / FILE, {**report, "of": run.model.pretrained})

@@ -11,6 +11,7 @@ from jaxcls.errors import UserError
 from jaxcls.logs.logger import Logger
 from jaxcls.state import TrainState
 from jaxcls.tasks.base import FEATURES
+from jaxcls.tasks.networks import Network
 from jaxcls.training import predictions
 from jaxcls.training.evaluate import Measure
 from jaxcls.training.run import Run
@@ -30,9 +31,9 @@ def measure(
         return {}, state
     best = parallel.agree(checkpoints.best) if run.selects else None
     if best is not None and best != int(state.step):
-        restored = checkpoints.restore(jax.device_get(state), note=log.warn, step=best)
+        restored = checkpoints.restore(state, note=log.warn, step=best, places=run.parallel.places)
         assert restored is not None  # a step that was asked for is there, or a UserError
-        state = run.parallel.replicate(restored[0])
+        state = run.parallel.place(restored[0])
     step = int(state.step)
     with log.waiting(f"evaluating step {step} on {split}"):
         figures, outputs = Measure(run, split, Path(workdir) / "eval")(state)
@@ -47,8 +48,10 @@ def measure(
     return results, state
 
 
-def summarise(run: Run, workdir: PathLike, results: dict[str, Figures], state: TrainState, log: Logger) -> None:
-    """What was found, where it lies, what to type next."""
+def summarise(
+    run: Run, workdir: PathLike, results: dict[str, Figures], network: Network, step: int, log: Logger
+) -> None:
+    """What was found of a network of a step, where it lies, what to type next."""
     from jaxcls.report import of_run
     from jaxcls.report.curves import write_curves
     from jaxcls.report.markup import in_words
@@ -72,8 +75,7 @@ def summarise(run: Run, workdir: PathLike, results: dict[str, Figures], state: T
     except UserError as error:
         rows.append(("curves", f"none: {error}"))
     with log.waiting("writing the report"):
-        step = int(state.step) if results else None
-        page = of_run.write(run.data, run.network(state), workdir, step, warn=log.warn)
+        page = of_run.write(run.data, network, workdir, step if results else None, warn=log.warn)
     rows.append(("report", str(page or "none")))
     log.summary(f"{run.model.name} on {run.data.name}", rows, next_steps(run, workdir, bool(results)))
 

@@ -65,8 +65,14 @@ class Run:
         return -value if value is not None and best and best.best == "min" else value
 
     def init_state(self, weights: PyTree = None) -> TrainState:
-        """The state of step 0 as host arrays, with published weights where given; made by one compiled call."""
-        return jax.device_get(self._initial(jax.random.PRNGKey(self.data.seed), weights))
+        """The state of step 0 as host arrays, with published weights where given; made by one compiled call. Where it
+        is cut over devices it is made there, and no device or host ever has it whole."""
+        key, over = jax.random.PRNGKey(self.data.seed), self.parallel
+        if not over.rules:
+            return jax.device_get(self._initial(key, weights))
+        options = {"compiler_options": once(), "out_shardings": over.sharding(self._fresh_shapes)}
+        made = Hoisted(functools.partial(jax.jit, **options), over.aimed(self._create), over.replicate)
+        return made(np.asarray(key), over.place(weights))
 
     def blank_state(self) -> TrainState:
         """A state of host arrays like that of step 0, for a checkpoint to take the place of: zeros, nothing is computed
@@ -158,14 +164,15 @@ class Run:
     def network(self, state: TrainState, title: str = "") -> Network:
         """What the run has produced so far: the model that answers, its weights taken to the host.
 
-        No other process takes part, while reading a checkpoint waits for all of them.
+        No other process takes part, while reading a checkpoint waits for all of them; but where the state is cut over
+        devices (`Parallel.rules`), every process has to ask.
         """
         task = self.task
         return Network(
             title=title or self.model.name,
             name=self.model.name,
             model=task.model,
-            variables=jax.device_get(task.answering(state)),
+            variables=self.parallel.host(task.answering(state)),
             classes=tuple(map(str, self.data.classes)),
             preprocessing=self.data.evaluation,
             output=task.output,

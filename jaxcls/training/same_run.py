@@ -23,6 +23,8 @@ FREE = (
     "auto_batch",
     "parallel.mode",
     "parallel.devices",
+    "parallel.mesh",
+    "parallel.shard",
     "checkpoint.",
     "data.dir",
     "data.tree",
