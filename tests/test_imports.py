@@ -25,6 +25,7 @@ MAY = {
     "criteria": "",
     "metrics": "",
     "set_metrics": "metrics",
+    "choices": "",
     "heatmaps": "",
     "state": "",
     "defaults": "",
