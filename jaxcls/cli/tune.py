@@ -2,6 +2,7 @@
 
     jaxcls tune lenet5_digits --space "schedule.peak=log(1e-3,1); batch_size=pow2(16,128)" --trials 20
     jaxcls tune my_config.py --space my_space.py --budget "300 epochs" --pruner halving --workers 2
+    jaxcls tune my_net.py --space "model.fields.blocks.2=choice((3,1,8,1),(7,6,8,1),skip); ..." --sampler evolution
     jaxcls tune folder --data=pictures --space "schedule.peak=log(1e-3,1)" --repeat 2 --seeds 3 --workdir=runs/search
     jaxcls tune runs/search                              # goes on with what is left: after Ctrl-C, a kill, a crash
     jaxcls tune runs/search --add 20                     # and with 20 trials more
@@ -23,7 +24,7 @@ from jaxcls.cli.arguments import add_data, count, expanded, positive
 from jaxcls.errors import UserError
 
 SETTINGS = True
-SAMPLERS = ("random", "grid", "qmc", "tpe")
+SAMPLERS = ("random", "grid", "qmc", "tpe", "evolution")
 PRUNERS = ("none", "median", "patient", "wilcoxon", "halving", "hyperband")
 # Arguments that say what a search is, so they are given once.
 OF_NEW = (

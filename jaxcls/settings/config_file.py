@@ -21,6 +21,7 @@ from jaxcls.settings import hints, shipped
 EXAMPLES = {"get_config": "configs/lenet5_digits.py", "get_ladder": "configs/ladders/fashion_small.py"}
 SLOW = 10.0  # seconds after which a line says that a file still runs
 AUTO = "auto"  # as config.batch_size: the number of before counts, and config.auto_batch is set
+ITEM = re.compile(r"model\.fields\.\w+\.\d+")  # an item of a model's field
 BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
@@ -105,8 +106,9 @@ def override(config: ConfigDict, settings: Iterable[tuple[str, str]]) -> None:
     Args:
       config: a ConfigDict.
       settings: (path, text) pairs such as ("optim.momentum", "0.9"), in order. Texts are converted to the type of the
-        default. Several texts for a tuple make up its items, "(1, 2)" or "resize(28), flip" is a whole one. "auto" as
-        batch_size leaves that number and sets auto_batch.
+        default. Several texts for a tuple make up its items, "(1, 2)" or "resize(28), flip" is a whole one. A number
+        behind a model's field is one of its items, counted from 0: "model.fields.blocks.2". "auto" as batch_size leaves
+        that number and sets auto_batch.
 
     Raises:
       UserError: for keys that do not exist and texts that are no value of the key; a line for each.
@@ -135,7 +137,7 @@ def _convert(config, path, texts, default):
     """The value of a key from what was typed."""
     node: Any = default
     for key in path.split("."):
-        if path.startswith("model.fields.") and path.count(".") == 2:
+        if path.startswith("model.fields.") and (path.count(".") == 2 or ITEM.fullmatch(path)):
             return call_strings.literal(texts[-1])
         if not isinstance(node, dict) or key not in node:
             raise UserError(hints.unknown_key(path))
@@ -165,12 +167,24 @@ def _whole(value):
 
 
 def _set(config, path, value):
+    if ITEM.fullmatch(path):
+        path, value = _with_item(config, path, value)
     *sections, key = path.split(".")
     with config.unlocked():
         for section in sections:
             config = config[section]
         with config.ignore_type():
             config[key] = value
+
+
+def _with_item(config, path, value):
+    """(path of a model's field, its value with another item) of the path of one of its items."""
+    whole, _, number = path.rpartition(".")
+    items = config.model.fields.get(whole.rpartition(".")[2])
+    if not isinstance(items, tuple | list) or int(number) >= len(items):
+        has = f"has {len(items)} items, from 0 on" if isinstance(items, tuple | list) else f"is {items!r}"
+        raise UserError(f"--config.{path}={value}: there is no such item; config.{whole} {has}")
+    return whole, (*items[: int(number)], value, *items[int(number) + 1 :])
 
 
 def _missing(path, flag):

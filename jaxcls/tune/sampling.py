@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxcls.choices import samplers
+from jaxcls.choices.samplers import Choice
 from jaxcls.errors import UserError
 from jaxcls.settings.reader import choose
+from jaxcls.tune.dimension import CONTINUOUS
 from jaxcls.tune.plan import RUNGS
 from jaxcls.tune.space import Params, Space, grid
 
@@ -31,7 +34,7 @@ __all__ = ["JournalFileBackend", "JournalFileOpenLock", "optuna"]  # beside what
 if TYPE_CHECKING:
     from optuna.study import Study
 
-SAMPLERS = ("random", "grid", "qmc", "tpe")
+SAMPLERS = ("random", "grid", "qmc", "tpe", "evolution")
 PRUNERS = ("none", "median", "patient", "wilcoxon", *RUNGS)
 CONTINUES = "continues"  # user attribute of a trial that goes on with a stopped one: the number of the first of them
 STARTUP = 10  # trials before TPE's model is asked; half of them before the median of the others counts
@@ -45,17 +48,20 @@ def sampler(name: str, space: Space, seed: int, points: int = 0) -> BaseSampler:
     Args:
       name: random, grid (each point once), qmc (scrambled Sobol points, Owen 1998), or tpe (multivariate, Bergstra et
         al. 2011, Falkner et al. 2018; running trials count as bad ones, so that workers spread out). The first STARTUP
-        points of tpe are those of qmc, where Optuna draws at random.
+        points of tpe are those of qmc, where Optuna draws at random. Or evolution (`choices.samplers.evolve`: a
+        population of the last 10 trials), of choices and whole numbers, which draws no setting again before all were.
       space: what is drawn.
       seed: of all draws.
       points: of a grid, for each continuous dimension.
 
     Raises:
-      UserError: for another name, or a grid without points.
+      UserError: for another name, a grid without points, or evolution of fractions.
     """
     choose("the sampler", name, SAMPLERS)
     if name == "tpe":
         return _Tpe(space, seed)
+    if name == "evolution":
+        return _Evolution(space, seed)
     if name == "grid":
         return _Grid(space, grid(space, points))
     return _Shares(space, seed, random_shares if name == "random" else sobol_shares)
@@ -141,6 +147,64 @@ class _Grid(_Ours):
     def sample_independent(self, study: "Study", trial: FrozenTrial, param_name: str, _: BaseDistribution) -> Any:
         dimension = self.named[param_name]
         return dimension.stored(self.points[index_of(study, trial.number)][dimension.key])
+
+
+class _Evolution(_Ours):
+    """Regularised evolution. A dimension that does not count has an option, too, drawn by the trial's number, which
+    comes into play where a child turns on its condition."""
+
+    def __init__(self, space, seed):
+        super().__init__(space)
+        if fractions := [dimension for dimension in space.dimensions if dimension.kind in CONTINUOUS]:
+            raise UserError(
+                f"evolution goes from choice to choice, and {fractions[0]} is none; take choice, int or pow2."
+            )
+        self.seed, self.values = seed, [dimension.values(0) for dimension in space.dimensions]
+        self.drawn = (-1, {})  # (trial, its parameters): drawn in one piece, whatever is told meanwhile
+
+    def sample_independent(self, study: "Study", trial: FrozenTrial, param_name: str, _: BaseDistribution) -> Any:
+        if self.drawn[0] != trial.number:
+            self.drawn = trial.number, self._child(study, trial.number)
+        dimension = self.named[param_name]
+        return dimension.stored(self.drawn[1][dimension.key])
+
+    def _child(self, study, number):
+        others = [t for t in folded(study.get_trials(deepcopy=False)) if t.number != number]
+        known = [(self._choice(t), score) for t in others if (score := _score(study, t)) is not None]
+        sizes = [len(values) for values in self.values]
+        rng = np.random.default_rng(_seed(self.seed, "evolution", index_of(study, number)))
+        seen = {self._counting(self._params(self._choice(t))) for t in others}
+        new = lambda choice: self._counting(self._params(choice)) not in seen  # noqa: E731
+        child = samplers.evolve(sizes, known, rng, allowed=new) or samplers.evolve(sizes, known, rng)
+        return self._params(child)
+
+    def _params(self, choice: Choice) -> Params:
+        return {d.key: v[i] for d, v, i in zip(self.space.dimensions, self.values, choice, strict=True)}
+
+    def _choice(self, trial: FrozenTrial) -> Choice:
+        """The options of a trial, as far as it has drawn them."""
+        rng = np.random.default_rng(_seed(self.seed, "silent", trial.number))
+        silent = [int(rng.integers(len(values))) for values in self.values]
+        drawn = self.space.values(trial.params)
+        pairs = zip(self.space.dimensions, self.values, silent, strict=True)
+        return tuple(v.index(drawn[d.key]) if d.key in drawn else i for d, v, i in pairs)
+
+    def _counting(self, params: Params) -> tuple[Any, ...]:
+        """The values of the dimensions that count, to be compared."""
+        found: Params = {}
+        for dimension in self.space.dimensions:
+            if self.space.active(dimension, found):
+                found[dimension.key] = params[dimension.key]
+        return tuple(found.items())
+
+
+def _score(study: "Study", trial: FrozenTrial) -> float | None:
+    """What a trial has reached, higher is better; None for nothing. One that was pruned counts by its best value."""
+    sign = -1 if study.directions[0] == optuna.study.StudyDirection.MINIMIZE else 1
+    if trial.state == optuna.trial.TrialState.COMPLETE:
+        return sign * trial.values[0]
+    values = [sign * value for value in trial.intermediate_values.values() if math.isfinite(value)]
+    return max(values, default=None) if trial.state == optuna.trial.TrialState.PRUNED else None
 
 
 class _Tpe(BaseSampler):

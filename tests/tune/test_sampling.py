@@ -157,7 +157,66 @@ def test_pruners_and_samplers_have_names():
     }
     with pytest.raises(UserError, match="did you mean 'median'"):
         sampling.pruner("medain")
-    with pytest.raises(UserError, match="random, grid, qmc, tpe"):
+    with pytest.raises(UserError, match="random, grid, qmc, tpe, evolution"):
         sampling.sampler("gp", SPACE, 0)
     with pytest.raises(UserError, match="--points"):
         sampling.sampler("grid", SPACE, 0)
+
+
+BLOCKS = parse(
+    "model.fields.blocks.0=choice((3,1,8,1),(7,6,8,1),skip); batch_size=pow2(16,64); model.fields.depth=int(1,5,2)"
+)
+
+
+def quality(params):
+    """What each key adds by itself."""
+    return ("7" in params["model.fields.blocks.0"]) + params["batch_size"] / 64 + params["model.fields.depth"] / 5
+
+
+def test_evolution_draws_every_setting_once_and_then_again():
+    params = drawn("evolution", 27 + 2, BLOCKS, value=quality, direction="maximize")
+    assert len({tuple(p.items()) for p in params[:27]}) == 27
+    assert {p["model.fields.blocks.0"] for p in params} == {"(3,1,8,1)", "(7,6,8,1)", "skip"}
+    assert params == drawn("evolution", 29, BLOCKS, value=quality, direction="maximize")
+    assert params[:9] != drawn("evolution", 9, BLOCKS, seed=1, value=quality, direction="maximize")
+
+
+@pytest.mark.parametrize("direction, sign", [("maximize", 1), ("minimize", -1)])
+def test_evolution_comes_nearer_than_random_draws(direction, sign):
+    found = parse("; ".join(f"model.fields.blocks.{i}=choice(a,b,c,d)" for i in range(6)))
+    good = lambda params: sum(v == "c" for v in params.values())  # noqa: E731
+    for seed in range(2):
+        options = {"seed": seed, "value": lambda params: sign * good(params), "direction": direction}
+        evolved, random = (
+            [good(p) for p in drawn(name, 60, found, **options)[30:]] for name in ("evolution", "random")
+        )
+        assert stats.mannwhitneyu(evolved, random, alternative="greater").pvalue < 1e-3
+
+
+def test_evolution_changes_one_key_of_a_living_trial_and_knows_conditions():
+    found = parse("optim.name=choice(sgd,lion); optim.nesterov=choice(true,false) if optim.name=sgd; seed=int(0,40)")
+    params = drawn("evolution", 60, found, value=lambda p: p["optim.name"] == "sgd", direction="maximize")
+    assert all(("optim.nesterov" in p) == (p["optim.name"] == "sgd") for p in params)
+    assert len({tuple(p.items()) for p in params}) == 60
+    last = [p for p in params[20:] if p["optim.name"] == "sgd"]
+    assert stats.binomtest(len(last), 40, alternative="greater").pvalue < 0.01  # sgd at random: in half of them
+    assert {p["optim.nesterov"] for p in last} == {True, False}
+
+
+def test_evolution_takes_no_fractions():
+    with pytest.raises(UserError, match="schedule.peak=log.* is none; take choice, int or pow2"):
+        sampling.sampler("evolution", SPACE, 0)
+
+
+def test_what_a_trial_is_worth_to_evolution():
+    study = study_of("evolution", BLOCKS, direction="minimize")
+    state = optuna.trial.TrialState
+    for kind, values, steps in [
+        (state.COMPLETE, [2.0], {}),
+        (state.PRUNED, None, {1: 5.0, 2: 4.0}),
+        (state.FAIL, None, {}),
+        (state.PRUNED, None, {}),
+    ]:
+        made = optuna.trial.create_trial(state=kind, values=values, intermediate_values=steps)
+        study.add_trial(made)
+    assert [sampling._score(study, t) for t in study.trials] == [-2, -4, None, None]
