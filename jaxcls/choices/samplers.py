@@ -164,13 +164,20 @@ class Evolution:
         tournament: int = TOURNAMENT,
     ):
         self._sizes, self._allowed, self._seen = sizes, allowed, set[Choice]()
-        self._numbers = {"population": population, "tournament": tournament}
+        self._population, self._tournament = population, tournament
         self._rng, self.told = np.random.default_rng(seed), list[tuple[Choice, float]]()
 
     def ask(self) -> Choice | None:
         """One that was not asked for before; None where none is left."""
-        how = {"allowed": self._allowed, "seen": self._seen, **self._numbers}
-        choice = evolve(self._sizes, self.told, self._rng, **how)
+        choice = evolve(
+            self._sizes,
+            self.told,
+            self._rng,
+            allowed=self._allowed,
+            seen=self._seen,
+            population=self._population,
+            tournament=self._tournament,
+        )
         self._seen |= {choice} if choice else set()
         return choice
 
