@@ -60,16 +60,23 @@ def random_resized_crop(size: int, scale: Pair = (0.08, 1.0), ratio: Pair = (3 /
     return of_pictures(operation)
 
 
-def resize(height: int, width: int | None = None) -> Operation:
-    """The short side to `height`, keeping the shape, or exactly to height x width; antialiased bilinear filter."""
+def resize(height: int, width: int | None = None, resample: str = "bilinear") -> Operation:
+    """The short side to `height`, keeping the shape, or exactly to height x width; antialiased.
+
+    resample: "bilinear" or "bicubic", with Pillow's filters (of Keys, IEEE Transactions on Acoustics 29(6), a = -1/2);
+    Pillow rounds between its two passes, so values may be a level off.
+    """
     check_size(height), width is None or check_size(width)
+    methods = {"bilinear": "linear", "bicubic": "cubic"}
+    if resample not in methods:
+        raise ValueError(f"resample can be {' or '.join(methods)} for pictures in memory, not {resample!r}")
 
     def operation(_, image):
         target = resized(image.shape[1:3], height, width)
         if width is None and target != image.shape[1:3]:
             bounds.check_resized(*image.shape[1:3], target, "resize")
         shape = (image.shape[0], *target, image.shape[3])
-        return to_uint8(jax.image.resize(image.astype(jnp.float32), shape, "linear", antialias=True))
+        return to_uint8(jax.image.resize(image.astype(jnp.float32), shape, methods[resample], antialias=True))
 
     return of_pictures(operation)
 

@@ -78,11 +78,12 @@ def config_of(network: networks.Network, metadata: Mapping[str, str]) -> dict[st
     """timm's `config.json`, with what it has no place for under "jaxcls"."""
     height, width, channels = network.picture
     mean, std = network.normalize
-    sizes = [re.fullmatch(r"resize\((\d+)(?:, *(\d+))?\)", part) for part in network.preprocessing.transforms]
+    form = r"resize\((\d+)(?:, *(\d+))?(?:, *resample='(\w+)')?\)"
+    sizes = [re.fullmatch(form, part) for part in network.preprocessing.transforms]
     side = next((found for found in sizes if found), None)
     pictures = {
         "input_size": [channels, height, width],
-        "interpolation": "bilinear",
+        "interpolation": side[3] if side and side[3] else "bilinear",
         "crop_pct": round(height / int(side[1]), 4) if side else 1.0,
         "crop_mode": "squash" if side and side[2] else "center",
         "mean": [*mean] * (channels if len(mean) == 1 else 1),

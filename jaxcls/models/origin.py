@@ -21,6 +21,7 @@ _LONGEST_CONFIG = 4 * 2**20  # bytes; the names of 20,000 classes have less than
 _PICTURE = {"input_size", "img_size", "crop_pct", "interpolation", "mean", "std", "label_names"}
 _HARMLESS = {"drop_rate", "drop_path_rate", "img_size", "in_chans", "num_classes", "pretrained",
              "dynamic_img_size", "strict_img_size", "scriptable", "exportable", "features_only"}  # fmt: skip
+FILTERS = ("bicubic", "nearest")  # beside the bilinear one, which is the default
 _ARGUMENTS = {"bn_eps": "epsilon", "channel_multiplier": "width_mult", "window_size": "window_size"}
 
 
@@ -176,6 +177,8 @@ def _pictures(picture):
         parts.append(f"of {crop:g} of the short side")
     if isinstance(kind := picture.get("interpolation"), str) and kind:
         parts.append(kind)
+    if (mode := picture.get("crop_mode")) in ("border", "squash"):
+        parts.append(mode)
     return ", ".join(parts)
 
 
@@ -186,8 +189,14 @@ def _transforms(picture):
     if type(size) is not int or not 0 < size < 2**14 or not isinstance(crop, (int, float)) or not 0.1 < crop <= 2:
         return ()
     side = math.floor(size / crop)
-    sides = f"{side}, {side}" if picture.get("crop_mode") == "squash" else f"{side}"
-    return f"resize({sides})", f"center_crop({size})"
+    sides = (side, side) if picture.get("crop_mode") == "squash" else (side,)
+    return resize_call(sides, picture.get("interpolation")), f"center_crop({size})"
+
+
+def resize_call(sides: Iterable[int], filter: Any) -> str:
+    """A resize of config.data.eval_transform, with a filter as a source names it; bilinear where we have none such."""
+    named = [f"resample={filter!r}"] if filter in FILTERS else []
+    return f"resize({', '.join([*map(str, sides), *named])})"
 
 
 def _numbers(where, what, values):

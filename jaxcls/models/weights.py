@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxcls.errors import UserError, did_you_mean, listed
-from jaxcls.models import architectures, basis
+from jaxcls.models import architectures, basis, origin
 from jaxcls.models.origin import Says
 
 TABLE = Path(__file__).with_name("weights.tsv")
@@ -75,8 +75,7 @@ class Row:
     @property
     def transforms(self) -> tuple[str, ...]:
         """What evaluation does to a picture, as config.data.eval_transform."""
-        sides = ", ".join(map(str, self.resize))
-        return (f"resize({sides})", f"center_crop({self.size})")
+        return origin.resize_call(self.resize, self.filter), f"center_crop({self.size})"
 
     @property
     def restricted(self) -> bool:
@@ -95,7 +94,7 @@ class Row:
             fields=self.fields,
             mean=mean,
             std=std,
-            pictures=f"{', '.join(self.transforms)}, {self.filter}",
+            pictures=", ".join(self.transforms),
             transforms=self.transforms,
         )
 

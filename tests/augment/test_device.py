@@ -91,6 +91,17 @@ def test_resize_equals_pillow_to_a_level(photograph, shape):
     assert make("resize", 20)(None, image[None]).shape == (1, 20, 26, 3)  # as on the host: int(20 * 64 / 48)
 
 
+@pytest.mark.parametrize("shape", [(24, 32), (20, 30), (60, 80)])
+def test_a_bicubic_resize_is_close_to_pillows(photograph, shape):
+    image = photograph[100:148, 200:264]
+    out, linear = (np.asarray(make("resize", *shape, name)(None, image[None]))[0] for name in ("bicubic", "bilinear"))
+    expected = np.asarray(Image.fromarray(image).resize(shape[::-1], Image.Resampling.BICUBIC), float)
+    assert np.abs(out - expected).max() <= 2 and np.mean(np.abs(out - expected) > 1) < 0.001
+    assert np.abs(out.astype(float) - linear).max() > 10  # it is another filter
+    with pytest.raises(ValueError, match="resample can be bilinear or bicubic for pictures in memory, not 'nearest'"):
+        make("resize", *shape, "nearest")
+
+
 def test_resize_equals_torchvision_to_a_level():
     out = np.asarray(make("resize", 20, 30)(None, REFERENCE["in:c"][None]))[0].astype(float)
     assert np.abs(out - REFERENCE["pil:c:resize_20x30_bilinear_aa"]).max() <= 1

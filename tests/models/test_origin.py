@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from jaxcls import models
+from jaxcls.augment.preprocessing import Preprocessing
 from jaxcls.errors import UserError
 from jaxcls.models import architectures, basis, origin, pretrained, weight_files
 from jaxcls.models.basis import Use
@@ -312,3 +314,34 @@ def test_weights_of_a_sister_net_are_refused_with_counts(theirs, ours, first, ab
     state = to_state_dict(jax.tree.map(lambda x: np.broadcast_to(np.float32(0), x.shape), full))
     with pytest.raises(UserError, match=first):
         pretrained.match(models.create(ours), abstract(models.create(ours), 64, 64, 3), state)
+
+
+def timms(image, size, crop, mode, filter):
+    """timm's transforms of evaluation, in Pillow: short side (or both) to floor(size / crop), then the centre."""
+    side = int(size / crop)
+    width, height = image.size
+    if mode == "squash":
+        shape = (side, side)
+    else:
+        shape = (side, int(side * height / width)) if width <= height else (int(side * width / height), side)
+    made = image.resize(shape, filter)
+    left, top = round((shape[0] - size) / 2), round((shape[1] - size) / 2)
+    return np.asarray(made.crop((left, top, left + size, top + size)))
+
+
+@pytest.mark.parametrize("mode", ["center", "squash"])
+@pytest.mark.parametrize("filter", ["bilinear", "bicubic", "nearest"])
+@pytest.mark.parametrize("shape", [(90, 131), (140, 75)])
+def test_pictures_are_prepared_as_the_source_says(tmp_path, mode, filter, shape):
+    pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    config = {"input_size": [3, 48, 48], "crop_pct": 0.9, "interpolation": filter, "crop_mode": mode}
+    found = says(tmp_path, {**TF, "pretrained_cfg": {**HALF, **config}})
+    ours = Preprocessing(found.transforms, found.mean, found.std).prepare((tmp_path / "a.png").read_bytes())
+    theirs = timms(Image.fromarray(pixels), 48, 0.9, mode, Image.Resampling[filter.upper()])
+    np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_filter_that_there_is_not_is_told(tmp_path):
+    found = says(tmp_path, {**TF, "pretrained_cfg": {**HALF, "input_size": [3, 48, 48], "interpolation": "lanczos"}})
+    assert found.transforms == ("resize(54)", "center_crop(48)") and found.pictures == "48 pixels, lanczos"

@@ -232,7 +232,8 @@ def test_weights_by_name_come_from_the_hub_with_what_it_says(timm):
     timm.repos["timm/resnet18.a2_in1k"] = timm.repos["timm/resnet18.a1_in1k"]
     table = weight_files.read("resnet18.a2_in1k").says  # in the place of a config.json
     assert table.where == "the table of weights" and table.architecture == "resnet18" and table.licence == "apache-2.0"
-    assert table.mean == weights.NORMALIZE["imagenet"][0] and table.transforms == ("resize(235)", "center_crop(224)")
+    assert table.mean == weights.NORMALIZE["imagenet"][0]
+    assert table.transforms == ("resize(235, resample='bicubic')", "center_crop(224)")
 
 
 def test_what_the_hub_refuses_is_one_line(timm):

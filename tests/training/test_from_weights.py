@@ -26,7 +26,7 @@ def test_a_name_says_model_fields_and_pictures():
         "epsilon": 1e-3,
     }
     assert config.data.normalize == "symmetric" and not config.data.mean
-    assert config.data.eval_transform == ("resize(331)", "center_crop(300)")
+    assert config.data.eval_transform == ("resize(331, resample='bicubic')", "center_crop(300)")
     assert config.data.augment == ("random_resized_crop(300, scale=(0.25, 1.0))", "flip")
     squashed = of(model__pretrained="hf-hub:timm/convnext_tiny.in12k_ft_in1k_384")  # nothing is fetched for it
     assert squashed.model.name == "convnext_tiny" and squashed.data.eval_transform[0] == "resize(384, 384)"
