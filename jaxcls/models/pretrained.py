@@ -10,7 +10,7 @@ import numpy as np
 from flax import traverse_util
 
 from jaxcls.errors import UserError
-from jaxcls.models import basis, ssl_names, state_dict
+from jaxcls.models import basis, publishers, ssl_names, state_dict
 from jaxcls.models.base import Classifier
 from jaxcls.models.basis import Use
 from jaxcls.models.load_report import SHOWN, TRANSLATED, Report
@@ -46,11 +46,15 @@ def match(model: Classifier, variables: dict, file: WeightFile | dict, use: Use 
         report, tensors, says = Report(), file, Says()
     try:
         basis.check(model, says, use)
-        matching = _Matching(model, state_dict.slots(variables), tensors, report, _other_names(says, use))
+        slots = state_dict.slots(variables)
+        if foreign := publishers.converted(tensors, slots):
+            tensors, report.skipped = foreign.tensors, dict(foreign.beside)
+        matching = _Matching(model, slots, tensors, report, _other_names(says, use))
         weights = matching.run()
-        report.names = TRANSLATED if matching.translated else "the model's own"
+        translated = foreign is not None or matching.translated
+        report.names = TRANSLATED if translated else "the model's own"
         report.basis = basis.rows(model, _norm(variables), says, use)
-        report.notes = [says.note] * bool(says.note) + basis.warnings(model, matching.translated, says, use)
+        report.notes = [says.note] * bool(says.note) + basis.warnings(model, translated, says, use)
         return weights, report
     except UserError as error:
         raise UserError(f"weights {report.file}: {error}" if report.file else str(error)) from error

@@ -25,6 +25,7 @@ LEFT = "weights"  # as config.data.normalize, a part of config.data.eval_transfo
 SIZE = 224  # of pictures where nothing says another
 _CLOSE = 1e-4  # between normalisations: texts round them
 _LISTS = ("augment", "augment_second", "eval_transform")
+_SIZES = {"s": "small", "b": "base", "l": "large"}
 _WORD = re.compile(rf"\b{LEFT}\b")
 
 
@@ -107,7 +108,12 @@ def _stored(config, workdir):
 
 
 def model_named(file: str) -> str:
-    """The model that the name of a file begins with, such as squeezenet1_1-b8a52dc0.pth; "" without one."""
+    """The model that the name of a file begins with, such as squeezenet1_1-b8a52dc0.pth, or that such a file of DINOv2
+    or DINOv3 is of; "" without one."""
+    if found := re.match(r"dinov2_vit([sbl])14(_reg4)?_pretrain", file):
+        return f"vit_{_SIZES[found[1]]}_patch14{found[2] or ''}_dinov2"
+    if found := re.match(r"dinov3_vit([sb])16_pretrain", file):  # the biases of the larger one are zeros
+        return f"vit_{_SIZES[found[1]]}_patch16_dinov3{'_qkvb' if found[1] == 's' else ''}"
     known = sorted(models.list_models(), key=len, reverse=True)
     return next((model for model in known if re.match(rf"{re.escape(model)}([-_.]|$)", file)), "")
 
