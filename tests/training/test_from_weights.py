@@ -29,7 +29,10 @@ def test_a_name_says_model_fields_and_pictures():
     assert config.data.eval_transform == ("resize(331, resample='bicubic')", "center_crop(300)")
     assert config.data.augment == ("random_resized_crop(300, scale=(0.25, 1.0))", "flip")
     squashed = of(model__pretrained="hf-hub:timm/convnext_tiny.in12k_ft_in1k_384")  # nothing is fetched for it
-    assert squashed.model.name == "convnext_tiny" and squashed.data.eval_transform[0] == "resize(384, 384)"
+    assert (
+        squashed.model.name == "convnext_tiny"
+        and squashed.data.eval_transform[0] == "resize(384, 384, resample='bicubic')"
+    )
 
 
 def test_numbers_that_have_no_name():
