@@ -38,6 +38,7 @@ GROUPS = {
     },
     "Machine": {
         "doctor": "versions, devices, extras, cache, disk",
+        "launch": "start a verb in several processes of this machine",
         "completion": "print the completion script of a shell",
     },
 }

@@ -15,6 +15,8 @@ from jaxcls.data.base import LEAVES
 from jaxcls.errors import UserError
 from jaxcls.text import printable
 
+MANY = 100_000  # files from which on a fingerprint opens none
+
 
 class FolderSource:
     """Encoded pictures of a folder. `ids` are the paths relative to `root`, with forward slashes.
@@ -60,7 +62,8 @@ class FolderSource:
         """Hash of relative paths, sizes and the first 4 KiB of every file, and of whether they have labels.
 
         Not of times, so a copy on another machine has the same one. A change that keeps a file's size and its first
-        4 KiB goes unseen; re-encoding, cropping and swapping pictures do not.
+        4 KiB goes unseen; re-encoding, cropping and swapping pictures do not. Of more than `MANY` files, which would
+        take minutes to open on a network's disk, paths and sizes count alone.
         """
         with ThreadPoolExecutor(16) as pool:  # the disk is waited for, not the processor
             sums = list(pool.map(self._sum, range(0, len(self), 256)))
@@ -69,12 +72,15 @@ class FolderSource:
         return hashlib.blake2b(b"".join(sums), digest_size=8).hexdigest()
 
     def _sum(self, start: int) -> bytes:
-        state = hashlib.blake2b(digest_size=16)
+        state, many = hashlib.blake2b(digest_size=16), len(self) > MANY
         for row in range(start, min(start + 256, len(self))):
             try:
-                with self._open(row) as file:
-                    size, head = os.fstat(file.fileno()).st_size, file.read(4096)
-            except UserError:  # reading the picture says so, and may skip it
+                if many:
+                    size, head = os.stat(os.path.join(self.root, self.ids[row])).st_size, b""
+                else:
+                    with self._open(row) as file:
+                        size, head = os.fstat(file.fileno()).st_size, file.read(4096)
+            except (UserError, OSError):  # reading the picture says so, and may skip it
                 size, head = -1, b""
             state.update(f"{self.ids[row]}\0{size}\0".encode(errors="surrogateescape") + head)
         return state.digest()

@@ -29,7 +29,8 @@ class Classifier(nn.Module, kw_only=True):
       dtype, param_dtype: of the computation, of the parameters. Logits are float32 always.
       axis_name: what BatchNorm takes its statistics of (`layers.batch_norm`): None: the batch that it is given; a name:
         those of all devices of a mapped axis (`pmap`); a number: so many groups of the batch, each apart.
-      remat: recompute blocks in the backward pass, to save memory. Ignored where there is nothing to gain.
+      remat: recompute blocks in the backward pass, to save memory: True, all of their inside; or what is kept, one of
+        `layers.REMAT`. Ignored where there is nothing to gain.
 
     The properties `head`, `unused`, `renames` and `resized` are for `pretrained`, in the names of a PyTorch state dict;
     most families have class attributes in their place.
@@ -40,7 +41,7 @@ class Classifier(nn.Module, kw_only=True):
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
     axis_name: str | int | None = None
-    remat: bool = False
+    remat: bool | str = False
 
     @property
     def head(self) -> tuple[str, ...]:
@@ -95,7 +96,7 @@ class Classifier(nn.Module, kw_only=True):
 
     def rematerialised(self, block: Any) -> Any:
         """The class of a block, or, with `remat`, one that computes its inside again in the backward pass."""
-        return nn.remat(block) if self.remat else block
+        return nn.remat(block, policy=layers.remat_policy(self.remat)) if self.remat else block
 
     def classify(
         self, x: Array, name: str, *, train: bool, kernel_init: Any = layers.torch_kernel, bias_init: Any = None

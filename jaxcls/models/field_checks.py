@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from jaxcls.errors import UserError
+from jaxcls.models.layers.remat import REMAT
 
 RATES = ("dropout", "aux_dropout", "block_dropout", "drop_rate", "stochastic_depth", "momentum")  # in [0, 1)
 # Fields that others set -> where a run has them.
@@ -44,6 +45,9 @@ def _wanted(field, value, usual):
     whole = isinstance(value, int) and not isinstance(value, bool)
     if callable(usual) or _holds_functions(usual):
         return "" if callable(value) or _holds_functions(value) else "a function or class, which no text names"
+    if field == "remat":
+        names = " or ".join(map(repr, REMAT))
+        return "" if isinstance(value, bool) or value in REMAT else f"True or False, or {names}"
     if isinstance(usual, bool):
         return "" if isinstance(value, bool) else "True or False"
     if isinstance(usual, int):

@@ -43,7 +43,8 @@ class VGG(Classifier, kw_only=True):
         x, index = images, 0
         for i, size in enumerate(self.stage_sizes):
             features = self.width * min(2**i, 8)
-            stage = nn.remat(VGG.stage, static_argnums=(2, 3, 4, 5)) if self.remat else VGG.stage
+            policy = layers.remat_policy(self.remat)
+            stage = nn.remat(VGG.stage, static_argnums=(2, 3, 4, 5), policy=policy) if self.remat else VGG.stage
             first, x = stage(self, x, size, features, index, train)
             out.setdefault("stem", first)
             out[f"stage{i + 1}"] = x

@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 from jaxcls import files, parallel
 from jaxcls.errors import UserError
 from jaxcls.models.timing import peak_bytes
+from jaxcls.parallel import STATE
 from jaxcls.settings.reader import resolve
 from jaxcls.training import build, predictions, preflight
 from jaxcls.training.memory import STEP, OutOfMemory, room, size
@@ -177,7 +178,7 @@ def _chosen(run, wanted, *, scales, note):
         [x for x in run.parallel.devices if x.process_index == jax.process_index()],
     )
     say = note if writes else lambda _: None
-    options = cuts(run.training.batch_size, run.parallel.size, len(run.training.sampler), scales=scales)
+    options = cuts(run.training.batch_size, run.parallel.shares, len(run.training.sampler), scales=scales)
     free = room(devices)
     if free is None:
         say(
@@ -202,12 +203,12 @@ def needs(run: Run, cut: Cut) -> int:
     split = over.mode == "pmap"
     rows = cut.batch // over.size if split else cut.batch
     batch = preflight.batch_shapes(leaves, rows, devices=over.size if split else None)
-    share = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(batch)) // over.size
+    share = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(batch)) // over.shares
     highest = 0
     for task in [task for _, task in run.training.phases] or [run.task]:
         options = {"axis_name": over.axis_name, "platform": over.platform}
         step = make_train_step(task, run.training.tx, accumulate=cut.accumulate, **options)
-        compiled: Any = over.compile(step, (None, 0), donate=(0,))
+        compiled: Any = over.compile(step, (STATE, 0), out_axes=(STATE, None), donate=(0,))
         highest = max(highest, peak_bytes(compiled.lower(run.state_shapes, batch).compile()) or 0)
     return highest + kept + AHEAD * share
 

@@ -20,6 +20,7 @@ from jaxcls.logs.logger import Logger
 from jaxcls.state import TrainState
 from jaxcls.text import printable
 from jaxcls.training import (
+    alike,
     begin,
     extending,
     fitting,
@@ -84,6 +85,7 @@ def _run(config, workdir, allow_changed, deadline, follow, final):
         # a big folder or a set to decode takes a while
         print(f"opening {printable(config['data']['name'])} ...", flush=True)
     with watch.of_run(workdir):
+        alike.check_config(config)
         config = extending.settled(fitting.taken(config, workdir), workdir)
         return fit(fitting.built(config, workdir, allow_changed=allow_changed), workdir, deadline, follow, final=final)
 
@@ -93,6 +95,7 @@ def fit(
 ) -> dict[str, Figures]:
     """`run` with objects that are built already."""
     workdir, main_process = Path(workdir), jax.process_index() == 0
+    alike.check_pictures(run.data.sources)
     preflight.check(run, workdir, note=print if main_process else lambda _: None)
     with lock.holding(workdir) as held, watch.of_run(workdir, held.release):
         try:

@@ -65,7 +65,7 @@ def told(error: BaseException, where: str, batch_size: int, accumulate: int, pre
     return (
         f"the memory of {where} is not enough for {doing}{needed(str(error))} at config.batch_size={batch_size}, "
         f"config.accumulate={accumulate}, config.precision={precision}; set {split}{halved}{lower}"
-        "config.model.fields.remat=True where the model has it"
+        "config.model.fields.remat=True (or products, which costs less) where the model has it"
     )
 
 

@@ -23,6 +23,7 @@ from jaxcls.state import TrainState
 from jaxcls.tasks.base import FEATURES
 from jaxcls.training import extending, resampling, same_run
 from jaxcls.training.data import Data
+from jaxcls.training.memory import room, size
 from jaxcls.types import Note, PathLike
 
 Progress = Callable[[int, int], None]
@@ -65,6 +66,7 @@ def check(run: "Run", workdir: PathLike, note: Note, *, seconds: float = 1.0, pr
     if run.training.precise_bn and "batch_stats" not in shapes.model_state:
         raise UserError(f"config.precise_bn has no effect: {run.model.name} has no BatchNorm; remove it.")
     sharding.check(shapes.params, run.parallel.rules, run.parallel.shape)
+    about = [check_memory(run, shapes), *about]
     report = check_weights(run, workdir)
     check_disk(shapes.replace(extra=_saved(shapes.extra, run.task.transient)), run.training.keep, workdir)
     about = [*few.lines(run.data.sources["train"]), *resampling.lines(run.data, workdir), *about]
@@ -194,6 +196,26 @@ def _fits(run, key):
         raise UserError(
             f"{what} don't fit: {type(error).__name__}: {reason} (JAXCLS_TRACEBACK=1 shows where)."
         ) from error
+
+
+def check_memory(run: "Run", shapes: TrainState) -> str:
+    """The line about what a device holds for the whole of a run, whose state has these shapes: its part of the state,
+    and of the gradients while a step lasts. (What the net keeps for the backward pass comes on top; config.auto_batch
+    measures it.)
+
+    Raises:
+      UserError: where a device with memory of its own has not so much.
+    """
+    over, params = run.parallel, {"params": shapes.params}
+    state, gradients, whole = over.bytes_per_device(shapes), over.bytes_per_device(params), pytree.nbytes(shapes)
+    of = f" of {size(whole)}" if over.rules else ""
+    line = f"memory of a device: {size(state)}{of} of state, {size(gradients)} of gradients"
+    own = [device for device in over.devices if device.process_index == jax.process_index()]
+    free = room(own) if over.platform != "cpu" else None
+    if free is not None and state + gradients > free:
+        cut = "config.parallel.shard=fsdp" if not over.rules and over.size > 1 else "more devices, a smaller net"
+        raise UserError(f"{line}, but {size(free)} are free there; use {cut}, or an optimiser that keeps less.")
+    return line
 
 
 def check_weights(run: "Run", workdir: PathLike) -> Report | None:

@@ -197,7 +197,7 @@ def _write(out, run, loaded, report, note):
     state = run.init_state(loaded[0])
     figures = {}
     if run.selects:
-        figures, _ = evaluate.Measure(run, "validation")(run.parallel.replicate(state))
+        figures, _ = evaluate.Measure(run, "validation")(run.parallel.place(state))
         first = next(iter(run.task.criteria))
         note(f"validation {shown_figure(first, figures[first.name])}, without any training")
     files.write_json(out / "config.json", run.stored)
@@ -205,6 +205,6 @@ def _write(out, run, loaded, report, note):
     files.write_json(out / "pretrained.json", loaded[1].to_dict())
     store = Checkpoints(out, keep=1, transient=run.task.transient)
     meta = loop.meta_of(run, 0, figures, {"pretrained": report["weights"]})
-    store.save(run.parallel.saveable(run.parallel.replicate(state)), meta, run.score(figures))
+    store.save(run.parallel.saveable(run.parallel.place(state)), meta, run.score(figures))
     store.close()
     files.write_json(out / FILE, report)

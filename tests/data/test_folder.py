@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from jaxcls.data import folder, sources
+from jaxcls.data import folder, folder_source, sources
 from jaxcls.data.base import subset
 from jaxcls.errors import UserError
 from jaxcls.predict import reading
@@ -137,6 +137,24 @@ def test_missing_folder_names_what_is_near(tmp_path):
     fill(tmp_path, "pets.zip")
     with pytest.raises(UserError, match="is a file, not a folder; unpack it"):
         folder.scan(tmp_path / "pets.zip")
+
+
+def test_fingerprint_of_many_files_opens_none(tmp_path, monkeypatch):
+    """Above MANY files names and sizes count."""
+    fill(tmp_path, "x/a.png", "y/b.png", "y/c.png")
+    scan = lambda: folder.scan(tmp_path)["all"]  # noqa: E731
+    before = scan().fingerprint
+    monkeypatch.setattr(folder_source, "MANY", 2)
+    monkeypatch.setattr(folder_source.FolderSource, "_open", lambda *_: pytest.fail("a file was opened"))
+    many = scan().fingerprint
+    assert many not in ("", before) and scan().fingerprint == many
+    (tmp_path / "x/a.png").write_bytes(b"z" * 8)
+    assert scan().fingerprint == many
+    (tmp_path / "x/a.png").write_bytes(b"z" * 10)
+    assert scan().fingerprint != many
+    gone = scan()
+    (tmp_path / "x/a.png").unlink()
+    assert len(gone.fingerprint) == 16
 
 
 def test_fingerprint_is_of_the_data_not_the_place(tmp_path):

@@ -58,6 +58,14 @@ def test_bfloat16_computes_with_float32_parameters_logits_and_statistics(name):
     assert 0 < np.linalg.norm(logits - exact) < 0.05 * np.linalg.norm(exact)
 
 
+@pytest.mark.parametrize(
+    "name, policy", [("vit", "projections"), pytest.param("resnet_bottleneck", "products", marks=pytest.mark.slow)]
+)
+def test_what_is_kept_by_name_changes_no_gradient(name, policy):
+    want, got = training_step(name)[0], training_step(name, remat=policy)[0]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), want, got)
+
+
 @pytest.mark.parametrize("name", REMATERIALISED)
 def test_remat_changes_no_name_and_no_gradient(name):
     jax.tree.map(np.testing.assert_array_equal, build(name)[1], build(name, remat=True)[1])

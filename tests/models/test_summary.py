@@ -162,6 +162,15 @@ def test_rematerialised_blocks_keep_less():
     assert kept[1] < 0.5 * kept[0]
 
 
+@pytest.mark.parametrize("name, fields", [("resnet18", {}), ("vit_tiny_patch16_224", {"depth": 2, "patch": 8})])
+def test_policies_of_recomputation_keep_more_in_turn(name, fields):
+    """All is recomputed; what weights gave is kept; scores of attention, too; norms, activations and softmax, too."""
+    policies = (True, "projections", "products", False)
+    kept = [summary.kept_bytes(models.create(name, remat=remat, **fields), (64, 64, 3)) for remat in policies]
+    assert kept == sorted(kept) and kept[0] < kept[1] and kept[2] < kept[3]
+    assert (kept[1] == kept[2]) == (name == "resnet18")
+
+
 def test_nothing_is_compiled():
     """A net of 2.6 GB whose first compilation would take a minute."""
     events = []

@@ -96,6 +96,7 @@ FIELDS = [  # of another model
     ("stage_sizes=3", "must be a tuple such as"),
     ("stem=3", "must be a text such as"),
     ("remat=3", "must be True or False"),
+    ("remat=product", "must be True or False, or 'products' or 'projections'"),
     ("block=Bottleneck", "must be a function or class"),
     ("axis_name=x", "config.model.fields.axis_name can't be set"),
     ("parent=x", "config.model.fields.parent can't be set"),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import types
 
 import jax
@@ -18,6 +19,7 @@ from jaxcls.errors import Problems, UserError
 from jaxcls.settings import config_file
 from jaxcls.tasks.supervised import Supervised
 from jaxcls.training import build, preflight, same_run
+from jaxcls.training.memory import size
 
 
 def small_config(**changes):
@@ -207,3 +209,24 @@ def test_a_value_survives_the_command_line(path, data):
     value, config = data.draw(kinds[path]), default_config()
     config_file.override(config, [(path, str(value))])
     assert dict(flatten(config))[path] == value
+
+
+def test_the_memory_of_a_device_is_told_and_a_state_that_does_not_fit_is_refused(monkeypatch):
+    config = small_config()
+    config.parallel.devices, config.batch_size, config.optim.name = 8, 8, "adamw"
+    for shard, of, remedy in (((), "", "config.parallel.shard=fsdp"), (("fsdp",), " of ", "more devices")):
+        config.parallel.shard = shard
+        run = build.build(config)
+        shapes = run.state_shapes
+        line, state = preflight.check_memory(run, shapes), run.parallel.bytes_per_device(shapes)
+        whole, params = (sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(t)) for t in (shapes, shapes.params))
+        assert (state == whole) if not shard else (whole / 8 < state < whole)
+        assert line.startswith(f"memory of a device: {size(state)}{of and of + size(whole)} of state, ")
+        run.parallel.platform = "gpu"  # a device with memory of its own
+        for free in (10 * whole, params // 8):
+            monkeypatch.setattr(preflight, "room", lambda devices, free=free: free)
+            if free > whole:
+                assert preflight.check_memory(run, shapes) == line
+                continue
+            with pytest.raises(UserError, match=f"but {re.escape(size(free))} are free there; use {remedy}"):
+                preflight.check_memory(run, shapes)

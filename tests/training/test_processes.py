@@ -71,6 +71,59 @@ def start_two(folder, *arguments):
     return [runs.start(folder / str(i), *common, f"--process_id={i}", report=False) for i in range(2)]
 
 
+def start_some(number, workdir, *arguments, each=lambda i: ()):
+    """A run's processes; their outputs go to `WORKDIR-NUMBER-INDEX.log`."""
+    address = f"--coordinator_address=127.0.0.1:{free_port()}"
+    common = (f"--workdir={workdir}", *arguments, *([address, f"--num_processes={number}"] if number > 1 else []))
+    own = lambda i: [f"--process_id={i}"] if number > 1 else []  # noqa: E731
+    return [runs.start(f"{workdir}-{number}-{i}", *common, *own(i), *each(i), report=False) for i in range(number)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shard", ["", "fsdp"])
+def test_a_run_goes_on_in_four_then_two_then_three_processes(tmp_path, shard):
+    """With the same batches: the result is that of one process which nobody has stopped."""
+    arguments = ["--config.batch_size=24", "--config.duration=24 steps", "--config.eval.every=24 steps",
+                 "--config.checkpoint.every=4 steps", "--config.log_every=1 step"]  # fmt: skip
+    cut = [f"--config.parallel.shard={shard}"] if shard else []
+    runs.finish(runs.start(tmp_path / "one", *arguments, report=False), tmp_path / "one")
+    for number in (4, 2, 3):
+        before = max((int(path.stem) for path in (tmp_path / "some/manifests").glob("*.json")), default=0)
+        processes = start_some(number, tmp_path / "some", *arguments, *cut)
+        if number != 3:
+            deadline = time.monotonic() + 400
+            while not (tmp_path / f"some/manifests/{before + 4}.json").is_file():
+                assert time.monotonic() < deadline and not any(p.poll() for p in processes)
+                time.sleep(0.002)
+            processes[1].send_signal(signal.SIGTERM)
+        assert [process.wait(400) for process in processes] == [0] * number
+        told = Path(f"{tmp_path}/some-{number}-0.log").read_text()
+        assert before == 0 or f"going on from step {before}" in told
+    one, some = runs.final_arrays(tmp_path / "one"), runs.final_arrays(tmp_path / "some")
+    assert one.keys() == some.keys()
+    for name, value in one.items():
+        np.testing.assert_allclose(value, some[name], rtol=1e-4, atol=1e-5, err_msg=name)
+    losses = [
+        [
+            (line["step"], line["loss"])
+            for line in map(json.loads, (tmp_path / w / "metrics.jsonl").open())
+            if line["split"] == "train"
+        ]
+        for w in ("one", "some")
+    ]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_process_with_another_config_ends_all_with_a_line(tmp_path):
+    processes = start_some(2, tmp_path / "run", *LONG, each=lambda i: [f"--config.seed={i}"])
+    assert all(process.wait(120) for process in processes)
+    texts = [Path(f"{tmp_path}/run-2-{i}.log").read_text() for i in range(2)]
+    line = "error: process 1 of 2 is not like process 0: config.seed is 1 there and 0 on process 0"
+    assert any(line in text for text in texts) and not any("Traceback" in text for text in texts)
+    assert not (tmp_path / "run/config.json").exists()
+
+
 def output(folder, index):
     return (Path(folder) / f"{index}.log").read_text()
 

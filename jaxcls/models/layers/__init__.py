@@ -16,11 +16,13 @@ from jaxcls.models.layers.named import named
 from jaxcls.models.layers.norm import batch_norm, layer_norm
 from jaxcls.models.layers.pool import adaptive_avg_pool, avg_pool, global_max, global_mean, max_pool
 from jaxcls.models.layers.position import loaded_table, table_for
+from jaxcls.models.layers.remat import REMAT, remat_policy
 from jaxcls.models.layers.softmax import softmax
 from jaxcls.models.layers.transformer import attend, attend_heads, embed_patches, heads_first, mlp, with_prefix
 
 __all__ = [
     "PADDINGS",
+    "REMAT",
     "BasicConv",
     "InvertedResidual",
     "SqueezeExcite",
@@ -56,6 +58,7 @@ __all__ = [
     "mlp",
     "named",
     "quick_gelu",
+    "remat_policy",
     "rising",
     "softmax",
     "standardised",
