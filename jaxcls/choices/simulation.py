@@ -17,26 +17,23 @@ AGAIN = 200  # asks for what is known, in a row, after which a search ends
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """All choices of a space with what they reach.
+    """The choices of a space with what they reach; those that are not there cannot be chosen.
 
     Attributes:
       scores: choice -> what a search may see of it, a fraction for each seed.
       truth: choice -> what it is judged by, a fraction; {}: the means of `scores`.
 
     Raises:
-      UserError: for a table without rows, or one in which choices of the space are missing.
+      UserError: for a table without rows, or a row without a score.
     """
 
     scores: Mapping[Choice, Sequence[float]]
     truth: Mapping[Choice, float] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
-        if not self.scores:
-            raise UserError("the table has no rows; a simulation needs all choices of the space.")
-        lacking = math.prod(self.sizes) - len(self.scores)
-        if lacking or min(map(len, self.scores.values())) < 1:
+        if not self.scores or not all(len(seeds) for seeds in self.scores.values()):
             raise UserError(
-                f"the table lacks {lacking} of {math.prod(self.sizes)} choices of its space; finish it first."
+                "the table has no rows, or a row without scores; a simulation needs a score of each choice."
             )
         if not self.truth:
             object.__setattr__(self, "truth", {c: float(np.mean(seeds)) for c, seeds in self.scores.items()})
@@ -45,6 +42,11 @@ class Table:
     def sizes(self) -> tuple[int, ...]:
         """Options of each decision, as far as rows have them."""
         return tuple(max(options) + 1 for options in zip(*self.scores, strict=True))
+
+    @property
+    def lacking(self) -> int:
+        """How many choices of the space it does not have."""
+        return math.prod(self.sizes) - len(self.scores)
 
     def seen(self, repeat: int) -> dict[Choice, float]:
         """What the `repeat`-th search sees: of each choice the score of one seed, drawn once."""
@@ -83,7 +85,7 @@ def simulate(
 
     Args:
       table: the table.
-      samplers: name -> what makes one of (sizes, seed).
+      samplers: name -> what makes one of (sizes, seed, allowed).
       budgets: evaluations.
       repeats: searches of each sampler.
       against: the name of the sampler that the others are compared with.
@@ -97,7 +99,7 @@ def simulate(
     lengths: dict[tuple[int, str], list[int]] = {}
     for name, make in samplers.items():
         for repeat in range(repeats):
-            found = search(make(table.sizes, repeat), table.seen(repeat), max(budgets))
+            found = search(make(table.sizes, repeat, table.scores.__contains__), table.seen(repeat), max(budgets))
             for budget in budgets:
                 end = min(budget, len(found))
                 regrets.setdefault((budget, name), []).append(100 * (top - table.truth[found[end - 1]]))

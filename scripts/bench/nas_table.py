@@ -26,6 +26,7 @@ import numpy as np
 from jaxcls.choices import simulation
 from jaxcls.cli import devices
 from jaxcls.cli.entry import entry_point
+from jaxcls.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "docs" / "bench" / "nas_table.jsonl"
@@ -48,6 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     playing.add_argument("--table", type=Path, default=OUT)
     playing.add_argument("--repeats", type=int, default=simulation.REPEATS)
     playing.add_argument("--budgets", type=int, nargs="+", default=[*simulation.BUDGETS, 125])
+    playing.add_argument("--partial", action="store_true", help="also of a table that is not finished")
     playing.add_argument("--json", action="store_true")
     args = parser.parse_args(argv)
     if args.verb == "train":
@@ -56,7 +58,10 @@ def main(argv: list[str] | None = None) -> int:
         table(args.out, _nas_space.pictures(args.work, args.data_dir), args.epochs, args.nets)
         return 0
     rows = [json.loads(line) for line in args.table.read_text().splitlines()]
-    result = simulation.simulate(_nas_space.read(rows), budgets=args.budgets, repeats=args.repeats)
+    known = _nas_space.read(rows)
+    if known.lacking and not args.partial:
+        raise UserError(f"{args.table} lacks {known.lacking} of 125 nets; finish it first, or give --partial.")
+    result = simulation.simulate(known, budgets=args.budgets, repeats=args.repeats)
     print(json.dumps(result) if args.json else "\n".join(lines(result)))
     return 0
 

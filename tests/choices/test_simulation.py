@@ -86,9 +86,12 @@ def test_differences_are_paired():
     assert rows[1]["difference"] == 0 and rows[1]["verdict"] == "no better than random"
 
 
-def test_a_table_with_gaps_is_refused():
-    with pytest.raises(UserError, match="no rows"):
-        Table({})
-    with pytest.raises(UserError, match="lacks 1 of 4"):
-        Table({(0, 0): [1.0], (0, 1): [1.0], (1, 1): [1.0]})
-    assert set(SAMPLERS) == {"random", "evolution", "reinforce", "exhaustive"}
+def test_a_table_without_scores_is_refused_and_of_one_with_gaps_the_rest_counts():
+    for scores in ({}, {(0,): []}):
+        with pytest.raises(UserError, match="no rows, or a row without scores"):
+            Table(scores)
+    gaps = Table({c: [0.5 + sum(c) / 100] for c in EVERY if sum(c) not in (2, 9)})
+    assert (gaps.lacking, SLOPE.lacking) == (7, 0)
+    rows = {row["sampler"]: row for row in simulate(gaps, budgets=(64,), repeats=3)}
+    assert rows["random"]["evaluations"] == rows["exhaustive"]["evaluations"] == rows["evolution"]["evaluations"] == 57
+    assert rows["exhaustive"]["regret"] == 0 and set(rows) == set(SAMPLERS)
