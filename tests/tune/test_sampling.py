@@ -8,6 +8,7 @@ import optuna
 import pytest
 from scipy import stats
 
+from jaxcls.cli import tune
 from jaxcls.errors import UserError
 from jaxcls.tune import sampling, space
 from jaxcls.tune.sampling import random_shares, sobol_shares
@@ -220,3 +221,7 @@ def test_what_a_trial_is_worth_to_evolution():
         made = optuna.trial.create_trial(state=kind, values=values, intermediate_values=steps)
         study.add_trial(made)
     assert [sampling._score(study, t) for t in study.trials] == [-2, -4, None, None]
+
+
+def test_the_command_offers_what_there_is():
+    assert tune.SAMPLERS == sampling.SAMPLERS and tune.PRUNERS == sampling.PRUNERS
