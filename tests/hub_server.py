@@ -2,6 +2,9 @@
 
 `serving(monkeypatch, cache)` starts one and points the client of the hub at it, which reads its settings once, while it
 is imported. What it has is `Hub.repos`, what it was given is there afterwards.
+
+    python tests/hub_server.py 8123 FOLDER    # serves FOLDER/ORG/NAME/model.safetensors, .../config.json by hand
+    HF_ENDPOINT=http://127.0.0.1:8123 HF_HUB_DISABLE_XET=1 jaxcls train ... --config.model.pretrained=hf-hub:ORG/NAME
 """
 
 import base64
@@ -12,6 +15,7 @@ import json
 import re
 import sys
 import threading
+from pathlib import Path
 
 COMMIT = "1" * 40
 
@@ -167,12 +171,18 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(content)
 
 
+def listening(hub, port=0):
+    """A server for a Hub, whose `url` it sets."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), type("Handler", (_Handler,), {"hub": hub}))
+    hub.url = f"http://127.0.0.1:{server.server_address[1]}"
+    return server
+
+
 @contextlib.contextmanager
 def running():
     """A Hub that answers at `Hub.url` until the end."""
     hub = Hub()
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub}))
-    hub.url = f"http://127.0.0.1:{server.server_address[1]}"
+    server = listening(hub)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
@@ -206,3 +216,10 @@ def point(monkeypatch, hub, cache, **more):
         monkeypatch.delenv(name, raising=False)
     for name, value in (environment(hub, cache) | more).items():
         monkeypatch.setenv(name, value)
+
+
+if __name__ == "__main__":
+    by_hand = Hub()
+    for file in Path(sys.argv[2]).glob("*/*/*"):
+        by_hand.repos.setdefault("/".join(file.parts[-3:-1]), {})[file.name] = file.read_bytes()
+    listening(by_hand, int(sys.argv[1])).serve_forever()
