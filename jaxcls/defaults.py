@@ -138,6 +138,20 @@ def default_config() -> ConfigDict:
     few.weight = 1.0  # of the loss of pseudo-labels
     few.temperature = 0.0  # of soft pseudo-labels; 0: hard ones
 
+    config.nas = nas = ConfigDict()  # architecture search (docs/nas.md)
+    nas.stages = ()  # of the space, such as ("mbconv(24, times=2, stride=2)",), for the model mbconv_net; (): no search
+    nas.holdout = 0.5  # share of the training pictures whose accuracy is the reward; they teach no weight
+    nas.ratio = 1  # pictures for the weights for each one for the reward, in a batch; batch_size counts both
+    nas.rate = 3e-4  # of the controller, after the first quarter of the run; it grows tenfold
+    nas.reward = "abs"  # accuracy + beta |cost / target - 1|; or mnas: accuracy * (cost / target)^beta
+    nas.beta = -0.1
+    nas.cost = "macs"  # macs, params, or a file of latencies (jaxcls nas --latency measures one)
+    nas.target = 0.0  # of the cost; 0: accuracy alone counts
+    nas.retrain = ""  # duration of the nets that are trained from scratch; "": duration
+    nas.random = 8  # random nets beside the choice, of no more multiply-adds
+    nas.seeds = 2  # of each of these nets
+    nas.reference = "resnet20_cifar"  # a model beside them; "": none
+
     config.monitor = monitor = ConfigDict()  # of learning without labels: how good the features are, on validation
     monitor.data = ""  # labelled pictures, named as data.name is; "": the labels of data.name
     monitor.probe = True  # a linear classifier learns beside the encoder, which it does not change

@@ -34,7 +34,7 @@ from jaxcls.tasks.supervised import Supervised
 from jaxcls.tasks.tta import Tta
 from jaxcls.tasks.wrappers import Ema, Transformed
 from jaxcls.training import data as data_part
-from jaxcls.training import feeds, few, from_weights, lengths, recipe, sparsity, two_views
+from jaxcls.training import architecture, feeds, few, from_weights, lengths, recipe, sparsity, two_views
 from jaxcls.training import model as model_part
 from jaxcls.training.data import NORMALIZE, Data
 from jaxcls.training.model import Model
@@ -85,6 +85,8 @@ def build(
     with problems.noted():
         few.check(reader, parallel.shares)
     with problems.noted():
+        architecture.check(reader)
+    with problems.noted():
         model = model_part.read(reader, data, parallel, workdir)
     with problems.noted():
         chosen = choices(reader, data, parallel, labelled=own.task is None and not reader.ssl.method)
@@ -125,6 +127,8 @@ def sampler(reader: Any, source: Source) -> Sampler:
     section = reader.data
     if reader.few.method:
         return few.sampler(reader, source)
+    if tuple(reader.nas.stages):
+        return architecture.sampler(reader, source)
     return Sampler(source.labels, section.sampling, repeats=section.repeats, batch_size=reader.batch_size)
 
 
@@ -153,6 +157,10 @@ def training(reader: Any, data: Data, model: Model, parallel: Parallel, chosen: 
         plain = supervised(reader, model)
         assert isinstance(plain, Supervised)  # else `few.check` has refused it
         inner = few.task(reader, plain, model, data, parallel.shares)
+    elif tuple(reader.nas.stages):
+        plain = supervised(reader, model, class_weight)
+        assert isinstance(plain, Supervised)  # else `architecture.check` has refused it
+        inner = architecture.task(reader, plain, model.axis_name, total)
     else:
         teacher = read_teacher(reader, data, model, parallel)
         sets = multilabel(data.sources["train"])

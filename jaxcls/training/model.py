@@ -11,11 +11,12 @@ from jaxcls import models, optim
 from jaxcls.errors import UserError
 from jaxcls.models import field_checks, stages
 from jaxcls.models.basis import Use
+from jaxcls.nas.space import MODEL
 from jaxcls.parallel import Parallel
 from jaxcls.prune import build as pruned
 from jaxcls.prune import kept as keeping
 from jaxcls.quantize import build as quantised
-from jaxcls.training import pruning
+from jaxcls.training import architecture, pruning
 from jaxcls.training.data import Data
 from jaxcls.types import PathLike
 
@@ -94,6 +95,8 @@ def read(config: Any, data: Data, parallel: Parallel, workdir: PathLike | None =
         axis_name=parallel.batch_norm(config.parallel.batch_norm, config.batch_size // config.accumulate),
         **spec["fields"],
     )
+    if tuple(config.nas.stages) and section.name == MODEL:  # another one is told by `architecture.check`
+        module = architecture.supernet(config, module, data.picture)
     if kept := pruning.kept(config, module, data, workdir):
         module, spec["kept"] = pruned.of_module(module, kept), kept
         config.config.model.kept = keeping.lines(kept)
