@@ -42,6 +42,7 @@ LONG = (  # to compile, even as :tiny: their step is a slow test
     "barlow_twins_cifar10", "byol_cifar10", "moco_v2_cifar10", "moco_v2_imagenet", "moco_v3_cifar10",
     "moco_v3_resnet50_imagenet", "moco_v3_vit_small_imagenet", "simclr_cifar10", "simclr_folder", "simclr_imagenet",
     "simsiam_cifar10", "vicreg_cifar10",
+    "nas_cifar10", "nas_fashion",  # tests/tasks/test_architecture.py has their task
     "fixmatch_cifar10",  # tests/training/test_fewlabels.py has its task
 )  # fmt: skip
 CLASSES = {"ants": 90, "bees": 160}  # mean grey level of a picture

@@ -7,6 +7,7 @@ GROUPS = {
         "find-lr": "suggest a learning rate by a short test",
         "ablate": "run a ladder of configs with several seeds",
         "tune": "search for good values of a config's keys",
+        "nas": "search for a net: a supernet, a controller, random nets beside it",
         "configs": "list, show and copy the configs that come with jaxcls",
         "models": "list the models",
         "zeroshot": "make a classifier of the names of its classes, by CLIP or SigLIP, without training",

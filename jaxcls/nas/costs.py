@@ -1,6 +1,6 @@
 """What the nets of a space cost, as tables: a sum of one entry a block, so it can be asked within a compiled step."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,7 +56,7 @@ def made(space: Space, of_block: OfBlock, of_ends: Callable[[int], float]) -> Ta
     return Tables(tuple(tables), np.array([of_ends(width) for width in space.stages[-1].widths], float))
 
 
-def total(space: Space, tables: Tables, choice: Sequence[Any]) -> Any:
+def total(space: Space, tables: Tables, choice: Any) -> Any:
     """The cost of a choice; of a traced one (int [decisions]), a traced float32."""
     traced = not isinstance(choice, (tuple, list, np.ndarray))
     if traced:

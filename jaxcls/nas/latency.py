@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,22 +42,22 @@ def write(path: PathLike, space: Space, tables: Tables, about: dict[str, Any]) -
         "blocks": [table.tolist() for table in tables.blocks],
         "ends": tables.ends.tolist(),
     }
-    files.write_json(path, content)
+    files.write_json(Path(path), content)
 
 
 def read(path: PathLike, space: Space) -> Tables:
     """The tables of a file. Raises UserError for none, or those of another space."""
-    what = f"config.nas.cost={str(path)!r}"
+    what, remedy = f"config.nas.cost={str(path)!r}", "measure it: jaxcls nas --config=NAME --latency FILE"
     try:
-        content = json.loads(open(path).read())
+        content = json.loads(Path(path).read_text())
         tables = Tables(tuple(np.array(table, float) for table in content["blocks"]), np.array(content["ends"], float))
         of = content["space"]
     except OSError as error:
-        raise UserError(f"{what} can't be read: {error.strerror}; measure it: jaxcls nas CONFIG --latency FILE") from error
+        raise UserError(f"{what} can't be read: {error.strerror}; {remedy}") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{what} holds no latencies; measure them: jaxcls nas CONFIG --latency FILE") from error
+        raise UserError(f"{what} holds no table of latencies; {remedy}") from error
     if of != fingerprint(space):
-        raise UserError(f"{what} is of another space; measure this one: jaxcls nas CONFIG --latency FILE")
+        raise UserError(f"{what} is of another space; {remedy}")
     return tables
 
 

@@ -1,12 +1,12 @@
 """All nets of a space in one set of weights, of which each step runs one: a supernet.
 
 Weights are shared as in TuNAS (Bender et al. 2020, "Can weight sharing outperform random architecture search?", arXiv
-2008.06120, section 5, "collapsing"): a block has one kernel of the largest size, whose rim is masked for a smaller one,
-and one expansion of the most channels, of which the first ones are kept; widths are masked likewise, and a block that is
+2008.06120, "op collapsing"): a block has one kernel of the largest size, whose rim is masked for a smaller one, and one
+expansion of the most channels, of which the first ones are kept; widths are masked likewise, and a block that is
 skipped hands on its input. There is no control flow: a convolution inside a branch is many times slower on the CPU.
 
-The norms take the statistics of the batch that they are given, in evaluation as well: running ones would be of a mixture
-of nets that nobody asks for.
+The norms take the statistics of the batch that they are given, in evaluation as well: running ones would be of a
+mixture of nets that nobody asks for.
 """
 
 from functools import partial
@@ -50,12 +50,14 @@ class Supernet(Classifier):
         chosen = jnp.asarray(largest(space) if choice is None else choice, jnp.int32)
         options, widths = space.taken([chosen[i] for i in range(len(space.sizes))])
         conv, act = partial(layers.conv, **self.dtypes), ACTIVATIONS[space.act]
-        norm = partial(BatchStatistics, dtype=self.dtype, axis_name=self.axis_name, mask=mask)
+        axis = self.axis_name if isinstance(self.axis_name, str) else None
+        norm = partial(BatchStatistics, axis_name=axis, mask=mask)
         step = partial(layers.conv_norm, conv=conv, norm=norm)
         block = partial(self.rematerialised(MaskedBlock), conv=conv, norm=norm, act=act)
         x = act(step(images, space.first, 3, STEMS[space.stem], name="features.0"))
         begins = starts(space.blocks(largest(space)))
-        out, part, seen, before = {}, "stem", (space.first,), 0
+        seen: tuple[int, ...] = (space.first,)
+        out, part, before = {}, "stem", 0
         for place in space.blocks_of:
             if place.number + 1 in begins:
                 out[part] = x
@@ -98,9 +100,7 @@ class MaskedBlock(nn.Module):
             y = jnp.where(jnp.asarray([e == 1 for _, e in whole])[option], y, grown) * kept
         rim = jnp.asarray(np.stack([_square(k, kernel) for k, _ in whole]), jnp.float32)[option]
         masked = lambda x, w, *args, **kwargs: convolve(x, w * rim.astype(w.dtype), *args, **kwargs)  # noqa: E731
-        depthwise = self.conv(
-            expanded, kernel, self.place.stride, groups=expanded, convolve=masked, name="depthwise.0"
-        )
+        depthwise = self.conv(expanded, kernel, self.place.stride, groups=expanded, convolve=masked, name="depthwise.0")
         y = self.act(self.norm(name="depthwise.1")(depthwise(y))) * kept
         y = step(y, max(self.own), 1, name="project") * _first(widths[now], max(self.own), x.dtype)
         if self.place.stride > 1:
@@ -116,7 +116,6 @@ class BatchStatistics(nn.Module):
     `mask`: float [n], of the pictures that count; `axis_name` as `layers.batch_norm` has it, but for groups.
     """
 
-    dtype: Any = None
     axis_name: str | None = None
     mask: Array | None = None
 

@@ -120,7 +120,8 @@ class Architecture(Wrapper):
         """(logits, out) of a choice for pictures that `mask` counts."""
         rngs = None if rng is None else {"dropout": rng}
         mask, _ = example_weights(batch)
-        return self.model.apply({"params": params}, batch["image"], train=train, choice=choice, mask=mask, rngs=rngs)
+        net: Any = self.model
+        return net.apply({"params": params}, batch["image"], train=train, choice=choice, mask=mask, rngs=rngs)
 
     def cut(self, batch: Batch) -> tuple[Batch, Batch]:
         """(what of a batch is for the reward, what for the weights)."""
@@ -130,8 +131,7 @@ class Architecture(Wrapper):
             chosen = blocks[:, :PAIR] if first else blocks[:, PAIR:]
             return chosen.reshape(-1, *x.shape[1:])
 
-        wanted = {name: batch[name] for name in ("image", "label", "mask") if name in batch}
-        held = {name: part(x, True) for name, x in wanted.items()}
+        held: Batch = {name: part(x, True) for name, x in batch.items() if name in ("image", "label", "mask")}
         return held, {name: part(x, False) for name, x in batch.items()}
 
     def predict(self, state: TrainState, batch: Batch) -> dict[str, Array]:

@@ -93,7 +93,7 @@ def supernet(config: Any, module: Any, picture: tuple[int, ...]) -> Supernet:
     """
     if isinstance(module.axis_name, int):
         raise UserError(
-            f"config.parallel.batch_norm={config.parallel.batch_norm!r} does not go with config.nas.stages; use 'global'."
+            f"config.parallel.batch_norm={config.parallel.batch_norm!r} does not go with a search; use 'global'."
         )
     common = ("num_classes", "dropout", "dtype", "param_dtype", "axis_name", "remat")
     return Supernet(
@@ -109,7 +109,9 @@ def sampler(config: Any, source: Source) -> TwoParts:
     """
     section, labels = config.nas, np.asarray(source.labels)
     if multilabel(source):
-        raise UserError("config.nas.stages is for pictures of one label each, and these have sets of labels; remove it.")
+        raise UserError(
+            "config.nas.stages is for pictures of one label each, and these have sets of labels; remove it."
+        )
     rows = held_rows(labels, section.holdout, config.seed)
     for what, count in (("the reward", len(rows)), ("the weights", len(labels) - len(rows))):
         if count < PAIR:

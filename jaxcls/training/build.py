@@ -33,8 +33,8 @@ from jaxcls.tasks.multilabel import MultiLabel
 from jaxcls.tasks.supervised import Supervised
 from jaxcls.tasks.tta import Tta
 from jaxcls.tasks.wrappers import Ema, Transformed
-from jaxcls.training import data as data_part
 from jaxcls.training import architecture, feeds, few, from_weights, lengths, recipe, sparsity, two_views
+from jaxcls.training import data as data_part
 from jaxcls.training import model as model_part
 from jaxcls.training.data import NORMALIZE, Data
 from jaxcls.training.model import Model

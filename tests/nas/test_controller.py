@@ -33,7 +33,9 @@ def test_the_gradient_is_that_of_the_expected_reward_over_all_four_architectures
             )
         step = 1e-5
         for at in np.ndindex(2, 2):
-            moved = [logits + sign * step * (np.indices((2, 2)) == np.array(at)[:, None, None]).all(0) for sign in (1, -1)]
+            moved = [
+                logits + sign * step * (np.indices((2, 2)) == np.array(at)[:, None, None]).all(0) for sign in (1, -1)
+            ]
             want = -(expected(moved[0]) - expected(moved[1])) / (2 * step)
             assert total[at] == pytest.approx(want, abs=1e-6)
 
@@ -84,7 +86,10 @@ def test_an_update_is_adams_with_a_rate_that_grows_tenfold():
 def test_operations_are_warmed_up_over_the_first_quarter():
     control, most = Controller((4,) * 50, total=400), (3,) * 50
     choice = jnp.zeros(50, jnp.int32)
-    shares = [float((control.warm(choice, most, jnp.int32(step), jax.random.key(step)) == 3).mean()) for step in range(0, 120, 5)]
+    shares = [
+        float((control.warm(choice, most, jnp.int32(step), jax.random.key(step)) == 3).mean())
+        for step in range(0, 120, 5)
+    ]
     assert shares[0] == 1 and shares[20:] == [0] * 4
     assert np.mean(shares[8:12]) == pytest.approx(1 - 47.5 / 100, abs=0.1)  # 200 draws
 
