@@ -51,7 +51,11 @@ class Piece(nn.Module):
         if self.ends and self.space.last:
             x = act(step(x, self.space.last, 1, name="last"))
         mean = layers.global_mean(x)
-        logits = layers.logits_layer(mean, self.space.classes, param_dtype=jnp.float32, name="classifier") if self.ends else mean
+        logits = (
+            layers.logits_layer(mean, self.space.classes, param_dtype=jnp.float32, name="classifier")
+            if self.ends
+            else mean
+        )
         return logits, {"pre_logits": mean}
 
 

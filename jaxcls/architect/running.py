@@ -67,7 +67,7 @@ def checked(config: Any, workdir: PathLike) -> Search:
         with problems.noted():
             try:
                 built = build.build(_alone(net.config(config, 0)))
-                preflight.check(built, Path(workdir) / net.name / "seed-0", note=lambda line: None)
+                preflight.check(built, Path(workdir) / "trial", note=lambda line: None)
             except UserError as error:
                 raise UserError(f"{net.model}, to be trained from scratch: {str(error).splitlines()[0]}") from error
     with problems.noted():

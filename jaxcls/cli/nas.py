@@ -5,11 +5,11 @@
     jaxcls nas --workdir=runs/nas                                     # goes on: after Ctrl-C, a kill, a crash
     jaxcls nas --config=nas_fashion --list                            # the space and what its nets cost, runs nothing
     jaxcls nas --config=nas_fashion --latency runs/latency.json       # measures a table for config.nas.cost
-    jaxcls train --config=runs/nas/found.py                           # the net that was found, as any other
 
 WORKDIR/supernet is the run of the supernet; then the choice is trained from scratch, and random nets of no more
 multiply-adds and a known net beside it, each with the same seeds (config.nas.random, seeds, reference).
-WORKDIR/nas.html and nas.json say what came out, and whether that is better than random. --config.key=value sets a key
+WORKDIR/nas.html and nas.json say what came out, and whether that is better than random; WORKDIR/found.py is the config
+of the net that was found, which trains as any other. --config.key=value sets a key
 of all runs. Exit status: 0, also where a net from scratch failed (nas.json has why); 2 where the search cannot work,
 130 after Ctrl-C.
 """

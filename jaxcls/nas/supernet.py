@@ -41,6 +41,11 @@ class Supernet(Classifier):
 
     space: Space
     head: ClassVar = ("classifier",)
+    # why no checkpoint of it is a network by itself
+    unanswerable: ClassVar = (
+        "a supernet is no net by itself, and answers with the statistics of each batch; train the net that it chose "
+        "(jaxcls nas writes found.py)"
+    )
 
     @nn.compact
     def __call__(

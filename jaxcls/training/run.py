@@ -208,6 +208,8 @@ class Run:
     def _spec(self) -> tuple[dict[str, Any] | None, str]:
         """(what builds the task's model again, ""), or (None, why nothing does)."""
         module = self.task.model
+        if why := getattr(module, "unanswerable", ""):
+            return None, why
         spec = {**self.model.spec, "num_classes": getattr(module, "num_classes", 0)}
         try:
             again = rebuilt.create(spec, dtype=self.model.precision)
