@@ -29,6 +29,7 @@ class Hub:
       gated: repositories that answer 403.
       lies: file -> the SHA-256 that is told of it.
       short: paths whose answers break off in the middle.
+      foreign: owners whose repositories this token may not write; `cut`: whether uploads break off in the middle.
       token: that writing takes.
       asked: "METHOD path" of every request.
     """
@@ -36,6 +37,7 @@ class Hub:
     def __init__(self):
         self.repos, self.paths, self.private = {}, {}, {}
         self.gated, self.lies, self.short = set(), {}, set()
+        self.foreign, self.cut = set(), False
         self.token, self.asked, self.uploads = "hf_right", [], {}
         self.url = ""
 
@@ -91,12 +93,18 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         elif path == "/api/repos/create":
             asked = json.loads(body)
             repo = f"{asked.get('organization') or 'someone'}/{asked['name']}"
+            if repo.partition("/")[0] in self.hub.foreign:
+                self._error(403, "", "You don't have the rights to create a model under this namespace")
+                return
             self.hub.private[repo] = asked.get("private") or asked.get("visibility") == "private"
             self.hub.repos.setdefault(repo, {})
             self._json({"url": f"{self.hub.url}/{repo}"})
         elif path == "/api/validate-yaml":
             self._json({"errors": [], "warnings": []})
         elif found := re.fullmatch(r"/api/models/(.+)/preupload/main", path):
+            if found[1].partition("/")[0] in self.hub.foreign:
+                self._error(403, "", "Authorization error: write access needed")
+                return
             files = json.loads(body)["files"]
             large = [x["path"].endswith(".safetensors") for x in files]
             modes = [
@@ -122,6 +130,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_PUT(self):
         self.hub.asked.append(f"PUT {self.path}")
+        if self.hub.cut:
+            self.rfile.read(int(self.headers["Content-Length"]) // 2)
+            self.close_connection = True
+            return
         self.hub.uploads[self.path.rpartition("/")[2]] = self.rfile.read(int(self.headers["Content-Length"]))
         self._json({})
 

@@ -35,25 +35,38 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Writes the files, and sends them."""
-    if not re.fullmatch(r"[\w.-]{1,96}/[\w.-]{1,96}", args.repo):
-        raise UserError(f"{args.repo!r} is no name of a repository; write ORG/NAME, such as someone/birds")
+    check(args.repo)
     devices.cpu_only()
     from jaxcls.export import hub_files
     from jaxcls.models import hub_upload
+    from jaxcls.report import card
 
     if not args.dry_run:
         hub_upload.check()
     with _folder(args.out) as folder:
         hub_files.write(args.run, args.step, folder, repo=args.repo, licence=args.license)
         written = [folder / name for name in hub_files.FILES]
+        text = (folder / hub_files.CARD).read_text(encoding="utf-8")
         if args.dry_run:
-            print((folder / hub_files.CARD).read_text())
+            print(text)
+        if card.NOTHING in text:
+            print("note: nothing was measured of these weights, and the card says so; jaxcls eval measures a run")
         for path in written:
             print(f"{path.name}: {path.stat().st_size:,} bytes")
         if args.dry_run:
             print(f"nothing was sent to {args.repo} (--dry-run)")
             return
         print(hub_upload.send(args.repo, written, private=args.private))
+
+
+def check(repo: str) -> None:
+    """Raises UserError for what is no name of a repository, by the rules of the hub."""
+    part = r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?"
+    if not re.fullmatch(rf"{part}/{part}", repo) or re.search(r"--|\.\.|\.git$", repo) or len(repo) > 96:
+        raise UserError(
+            f"{repo[:100]!r} is no name of a repository; write ORG/NAME, such as someone/birds: letters, digits, '_', "
+            "and between them single '.' and '-'; 96 at most"
+        )
 
 
 @contextlib.contextmanager

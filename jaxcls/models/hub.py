@@ -44,7 +44,7 @@ def fetch(name: str) -> tuple[Path, Path | str]:
         ) from error
 
     def get(file):
-        with _quiet():
+        with quiet():
             return Path(hf_hub_download(repo, file, revision=revision or None, local_files_only=offline))
 
     first, offline = None, False
@@ -68,7 +68,7 @@ def fetch(name: str) -> tuple[Path, Path | str]:
 
 
 @contextlib.contextmanager
-def _quiet():
+def quiet():
     """Without the client's lines about each of its attempts; what comes of them is told in one."""
     logger = logging.getLogger("huggingface_hub")
     before = logger.level

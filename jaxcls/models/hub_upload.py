@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxcls.errors import UserError
-from jaxcls.models import download
+from jaxcls.models import download, hub
 
 
 def check() -> None:
@@ -34,9 +34,10 @@ def send(repo: str, paths: Sequence[Path], *, private: bool) -> str:
 
     api = HfApi()
     try:
-        api.create_repo(repo, private=private, exist_ok=True)
-        files = [CommitOperationAdd(path.name, str(path)) for path in paths]
-        done = api.create_commit(repo, files, commit_message="Upload of jaxcls push")
+        with hub.quiet():
+            api.create_repo(repo, private=private, exist_ok=True)
+            files = [CommitOperationAdd(path.name, str(path)) for path in paths]
+            done = api.create_commit(repo, files, commit_message="Upload of jaxcls push")
     except Exception as error:  # of a dozen types, by the version of the client and of what it uses
         raise UserError(_refused(repo, error)) from error
     return str(done.commit_url)

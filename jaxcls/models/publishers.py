@@ -55,9 +55,9 @@ def converted(tensors: Mapping[str, np.ndarray], ours: Iterable[str]) -> Convert
         if any(key.startswith(f"{prefix}visual.trunk.") for key in tensors):
             return _trunk(tensors, f"{prefix}visual.")
         if f"{prefix}storage_tokens" in tensors:
-            return _dinov3(*_below(tensors, prefix), any(name.endswith(".q_bias") for name in ours))
+            return _dinov3(tensors, prefix, any(name.endswith(".q_bias") for name in ours))
         if f"{prefix}mask_token" in tensors and f"{prefix}pos_embed" in tensors:
-            return _dinov2(*_below(tensors, prefix))
+            return _dinov2(tensors, prefix)
     return None
 
 
@@ -67,7 +67,8 @@ def _below(tensors, prefix):
     return inside, {key: PRETRAINING for key in tensors if not key.startswith(prefix)}
 
 
-def _dinov2(found, beside):
+def _dinov2(file, prefix):
+    found, beside = _below(file, prefix)
     beside["mask_token"] = PRETRAINING
     found = {key: value for key, value in found.items() if key != "mask_token"}
     if "register_tokens" in found:
@@ -77,8 +78,8 @@ def _dinov2(found, beside):
     return Converted(found, beside)
 
 
-def _dinov3(found, beside, biased):
-    tensors = {}
+def _dinov3(file, prefix, biased):
+    (found, beside), tensors = _below(file, prefix), {}
     for key, value in found.items():
         if key == "mask_token" or key.startswith("local_cls_norm."):
             beside[key] = PRETRAINING

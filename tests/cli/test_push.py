@@ -1,6 +1,7 @@
 """`jaxcls push`: what is shown, what is sent to a hub that runs here, and that it comes back as it was."""
 
 import json
+import shutil
 
 import hub_server
 import numpy as np
@@ -65,10 +66,58 @@ def test_what_is_sent_comes_back(run, server, capsys):
         (["digits"], "hf_right", "'digits' is no name of a repository; write ORG/NAME"),
         (["someone/digits"], "", "nobody is logged in at the hub; run 'hf auth login', or set HF_TOKEN"),
         (["someone/digits"], "hf_wrong", "the hub does not know the token (401)"),
+        (["some one/digits"], "hf_right", "is no name of a repository; write ORG/NAME"),
+        (["someone/../digits"], "hf_right", "is no name of a repository; write ORG/NAME"),
+        (["someone/a--b"], "hf_right", "is no name of a repository; write ORG/NAME"),
+        (["someone/digits.git"], "hf_right", "is no name of a repository; write ORG/NAME"),
+        (["someone/\n\x1b[2J"], "hf_right", "is no name of a repository; write ORG/NAME"),
+        (["someone/" + "x" * 200], "hf_right", "is no name of a repository; write ORG/NAME"),
+        (["others/new"], "hf_right", "the token may not write others/new (403); take one of its owner that may write"),
     ],
 )
 def test_what_is_refused_is_one_line(run, server, tmp_path, monkeypatch, capsys, arguments, token, message):
     hub_server.point(monkeypatch, server, tmp_path, **({"HF_TOKEN": token} if token else {}))
+    server.foreign.add("others")
     assert main(["push", str(run), *arguments]) == 2
     err = capsys.readouterr().err
     assert message in err and err.count("\n") == 1 and not server.repos
+
+
+def test_a_repository_of_somebody_else_stays_as_it_is(run, server, capsys):
+    server.foreign.add("others")
+    server.repos["others/birds"] = {"README.md": b"theirs"}
+    assert main(["push", str(run), "others/birds"]) == 2
+    assert "the token may not write others/birds (403)" in (err := capsys.readouterr().err) and err.count("\n") == 1
+    assert server.repos == {"others/birds": {"README.md": b"theirs"}}
+
+
+def test_an_upload_that_breaks_off_leaves_nothing_half_and_can_be_tried_again(run, server, capsys, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # the client waits half a minute between its attempts
+    server.cut = True
+    assert main(["push", str(run), "someone/digits"]) == 2
+    err = capsys.readouterr().err
+    assert "someone/digits can't be sent: " in err and "it is one commit, so try again" in err and err.count("\n") == 1
+    assert not server.repos["someone/digits"] and sum(line.startswith("PUT") for line in server.asked) > 1
+    server.cut = False
+    assert not main(["push", str(run), "someone/digits"])
+    assert sorted(server.repos["someone/digits"]) == ["README.md", "config.json", "model.safetensors"]
+
+
+def test_a_run_without_figures_says_so(run, server, tmp_path, capsys):
+    bare = tmp_path / "bare"
+    shutil.copytree(run, bare, ignore=shutil.ignore_patterns("eval", "results.json"))
+    assert not main(["push", str(bare), "someone/bare", "--dry-run"])
+    out = capsys.readouterr().out
+    assert "- Nothing was measured of these weights." in out and "note: nothing was measured of these weights" in out
+    assert "accuracy" not in out and "nan" not in out
+
+
+@pytest.mark.parametrize("name", ["folds", "empty"])
+def test_what_is_no_run_of_one_network_is_one_line(server, tmp_path, capsys, name):
+    (tmp_path / name).mkdir()
+    if name == "folds":
+        (tmp_path / "folds/folds.json").write_text('{"folds": 3, "done": {}}')
+    assert main(["push", str(tmp_path / name), "someone/digits"]) == 2
+    err = capsys.readouterr().err
+    assert ("has 3 folds, and this is done with one of them" if name == "folds" else "holds no folder") in err
+    assert err.count("\n") == 1 and not server.repos
