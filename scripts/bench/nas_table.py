@@ -72,16 +72,21 @@ def table(out: Path, file: Path, epochs: int, numbers: list[int] | None = None) 
 
     space = _nas_space.space()
     choices = list(every(space.sizes))
-    known = {tuple(json.loads(line)["choice"]) for line in out.read_text().splitlines()} if out.exists() else set()
     order = numbers or random.Random(0).sample(range(len(choices)), len(choices))
-    for i, choice in enumerate([choices[n] for n in order if choices[n] not in known], 1):
+    for choice in (choices[n] for n in order):
+        if choice in _known(out):  # looked at anew each time: two processes may share the work
+            continue
         cpu, wall = time.process_time(), time.monotonic()
         row = {"choice": choice, "blocks": space.describe(choice), **one(space.fields(choice), file, epochs)}
         row |= {"macs": space.macs(choice), "parameters": space.params(choice), "epochs": epochs}
         row |= {"cpu_s": round(time.process_time() - cpu, 1), "wall_s": round(time.monotonic() - wall, 1)}
         with open(out, "a") as lines:
             lines.write(json.dumps(row) + "\n")
-        print(i, json.dumps(row), flush=True)
+        print(json.dumps(row), flush=True)
+
+
+def _known(out):
+    return {tuple(json.loads(line)["choice"]) for line in out.read_text().splitlines()} if out.exists() else set()
 
 
 def one(fields: dict[str, Any], file: Path, epochs: int) -> dict[str, list[float]]:
