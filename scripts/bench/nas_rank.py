@@ -4,9 +4,9 @@
 
 A supernet of the same space is trained on the same 10,000 pictures (a fifth of them for the controller's reward, at its
 usual rate), once: its accuracies are kept beside the pictures. They are, for each choice, of the shared weights on the
-5,000 pictures of validation, with the statistics of batches of 500, and are ranked against the mean test accuracy in the
-table. Multiply-adds alone as a ranking stand beside it: a supernet is worth something where it ranks better than they
-do. With --out the result is a row of a file of JSON lines.
+5,000 pictures of validation, with the statistics of batches of 500; they are ranked against the mean test accuracy of
+the table. Multiply-adds alone are a ranking, too: a supernet is worth something where it ranks better than they do.
+With --out the result is a row of a file of JSON lines.
 """
 
 import argparse

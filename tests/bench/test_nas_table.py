@@ -62,3 +62,22 @@ def test_a_half_table_is_refused(tmp_path, capsys):
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
     assert bench.main(["simulate", "--table", str(path)]) == 2
     assert "lacks 1 of 125" in capsys.readouterr().err
+
+
+def test_the_stored_rows_are_nets_of_the_space():
+    rows = stored()
+    assert len({tuple(row["choice"]) for row in rows}) == len(rows)
+    for row in rows:
+        assert (space.macs(row["choice"]), space.params(row["choice"])) == (row["macs"], row["parameters"])
+        assert row["blocks"] == space.describe(row["choice"]) and len(row["validation"]) == len(row["test"]) == 2
+        assert all(0.5 < accuracy < 0.9 for accuracy in row["validation"] + row["test"])
+
+
+def test_searches_of_the_stored_table(capsys):
+    """What holds whoever wins: to see more leaves less regret, and all of it what one seed's noise costs."""
+    result = run_json(bench, capsys, f"simulate --table {TABLE} --repeats 20 --budgets 20 125 --partial")
+    rows = {(row["budget"], row["sampler"]): row for row in result}
+    all_seen = rows[125, "exhaustive"]
+    assert all_seen["evaluations"] == len(stored())
+    assert rows[125, "random"]["regret"] == rows[125, "evolution"]["regret"] == all_seen["regret"]
+    assert 0 < all_seen["regret"] < rows[20, "random"]["regret"]
