@@ -33,4 +33,5 @@ def get_config(arg=""):
     config.schedule.factor = 0.98
     config.optim.weight_decay = 4e-5
     config.optim.decay_mask = (".",)  # everything, as there
+    config.parallel.batch_norm = "local"  # of a GPU, as there
     return config

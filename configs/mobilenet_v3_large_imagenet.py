@@ -40,4 +40,5 @@ def get_config(arg=""):
     config.optim.eps = 1e-3
     config.optim.weight_decay = 1e-5
     config.optim.decay_mask = (".",)  # everything, as there
+    config.parallel.batch_norm = "local"  # of a GPU, as there
     return config

@@ -30,4 +30,5 @@ def get_config(arg=""):
     config.schedule.warmup = "1 step" if tiny else "5 epochs"
     config.optim.nesterov = True
     config.optim.weight_decay = 1e-4
+    config.parallel.batch_norm = "local"  # of a worker, as in the paper (section 2.3)
     return config

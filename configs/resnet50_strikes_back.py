@@ -54,4 +54,5 @@ def get_config(arg=""):
     config.schedule.final = 1e-6
     config.optim.name = "lamb"
     config.optim.weight_decay = decay
+    config.parallel.batch_norm = "local"  # of a GPU, as there
     return config

@@ -39,4 +39,5 @@ def get_config(arg=""):
     config.optim.weight_decay = 2e-5
     config.optim.decay_mask = ("kernel$", "^fc/bias$")  # everything but the norms, as there
     config.ema_decay = 0.999966  # 1 - 2e-5 * 1024 / 600
+    config.parallel.batch_norm = "local"  # of a GPU, as there
     return config

@@ -187,6 +187,7 @@ def default_config() -> ConfigDict:
     schedule.name = "cosine"  # jaxcls/training/recipe.py, SHAPES: constant, step, cosine, one_cycle ...
     schedule.peak = 0.1  # learning rate
     schedule.per_batch = 0  # the peak is for a batch of this size and grows in proportion; 0: it is as given
+    schedule.batch_rule = "linear"  # how it grows with the batch: linear, or sqrt (LAMB's)
     schedule.warmup = ""  # duration of a linear warm-up (not for one_cycle)
     schedule.warmup_start = 0.0  # learning rate before the warm-up
     schedule.final = 0.0  # learning rate at the end of linear, polynomial, cosine, sgdr and trapezoid
@@ -230,6 +231,7 @@ def default_config() -> ConfigDict:
     sparsity.keep = ()  # what none of these touches: stem, stage1 .., head, or regular expressions on names
 
     config.ema_decay = 0.0  # 0: no average
+    config.noise_every = 0  # steps from one measurement of the gradient-noise scale to the next; 0: none
     config.precise_bn = 0  # training batches of which BatchNorm's statistics are taken before an evaluation; 0: none
 
     config.parallel = parallel = _Parallel()

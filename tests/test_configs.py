@@ -20,8 +20,8 @@ from jaxcls.training import build, loop, recipe
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = {path.stem: path for path in sorted((ROOT / "configs").glob("*.py"))}
 MORE = {"resnet50_strikes_back": ["a1", "a2"], "distill_resnet18": ["cifar100"], "distill_mobilenet_v2": ["cifar100"]}
-MORE["fixmatch_cifar10"] = ["4000"]
 VERB = {"nas_cifar10": "nas", "nas_fashion": "nas"}  # of which the docstring tells; else train
+MORE |= {"fixmatch_cifar10": ["4000"], "resnet50_large_batch": ["lars_32k", "lamb_8k"]}
 CASES = [(name, arg) for name in CONFIGS for arg in ("", "tiny", *MORE.get(name, []))]
 
 # Training pictures of the sets that have to be downloaded, as published, and what stands in for them here.
@@ -37,6 +37,7 @@ STAND_IN = {
 LONG = (  # to compile, even as :tiny: their step is a slow test
     "convnext_tiny_imagenet", "deit_small_imagenet", "efficientnet_b0_imagenet", "inspection", "medical_densenet",
     "mobilenet_v2_imagenet", "mobilenet_v3_large_imagenet", "plant_village", "resnet18_cifar100", "resnet50_imagenet",
+    "resnet50_large_batch",
     "resnet50_strikes_back", "resnet50_torchvision", "simple_cnn_cats_vs_dogs", "swin_t_imagenet",
     "wrn_28_10_cifar10", "wrn_28_10_cifar100",
     # without labels: tests/training/test_ssl_runs.py has their tasks
@@ -95,7 +96,8 @@ def test_schedule_fits_the_real_set(name, arg, devices):
     durations = build.durations(reader, size, Parallel("jit", devices))
     rate, _ = recipe.schedule(reader, durations["total_steps"], durations["steps_per_epoch"])
     rates = np.asarray(jax.vmap(rate)(np.linspace(0, durations["total_steps"] - 1, 1001).round()))
-    peak = config.schedule.peak * (config.batch_size / config.schedule.per_batch if config.schedule.per_batch else 1)
+    times = config.batch_size / config.schedule.per_batch if config.schedule.per_batch else 1
+    peak = config.schedule.peak * (times**0.5 if config.schedule.batch_rule == "sqrt" else times)
     lowest = 0.9 if config.schedule.name == "step" else 0.99  # steps are taken during the warm-up, too
     assert lowest * peak < max(rates) <= 1.001 * peak
     assert min(rates) >= 0

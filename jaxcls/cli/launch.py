@@ -39,10 +39,9 @@ def run(args: argparse.Namespace) -> int:
     from jaxcls.training import relay
 
     address = f"{LOCAL}:{relay.free_port()}"
-    stopping = threading.Event()
     processes = [_start(i, args, words, address) for i in range(args.processes)]
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, _: (stopping.set(), _pass_on(processes, number)))
+        signal.signal(number, lambda number, _: _pass_on(processes, number))
     readers = [threading.Thread(target=_copy, args=(i, p), daemon=True) for i, p in enumerate(processes) if i]
     for reader in readers:
         reader.start()

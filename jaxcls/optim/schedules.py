@@ -52,10 +52,15 @@ def steps(duration: str | int | None, *, steps_per_epoch: int, total: int | None
     return n
 
 
-def scaled_rate(rate: float, batch_size: int, *, per: int = 256) -> float:
+BATCH_RULES = ("linear", "sqrt")
+
+
+def scaled_rate(rate: float, batch_size: int, *, per: int = 256, rule: str = "linear") -> float:
     """The learning rate for a batch, given the one for a batch of `per`: in proportion to it (Goyal et al., Accurate,
-    Large Minibatch SGD, section 2.1)."""
-    return rate * batch_size / per
+    Large Minibatch SGD, section 2.1), or, by "sqrt", to its square root (You et al., Large Batch Optimization for Deep
+    Learning, section 4.2: LAMB)."""
+    times = batch_size / per
+    return rate * (times**0.5 if rule == "sqrt" else times)
 
 
 # Schedules

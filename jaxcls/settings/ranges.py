@@ -93,6 +93,7 @@ RANGES = {
     "sparsity.magnitude": "[0, 1)",
     "ema_decay": "[0, 1)",
     "precise_bn": "[0, inf)",
+    "noise_every": "[0, inf)",
     "parallel.devices": "[0, inf)",
     "eval.batch_size": "[0, inf)",
     "checkpoint.keep": "[1, inf)",

@@ -30,6 +30,7 @@ from jaxcls.tasks.consistency import Consistency
 from jaxcls.tasks.distill import Distill
 from jaxcls.tasks.frozen import Frozen
 from jaxcls.tasks.multilabel import MultiLabel
+from jaxcls.tasks.noise_scale import NoiseScale
 from jaxcls.tasks.supervised import Supervised
 from jaxcls.tasks.tta import Tta
 from jaxcls.tasks.wrappers import Ema, Transformed
@@ -165,6 +166,8 @@ def training(reader: Any, data: Data, model: Model, parallel: Parallel, chosen: 
         teacher = read_teacher(reader, data, model, parallel)
         sets = multilabel(data.sources["train"])
         inner = supervised(reader, model, class_weight, teacher, sets=sets)
+        if reader.noise_every:
+            inner = NoiseScale(inner, reader.noise_every)
     assert data.augmentation is not None
     sparse = sparsity.wrapper(reader, model, total, per_epoch, when)
     of_side = lambda side: wrapped(reader, inner, data, data.augmentation.device(side), when, sparse)  # noqa: E731
@@ -292,6 +295,10 @@ def check_batch(reader: Any, n: int, parallel: Parallel) -> None:
     if reader.eval.batch_size % parallel.shares:
         raise UserError(
             f"config.eval.batch_size {reader.eval.batch_size} can't be divided by {parallel.shares} devices."
+        )
+    if reader.noise_every and batch // parts // (parallel.shares if parallel.axis_name else 1) % 2:
+        raise UserError(
+            "config.noise_every measures halves of a (micro-)batch; make config.batch_size a multiple of 2."
         )
     if batch > n:
         raise UserError(f"config.batch_size {batch} is more than the {n} training examples; make it smaller.")

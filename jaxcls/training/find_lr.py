@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 from jaxcls.defaults import default_config
 from jaxcls.errors import UserError
 from jaxcls.logs.logger import Logger
+from jaxcls.optim.schedules import scaled_rate
 from jaxcls.settings.reader import resolve
 from jaxcls.training import build, preflight
 from jaxcls.types import Note
@@ -173,7 +174,7 @@ def range_test(config: Mapping[str, Any], rates: Float[np.ndarray, " steps"], no
 def peak(config: ConfigDict, rate: float) -> float:
     """The value of config.schedule.peak that gives this rate: it may be meant for another batch size."""
     per = config.schedule.per_batch
-    return rate * per / config.batch_size if per else rate
+    return rate / scaled_rate(1.0, config.batch_size, per=per, rule=config.schedule.batch_rule) if per else rate
 
 
 def draw(measured: Sweep, chosen: Suggestion | None, title: str = "") -> "Figure":

@@ -148,7 +148,8 @@ def schedule(config: Any, total: int, steps_per_epoch: int) -> tuple[Schedule, S
     choose("config.schedule.name", section.name, ("one_cycle", *SHAPES))
     peak = section.peak
     if section.per_batch:
-        peak = schedules.scaled_rate(peak, config.batch_size, per=section.per_batch)
+        rule = choose("config.schedule.batch_rule", section.batch_rule, schedules.BATCH_RULES)
+        peak = schedules.scaled_rate(peak, config.batch_size, per=section.per_batch, rule=rule)
     first, cycle = _planned(section, peak, total, steps_per_epoch)
     if not config.extended or not lengths.depends(section):
         return first, cycle

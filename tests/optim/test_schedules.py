@@ -142,6 +142,7 @@ def test_no_warm_up_is_the_schedule_itself():
 
 def test_the_rate_grows_with_the_batch():
     assert schedules.scaled_rate(0.1, 1024) == pytest.approx(0.4)
+    assert schedules.scaled_rate(0.04, 8192, per=32_768, rule="sqrt") == pytest.approx(0.02)
     assert schedules.scaled_rate(5e-4, 64, per=512) == pytest.approx(5e-4 / 8)
 
 

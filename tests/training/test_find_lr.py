@@ -102,6 +102,8 @@ def test_a_peak_that_is_meant_for_another_batch_is_suggested_as_such():
     assert find_lr.peak(config, 0.1) == 0.1
     config.schedule.per_batch = 256
     assert find_lr.peak(config, 0.1) == pytest.approx(0.4)
+    config.schedule.batch_rule = "sqrt"
+    assert find_lr.peak(config, 0.1) == pytest.approx(0.2)
 
 
 # A run
