@@ -152,6 +152,14 @@ def default_config() -> ConfigDict:
     nas.seeds = 2  # of each of these nets
     nas.reference = "resnet20_cifar"  # a model beside them; "": none
 
+    config.words = words = ConfigDict()  # learning from captions (docs/words.md)
+    words.method = ""  # clip, siglip; "": labels are learnt
+    words.column = "caption"  # of the table, that has them
+    words.vocab = ""  # the file of their tokens: byte pairs (CLIP) or sentencepiece
+    words.context = 77  # tokens of a caption, both ends included
+    words.width = 512  # of the tower of texts; a head of attention has 64
+    words.depth = 12
+
     config.monitor = monitor = ConfigDict()  # of learning without labels: how good the features are, on validation
     monitor.data = ""  # labelled pictures, named as data.name is; "": the labels of data.name
     monitor.probe = True  # a linear classifier learns beside the encoder, which it does not change

@@ -24,6 +24,7 @@ from jaxcls.models.vit_names import TORCHVISION
 POOLS = ("end", "last")  # whose answer it is: the largest token number's, which ends a text, or the last one's
 HEAD = 64  # channels of a head of attention, in all published towers
 
+SIGLIP = {"causal": False, "pool": "last", "epsilon": 1e-6}  # fields of its towers
 _NAMES = TORCHVISION._replace(
     block="transformer.resblocks.{}",
     norm1="ln_1",

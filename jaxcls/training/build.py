@@ -34,7 +34,17 @@ from jaxcls.tasks.noise_scale import NoiseScale
 from jaxcls.tasks.supervised import Supervised
 from jaxcls.tasks.tta import Tta
 from jaxcls.tasks.wrappers import Ema, Transformed
-from jaxcls.training import architecture, feeds, few, from_weights, lengths, recipe, sparsity, two_views
+from jaxcls.training import (
+    architecture,
+    captioned,
+    feeds,
+    few,
+    from_weights,
+    lengths,
+    recipe,
+    sparsity,
+    two_views,
+)
 from jaxcls.training import data as data_part
 from jaxcls.training import model as model_part
 from jaxcls.training.data import NORMALIZE, Data
@@ -90,7 +100,9 @@ def build(
     with problems.noted():
         model = model_part.read(reader, data, parallel, workdir)
     with problems.noted():
-        chosen = choices(reader, data, parallel, labelled=own.task is None and not reader.ssl.method)
+        chosen = choices(
+            reader, data, parallel, labelled=own.task is None and not (reader.ssl.method or reader.words.method)
+        )
     problems.refuse()
     learning = training(reader, data, model, parallel, chosen, own)
     reader.refuse_unread()
@@ -154,6 +166,8 @@ def training(reader: Any, data: Data, model: Model, parallel: Parallel, chosen: 
         inner = own.task(data, model)
     elif reader.ssl.method:
         inner = two_views.task(reader, model, data, total)
+    elif reader.words.method:
+        inner = captioned.task(reader, model)
     elif reader.few.method:
         plain = supervised(reader, model)
         assert isinstance(plain, Supervised)  # else `few.check` has refused it

@@ -18,7 +18,7 @@ from jaxcls.data.class_tree import ClassTree
 from jaxcls.data.stored_splits import BANK
 from jaxcls.errors import Problems, UserError
 from jaxcls.settings.reader import choose
-from jaxcls.training import trees
+from jaxcls.training import captioned, trees
 from jaxcls.training.members import Members, few_labelled
 from jaxcls.training.members import open_members as open_members
 from jaxcls.training.members import open_sources as open_sources
@@ -190,6 +190,8 @@ def read(
         bank = voters(config, by_split, labelled) if trains and config.ssl.method else None
     with problems.noted():
         by_split = few_labelled(config, by_split, members)
+    with problems.noted():
+        by_split = captioned.sources(config, by_split)
     tree = None
     with problems.noted():
         tree = trees.read(config, source, workdir) if trains else None

@@ -83,7 +83,8 @@ def read(config: Any, data: Data, parallel: Parallel, workdir: PathLike | None =
         raise UserError(required())
     if config.precision not in PRECISIONS:
         raise UserError(f"config.precision is {config.precision!r}; it can be {', '.join(PRECISIONS)}.")
-    classes = len(data.classes) if data.labelled or not config.ssl.method else 0  # no probe of pictures without labels
+    # no probe of pictures without labels; captions are learnt from without classes
+    classes = 0 if config.words.method or (config.ssl.method and not data.labelled) else len(data.classes)
     spec = {"name": section.name, "num_classes": classes, "neck": section.neck}
     spec["fields"] = section.fields.to_dict()
     field_checks.refuse_reserved(spec["fields"])

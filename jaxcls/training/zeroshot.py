@@ -5,25 +5,30 @@ at length 1, is the class's column of the last layer, and the logits are the tow
 run as any other, at step 0.
 """
 
+import math
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
+from flax import traverse_util
 
 from jaxcls import files
+from jaxcls.checkpoints import view
 from jaxcls.checkpoints.store import Checkpoints
 from jaxcls.errors import UserError, listed
 from jaxcls.models import pretrained, text_tower, tower_files, weight_files
 from jaxcls.models.cosine import unit
-from jaxcls.models.text_tower import TextTower
+from jaxcls.models.state_dict import to_state_dict
+from jaxcls.models.text_tower import SIGLIP, TextTower
 from jaxcls.models.tower_files import Towers
 from jaxcls.settings.reader import resolve
+from jaxcls.tasks import networks, pairs
 from jaxcls.tasks.base import shown_figure
-from jaxcls.training import begin, build, data, evaluate, loop
+from jaxcls.training import begin, build, data, evaluate, loop, run_weights
 from jaxcls.training.averaging import check_out
 from jaxcls.training.run import Run
 from jaxcls.types import Note, PathLike
@@ -34,7 +39,6 @@ if TYPE_CHECKING:
 
 FILE = "zeroshot.json"
 BATCH = 64  # sentences at a time
-_SIGLIP = {"causal": False, "pool": "last", "epsilon": 1e-6}
 _SIZES = {384: "small", 768: "base", 1024: "large"}
 Tokenise = Callable[[Sequence[str], int], "Int32[np.ndarray, 'n context']"]
 
@@ -66,23 +70,23 @@ def write(
       UserError: for weights, a vocabulary or data that don't go together; a folder in use.
     """
     check_out(out)
-    file = weight_files.read(weights)
-    towers = tower_files.split(file.tensors)
+    found = read(weights)
+    towers = found.towers
     config = resolve(config)
-    choose(config, towers, file.says.fields)
+    choose(config, towers)
     note(f"opening {config.data.name} ...")
     pictures = data.open_sources(config)
     config.batch_size = min(config.batch_size, len(pictures["train"])) if "train" in pictures else config.batch_size
     run = build.build(config)
     _check_words(words or {}, run.data.classes)
-    tower = text_tower.of_tensors(towers.text, activation=activation(run.model.module), **_kind(towers))
+    tower = text_tower.of_tensors(towers.text, activation=activation(run.model.module), **found.fields)
     note(f"{len(run.data.classes)} classes, each in {len(templates)} sentences")
     asked = [sentences.filled(templates, (words or {}).get(name, name)) for name in run.data.classes]
     kernel = of_classes(tower, towers.text, tokenise, asked)
     loaded = placed(run, towers, kernel)
     report = {
         "weights": str(weights),
-        "sha256": file.sha256,
+        "sha256": found.sha256,
         "model": config.model.name,
         "activation": tower.activation,
         "scale": towers.scale,
@@ -104,7 +108,7 @@ def _check_words(words, classes):
         raise UserError(f"--words has no class of these pictures: {listed(strangers)}; there are {known}")
 
 
-def choose(config: Any, towers: Towers, fields: Mapping[str, Any] | None = None) -> None:
+def choose(config: Any, towers: Towers) -> None:
     """Sets config.model to what the tower of pictures is, unless it is named.
 
     Raises UserError where the tower is none of ours.
@@ -129,8 +133,37 @@ def activation(module: Any) -> str:
     return getattr(getattr(module, "backbone", module), "activation", "gelu")
 
 
-def _kind(towers):
-    return _SIGLIP if "cls_token" not in towers.image else {}
+class Found(NamedTuple):
+    """Two towers, the SHA-256 of the file (of a run's step: of its manifest), and fields of the tower of texts."""
+
+    towers: Towers
+    sha256: str
+    fields: dict[str, Any]
+
+
+def read(weights: PathLike) -> Found:
+    """The towers of a file, or of a run with config.words.
+
+    Raises:
+      UserError: for a file or a run without them.
+    """
+    weights = str(weights)
+    if not run_weights.is_run(weights):
+        file = weight_files.read(weights)
+        towers = tower_files.split(file.tensors)
+        return Found(towers, file.sha256, {} if "cls_token" in towers.image else SIGLIP)
+    network, folder = networks.from_run(weights), view.best_step(weights)
+    if not (method := view.read_meta(folder).config.get("words", {}).get("method")):
+        raise UserError(f"{weights} has no tower of texts, as a run with config.words has (docs/words.md).")
+    names = [name for name in view.read_tensors(folder) if name.startswith(f"params/{pairs.TEXT}/")]
+    more = [f"params/{name}" for name in (pairs.SCALE, pairs.BIAS)]
+    arrays = view.read_arrays(folder, {*names, *more})
+    text = traverse_util.unflatten_dict({tuple(name.split("/")[2:]): arrays[name] for name in names})
+    image = {collection: tree["backbone"] for collection, tree in network.variables.items()}
+    scale = min(float(arrays[more[0]]), pairs.MOST if method == "clip" else math.inf)
+    bias = float(arrays[more[1]]) if more[1] in arrays else 0.0
+    towers = Towers(to_state_dict(image), to_state_dict({"params": text}), math.exp(scale), bias)
+    return Found(towers, network.source["sha256"], SIGLIP if method == "siglip" else {})
 
 
 def of_classes(
@@ -155,22 +188,18 @@ def of_classes(
 
 
 def asked(workdir: PathLike, tokenise: Tokenise, texts: Sequence[str]) -> "Float32[np.ndarray, 'n features']":
-    """Features of length 1 of texts, by the tower of texts that a run was made with (`write`).
+    """Features of length 1 of texts, by the tower of texts that a run was made with (`write`), or that it has learnt.
 
     Raises:
       UserError: for a run without one, or whose weights are gone or others now.
     """
     told = files.read_json(Path(workdir) / FILE)
-    if not told:
-        raise UserError(
-            f"{workdir} knows no words: it was not made by jaxcls zeroshot. Give a picture in place of the text."
-        )
-    file = weight_files.read(told["weights"])
-    if file.sha256 != told["sha256"]:
-        raise UserError(f"{told['weights']} is another file than the one that {workdir} was made with")
-    towers = tower_files.split(file.tensors)
-    tower = text_tower.of_tensors(towers.text, activation=told["activation"], **_kind(towers))
-    return of_classes(tower, towers.text, tokenise, [[text] for text in texts]).T
+    found = read(told["weights"] if told else workdir)
+    if told and found.sha256 != told["sha256"]:
+        raise UserError(f"{told['weights']} is not any more what {workdir} was made with")
+    active = told["activation"] if told else "gelu"
+    tower = text_tower.of_tensors(found.towers.text, activation=active, **found.fields)
+    return of_classes(tower, found.towers.text, tokenise, [[text] for text in texts]).T
 
 
 def _filled(rows, size):

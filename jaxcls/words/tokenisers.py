@@ -1,8 +1,8 @@
 """The tokeniser that a vocabulary is for."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from jaxcls.errors import UserError
 from jaxcls.words import bpe, pieces
@@ -11,7 +11,13 @@ if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import Int32
 
-Tokenise = Callable[[Sequence[str], int], "Int32[np.ndarray, 'n context']"]
+
+class Tokenise(Protocol):
+    """Texts and a length to rows of tokens; `size` of them are known."""
+
+    size: int
+
+    def __call__(self, texts: Sequence[str], context: int, /) -> "Int32[np.ndarray, 'n context']": ...
 
 
 def read(path: str | Path) -> Tokenise:

@@ -1,0 +1,126 @@
+"""A run that learns from the captions of a table: pairs of colour and form, of which two are never shown together."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxcls.cli.command import main
+from jaxcls.training import build, zeroshot
+from jaxcls.words import bpe
+
+COLOURS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (40, 60, 230)}
+FORMS = ("square", "bar", "frame")
+NAMES = [(colour, form) for colour in COLOURS for form in FORMS]
+UNSEEN = ("red bar", "blue square")
+
+
+def drawn(colour, form, rng):
+    image = np.zeros((16, 16, 3), np.uint8)
+    y, x = rng.integers(2, 6, 2)
+    if form == "bar":
+        image[y : y + 2, x : x + 9] = COLOURS[colour]
+    else:
+        image[y : y + 8, x : x + 8] = COLOURS[colour]
+    if form == "frame":
+        image[y + 2 : y + 6, x + 2 : x + 6] = 0
+    return image
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    root, rng = tmp_path_factory.mktemp("pairs"), np.random.default_rng(0)
+    rows, labelled = [], [("path", "label", "split")]
+    for split, count in (("train", 12), ("test", 4)):
+        for name in map(" ".join, NAMES):
+            for i in range(0 if split == "train" and name in UNSEEN else count):
+                path = f"{split}-{name}-{i}.png".replace(" ", "-")
+                Image.fromarray(drawn(*name.split(), rng)).save(root / path)
+                rows.append((path, f"a {name}", name.split()[1], split))
+                if split == "test":
+                    labelled.append((path, name, "test" if i else "train"))
+    for name, table in (("captions.csv", [("path", "caption", "label", "split"), *rows]), ("labels.csv", labelled)):
+        with open(root / name, "w", newline="") as file:
+            csv.writer(file).writerows(table)
+    (root / "vocabulary").write_text("#version\na r\n")
+    return root
+
+
+SETTINGS = (
+    "--config.data.augment=resize(16, 16)", "--config.data.eval_transform=resize(16, 16)", "--config.data.channels=3", "--config.data.validation=0",
+    "--config.batch_size=16", "--config.schedule.peak=0.003", "--config.schedule.warmup=", "--config.words.context=24",
+)  # fmt: skip
+
+
+def command(place, workdir, *more, method="clip"):
+    return main(
+        ["train", "--config=pairs_table:tiny", f"--data=table/{place / 'captions.csv'}", f"--workdir={workdir}",
+         f"--config.words.vocab={place / 'vocabulary'}", f"--config.words.method={method}", *SETTINGS, *more]
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["clip", "siglip"])
+def test_pairs_that_were_never_shown_are_named(place, tmp_path, method):
+    assert command(place, tmp_path / "run", "--config.duration=60 epochs", method=method) == 0
+    found = json.loads((tmp_path / "run" / "results.json").read_text())["test"]
+    assert found["captions"] == 9 and found["recall"] > 0.6
+    vocabulary = str(place / "vocabulary")
+    data = f"--data=table/{place / 'labels.csv'}"
+    arguments = ["zeroshot", str(tmp_path / "run"), data, "--vocab", vocabulary, "--out", str(tmp_path / "zero")]
+    assert main([*arguments, "--template", "a {}"]) == 0
+    assert main(["eval", str(tmp_path / "zero")]) == 0
+    figures = json.loads((tmp_path / "zero" / "eval" / "test-0.json").read_text())
+    recall = dict(zip(figures["per_class"]["class"], figures["per_class"]["recall"], strict=True))
+    assert np.mean([recall[name] for name in UNSEEN]) > 0.4  # 0 for a classifier, which has not seen them
+    asked = zeroshot.asked(tmp_path / "zero", bpe.read(place / "vocabulary"), ["a red bar", "a blue bar"])
+    again = zeroshot.asked(tmp_path / "run", bpe.read(place / "vocabulary"), ["a red bar", "a blue bar"])
+    assert np.array_equal(asked, again)
+
+
+def test_a_run_takes_steps_and_its_features_are_found(place, tmp_path, capsys):
+    assert command(place, tmp_path / "run") == 0
+    assert "recall" in capsys.readouterr().out
+    one = str(place / "test-red-bar-0.png")
+    assert main(["find", str(tmp_path / "run"), one, "--data", str(place), "--top", "1"]) == 0
+    assert "1.000" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        (["--config.words.vocab="], "config.words.vocab"),
+        (["--config.words.column=text"], "no such column of captions; there are caption"),
+        (["--config.words.method=clop"], "config.words.method"),
+        (["--config.model.neck="], "config.model.neck='cosine(512)'"),
+        (["--config.accumulate=2"], "does not go with config.words.method='clip'"),
+        (["--config.ssl.method=simclr"], "does not go with config.words.method='clip'"),
+    ],
+)
+def test_what_does_not_go_together_is_one_line(place, tmp_path, capsys, settings, match):
+    assert command(place, tmp_path / "run", *settings) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert all(line.startswith("error: ") for line in lines) and match in lines[-1]
+
+
+def test_a_picture_without_a_caption_is_named(place, tmp_path, capsys):
+    text = (place / "captions.csv").read_text().replace("a red bar", "", 1)
+    (place / "bare.csv").write_text(text)
+    assert command(place, tmp_path / "run", f"--data=table/{place / 'bare.csv'}") == 2
+    assert "have no caption in 'caption', the first is" in capsys.readouterr().err
+
+
+def test_tokens_reach_the_batch(place, tmp_path):
+    from jaxcls.settings import config_file
+
+    config = config_file.load("pairs_table:tiny")
+    settings = [(part.removeprefix("--config.").split("=", 1)) for part in SETTINGS]
+    config_file.override(config, [*map(tuple, settings), ("words.vocab", str(place / "vocabulary"))])
+    config.data.name = f"table/{place / 'captions.csv'}"
+    run = build.build(config)
+    source = run.data.sources["test"]
+    rows = bpe.read(place / "vocabulary")([f"a {colour} {form}" for colour, form in NAMES for _ in range(4)], 24)
+    assert np.array_equal(np.stack([source[i]["text"] for i in range(len(source))]), rows)
+    assert run.data.leaves("train", training=True)["text"].shape == (24,)
