@@ -49,8 +49,9 @@ def place(tmp_path_factory):
 
 
 SETTINGS = (
-    "--config.data.augment=resize(16, 16)", "--config.data.eval_transform=resize(16, 16)", "--config.data.channels=3", "--config.data.validation=0",
-    "--config.batch_size=16", "--config.schedule.peak=0.003", "--config.schedule.warmup=", "--config.words.context=24",
+    "--config.data.augment=resize(16, 16)", "--config.data.eval_transform=resize(16, 16)", "--config.data.channels=3",
+    "--config.data.validation=0", "--config.batch_size=16", "--config.schedule.peak=0.003", "--config.schedule.warmup=",
+    "--config.words.context=24",
 )  # fmt: skip
 
 
