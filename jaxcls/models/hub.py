@@ -4,6 +4,7 @@ import contextlib
 import errno
 import logging
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def fetch(name: str) -> tuple[Path, Path | str]:
 
 
 @contextlib.contextmanager
-def quiet():
+def quiet() -> Iterator[None]:
     """Without the client's lines about each of its attempts; what comes of them is told in one."""
     logger = logging.getLogger("huggingface_hub")
     before = logger.level
