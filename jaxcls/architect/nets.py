@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from jaxcls.nas.space import MODEL, Choice, Space
 from jaxcls.settings.reader import resolve
 
 FOUND, RANDOM, KNOWN = "found", "random", "known"  # kinds of nets
-TRIES = 100_000  # draws for the random nets
+TRIES = 20_000  # draws for the random nets; a space of no more choices is gone through in random order
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,17 +53,25 @@ def random_nets(space: Space, number: int, most: int, seed: int, *, besides: Seq
 
     Fewer where the space, but for `besides`, has no more of them (or they are too rare to be drawn).
     """
-    rng, found = np.random.default_rng([seed, 0x4E6574]), {space.blocks(choice): () for choice in besides}
+    found = {space.blocks(choice) for choice in besides}
     nets: list[Net] = []
-    for _ in range(TRIES):
+    for choice in _drawn(space, np.random.default_rng([seed, 0x4E6574])):
         if len(nets) == number:
             break
-        choice = tuple(int(rng.integers(n)) for n in space.sizes)
         blocks = space.blocks(choice)
         if blocks not in found and space.macs(choice) <= most:
-            found[blocks] = ()
+            found.add(blocks)
             nets.append(of_choice(space, choice, f"{RANDOM}-{len(nets) + 1}", RANDOM))
     return nets
+
+
+def _drawn(space: Space, rng: np.random.Generator) -> Iterator[Choice]:
+    if space.size <= TRIES:
+        for number in rng.permutation(space.size):
+            yield tuple(map(int, np.unravel_index(number, space.sizes)))
+        return
+    for _ in range(TRIES):
+        yield tuple(int(rng.integers(n)) for n in space.sizes)
 
 
 def as_file(config: Mapping[str, Any], docstring: str) -> str:

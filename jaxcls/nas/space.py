@@ -5,6 +5,7 @@ what `Space.fields(choice)` makes of it: fields of the model `mbconv_net`.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -95,12 +96,12 @@ class Space:
         if not self.decisions:
             raise UserError(f"the space is empty: every block of it has one option; write stages like {LIKE}")
 
-    @property
+    @functools.cached_property
     def blocks_of(self) -> tuple[Block, ...]:
         """Every place of the chain, those without a choice included."""
         return tuple(_blocks(self.stages, self.first))
 
-    @property
+    @functools.cached_property
     def decisions(self) -> tuple[Decision, ...]:
         """What is chosen: the width of a stage before its blocks; what has one option is no decision."""
         found: list[Decision] = []
@@ -112,7 +113,7 @@ class Space:
                 found.append(Decision("block", block.number, block.options))
         return tuple(found)
 
-    @property
+    @functools.cached_property
     def sizes(self) -> tuple[int, ...]:
         """The number of options of each decision."""
         return tuple(len(decision.options) for decision in self.decisions)
