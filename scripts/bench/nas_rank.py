@@ -20,7 +20,7 @@ from typing import Any
 import _nas_space
 import numpy as np
 
-from jaxcls.choices import ranking
+from jaxcls.choices import ranking, simulation
 from jaxcls.choices.samplers import Choice, every
 from jaxcls.cli import devices
 from jaxcls.cli.entry import entry_point
@@ -95,20 +95,23 @@ def supernet(file: Path, epochs: int, seed: int) -> dict[str, Any]:
 
 
 def compared(rows: list[dict[str, Any]], found: dict[Choice, float]) -> dict[str, Any]:
-    """Kendall's tau and recall of the ten best, of the supernet, of multiply-adds and of another seed, on test."""
+    """Kendall's tau and recall of the ten best of the supernet and of multiply-adds, against the mean on test; of one
+    seed on validation against the other on test; the interval of the first two's difference in tau."""
     truth = [float(np.mean(row["test"])) for row in rows]
+    supernet, macs = [found[tuple(row["choice"])] for row in rows], [float(row["macs"]) for row in rows]
     ranked = {
-        "supernet": [found[tuple(row["choice"])] for row in rows],
-        "multiply_adds": [row["macs"] for row in rows],
-        "one_run": [row["validation"][0] for row in rows],
+        "supernet": (supernet, truth),
+        "multiply_adds": (macs, truth),
+        "other_seed": ([row["validation"][0] for row in rows], [row["test"][1] for row in rows]),
     }
     out: dict[str, Any] = {"nets": len(rows), "chance": round(ranking.chance(len(rows)), 3)}
-    for name, scores in ranked.items():
-        out[name] = {
-            "tau": round(ranking.kendall(scores, truth), 3),
-            "recall": round(ranking.top_recall(scores, truth), 2),
-        }
-    best = int(np.argmax(ranked["supernet"]))
+    for name, (scores, true) in ranked.items():
+        taken = {"tau": ranking.kendall(scores, true), "recall": ranking.top_recall(scores, true)}
+        out[name] = {key: round(value, 3) for key, value in taken.items()}
+    interval = ranking.kendall_difference(supernet, macs, truth)
+    out["difference"] = [round(end, 3) for end in interval]
+    out["verdict"] = simulation.verdict([-interval[1], -interval[0]], "multiply-adds")
+    best = int(np.argmax(supernet))
     out["choice"] = {"blocks": rows[best]["blocks"], "rank": sum(value > truth[best] for value in truth) + 1}
     out["choice"] |= {"test": round(truth[best], 4), "best": max(truth), "mean": round(float(np.mean(truth)), 4)}
     return out
@@ -119,12 +122,13 @@ def lines(result: dict[str, Any]) -> list[str]:
     text = ["| ranking | Kendall's tau | of the ten best |", "|---|---|---|"]
     text += [
         f"| {n} | {result[n]['tau']:+.3f} | {result[n]['recall']:.0%} |"
-        for n in ("supernet", "multiply_adds", "one_run")
+        for n in ("supernet", "multiply_adds", "other_seed")
     ]
-    choice = result["choice"]
+    choice, (low, high) = result["choice"], result["difference"]
     return [
         f"{result['nets']} nets, tau by chance below {result['chance']}; {result['steps']} steps",
         *text,
+        f"tau of the supernet less that of multiply-adds: {low:+.3f} to {high:+.3f} (95 %): {result['verdict']}",
         f"its best net: {choice['blocks']}: number {choice['rank']}, {choice['test']:.2%}",
         f"best {choice['best']:.2%}, mean {choice['mean']:.2%}; {result['cpu_s']} CPU s",
     ]

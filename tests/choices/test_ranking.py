@@ -25,6 +25,19 @@ def test_tau_of_orders_and_of_chance():
     assert 0.93 < np.mean(np.array(taus) < ranking.chance(25)) < 0.97
 
 
+def test_the_interval_of_a_difference_covers_it_and_is_as_wide_as_draws_are_apart():
+    """Of many tables whose two rankings are alike it lies around 0 about as often as it says."""
+    rng, around = np.random.default_rng(0), 0
+    for _ in range(60):
+        truth = rng.normal(size=25)
+        low, high = ranking.kendall_difference(truth + rng.normal(size=25), truth + rng.normal(size=25), truth, 100)
+        around += low <= 0 <= high
+    assert around >= 50
+    low, high = ranking.kendall_difference(truth, rng.normal(size=25), truth)
+    assert 0.5 < low < high
+    assert ranking.kendall_difference(truth, truth, truth) == [0, 0]
+
+
 def test_recall_by_hand():
     truth, found = [5, 4, 3, 2, 1, 0], [9, 0, 8, 7, 1, 2]
     assert ranking.top_recall(found, truth, 3) == pytest.approx(2 / 3)
