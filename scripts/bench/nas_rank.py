@@ -3,7 +3,7 @@
     python scripts/bench/nas_rank.py --data-dir DIR --work /tmp/nas --table docs/bench/nas_table.jsonl
 
 A supernet of the same space is trained on the same 10,000 pictures (a fifth of them for the controller's reward, at its
-usual rate), once: its accuracies are kept beside the pictures. They are, for each choice, of the shared weights on the
+usual rate), once: its accuracies are kept in --work. They are, for each choice, of the shared weights on the
 5,000 pictures of validation, with the statistics of batches of 500; they are ranked against the mean test accuracy of
 the table. Multiply-adds alone are a ranking, too: a supernet is worth something where it ranks better than they do.
 With --out the result is a row of a file of JSON lines.
@@ -41,13 +41,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--table", type=Path, default=ROOT / "docs" / "bench" / "nas_table.jsonl")
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="of the supernet")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--accuracies", type=Path, help="of a supernet that was trained before (docs/bench)")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(argv)
     rows = [json.loads(line) for line in args.table.read_text().splitlines()]
     if len(rows) < FEWEST:
         raise UserError(f"{args.table} has {len(rows)} nets, and a ranking needs at least {FEWEST}.")
-    kept = args.work / f"supernet-{args.epochs}-{args.seed}.json"
+    kept = args.accuracies or args.work / f"supernet-{args.epochs}-{args.seed}.json"
     if not kept.exists():
         devices.set_up()
         began = time.process_time()
