@@ -80,4 +80,4 @@ def test_searches_of_the_stored_table(capsys):
     all_seen = rows[125, "exhaustive"]
     assert all_seen["evaluations"] == len(stored())
     assert rows[125, "random"]["regret"] == rows[125, "evolution"]["regret"] == all_seen["regret"]
-    assert 0 < all_seen["regret"] < rows[20, "random"]["regret"]
+    assert 0 <= all_seen["regret"] < rows[20, "random"]["regret"]
