@@ -7,8 +7,10 @@ import numpy as np
 
 from jaxcls.errors import UserError
 
+Scores = Sequence[float] | np.ndarray
 
-def kendall(a: Sequence[float], b: Sequence[float]) -> float:
+
+def kendall(a: Scores, b: Scores) -> float:
     """Kendall's tau-b (1945), in [-1, 1]: pairs ordered alike less pairs ordered otherwise, by those that are no ties.
 
     Raises:
@@ -28,9 +30,7 @@ def chance(count: int) -> float:
     return 1.959964 * math.sqrt(2 * (2 * count + 5) / (9 * count * (count - 1)))
 
 
-def kendall_difference(
-    a: Sequence[float], b: Sequence[float], truth: Sequence[float], draws: int = 1000, seed: int = 0
-) -> list[float]:
+def kendall_difference(a: Scores, b: Scores, truth: Scores, draws: int = 1000, seed: int = 0) -> list[float]:
     """95 % of tau(a, truth) less tau(b, truth) over choices drawn anew with all their scores (Efron 1979, percentiles).
 
     Raises:
@@ -38,7 +38,7 @@ def kendall_difference(
     """
     kendall(a, truth), kendall(b, truth)
     x, y, z = map(np.asarray, (a, b, truth))
-    rng, found = np.random.default_rng(seed), []
+    rng, found = np.random.default_rng(seed), list[float]()
     while len(found) < draws:
         rows = rng.integers(len(z), size=len(z))
         if min(len(set(values[rows])) for values in (x, y, z)) > 1:  # else there is no order
@@ -46,7 +46,7 @@ def kendall_difference(
     return [float(end) for end in np.quantile(found, [0.025, 0.975])]
 
 
-def top_recall(found: Sequence[float], truth: Sequence[float], top: int = 10) -> float:
+def top_recall(found: Scores, truth: Scores, top: int = 10) -> float:
     """The share of the `top` best by `truth` that are among the `top` best by `found`; of ties the first ones count.
 
     At random it is top / count on average.
