@@ -41,6 +41,7 @@ def chosen(space: Space, memory: Mapping[str, np.ndarray]) -> Choice:
 def of_search(space: Space, memory: Mapping[str, np.ndarray], target: Mapping[str, Any], steps: int) -> dict[str, Any]:
     """What the supernet's run has found: the space, the choice, the course of the probabilities."""
     choice = chosen(space, memory)
+    written = np.flatnonzero(memory["history"].sum((1, 2)))  # a run of few steps leaves rows out
     ranges = {cost: costs.span(space, costs.counted(space, cost)) for cost in costs.COUNTED}
     return {
         "decisions": [{"name": d.name, "options": [_option(o) for o in d.options]} for d in space.decisions],
@@ -48,9 +49,10 @@ def of_search(space: Space, memory: Mapping[str, np.ndarray], target: Mapping[st
         "range": ranges,
         **target,
         "steps": steps,
+        "history_steps": [round((int(i) + 1) * steps / len(memory["history"])) for i in written],
         "history": [
             [[round(float(p), 5) for p in row[:n]] for row, n in zip(probabilities, space.sizes, strict=True)]
-            for probabilities in memory["history"]
+            for probabilities in memory["history"][written]
         ],
         "choice": list(choice),
         "described": space.describe(choice),

@@ -47,9 +47,7 @@ def _head(record):
     if record["verdict"]["interval"] is None:
         cautions.append("There is no verdict yet: the nets are compared once each has two seeds.")
     elif record["verdict"]["interval"][0] <= 0:
-        cautions.append(
-            "The choice is no better than random nets of no more multiply-adds: the search has shown nothing."
-        )
+        cautions.append("The choice is no better than random nets of no more multiply-adds: nothing was gained.")
     undecided = [d["name"] for d, row in zip(record["decisions"], _last(record), strict=True) if max(row) < 0.5]
     if undecided:
         cautions.append(f"No option of {', '.join(undecided)} became likelier than all others together.")
@@ -94,18 +92,15 @@ def _nets(record) -> Section:
 
 
 def _course(record) -> Section:
-    history = record["history"]
-    steps = (np.arange(len(history)) + 1) * record["steps"] / len(history)
     plots = []
     for i, decision in enumerate(record["decisions"]):
         plot = Plot(decision["name"], "step", "probability", (0, record["steps"]), (0, 1), percent="y", height=220)
-        values = np.array([row[i] for row in history])
-        known = values.sum(-1) > 0  # the supernet may have had fewer steps than rows
-        order = np.argsort(-values[known][-1])
+        values = np.array([row[i] for row in record["history"]])
+        order = np.argsort(-values[-1])
         for rank, option in enumerate(order):
             name = _shown(decision, option) if rank < STYLES else ""
-            plot.line(steps[known], values[known, option], name, min(rank, STYLES - 1), faint=rank >= STYLES)
-        plot.say(f"In the end {_shown(decision, order[0])} has {values[known][-1, order[0]]:.0%}.")
+            plot.line(record["history_steps"], values[:, option], name, min(rank, STYLES - 1), faint=rank >= STYLES)
+        plot.say(f"In the end {_shown(decision, order[0])} has {values[-1, order[0]]:.0%}.")
         plots.append(plot.render())
     return section("course", "Course of the controller", paragraph(COURSE), tag("div", *plots, class_="plots"))
 

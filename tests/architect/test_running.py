@@ -57,6 +57,7 @@ def memory(monkeypatch):
     logits[range(3), CHOICE] = 2.0
     sizes = (5, 2, 4)
     history = np.array([[[1 / n] * n + [0] * (5 - n) for n in sizes]] * 100, np.float32)
+    history[1::2] = 0  # 50 steps
     monkeypatch.setattr(record, "controller", lambda folder: {"logits": logits, "history": history, "baseline": 0.5})
 
 
@@ -74,7 +75,10 @@ def test_a_search_runs_all_nets_with_paired_seeds_and_writes_what_came_out(searc
     written = json.loads((tmp_path / "nas.json").read_text())
     assert written["choice"] == list(CHOICE) and written["described"] == "skip, 5x5 e2 w12 /2"
     assert written["verdict"]["verdict"] == "no better than random"
-    assert any("no better than random" in text for text in ((tmp_path / "nas.html").read_text(),))
+    assert len(written["history"]) == len(written["history_steps"]) == 50
+    page = (tmp_path / "nas.html").read_text()
+    assert "no better than random" in page and "nothing was gained" in page and page.count("<svg") == 3
+    assert re.search("block1.*?skip.*?20 %", page, re.DOTALL)  # of five options
     space = search.space
     for net in written["nets"][:4]:
         assert net["macs"] == space.macs(net["choice"]) <= space.macs(CHOICE)
