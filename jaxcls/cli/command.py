@@ -45,7 +45,9 @@ def run(verb: str, argv: Sequence[str]) -> int | None:
       UserError: for a mistake in them, or from the verb.
     """
     implementation = importlib.import_module(module(verb))
-    settings, rest = take_settings(argv)
+    end = list(argv).index("--") if "--" in argv else len(argv)  # what follows belongs to another command
+    settings, rest = take_settings(argv[:end])
+    rest = [*rest, *argv[end:]]
     if settings and not getattr(implementation, "SETTINGS", False):
         raise UserError(f"jaxcls {verb} takes no --config.{settings[0][0]}; see jaxcls {verb} --help.")
     args = parser(verb).parse_args(rest)

@@ -10,7 +10,7 @@ import time
 import pytest
 import runs
 
-from jaxcls.cli import launch
+from jaxcls.cli import command, launch
 from jaxcls.errors import UserError
 
 
@@ -46,6 +46,24 @@ def test_processes_are_started_with_their_numbers_and_gpus(monkeypatch):
         own = ["--coordinator_address=127.0.0.1:5", "--num_processes=2", f"--process_id={i}"]
         assert command == [sys.executable, "-m", "jaxcls", "train", "--config=x", *own]
         assert environment["CUDA_VISIBLE_DEVICES"] == ("0,1,2,3", "4,5,6,7")[i]
+
+
+def test_settings_are_those_of_the_launched_verb(monkeypatch):
+    seen = []
+    monkeypatch.setattr(launch, "_start", lambda i, args, words, address: seen.append(words) or Ended())
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    words = ["train", "--config=x", "--config.batch_size=8", "--workdir=w"]
+    assert command.run("launch", ["-n", "2", "--", *words]) == 0
+    assert seen == [words, words]
+
+
+class Ended:
+    """A process that is over."""
+
+    stdout = ()
+
+    def wait(self):
+        return 0
 
 
 @pytest.mark.slow
