@@ -11,6 +11,7 @@ COMPUTATION = re.compile(r"^(?:ENTRY )?%(\S+) .*\{$")
 INSTRUCTION = re.compile(r"^\s+(ROOT )?%(\S+) = (\(.*?\)|\S+) ([a-z][\w-]*)\(")
 NO_WORK = {"parameter", "tuple", "get-tuple-element", "bitcast", "constant", "copy-done", "iota"}
 NO_ESTIMATE = ("-start", "-done", "all-reduce", "custom-call")  # the last: mostly ConcatBitcast, no work
+OTHERS = ("all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 MOVES = {*NO_WORK, "copy", "transpose", "reshape", "slice", "dynamic-slice", "concatenate", "broadcast", "convert"}
 
 
@@ -94,7 +95,8 @@ def facts(text: str) -> dict[str, Any]:
     Returns:
       dict: products (dtype of the result -> number of convolutions and matrix products), large_float32 (arrays of more
       than 3 M elements that are written to memory: shape -> number), copies (of more than 1 MB: type -> number,
-      layouts apart), copy_bytes, all_reduces (dtype -> number, bytes), all_reduces_started (that do not block), cycles,
+      layouts apart), copy_bytes, all_reduces (dtype -> number, bytes), all_reduces_started (that do not block),
+      collectives (the other kinds -> number, bytes of what they give, started: that do not block), cycles,
       cycles_by_kind, not_estimated (operation -> number of those that give more than 1 MB and have no estimate).
     """
     program = parse(text)
@@ -108,6 +110,7 @@ def facts(text: str) -> dict[str, Any]:
     by_kind: collections.Counter = collections.Counter()
     silent: collections.Counter = collections.Counter()
     reduced: dict[str, dict[str, int]] = {}
+    collectives: dict[str, dict[str, int]] = {}
     copied = started = 0
     for i in scheduled:
         what = kind(i, program)
@@ -117,6 +120,11 @@ def facts(text: str) -> dict[str, Any]:
         if what == "copies" and i.opcode in ("copy", "transpose", "fusion") and i.bytes > 1e6:
             copies.update(f"{dtype}{list(shape)}" for dtype, shape in i.arrays())
             copied += i.bytes
+        if (opcode := i.opcode.removesuffix("-start")) in OTHERS:
+            entry = collectives.setdefault(opcode, {"number": 0, "bytes": 0, "started": 0})
+            entry["number"] += 1
+            entry["bytes"] += i.bytes
+            entry["started"] += opcode != i.opcode
         if i.opcode in ("all-reduce", "all-reduce-start"):
             started += i.opcode == "all-reduce-start"
             dtypes = {dtype for dtype, _ in i.arrays()}
@@ -130,6 +138,7 @@ def facts(text: str) -> dict[str, Any]:
         "copy_bytes": copied,
         "all_reduces": reduced,
         "all_reduces_started": started,
+        "collectives": collectives,
         "cycles": sum(by_kind.values()),
         "cycles_by_kind": {name: cycles for name, cycles in by_kind.most_common() if cycles},
         "not_estimated": {opcode: n for opcode, n in silent.items() if n},

@@ -2,11 +2,14 @@
 
     python scripts/bench/aot.py --model resnet50 --topology v5e:2x4 --batch 1024
     python scripts/bench/aot.py --model vit_base_patch16_224 --set depth=2 --topology v5e:16x16 --batch 16384 --json
+    python scripts/bench/aot.py --model resnet50 --batch 1024 --mesh "('replica', 2), ('data', -1)" --shard fsdp
 
 Nothing is run and no accelerator is needed, but libtpu is: `pip install 'jax[tpu]==VERSION'`, of the installed JAX, in
-an environment of its own. The program is that of a run in jit mode on all chips of the topology (v5e:2x4: 8 chips), its
-batch split over them, with the default config's recipe. Cycles are those of XLA's cost model, no measurement: compare
-two programs by them. Compiling ResNet-50 takes about eight CPU minutes, two blocks of a ViT two.
+an environment of its own. (`--topology cpu:8` compiles for so many CPUs of this process instead.) The program is that
+of a run in jit mode on all chips of the topology (v5e:2x4: 8 chips), its batch split over them, with the default
+config's recipe; its state lies as --mesh and --shard say, which are config.parallel's. Cycles are those of XLA's cost
+model, no measurement: compare two programs by them. Compiling ResNet-50 takes about eight CPU minutes, two blocks of a
+ViT two.
 """
 
 import argparse
@@ -25,12 +28,13 @@ from _aot_program import facts
 from _step import config_of_model
 from jax.sharding import NamedSharding, PartitionSpec
 
-from jaxcls import models
+from jaxcls import models, sharding
+from jaxcls.call_strings import literals
 from jaxcls.cli.entry import entry_point
 from jaxcls.data.base import ArraySource
 from jaxcls.errors import UserError
 from jaxcls.models import summary
-from jaxcls.parallel import AXIS, Parallel
+from jaxcls.parallel import STATE, Parallel
 from jaxcls.training import build
 from jaxcls.training.model import PRECISIONS
 from jaxcls.training.run import Run
@@ -60,6 +64,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--model", required=True, metavar="NAME", help="by name")
     parser.add_argument("--set", nargs="+", default=[], metavar="FIELD=VALUE", help="fields of the model")
     parser.add_argument("--topology", default="v5e:2x4", help="the chips, such as v5e:2x4, v6e:16x16 (%(default)s)")
+    parser.add_argument("--mesh", default="('data', -1),", help="config.parallel.mesh (default %(default)s)")
+    parser.add_argument(
+        "--shard", default="()", help="config.parallel.shard, such as fsdp (default: the state is whole)"
+    )
     parser.add_argument("--batch", type=int, required=True, help="of all chips together")
     parser.add_argument("--precision", choices=PRECISIONS, default="bfloat16", help="(default %(default)s)")
     parser.add_argument("--size", type=int, default=224, help="side of the pictures (default %(default)s)")
@@ -72,11 +80,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """All facts of a command line, and the program as "text". Raises UserError for what can't be compiled."""
     devices = topology(args.topology)
-    if args.batch < 1 or args.batch % len(devices):
-        raise UserError(f"--batch {args.batch} does not divide by the {len(devices)} chips of {args.topology}.")
+    chips = Absent("jit", devices, literals(args.mesh), literals(args.shard))
+    if args.batch < 1 or args.batch % chips.shares:
+        raise UserError(f"--batch {args.batch} does not divide by the {chips.shares} chips of {args.topology}.")
     run = build_run(args)
+    sharding.check(run.state_shapes.params, chips.rules, chips.shape)
     began = time.process_time()
-    program = compiled(run, Absent(devices=devices))
+    program = compiled(run, chips)
     seconds, text = time.process_time() - began, program.as_text()
     cost, memory = program.cost_analysis() or {}, program.memory_analysis()
     macs = summary.summarize(run.model.module, (args.size, args.size, 3)).total.macs
@@ -86,6 +96,9 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         "fields": run.model.spec["fields"],
         "topology": args.topology,
         "chips": len(devices),
+        "mesh": chips.shape,
+        "shard": [list(rule) for rule in chips.rules],
+        "state_bytes": chips.bytes_per_device(run.state_shapes),
         "batch": args.batch,
         "precision": args.precision,
         "jax": jax.__version__,
@@ -101,6 +114,14 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
 def topology(name: str) -> Sequence[Any]:
     """The chips of a topology. Raises UserError where libtpu is missing, or knows no such topology."""
+    if name.startswith("cpu:"):
+        devices = jax.devices("cpu")
+        if not name[4:].isdecimal() or not 0 < int(name[4:]) <= len(devices):
+            raise UserError(
+                f"--topology {name}: there are {len(devices)} CPU devices; "
+                "XLA_FLAGS=--xla_force_host_platform_device_count=8 makes eight."
+            )
+        return devices[: int(name[4:])]
     if importlib.util.find_spec("libtpu") is None:
         raise UserError(
             f"libtpu is missing, which compiles for TPUs: pip install 'jax[tpu]=={jax.__version__}', in an environment "
@@ -125,6 +146,11 @@ class Absent(Parallel):
         """What would be put there, as shapes."""
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self.replicated), tree)
 
+    def place(self, tree: PyTree) -> PyTree:
+        """A state that would lie there, as shapes."""
+        lie = lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place)  # noqa: E731
+        return jax.tree.map(lie, tree, self.sharding(tree))
+
 
 def build_run(args: argparse.Namespace) -> Run:
     """A run of the default config, whose pictures have the right shape and no values."""
@@ -143,7 +169,8 @@ def build_run(args: argparse.Namespace) -> Run:
 
 def compiled(run: Run, chips: Parallel) -> Any:
     """JAX's `Compiled` of the run's training step."""
-    split = NamedSharding(chips.mesh, PartitionSpec(AXIS))
+    cut = sharding.cutting(chips.shape)
+    split = NamedSharding(chips.mesh, PartitionSpec(cut if len(cut) > 1 else cut[0]))
     batch = {
         name: jax.ShapeDtypeStruct((run.training.batch_size, *(leaf.shape or ())), leaf.dtype, sharding=split)
         for name, leaf in run.data.leaves("train", training=True).items()
@@ -151,7 +178,8 @@ def compiled(run: Run, chips: Parallel) -> Any:
     number = jax.ShapeDtypeStruct((run.training.batch_size,), np.int32, sharding=split)
     batch |= dict.fromkeys(("epoch", "draw"), number)
     step = make_train_step(run.task, run.training.tx, accumulate=run.training.accumulate, platform=chips.platform)
-    return chips.compile(step, (None, 0), donate=(0,)).lower(chips.replicate(run.state_shapes), batch).compile()
+    step = chips.compile(step, (STATE, 0), out_axes=(STATE, None), donate=(0,))
+    return step.lower(chips.place(run.state_shapes), batch).compile()
 
 
 def lines(result: dict[str, Any]) -> Iterator[str]:
@@ -164,12 +192,16 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
     share = result["flops"] / result["flops_in_theory"]
     yield f"FLOPs a chip       {result['flops'] / 1e9:,.1f} G, {share:.3f} of 6 x multiply-adds; one step, as all below"
     yield f"bytes accessed     {result['bytes_accessed'] / 1e9:,.2f} GB"
+    mesh = ", ".join(f"{axis} {size}" for axis, size in result["mesh"].items())
+    yield f"mesh               {mesh}; {result['state_bytes'] / 1e6:,.2f} MB of state a chip"
     yield "memory             " + ", ".join(f"{name} {size / 1e6:,.0f} MB" for name, size in result["memory"].items())
     yield "products           " + (", ".join(f"{n} {dtype}" for dtype, n in result["products"].items()) or "none")
     for label, name in (("float32 > 3 M", "large_float32"), ("copies > 1 MB", "copies")):
         yield f"{label:<19}" + (", ".join(f"{n} x {shape}" for shape, n in result[name].items()) or "none")
     reduced = [f"{of['number']} of {dtype}, {of['bytes'] / 1e6:,.2f} MB" for dtype, of in result["all_reduces"].items()]
     yield f"all-reduces        {'; '.join(reduced) or 'none'}; {result['all_reduces_started']} do not block"
+    for opcode, of in result["collectives"].items():
+        yield f"{opcode + 's':<19}{of['number']}, {of['bytes'] / 1e6:,.2f} MB; {of['started']} do not block"
     without = ", ".join(f"{n} {opcode}" for opcode, n in result["not_estimated"].items())
     yield f"estimated cycles   {result['cycles'] / 1e6:,.2f} M" + (f", without {without}" if without else "")
     for name, cycles in result["cycles_by_kind"].items():

@@ -14,7 +14,7 @@ from jaxcls.cli import command, launch
 from jaxcls.errors import UserError
 
 
-def started(workdir, *arguments, words=("train", *runs.BASE), number="2"):
+def begun(workdir, *arguments, words=("train", *runs.BASE), number="2"):
     environment = {**os.environ, "XLA_FLAGS": "", "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-m", "jaxcls", "launch", "-n", number, "--", *words, f"--workdir={workdir}", *arguments]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
@@ -42,9 +42,9 @@ def test_processes_are_started_with_their_numbers_and_gpus(monkeypatch):
     args = launch.argparse.Namespace(processes=2, gpus_each=4)
     for i in range(2):
         launch._start(i, args, ["train", "--config=x"], "127.0.0.1:5")
-    for i, (command, environment) in enumerate(seen):
+    for i, (started, environment) in enumerate(seen):
         own = ["--coordinator_address=127.0.0.1:5", "--num_processes=2", f"--process_id={i}"]
-        assert command == [sys.executable, "-m", "jaxcls", "train", "--config=x", *own]
+        assert started == [sys.executable, "-m", "jaxcls", "train", "--config=x", *own]
         assert environment["CUDA_VISIBLE_DEVICES"] == ("0,1,2,3", "4,5,6,7")[i]
 
 
@@ -69,7 +69,7 @@ class Ended:
 @pytest.mark.slow
 def test_two_processes_are_stopped_together_and_go_on(tmp_path):
     arguments = ["--config.duration=60 steps", "--config.checkpoint.every=10 steps"]
-    process = started(tmp_path / "w", *arguments, "--config.duration=100000 steps")
+    process = begun(tmp_path / "w", *arguments, "--config.duration=100000 steps")
     deadline = time.monotonic() + 300
     while not list((tmp_path / "w" / "manifests").glob("*.json")):
         assert time.monotonic() < deadline and process.poll() is None, process.communicate()[0]
@@ -79,7 +79,7 @@ def test_two_processes_are_stopped_together_and_go_on(tmp_path):
     assert process.returncode == 0 and "stopped by SIGTERM" in text, text
     config = json.loads((tmp_path / "w" / "config.json").read_text())
     assert config["duration"] == "100000 steps"
-    process = started(tmp_path / "v", *arguments)
+    process = begun(tmp_path / "v", *arguments)
     text, _ = process.communicate(timeout=300)
     assert process.returncode == 0, text
     assert json.loads((tmp_path / "v" / "results.json").read_text())["test"]["count"] == 64
@@ -87,6 +87,6 @@ def test_two_processes_are_stopped_together_and_go_on(tmp_path):
 
 @pytest.mark.slow
 def test_an_error_of_all_is_one_line_and_a_status(tmp_path):
-    process = started(tmp_path / "w", "--config.batch_size=7")
+    process = begun(tmp_path / "w", "--config.batch_size=7")
     text, _ = process.communicate(timeout=120)
     assert process.returncode == 2 and "config.batch_size 7 can't be divided by 2" in text and "Traceback" not in text

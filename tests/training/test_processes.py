@@ -71,46 +71,52 @@ def start_two(folder, *arguments):
     return [runs.start(folder / str(i), *common, f"--process_id={i}", report=False) for i in range(2)]
 
 
-def start_some(number, workdir, *arguments, each=lambda i: ()):
+# The command for a run that ends at step `JAXCLS_TEST_STOP`, though its schedule is for more.
+STOPPING = """
+import os
+from jaxcls.training import fitting
+import runs
+
+built = fitting.built
+stop = int(os.environ["JAXCLS_TEST_STOP"])
+fitting.built = lambda *args, **options: runs.changed(built(*args, **options), total_steps=stop)
+"""
+
+
+def start_some(number, workdir, *arguments, each=lambda i: (), program=runs.PLAIN):
     """A run's processes; their outputs go to `WORKDIR-NUMBER-INDEX.log`."""
     address = f"--coordinator_address=127.0.0.1:{free_port()}"
-    common = (f"--workdir={workdir}", *arguments, *([address, f"--num_processes={number}"] if number > 1 else []))
-    own = lambda i: [f"--process_id={i}"] if number > 1 else []  # noqa: E731
-    return [runs.start(f"{workdir}-{number}-{i}", *common, *own(i), *each(i), report=False) for i in range(number)]
+    common = (f"--workdir={workdir}", *arguments, address, f"--num_processes={number}")
+    own = lambda i: [f"--process_id={i}", *each(i)]  # noqa: E731
+    return [
+        runs.start(f"{workdir}-{number}-{i}", *common, *own(i), report=False, program=program) for i in range(number)
+    ]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shard", ["", "fsdp"])
-def test_a_run_goes_on_in_four_then_two_then_three_processes(tmp_path, shard):
+def test_a_run_goes_on_in_four_then_two_then_three_processes(tmp_path, shard, monkeypatch):
     """With the same batches: the result is that of one process which nobody has stopped."""
-    arguments = ["--config.batch_size=24", "--config.duration=24 steps", "--config.eval.every=24 steps",
-                 "--config.checkpoint.every=4 steps", "--config.log_every=1 step"]  # fmt: skip
+    arguments = ["--config.batch_size=24", "--config.duration=9 steps", "--config.eval.every=3 steps",
+                 "--config.checkpoint.every=3 steps", "--config.log_every=1 step"]  # fmt: skip
     cut = [f"--config.parallel.shard={shard}"] if shard else []
     runs.finish(runs.start(tmp_path / "one", *arguments, report=False), tmp_path / "one")
-    for number in (4, 2, 3):
-        before = max((int(path.stem) for path in (tmp_path / "some/manifests").glob("*.json")), default=0)
-        processes = start_some(number, tmp_path / "some", *arguments, *cut)
-        if number != 3:
-            deadline = time.monotonic() + 400
-            while not (tmp_path / f"some/manifests/{before + 4}.json").is_file():
-                assert time.monotonic() < deadline and not any(p.poll() for p in processes)
-                time.sleep(0.002)
-            processes[1].send_signal(signal.SIGTERM)
+    monkeypatch.setenv("PYTHONPATH", f"{runs.ROOT}:{runs.ROOT}/tests")
+    for number, stop in ((4, 3), (2, 6), (3, 9)):
+        monkeypatch.setenv("JAXCLS_TEST_STOP", str(stop))
+        processes = start_some(number, tmp_path / "some", *arguments, *cut, program=STOPPING + runs.PLAIN)
         assert [process.wait(400) for process in processes] == [0] * number
         told = Path(f"{tmp_path}/some-{number}-0.log").read_text()
-        assert before == 0 or f"going on from step {before}" in told
+        assert stop == 3 or f"going on from step {stop - 3} of {stop}" in told
     one, some = runs.final_arrays(tmp_path / "one"), runs.final_arrays(tmp_path / "some")
     assert one.keys() == some.keys()
     for name, value in one.items():
         np.testing.assert_allclose(value, some[name], rtol=1e-4, atol=1e-5, err_msg=name)
-    losses = [
-        [
-            (line["step"], line["loss"])
-            for line in map(json.loads, (tmp_path / w / "metrics.jsonl").open())
-            if line["split"] == "train"
-        ]
-        for w in ("one", "some")
-    ]
+    losses = []
+    for name in ("one", "some"):
+        lines = [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        losses.append([line["loss"] for line in lines if line["split"] == "train"])
+    assert len(losses[0]) == 9
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
 
 
@@ -180,6 +186,17 @@ def test_a_killed_process_ends_the_other_with_a_line(tmp_path):
 def test_a_process_killed_at_any_moment(tmp_path, which, moment, mode):
     step = killed(tmp_path, which, moment, *LONG, f"--config.parallel.mode={mode}")
     assert step == saved(tmp_path) and (step > 0) == (moment != "compiling")
+
+
+@pytest.mark.slow
+def test_a_kill_in_a_sharded_save_leaves_a_run_that_goes_on(tmp_path):
+    arguments = [*LONG, "--config.parallel.shard=fsdp"]
+    step = killed(tmp_path, 1, "saving", *arguments)
+    assert step == saved(tmp_path) > 0
+    for i in (0, 1):
+        (tmp_path / f"{i}.log").unlink()
+    assert killed(tmp_path, 0, "stepping", *arguments) >= step + 20
+    assert f"going on from step {step}" in output(tmp_path, 0)
 
 
 @pytest.mark.slow
