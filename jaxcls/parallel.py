@@ -264,6 +264,11 @@ class Parallel:
         return jax.tree.unflatten(jax.tree.structure(tree), places)
 
     @property
+    def local(self) -> list[Any]:
+        """The devices of this process; of others nobody here knows the memory."""
+        return [device for device in self.devices if device.process_index == jax.process_index()]
+
+    @property
     def places(self) -> Callable[[PyTree], PyTree] | None:
         """`sharding` where a state is cut; None where it is restored through host arrays."""
         return self.sharding if self.rules else None
@@ -314,7 +319,7 @@ class Parallel:
             if jax.process_count() == 1:
                 return jax.device_put(tree, sharding)
             return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), tree)
-        devices = [d for d in self.devices if d.process_index == jax.process_index()]
+        devices = self.local
         mesh = Mesh(np.array(devices), (AXIS,))
 
         def put(x):

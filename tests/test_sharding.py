@@ -187,10 +187,12 @@ def test_collectives_of_the_compiled_step(way, gathers):
     """Parameters are gathered before they are used, each about as often as there are passes; gradients are summed."""
     run = make_run(way)
     feed, state = run.train_feed(), run.parallel.place(run.init_state())
-    text = feed.compiled.lower(state, feed.data, feed._put(0)).compile().as_text()
+    compiled = feed.compiled.lower(state, feed.data, feed._put(0)).compile()
+    text, donated = compiled.as_text(), compiled.memory_analysis().alias_size_in_bytes
     count = lambda name: len(re.findall(rf"= \S+ {name}(?:-start)?\(|\) {name}(?:-start)?\(", text))  # noqa: E731
     cut = sum(not x.sharding.is_fully_replicated for x in jax.tree.leaves(state.params))
     assert count("all-reduce") + count("reduce-scatter") > 0
+    assert donated >= 0.95 * run.parallel.bytes_per_device(state)  # the new state takes the memory of the old one
     assert (0 < cut <= count("all-gather")) if gathers else count("all-gather") == cut == 0
 
 

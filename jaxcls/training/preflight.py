@@ -210,8 +210,7 @@ def check_memory(run: "Run", shapes: TrainState) -> str:
     state, gradients, whole = over.bytes_per_device(shapes), over.bytes_per_device(params), pytree.nbytes(shapes)
     of = f" of {size(whole)}" if over.rules else ""
     line = f"memory of a device: {size(state)}{of} of state, {size(gradients)} of gradients"
-    own = [device for device in over.devices if device.process_index == jax.process_index()]
-    free = room(own) if over.platform != "cpu" else None
+    free = room(over.local) if over.platform != "cpu" else None
     if free is not None and state + gradients > free:
         cut = "config.parallel.shard=fsdp" if not over.rules and over.size > 1 else "more devices, a smaller net"
         raise UserError(f"{line}, but {size(free)} are free there; use {cut}, or an optimiser that keeps less.")

@@ -58,7 +58,7 @@ class Window:
         left = self.run.training.total_steps - step
         if each * left < WORTH:
             return
-        used = memory.most(self.run.parallel.devices)
+        used = memory.most(self.run.parallel.local)
         room = "" if used is None else f" and {memory.size(used)} of memory at most so far"
         self.log.note(
             f"measured over {self.timed} steps: {each:.3g} s a step{room}; about {math.ceil(each * left / 60)} min for "
