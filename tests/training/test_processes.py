@@ -98,7 +98,8 @@ def start_some(number, workdir, *arguments, each=lambda i: (), program=runs.PLAI
 def test_a_run_goes_on_in_four_then_two_then_three_processes(tmp_path, shard, monkeypatch):
     """With the same batches: the result is that of one process which nobody has stopped."""
     arguments = ["--config.batch_size=24", "--config.duration=9 steps", "--config.eval.every=3 steps",
-                 "--config.checkpoint.every=3 steps", "--config.log_every=1 step", "--config.schedule.warmup="]  # fmt: skip
+                 "--config.checkpoint.every=3 steps", "--config.log_every=1 step"]  # fmt: skip
+    arguments.append("--config.schedule.warmup=")
     cut = [f"--config.parallel.shard={shard}"] if shard else []
     runs.finish(runs.start(tmp_path / "one", *arguments, report=False), tmp_path / "one")
     monkeypatch.setenv("PYTHONPATH", f"{runs.ROOT}:{runs.ROOT}/tests")
