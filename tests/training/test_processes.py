@@ -94,6 +94,7 @@ def start_some(number, workdir, *arguments, each=lambda i: (), program=runs.PLAI
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # ten processes compile
 @pytest.mark.parametrize("shard", ["", "fsdp"])
 def test_a_run_goes_on_in_four_then_two_then_three_processes(tmp_path, shard, monkeypatch):
     """With the same batches: the result is that of one process which nobody has stopped."""
