@@ -73,7 +73,7 @@ def write(
     found = read(weights)
     towers = found.towers
     config = resolve(config)
-    choose(config, towers)
+    choose(config, found)
     note(f"opening {config.data.name} ...")
     pictures = data.open_sources(config)
     config.batch_size = min(config.batch_size, len(pictures["train"])) if "train" in pictures else config.batch_size
@@ -108,14 +108,14 @@ def _check_words(words, classes):
         raise UserError(f"--words has no class of these pictures: {listed(strangers)}; there are {known}")
 
 
-def choose(config: Any, towers: Towers) -> None:
+def choose(config: Any, found: "Found") -> None:
     """Sets config.model to what the tower of pictures is, unless it is named.
 
     Raises UserError where the tower is none of ours.
     """
-    image = towers.image
+    image = found.towers.image
     features = image["head.weight"].shape[0] if "head.weight" in image else 0
-    config.model.neck = f"cosine({features})" if features else "cosine"
+    config.model.neck = found.neck or (f"cosine({features})" if features else "cosine")
     if config.model.name:
         return
     patches = image.get("patch_embed.proj.weight")
@@ -134,11 +134,13 @@ def activation(module: Any) -> str:
 
 
 class Found(NamedTuple):
-    """Two towers, the SHA-256 of the file (of a run's step: of its manifest), and fields of the tower of texts."""
+    """Two towers, the SHA-256 of the file (of a run's step: of its manifest), fields of the tower of texts, and a run's
+    neck."""
 
     towers: Towers
     sha256: str
     fields: dict[str, Any]
+    neck: str = ""
 
 
 def read(weights: PathLike) -> Found:
@@ -153,7 +155,8 @@ def read(weights: PathLike) -> Found:
         towers = tower_files.split(file.tensors)
         return Found(towers, file.sha256, {} if "cls_token" in towers.image else SIGLIP)
     network, folder = networks.from_run(weights), view.best_step(weights)
-    if not (method := view.read_meta(folder).config.get("words", {}).get("method")):
+    config = view.read_meta(folder).config
+    if not (method := config.get("words", {}).get("method")):
         raise UserError(f"{weights} has no tower of texts, as a run with config.words has (docs/words.md).")
     names = [name for name in view.read_tensors(folder) if name.startswith(f"params/{pairs.TEXT}/")]
     more = [f"params/{name}" for name in (pairs.SCALE, pairs.BIAS)]
@@ -163,7 +166,8 @@ def read(weights: PathLike) -> Found:
     scale = min(float(arrays[more[0]]), pairs.MOST if method == "clip" else math.inf)
     bias = float(arrays[more[1]]) if more[1] in arrays else 0.0
     towers = Towers(to_state_dict(image), to_state_dict({"params": text}), math.exp(scale), bias)
-    return Found(towers, network.source["sha256"], SIGLIP if method == "siglip" else {})
+    fields = SIGLIP if method == "siglip" else {}
+    return Found(towers, network.source["sha256"], fields, config["model"]["neck"])
 
 
 def of_classes(
@@ -212,6 +216,12 @@ def placed(run: Run, towers: Towers, kernel: np.ndarray) -> tuple[Any, pretraine
     shapes = run.task.answering(run.state_shapes, averaged=False)
     weights, report = pretrained.match(run.task.model, shapes, towers.image, run.model.use)
     last = run.task.model.head[0]
+    wanted = shapes["params"][last]["kernel"].shape
+    if wanted != kernel.shape:
+        raise UserError(
+            f"the tower of texts answers with {kernel.shape[0]} numbers, and that of pictures with {wanted[0]}: these "
+            "weights are no pair, or config.model.neck is another than theirs"
+        )
     weights["params"][last] = {
         "kernel": np.float32(towers.scale * kernel),
         "bias": np.full(kernel.shape[1], towers.bias, np.float32),

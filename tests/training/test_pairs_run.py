@@ -81,9 +81,19 @@ def test_pairs_that_were_never_shown_are_named(place, tmp_path, method):
     assert np.array_equal(asked, again)
 
 
-def test_a_run_takes_steps_and_its_features_are_found(place, tmp_path, capsys):
+def test_a_run_takes_steps_is_asked_by_names_and_its_features_are_found(place, tmp_path, capsys):
     assert command(place, tmp_path / "run") == 0
     assert "recall" in capsys.readouterr().out
+    zero = [
+        "zeroshot",
+        str(tmp_path / "run"),
+        f"--data=table/{place / 'labels.csv'}",
+        f"--vocab={place / 'vocabulary'}",
+    ]
+    assert main([*zero, f"--out={tmp_path / 'zero'}", "--config.batch_size=8"]) == 0
+    assert json.loads((tmp_path / "zero" / "config.json").read_text())["model"]["neck"] == "cosine(16)"
+    assert main(["eval", str(tmp_path / "zero")]) == 0
+    assert "accuracy" in capsys.readouterr().out
     one = str(place / "test-red-bar-0.png")
     assert main(["find", str(tmp_path / "run"), one, "--data", str(place), "--top", "1"]) == 0
     assert "1.000" in capsys.readouterr().out
