@@ -107,7 +107,7 @@ def told(work: Path, method: str) -> dict[str, Any]:
     each, row = found["per_class"], {"recall_of_captions": round(recall, 4)}
     hidden = {NAMES[10 * d + c] for d in range(10) for c in range(10) if unseen(d, c)}
     for name, wanted in (("shown", False), ("unseen", True)):
-        which = [i for i, title in enumerate(each["class"]) if (title in hidden) == wanted]
+        which = [i for i, title in enumerate(each["name"]) if (title in hidden) == wanted]
         count = sum(each["support"][i] for i in which)
         right = round(sum(each["recall"][i] * each["support"][i] for i in which if each["support"][i]))
         row[name] = round(right / count, 4)

@@ -74,7 +74,7 @@ def test_pairs_that_were_never_shown_are_named(place, tmp_path, method):
     assert main([*arguments, "--template", "a {}"]) == 0
     assert main(["eval", str(tmp_path / "zero")]) == 0
     figures = json.loads((tmp_path / "zero" / "eval" / "test-0.json").read_text())
-    recall = dict(zip(figures["per_class"]["class"], figures["per_class"]["recall"], strict=True))
+    recall = dict(zip(figures["per_class"]["name"], figures["per_class"]["recall"], strict=True))
     assert np.mean([recall[name] for name in UNSEEN]) > 0.4  # 0 for a classifier, which has not seen them
     asked = zeroshot.asked(tmp_path / "zero", bpe.read(place / "vocabulary"), ["a red bar", "a blue bar"])
     again = zeroshot.asked(tmp_path / "run", bpe.read(place / "vocabulary"), ["a red bar", "a blue bar"])
