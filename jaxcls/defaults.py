@@ -148,6 +148,7 @@ def default_config() -> ConfigDict:
     nas.cost = "macs"  # macs, params, or a file of latencies (jaxcls nas --latency measures one)
     nas.target = 0.0  # of the cost; 0: accuracy alone counts
     nas.retrain = ""  # duration of the nets that are trained from scratch; "": duration
+    nas.asked = 200  # nets that random search and evolution ask the shared weights about, each; 0: none of the two
     nas.random = 8  # random nets beside the choice, of no more multiply-adds
     nas.seeds = 2  # of each of these nets
     nas.reference = "resnet20_cifar"  # a model beside them; "": none

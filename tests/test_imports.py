@@ -54,7 +54,7 @@ MAY = {
     "classical": "augment checkpoints data defaults files logs metrics models parallel settings tasks text training",
     "corrupt": "augment data files metrics parallel settings tasks training",
     "ablate": "defaults files models settings text training",
-    "architect": "ablate augment checkpoints defaults export files models nas report settings tasks training",
+    "architect": "ablate augment checkpoints choices defaults export files models nas report settings tasks training",
     "tune": "checkpoints choices criteria defaults files logs metrics models pytree report settings training",
 }
 TOP = {"api", "cli", "estimator", "main", "__main__", "__init__"}  # may use everything; nothing below uses them

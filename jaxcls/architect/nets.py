@@ -12,13 +12,14 @@ from jaxcls.defaults import default_config, flatten
 from jaxcls.nas.space import MODEL, Choice, Space
 from jaxcls.settings.reader import resolve
 
-FOUND, RANDOM, KNOWN = "found", "random", "known"  # kinds of nets
+FOUND, SEARCHED, RANDOM, KNOWN = "found", "searched", "random", "known"  # kinds of nets
+SEARCHES = ("random", "evolution")  # that ask the shared weights
 TRIES = 20_000  # draws for the random nets; a space of no more choices is gone through in random order
 
 
 @dataclasses.dataclass(frozen=True)
 class Net:
-    """A net that is trained with several seeds. `name`: of its folder; `kind`: FOUND, RANDOM or KNOWN."""
+    """A net that is trained with several seeds. `name`: of its folder; `kind`: FOUND, SEARCHED, RANDOM or KNOWN."""
 
     name: str
     kind: str
@@ -41,6 +42,18 @@ class Net:
 def of_choice(space: Space, choice: Choice, name: str = FOUND, kind: str = FOUND) -> Net:
     """The net of a choice."""
     return Net(name, kind, MODEL, space.fields(choice), choice)
+
+
+def by_searches(space: Space, found: Mapping[str, Any], besides: Sequence[Choice]) -> list[Net]:
+    """The nets that other searches took (`shared.searched`), but for those that are there already."""
+    blocks = {space.blocks(choice) for choice in besides}
+    nets = []
+    for name in SEARCHES:
+        choice = tuple(found[name]["choice"]) if name in found else ()
+        if choice and space.blocks(choice) not in blocks:
+            blocks.add(space.blocks(choice))
+            nets.append(of_choice(space, choice, f"{name}-search", SEARCHED))
+    return nets
 
 
 def known(model: str) -> Net:

@@ -3,6 +3,8 @@
     workdir/supernet                 the supernet with its controller
     workdir/found.py                 the config of the net that the controller chose
     workdir/found/seed-N             that net from scratch
+    workdir/shared.json              what random search and evolution took of the same shared weights
+    workdir/evolution-search/seed-N  that net from scratch; random-search alike
     workdir/random-K/seed-N, ...     random nets of no more multiply-adds, and a known net, trained alike
     workdir/nas.json, nas.html       what all say together, written anew after each run
 
@@ -12,13 +14,14 @@ checkpoint.
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxcls.ablate import running
 from jaxcls.ablate.running import Launch
 from jaxcls.architect import nets as made
-from jaxcls.architect import record
+from jaxcls.architect import record, shared
 from jaxcls.architect.nets import Net
 from jaxcls.errors import Problems, UserError
 from jaxcls.files import read_json, replacing, write_json
@@ -80,7 +83,12 @@ def checked(config: Any, workdir: PathLike) -> Search:
 
 
 def run(
-    search: Search, workdir: PathLike, *, launch: Launch = running.in_process, note: Note = print
+    search: Search,
+    workdir: PathLike,
+    *,
+    launch: Launch = running.in_process,
+    ask: Callable[[Path, Path], dict[str, Any]] = shared.ask,
+    note: Note = print,
 ) -> dict[str, Any]:
     """Runs what is missing of a search; returns what nas.json has.
 
@@ -102,11 +110,13 @@ def run(
     told = record.of_search(search.space, memory, target, search.steps)
     choice = record.chosen(search.space, memory)
     note(f"the controller chose {told['described']}: {told['macs']:,} multiply-adds, {told['params']:,} parameters")
-    nets = _nets(search, choice, note)
+    asked = _asked(search, workdir, ask, note)
+    nets = _nets(search, choice, asked, note)
     jobs = {workdir / net.name / f"seed-{seed}": net.config(search.config, seed) for net, seed in _order(nets, section)}
     _refuse_changed(jobs)
     _write_config(workdir, nets[0].config(search.config, search.config["seed"]), told["described"])
     counts = {net.name: _counts(net, search.space) for net in nets}
+    told["searches"] = asked
     write = lambda: _write(workdir, told, nets, counts, section["seeds"])  # noqa: E731
     _train(jobs, launch, write, note)
     return write()
@@ -141,15 +151,25 @@ def _one(config, folder, launch):
         raise Stopped(f"stopped within {folder}", STATUS[ended.signal])
 
 
-def _nets(search, choice, note):
-    """The choice, random nets of no more multiply-adds, a known one."""
+def _asked(search, workdir, ask, note):
+    """What random search and evolution take of the shared weights; {} where none is wanted."""
+    count = search.config["nas"]["asked"]
+    if not count:
+        return {}
+    note(f"random search and evolution ask the shared weights about {count} nets each")
+    return ask(workdir / record.SUPERNET, workdir / shared.FILE)
+
+
+def _nets(search, choice, asked, note):
+    """The choice, those of other searches, random nets of no more multiply-adds, a known one."""
     space, section = search.space, search.config["nas"]
     seed = search.config["seed"]
+    others = made.by_searches(space, asked, [choice])
     drawn = made.random_nets(space, section["random"], space.macs(choice), seed, besides=[choice])
     if len(drawn) < section["random"]:
         note(f"{len(drawn)} other nets have no more multiply-adds than the choice, not {section['random']}")
     known = [made.known(section["reference"])] if section["reference"] else []
-    return [made.of_choice(space, choice), *drawn, *known]
+    return [made.of_choice(space, choice), *others, *drawn, *known]
 
 
 def _order(nets, section):

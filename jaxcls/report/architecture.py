@@ -15,7 +15,7 @@ from jaxcls.types import PathLike
 
 Record = Mapping[str, Any]  # a search as nas.json has it
 
-KINDS = {"found": "the choice", "random": "random", "known": "known net"}
+KINDS = {"found": "the choice", "searched": "another search's", "random": "random", "known": "known net"}
 COURSE = (
     "How likely the controller found each option, over the steps of the supernet. In the first quarter it learns "
     "nothing. What stays near the others was not decided, whatever is chosen in the end."
@@ -112,11 +112,20 @@ def _about(record) -> Section:
         ("steps of the supernet", f"{record['steps']:,}"),
         ("CPU seconds of the supernet", f"{record['supernet'].get('cpu_seconds', 0.0):,.0f}"),
         ("average reward at its end", f"{record['reward']:.4f}"),
+        *_searches(record),
     ]
     if record["target"]:
         rows.append((f"target ({record['cost']})", f"{record['target']:,.6g}"))
     listed = [(net["name"], ", ".join(map(str, net["choice"])) or net["model"]) for net in record["nets"]]
     return section("about", "About the search", facts(rows), folded("Choices of all nets", facts(listed)))
+
+
+def _searches(record):
+    """What other searches took of the same shared weights."""
+    for name in ("random", "evolution"):
+        if one := record.get("searches", {}).get(name):
+            told = f"{one['score']:.4f} by shared weights, the best of {one['asked']} nets: {one['choice']}"
+            yield f"{name} search", told
 
 
 def _shown(decision, option) -> str | Markup:

@@ -50,6 +50,7 @@ RANGES = {
     "nas.rate": "(0, inf)",
     "nas.beta": "(-inf, 0]",
     "nas.target": "[0, inf)",
+    "nas.asked": "[0, inf)",
     "nas.random": "[2, inf)",
     "nas.seeds": "[1, inf)",
     "monitor.pictures": "[0, inf)",

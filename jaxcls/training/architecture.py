@@ -150,7 +150,7 @@ def task(config: Any, inner: Supervised, axis_name: str | None, total: int) -> A
     """
     section, net = Section(config.nas, "nas"), inner.model
     assert isinstance(net, Supernet)
-    for key in ("retrain", "random", "seeds", "reference"):  # of what comes after the search
+    for key in ("retrain", "asked", "random", "seeds", "reference"):  # of what comes after the search
         getattr(config.nas, key)
     tables = None
     if config.nas.target:

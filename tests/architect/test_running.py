@@ -6,33 +6,16 @@ import re
 import jax
 import numpy as np
 import pytest
+from small_search import CHOICE, STAGES, config
 
 from jaxcls.ablate.running import Ended
 from jaxcls.architect import nets, record, running
 from jaxcls.cli import command
-from jaxcls.defaults import default_config
 from jaxcls.errors import UserError
 from jaxcls.nas import costs
 from jaxcls.nas.space import Space, parse_stage
 from jaxcls.settings import config_file
 from jaxcls.training.signals import Stopped
-
-STAGES = (
-    "mbconv(8, kernels=(3, 5), expansions=(1, 2))",
-    "mbconv((8, 12), stride=2, kernels=(3, 5), expansions=(1, 2))",
-)
-CHOICE = (4, 1, 3)  # skip, 12 wide, 5x5 e2
-
-
-def config(**given):
-    made = default_config()
-    made.data.name, made.batch_size, made.duration = "synthetic/96x12x1x3", 32, "4 steps"
-    made.model.name, made.model.fields = "mbconv_net", {"stem": "cifar", "first": 8, "last": 0}
-    made.nas.stages, made.nas.random, made.nas.seeds, made.nas.reference = STAGES, 3, 2, "lenet5"
-    made.data.augment = made.data.eval_transform = ("resize(28)",)
-    for key, value in given.items():
-        config_file.override(made, [(key.replace("__", "."), str(value))])
-    return made
 
 
 def pretend(accuracy, log, stop_at=""):
@@ -96,6 +79,20 @@ def test_a_search_that_was_stopped_goes_on(search, memory, tmp_path):
     before = list(log)
     running.run(search, tmp_path, launch=pretend(lambda name: 0.9, log), note=lambda line: None)
     assert log[len(before) :][0] == before[-1] and len(log) == len(before) + 10 - 2
+
+
+def test_nets_that_other_searches_took_are_trained_beside(search, memory, tmp_path):
+    wanted = search._replace(config={**search.config, "nas": {**search.config["nas"], "asked": 4}})
+    took = {
+        "random": {"choice": list(CHOICE), "score": 0.5, "asked": 4},  # the controller's own
+        "evolution": {"choice": [0, 0, 0], "score": 0.6, "asked": 4},
+    }
+    log = []
+    launch, ask = pretend(lambda name: 0.9, log), lambda supernet, file: took
+    record = running.run(wanted, tmp_path, launch=launch, ask=ask, note=lambda line: None)
+    assert [net["name"] for net in record["nets"]][:2] == ["found", "evolution-search"]
+    assert record["nets"][1]["choice"] == [0, 0, 0] and "evolution-search/seed-1" in log
+    assert "0.6000 by shared weights, the best of 4 nets" in (tmp_path / "nas.html").read_text()
 
 
 def test_the_found_config_trains_that_net(search, memory, tmp_path):
