@@ -1,6 +1,7 @@
 """A classifier of the names of its classes (`jaxcls zeroshot`), by CLIP, 224 pixels; and its training afterwards.
 
-    jaxcls zeroshot CLIP.safetensors --data=PATH --vocab=bpe_simple_vocab_16e6.txt.gz --out=runs/zeroshot
+    jaxcls zeroshot --config=zeroshot CLIP.safetensors --data=PATH \
+        --vocab=bpe_simple_vocab_16e6.txt.gz --out=runs/zeroshot
     jaxcls train --workdir=runs/zeroshot
 
 Radford et al. 2021 (arXiv 2103.00020). The model is chosen by the weights; the config is what pictures go through, and

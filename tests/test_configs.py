@@ -20,7 +20,8 @@ from jaxcls.training import build, loop, recipe
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = {path.stem: path for path in sorted((ROOT / "configs").glob("*.py"))}
 MORE = {"resnet50_strikes_back": ["a1", "a2"], "distill_resnet18": ["cifar100"], "distill_mobilenet_v2": ["cifar100"]}
-VERB = {"nas_cifar10": "nas", "nas_fashion": "nas"}  # of which the docstring tells; else train
+SUPERNETS = ("nas_cifar10", "nas_fashion", "nas_small")
+VERB = {**dict.fromkeys(SUPERNETS, "nas"), "zeroshot": "zeroshot"}  # of which the docstring tells; else train
 MORE |= {"fixmatch_cifar10": ["4000"], "resnet50_large_batch": ["lars_32k", "lamb_8k"]}
 CASES = [(name, arg) for name in CONFIGS for arg in ("", "tiny", *MORE.get(name, []))]
 
@@ -44,7 +45,7 @@ LONG = (  # to compile, even as :tiny: their step is a slow test
     "barlow_twins_cifar10", "byol_cifar10", "moco_v2_cifar10", "moco_v2_imagenet", "moco_v3_cifar10",
     "moco_v3_resnet50_imagenet", "moco_v3_vit_small_imagenet", "simclr_cifar10", "simclr_folder", "simclr_imagenet",
     "simsiam_cifar10", "vicreg_cifar10",
-    "nas_cifar10", "nas_fashion",  # tests/tasks/test_architecture.py has their task
+    *SUPERNETS,  # tests/tasks/test_architecture.py has their task
     "fixmatch_cifar10",  # tests/training/test_fewlabels.py has its task
 )  # fmt: skip
 CLASSES = {"ants": 90, "bees": 160}  # mean grey level of a picture
@@ -57,8 +58,9 @@ def load(name, arg=""):
 
 @pytest.fixture
 def pictures(tmp_path):
-    """A folder of 2 x 40 small PNG files without split folders, and beside it `pictures.csv`, with sets of labels."""
-    table, rng = ["path,labels\n"], np.random.default_rng(0)
+    """A folder of 2 x 40 small PNG files without split folders, and beside it `pictures.csv`, with sets of labels, and
+    `captions.csv`."""
+    table, captions, rng = ["path,labels\n"], ["path,label,caption\n"], np.random.default_rng(0)
     for name, grey in CLASSES.items():
         folder = tmp_path / "pictures" / name
         folder.mkdir(parents=True)
@@ -67,7 +69,10 @@ def pictures(tmp_path):
             Image.fromarray((grey + noise).astype(np.uint8)).save(folder / f"{i}.png")
             labels = "|".join(word for word, there in ((name, True), ("even", i % 2 == 0)) if there and i % 7)
             table.append(f"pictures/{name}/{i}.png,{labels}\n")
+            captions.append(f"pictures/{name}/{i}.png,{name},number {i} of the {name}\n")
     (tmp_path / "pictures.csv").write_text("".join(table))
+    (tmp_path / "captions.csv").write_text("".join(captions))
+    (tmp_path / "vocabulary").write_text("#version\na n\n")
     return tmp_path / "pictures"
 
 
@@ -90,7 +95,8 @@ def test_resolves_to_itself(name, arg):
 def test_schedule_fits_the_real_set(name, arg, devices):
     """Batches divide by 1 and 8 devices, and the schedule is possible, with as many pictures as the set really has."""
     config = load(name, arg)
-    own = {"digits": 1259, "folder/pictures": 1000, "unlabelled/pictures": 1000, "table/pictures.csv": 1000}
+    own = {"digits": 1259, "folder/pictures": 1000, "unlabelled/pictures": 1000, "table/pictures.csv": 1000,
+           "table/captions.csv": 1000}  # fmt: skip
     size = {**PUBLISHED, **own}.get(config.data.name, 64)  # synthetic ones have 64
     reader = build.Reader(config)
     durations = build.durations(reader, size, Parallel("jit", devices))
@@ -121,6 +127,9 @@ def tiny_run(name, pictures):
     kind = config.data.name.split("/")[0]
     own = {kind: f"{kind}/{pictures}" for kind in ("folder", "unlabelled")} | {"table": f"table/{pictures}.csv"}
     config.data.name = own.get(kind) or STAND_IN.get(config.data.name, config.data.name)
+    if config.words.method:
+        config.data.name = f"table/{pictures.parent}/captions.csv"
+        config.words.vocab = str(pictures.parent / "vocabulary")
     config.monitor.data = own["folder"] if kind == "unlabelled" else ""
     return build.build(config)
 
@@ -128,7 +137,7 @@ def tiny_run(name, pictures):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_tiny_variant_is_a_run_that_answers(name, pictures):
     run = tiny_run(name, pictures)
-    if name in VERB:
+    if name in SUPERNETS:
         assert run.answer.problem.startswith("a supernet is no net by itself")
         return
     assert run.answer.problem == "" and run.answer.names

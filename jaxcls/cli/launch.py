@@ -4,7 +4,7 @@
     jaxcls launch -n 2 --gpus-each 4 -- train --config=resnet50_imagenet
 
 One process with all devices is what most machines want, and `jaxcls train` alone is that; this is for trying out what
-runs on several machines (scripts/launch has recipes for those), or for a process a GPU. Lines of other processes than
+runs on several machines (docs/scaling.md has recipes for those), or for a process a GPU. Lines of other processes than
 the first bear their number. Ctrl-C and SIGTERM go to all of them, the state is saved, and the same command goes on. The
 exit status is that of process 0, or of the first that fails.
 """

@@ -27,7 +27,7 @@ def command(name: str, config: Mapping[str, Any], space: Space, params: Mapping[
         base = _flat(config_file.load(name))
     except UserError:
         base = _flat(shared)
-    changed = {key: value for key, value in trial.items() if key not in base or base[key] != value}
+    changed = {key: value for key, value in trial.items() if key not in base or _tuples(base[key]) != _tuples(value)}
     changed |= {key: trial.get(key, value) for key, value in params.items()}  # also where it is the config's own
     words = ["jaxcls", "train", f"--config={name}"]
     words += [f"--config.{key}={written(value)}" for key, value in changed.items()]
@@ -39,8 +39,13 @@ def written(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | tuple):
-        return repr(tuple(value))
+        return repr(_tuples(value))
     return value if isinstance(value, str) else repr(value)
+
+
+def _tuples(value):
+    """Lists, which JSON has, as tuples."""
+    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
 
 
 def _flat(config):

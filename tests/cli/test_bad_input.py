@@ -101,7 +101,7 @@ def refused(cli, monkeypatch, tmp_path):
     [
         (["--config.optim.momentun=0.9"], "optim.momentun does not exist; did you mean 'config.optim.momentum'?"),
         (["--config.momentum=0.9"], "config.momentum does not exist; did you mean 'config.optim.momentum'?"),
-        (["--config.zzz=1"], "config.zzz does not exist; config has accumulate, batch_size"),
+        (["--config.zzz=1"], "config.zzz does not exist; config has accumulate, auto_batch, batch_size"),
         (["--config.schedule.pct_start=0.2"], "config.schedule.pct_start=0.2 has no effect"),
         (["--config.batch_size=abc"], "--config.batch_size=abc: 'abc' is not a whole number; the config has 16"),
         (["--config.batch_size=6.5"], "'6.5' is not a whole number"),
@@ -214,7 +214,7 @@ def test_settings_of_every_type(config, monkeypatch):
 def test_check_says_little_and_writes_nothing(cli, config, tmp_path):
     status, out, lines = cli(f"--config={config}", "--mode=check", f"--workdir={tmp_path / 'w'}")
     assert status == 0 and not lines and not (tmp_path / "w").exists()
-    assert "ready" in out and len(out.splitlines()) <= 9  # with a table of three classes
+    assert "ready" in out and len(out.splitlines()) <= 10  # with a table of three classes, and the memory of a device
 
 
 def pictures(folder, classes=("cat", "dog"), n=12):
