@@ -71,7 +71,7 @@ def test_pairs_that_were_never_shown_are_named(place, tmp_path, method):
     vocabulary = str(place / "vocabulary")
     data = f"--data=table/{place / 'labels.csv'}"
     arguments = ["zeroshot", str(tmp_path / "run"), data, "--vocab", vocabulary, "--out", str(tmp_path / "zero")]
-    assert main([*arguments, "--template", "a {}"]) == 0
+    assert main([*arguments, "--template", "a {}", "--config.batch_size=8"]) == 0
     assert main(["eval", str(tmp_path / "zero")]) == 0
     figures = json.loads((tmp_path / "zero" / "eval" / "test-0.json").read_text())
     recall = dict(zip(figures["per_class"]["name"], figures["per_class"]["recall"], strict=True))
