@@ -120,6 +120,20 @@ class ArraySource:
         return digest(*parts)
 
 
+class Around:
+    """A source around a source, `inner`; what a subclass does not say is that one's."""
+
+    inner: Source
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "inner":  # not there yet while it is unpickled
+            raise AttributeError(name)
+        return getattr(self.inner, name)
+
+    def __len__(self) -> int:
+        return len(self.inner)
+
+
 class Subset:
     """A view of some rows of a source, in the given order. `subset` makes it."""
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxcls.data import metadata
-from jaxcls.data.base import ArraySource, Leaf, Source, Subset, digest, leaves
+from jaxcls.data.base import Around, ArraySource, Leaf, Source, Subset, digest, leaves
 from jaxcls.errors import UserError, listed
 
 TEXT = "text"
@@ -50,7 +50,7 @@ def _with(source, tokens):
     return Captioned(source, tokens)
 
 
-class Captioned:
+class Captioned(Around):
     """A source with tokens; `added` makes it. Whatever else it has is the source's."""
 
     def __init__(self, source: Source, tokens: np.ndarray):
@@ -61,14 +61,6 @@ class Captioned:
     def fingerprint(self) -> str:
         """Another one than the source's."""
         return digest(self.inner.fingerprint.encode(), np.ascontiguousarray(self.tokens))
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "inner":  # not there yet while it is unpickled
-            raise AttributeError(name)
-        return getattr(self.inner, name)
-
-    def __len__(self) -> int:
-        return len(self.inner)
 
     def __getitem__(self, row: int) -> dict[str, Any]:
         return {**self.inner[row], TEXT: self.tokens[row]}

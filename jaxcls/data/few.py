@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from jaxcls.data import metadata, row_lists
-from jaxcls.data.base import ArraySource, Leaf, Source, Subset, digest, leaves, multilabel
+from jaxcls.data.base import Around, ArraySource, Leaf, Source, Subset, digest, leaves, multilabel
 from jaxcls.errors import UserError
 
 UNLABELLED = -1
@@ -77,7 +77,7 @@ def hidden(source: Source, rows: np.ndarray) -> Source:
     return Hidden(source, kept)
 
 
-class Hidden:
+class Hidden(Around):
     """A source whose labels are others, and whose own are `truth`; `hidden` makes it. Whatever else it has is the
     source's."""
 
@@ -89,14 +89,6 @@ class Hidden:
     def fingerprint(self) -> str:
         """Another one than the source's."""
         return digest(self.inner.fingerprint.encode(), np.ascontiguousarray(self.labels))
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "inner":  # not there yet while it is unpickled
-            raise AttributeError(name)
-        return getattr(self.inner, name)
-
-    def __len__(self) -> int:
-        return len(self.inner)
 
     def __getitem__(self, row: int) -> dict[str, Any]:
         item = self.inner[row]

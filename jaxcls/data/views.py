@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxcls.data.base import ArraySource, Leaf, Source, Subset, digest, leaves
+from jaxcls.data.base import Around, ArraySource, Leaf, Source, Subset, digest, leaves
 from jaxcls.errors import UserError
 
 
@@ -42,7 +42,7 @@ def _counted(labels: np.ndarray, table: np.ndarray, classes: int) -> np.ndarray:
     return out
 
 
-class Renumbered:
+class Renumbered(Around):
     """A source with other numbers for its classes; `renumbered` makes it. Whatever else it has is the source's."""
 
     def __init__(self, source: Source, classes: tuple[str, ...], table: np.ndarray):
@@ -55,14 +55,6 @@ class Renumbered:
     def fingerprint(self) -> str:
         """Another one than the source's: a packed file holds labels."""
         return digest(self.inner.fingerprint.encode(), repr(self.classes).encode(), self.table)
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "inner":  # not there yet while it is unpickled
-            raise AttributeError(name)
-        return getattr(self.inner, name)
-
-    def __len__(self) -> int:
-        return len(self.inner)
 
     def __getitem__(self, row: int) -> dict[str, Any]:
         label = self.labels[row]

@@ -5,46 +5,34 @@ section 2.3) compare so: with the features of class names as the kernel the net 
 learned (`jaxcls zeroshot`).
 """
 
-import re
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array, lax
 
-from jaxcls.models.base import Classifier, Outputs
+from jaxcls.models.base import Outputs
+from jaxcls.models.neck import Neck
 
 SMALLEST = 1e-12  # of squared lengths
 
 
-class Cosine(Classifier, kw_only=True):
+class Cosine(Neck, kw_only=True):
     """A backbone, its features at length 1, dense.
 
     Fields:
-      backbone: a model whose answer is the features; its parameters are those of the module "backbone".
+      backbone: whose answer is the features.
       projects: the backbone's own last layer makes them; else they are its `pre_logits`.
 
     `out` is the backbone's, but for `pre_logits`: the features at length 1.
     """
 
-    backbone: Any
     projects: bool = False
     head: ClassVar = ("classifier",)
-    prefix: ClassVar[str] = "backbone."  # of the backbone's names; published weights lack it
 
     @property
     def unused(self) -> tuple[str, ...]:
-        layers = () if self.projects else self.backbone.head
-        return (*self.backbone.unused, *(f"^{re.escape(layer)}\\." for layer in layers))
-
-    @property
-    def renames(self) -> tuple[tuple[str, str], ...]:
-        return self.backbone.renames
-
-    @property
-    def resized(self) -> dict[str, Callable]:
-        return self.backbone.resized
+        return self.backbone.unused if self.projects else super().unused
 
     @nn.compact
     def __call__(self, images: Array, *, train: bool = False) -> Outputs:

@@ -4,8 +4,6 @@
 classifier sees fine features and coarse ones.
 """
 
-import re
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
@@ -15,7 +13,8 @@ from jax import Array, lax
 
 from jaxcls.errors import UserError
 from jaxcls.models import layers
-from jaxcls.models.base import Classifier, Outputs
+from jaxcls.models.base import Outputs
+from jaxcls.models.neck import Neck
 
 # torchvision's FeaturePyramidNetwork, whose names the convolutions bear.
 _init = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
@@ -23,11 +22,11 @@ _init = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
 LEVELS = 4
 
 
-class FPN(Classifier, kw_only=True):
+class FPN(Neck, kw_only=True):
     """A backbone, lateral 1x1 convolutions, a path from coarse to fine, 3x3 convolutions, means side by side, dense.
 
     Fields:
-      backbone: a model built with `num_classes=0`; its parameters are those of the module "backbone".
+      backbone: built with `num_classes=0`.
       features: of each level of the pyramid.
 
     The last stage of each of the `LEVELS` coarsest resolutions feeds a level: strides 4 to 32 for most nets. The path
@@ -40,23 +39,8 @@ class FPN(Classifier, kw_only=True):
     Raises UserError when it is called (`init` included) on a backbone without feature maps of two resolutions.
     """
 
-    backbone: Any
     features: int = 256
     head: ClassVar = ("fc",)
-    prefix: ClassVar[str] = "backbone."  # of the backbone's names; published weights lack it
-
-    @property
-    def unused(self) -> tuple[str, ...]:
-        """What the backbone has no place for, its own last layer included."""
-        return (*self.backbone.unused, *(f"^{re.escape(layer)}\\." for layer in self.backbone.head))
-
-    @property
-    def renames(self) -> tuple[tuple[str, str], ...]:
-        return self.backbone.renames
-
-    @property
-    def resized(self) -> dict[str, Callable]:
-        return self.backbone.resized
 
     @nn.compact
     def __call__(self, images: Array, *, train: bool = False) -> Outputs:
