@@ -37,6 +37,7 @@ def get_config(arg=""):
     config.nas.target = 1500.0 if tiny else 1.2e6
     config.nas.retrain = "4 steps" if tiny else "200 epochs"
     config.nas.random, config.nas.seeds = (2, 1) if tiny else (8, 3)
+    config.nas.asked = 10 if tiny else 200
     config.nas.reference = "" if tiny else "resnet20_cifar"
     config.schedule.peak = 0.2
     config.schedule.warmup = "1 step" if tiny else "5%"

@@ -32,6 +32,7 @@ def get_config(arg=""):
     config.nas.retrain = "4 steps" if tiny else "6 epochs"
     if tiny:
         config.nas.random, config.nas.seeds, config.nas.reference = 2, 1, ""
+        config.nas.asked = 10
     config.schedule.peak = 0.05
     config.schedule.warmup = "1 step" if tiny else "5%"
     config.optim.nesterov = True
