@@ -90,7 +90,7 @@ class Features(Task):
 
     def predict(self, state: PyTree, batch: Batch) -> dict[str, jax.Array]:
         """`{"features"}` of a batch as it comes from the source."""
-        return {"features": self.network.features(state, self.pictures.device(batch["image"]))}
+        return {"features": self.network.features(state, self.pictures.device(batch["image"]), batch)}
 
 
 def config_of_run(path: PathLike) -> ConfigDict:

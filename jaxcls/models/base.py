@@ -66,6 +66,12 @@ class Classifier(nn.Module, kw_only=True):
         return {}
 
     @property
+    def inputs(self) -> tuple[str, ...]:
+        """Leaves of a batch that the net takes beside the pictures, as keyword arguments of these names. Each may be
+        left out where shapes alone are wanted: what is None is what the net has when nothing is known."""
+        return ()
+
+    @property
     def epsilon(self) -> float:
         """Of the norms, in the square root; a field where weights that fit the model want different ones."""
         return 1e-5

@@ -1,6 +1,7 @@
 """The interface between the training step and whatever is trained."""
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import jax.numpy as jnp
@@ -8,6 +9,7 @@ from jax import Array
 from jaxtyping import Float
 
 from jaxcls.criteria import Figure
+from jaxcls.errors import UserError
 from jaxcls.state import Aux, TrainState
 from jaxcls.types import Batch, Figures, PyTree
 
@@ -86,7 +88,7 @@ class Task:
 
     def predict(self, state: TrainState, batch: Batch) -> dict[str, Array]:
         """Predictions of a batch in evaluation mode, float32 [n, d] by name: "logits", or "features"."""
-        return answer(self.model, self.output, self.answering(state), batch["image"])
+        return answer(self.model, self.output, self.answering(state), batch["image"], beside(self.model, batch))
 
     def figures(self, predictions: Predictions, others: Mapping[str, Predictions]) -> Figures:
         """Figures (floats and ints) of a whole split, "count" among them; those of `criteria` can be ranked by.
@@ -176,9 +178,28 @@ class Wrapper(Task):
         return self.inner.remark(means, step)
 
 
-def answer(model: Any, output: str, variables: PyTree, image: Array) -> dict[str, Array]:
-    """What a model says about normalised pictures [n, h, w, c], by the name in ANSWERS: float32 [n, d]."""
-    logits, out = model.apply(variables, image, train=False)
+def beside(model: Any, batch: Batch) -> dict[str, Array]:
+    """What a model takes of a batch beside its pictures: keyword arguments (`Classifier.inputs`).
+
+    Raises:
+      UserError: where the batch lacks one.
+    """
+    wanted = getattr(model, "inputs", ())
+    if missing := [name for name in wanted if name not in batch]:
+        raise UserError(
+            f"{type(model).__name__} takes {missing[0]!r} beside the picture, which these data do not have."
+        )
+    return {name: batch[name] for name in wanted}
+
+
+def answer(
+    model: Any, output: str, variables: PyTree, image: Array, more: Mapping[str, Array] = MappingProxyType({})
+) -> dict[str, Array]:
+    """What a model says about normalised pictures [n, h, w, c], by the name in ANSWERS: float32 [n, d].
+
+    `more`: what it takes beside them.
+    """
+    logits, out = model.apply(variables, image, train=False, **more)
     if output == FEATURES:
         return {ANSWERS[output]: out["pre_logits"].astype(jnp.float32)}
     return {ANSWERS[output]: logits}

@@ -14,7 +14,7 @@ from jaxcls.errors import UserError
 from jaxcls.measure.decision import Decision
 from jaxcls.tasks import base, networks, tta
 from jaxcls.tasks.networks import Network
-from jaxcls.types import PathLike, PyTree
+from jaxcls.types import Batch, PathLike, PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,14 +22,15 @@ class FoldsNetwork(Network):
     """As Network, of networks of one model: its answer is logits whose calibrated probabilities are the mean of theirs
     (for arrays of NumPy `predict.pooling.averaged`). `variables`: "fold-1" .. "fold-k" -> those of each."""
 
-    def answer(self, variables: PyTree, image: Array) -> Array:
-        """The logits of the mean of normalised pictures [n, h, w, c], over all views: float32 [n, d]. For tracing."""
+    def answer(self, variables: PyTree, image: Array, batch: Batch | None = None) -> Array:
+        """The logits of the mean of normalised pictures [n, h, w, c], over all views: float32 [n, d]. For tracing.
+        `batch` as of Network."""
         scale, bias = _calibrated(self.calibration, self.output)
-        scaled = [super(FoldsNetwork, self).answer(each, image) * scale + bias for each in variables.values()]
+        scaled = [super(FoldsNetwork, self).answer(each, image, batch) * scale + bias for each in variables.values()]
         weights = jnp.full((len(scaled), 1, 1), 1 / len(scaled), jnp.float32)
         return (tta.of_mean_probabilities(jnp.stack(scaled), weights, self.output) - bias) / scale
 
-    def features(self, variables: PyTree, image: Array) -> NoReturn:
+    def features(self, variables: PyTree, image: Array, batch: Batch | None = None) -> NoReturn:
         """Raises UserError: there are none."""
         raise UserError(f"{self.title}: features are of one network; take the folder of a fold.")
 

@@ -21,7 +21,7 @@ from jaxcls.errors import UserError
 from jaxcls.measure import decision, outliers
 from jaxcls.quantize import build as rebuilt
 from jaxcls.tasks import base, tta
-from jaxcls.types import PathLike, PyTree
+from jaxcls.types import Batch, PathLike, PyTree
 
 Normalization = tuple[Sequence[float], Sequence[float]]  # (mean, std)
 
@@ -78,14 +78,19 @@ class Network:
         """What predictions call its answer: "logits" or "features"."""
         return base.ANSWERS[self.output]
 
-    def answer(self, variables: PyTree, image: Array) -> Array:
-        """The answer to normalised pictures [n, h, w, c], over all views: float32 [n, d]. For tracing."""
-        ask = lambda view: base.answer(self.model, self.output, variables, view)  # noqa: E731
+    def answer(self, variables: PyTree, image: Array, batch: Batch | None = None) -> Array:
+        """The answer to normalised pictures [n, h, w, c], over all views: float32 [n, d]. For tracing.
+
+        `batch`: theirs, for a model that takes more of it than the pictures. Raises UserError where it is missing.
+        """
+        more = base.beside(self.model, batch or {})
+        ask = lambda view: base.answer(self.model, self.output, variables, view, more)  # noqa: E731
         return tta.averaged(ask, image, self.views, self.mean, self.output)[self.key]
 
-    def features(self, variables: PyTree, image: Array) -> Array:
-        """What the last layer sees of normalised pictures: float32 [n, d]. For tracing."""
-        return base.answer(self.model, base.FEATURES, variables, image)["features"]
+    def features(self, variables: PyTree, image: Array, batch: Batch | None = None) -> Array:
+        """What the last layer sees of normalised pictures: float32 [n, d]. For tracing. `batch` as of `answer`."""
+        more = base.beside(self.model, batch or {})
+        return base.answer(self.model, base.FEATURES, variables, image, more)["features"]
 
     def function(self) -> Callable[[Array], Array]:
         """uint8 pictures [n, h, w, c], as `preprocessing.prepare` makes them -> the answer, float32 [n, d].

@@ -12,7 +12,7 @@ from jaxcls import losses, metrics
 from jaxcls.criteria import CLASSIFICATION, Figure
 from jaxcls.models import pretrained
 from jaxcls.state import Aux, TrainState
-from jaxcls.tasks.base import Predictions, Task
+from jaxcls.tasks.base import Predictions, Task, beside
 from jaxcls.types import Batch, Figures, PyTree
 
 
@@ -49,7 +49,7 @@ class Supervised(Task):
 
     def init(self, rng: Array, batch: Batch, weights: PyTree = None) -> tuple[PyTree, PyTree, dict[str, PyTree]]:
         """Parameters and model state, fresh but for the given weights; no extra."""
-        variables = dict(self.model.init(rng, batch["image"], train=False))
+        variables = dict(self.model.init(rng, batch["image"], train=False, **beside(self.model, batch)))
         if weights is not None:
             variables = pretrained.merge(variables, weights)
         return variables.pop("params"), variables, {}
@@ -85,6 +85,7 @@ class Supervised(Task):
         return self.model.apply(
             {"params": params, **state.model_state},
             batch["image"],
+            **beside(self.model, batch),
             train=True,
             mutable=list(state.model_state),
             rngs={"dropout": rng},

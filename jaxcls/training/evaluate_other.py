@@ -34,7 +34,7 @@ class Answers(Task):
 
     def predict(self, state: PyTree, batch: Batch) -> dict[str, jax.Array]:
         """See the class."""
-        return {"logits": self.network.answer(state, self.network.preprocessing.device(batch["image"]))}
+        return {"logits": self.network.answer(state, self.network.preprocessing.device(batch["image"]), batch)}
 
 
 class Prepared:

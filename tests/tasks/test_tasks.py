@@ -9,6 +9,7 @@ from flax import linen as nn
 
 from jaxcls import optim
 from jaxcls import state as train_state
+from jaxcls.errors import UserError
 from jaxcls.optim import schedules
 from jaxcls.state import Aux
 from jaxcls.tasks.base import Task, Wrapper
@@ -190,3 +191,28 @@ def test_a_wrapper_passes_on_what_it_does_not_change():
     assert task.predict(state, {"image": 5})["logits"] == 5
     assert task.loss(state.params, state, {"image": 3}, RNG)[1].count == 1
     assert sorted(inner.got) == ["init", "loss", "predict"]
+
+
+class WithColumns(nn.Module):
+    """A picture's mean colour and some columns of a table, dense."""
+
+    inputs = ("columns",)
+
+    @nn.compact
+    def __call__(self, images, *, train, columns=None):
+        x = jnp.concatenate([images.mean((1, 2)), columns], axis=-1)
+        return nn.Dense(3, name="fc")(x), {"pre_logits": x}
+
+
+def test_a_model_gets_the_leaves_that_it_names_beside_the_picture():
+    batch = {**make_batch(6), "columns": np.arange(12, dtype=np.float32).reshape(6, 2)}
+    task = Supervised(WithColumns())
+    state = train_state.create(task, sgd(), RNG, batch)
+    assert state.params["fc"]["kernel"].shape == (batch["image"].shape[-1] + 2, 3)
+    x = np.concatenate([batch["image"].mean((1, 2)), batch["columns"]], axis=1)
+    logits = task.predict(state, batch)["logits"]
+    np.testing.assert_allclose(logits, x @ state.params["fc"]["kernel"] + state.params["fc"]["bias"], rtol=1e-5)
+    (trained, _), _ = task.forward(state.params, state, batch, RNG)
+    np.testing.assert_allclose(trained, logits, rtol=1e-6)
+    with pytest.raises(UserError, match="WithColumns takes 'columns' beside the picture"):
+        task.predict(state, make_batch(6))
