@@ -36,13 +36,14 @@ def changed(run, **training):
     return dataclasses.replace(run, training=dataclasses.replace(run.training, **training))
 
 
-def start(workdir, *arguments, devices=1, report=True, program=PLAIN, **options):
-    """A started `python -m jaxcls.main`, or without a report `program`; output in `<workdir>.log`."""
+def start(workdir, *arguments, devices=1, report=True, program=PLAIN, within=(), **options):
+    """A started `python -m jaxcls.main`, or without a report `program`; output in `<workdir>.log`. `within`: the words
+    of a command that runs it somewhere."""
     flags = re.sub(r"(device_count)=\d+", rf"\1={devices}", os.environ["XLA_FLAGS"])
     environment = {**os.environ, "XLA_FLAGS": flags, "PYTHONUNBUFFERED": "1"}
     log = open(f"{workdir}.log", "a")  # noqa: SIM115  the process keeps it
     started = ["-m", "jaxcls.main"] if report else ["-c", program]
-    command = [sys.executable, *started, *BASE, f"--workdir={workdir}", *arguments]
+    command = [*within, sys.executable, *started, *BASE, f"--workdir={workdir}", *arguments]
     return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment, cwd=ROOT, **options)
 
 
