@@ -23,6 +23,7 @@ from jaxcls.models import (  # noqa: F401  each registers its variants
     efficientnet,
     eva,
     googlenet,
+    graph_net,
     inception,
     lenet,
     maxvit,

@@ -245,6 +245,11 @@ lenet5_1998                      -
 [own, 32, 3, 10]
 airbench94                       -       94.01 on CIFAR-10, six views (Jordan 2024)
 
+[own, 28, 1, 10]
+gcn                              -
+gin                              -
+gat                              -
+
 [own, 224, 3, 10]
 simple_cnn_16_32                 -
 simple_cnn_32_64                 -

@@ -68,6 +68,8 @@ def create(name: str, *, num_classes: int = 1000, neck: str = "", **fields: Any)
     with call_strings.fitting(kind, "neck"):
         own, made = _NECKS[kind](*args, **options)
     backbone = _MODELS[name](num_classes=own, **fields)
+    if backbone.inputs:
+        raise UserError(f"a neck is for nets of pictures alone, and {name!r} takes {backbone.inputs[0]}; leave it out")
     return made(
         backbone=backbone,
         num_classes=num_classes,

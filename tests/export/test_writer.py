@@ -71,7 +71,7 @@ def test_every_family_answers_as_compiled(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", models.list_models())
+@pytest.mark.parametrize("name", [name for name in models.list_models() if name not in ("gcn", "gin", "gat")])
 def test_every_model_is_written_loads_and_takes_any_batch(name):
     cifar = "cifar" in name or name == "airbench94"
     side = 28 if name.startswith("lenet") else 32 if cifar else 299 if name == "inception_v3" else 224

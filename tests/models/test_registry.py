@@ -17,6 +17,9 @@ IMAGENET, CIFAR, MNIST = (224, 224, 3), (32, 32, 3), (28, 28, 1)
 GOLDEN = {
     "lenet5": (61_706, 10, MNIST),
     "lenet5_1998": (60_000, 10, MNIST),
+    "gcn": (89_216, 10, MNIST),
+    "gin": (105_504, 10, MNIST),
+    "gat": (97_746, 10, MNIST),
     "resnet18": (11_689_512, 1000, IMAGENET),
     "resnet34": (21_797_672, 1000, IMAGENET),
     "resnet50": (25_557_032, 1000, IMAGENET),

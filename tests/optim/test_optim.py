@@ -235,7 +235,7 @@ def test_a_decay_pattern_that_matches_nothing_is_an_error(make):
 
 
 NO_MATRICES = {"layer_scale", "cls_token", "dist_token", "class_token", "pos_embed", "encoder.pos_embedding",
-               "relative_position_bias_table", "logit_scale"}  # fmt: skip
+               "relative_position_bias_table", "logit_scale", "att_src", "att_dst"}  # fmt: skip
 SOME = ("resnet18", "vit_b_16", "swin_t", "swin_v2_t", "convnext_tiny", "deit_tiny_distilled_patch16_224",
         "mixer_s32_224", "lenet5_1998", "mobilenet_v3_small")  # fmt: skip
 

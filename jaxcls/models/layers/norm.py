@@ -51,15 +51,18 @@ class GroupedBatchNorm(nn.BatchNorm):
     groups: int = 1
     pooled: bool = False
 
-    def __call__(self, x: Any, use_running_average: bool | None = None) -> jax.Array:  # type: ignore[override]
+    def __call__(
+        self, x: Any, use_running_average: bool | None = None, *, mask: jax.Array | None = None
+    ) -> jax.Array:
         inferred = nn.merge_param("use_running_average", self.use_running_average, use_running_average)
         if inferred or self.is_initializing():
-            return super().__call__(x, use_running_average=use_running_average)
+            return super().__call__(x, use_running_average=use_running_average, mask=mask)
         groups = math.gcd(self.groups, len(x))
         grouped = x.reshape(groups, len(x) // groups, *x.shape[1:])
         axes = tuple(range(1, grouped.ndim - 1))
         wide = grouped.astype(jnp.promote_types(x.dtype, jnp.float32))
-        mean, square = (y.mean(axes, keepdims=True) for y in (wide, jnp.square(wide)))  # flax's fast variance
+        real = None if mask is None else jnp.broadcast_to(mask, x.shape).reshape(grouped.shape) > 0
+        mean, square = (y.mean(axes, keepdims=True, where=real) for y in (wide, jnp.square(wide)))  # flax's way
         var = jnp.maximum(0.0, square - jnp.square(mean))
         self._keep(mean, var)
         scale: jax.Array | None = self.get_variable("params", "scale")  # None where there is none
