@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from jaxcls import pytree, sharding
 from jaxcls.errors import UserError
@@ -270,8 +270,12 @@ class Parallel:
 
     @property
     def places(self) -> Callable[[PyTree], PyTree] | None:
-        """`sharding` where a state is cut; None where it is restored through host arrays."""
-        return self.sharding if self.rules else None
+        """Where the arrays of a checkpoint are read to: `sharding` where a state is cut, else a device of this process;
+        None for host arrays, where several processes have it whole."""
+        if self.rules:
+            return self.sharding
+        first = SingleDeviceSharding(self.devices[0])
+        return None if jax.process_count() > 1 else functools.partial(jax.tree.map, lambda _: first)
 
     def bytes_per_device(self, tree: PyTree) -> int:
         """What the leaves of a state (arrays or shapes) take on each device."""
@@ -300,8 +304,15 @@ class Parallel:
         return jax.device_get(tree)
 
     def replicate(self, tree: PyTree) -> PyTree:
-        """Copies of host arrays on every device. Every process must hold the same values."""
-        return jax.tree.map(lambda x: jax.make_array_from_process_local_data(self.replicated, np.asarray(x)), tree)
+        """Copies of host arrays on every device. Every process must hold the same values. Arrays of a device may be
+        those of the result."""
+
+        def put(x):
+            if isinstance(x, jax.Array) and jax.process_count() == 1:
+                return jax.device_put(x, self.replicated)
+            return jax.make_array_from_process_local_data(self.replicated, np.asarray(x))
+
+        return jax.tree.map(put, tree)
 
     def saveable(self, tree: PyTree) -> PyTree:
         """A state as Orbax takes it: global arrays, which pmap's results are not with several processes."""

@@ -71,7 +71,8 @@ def read_both(
             item=jax.tree.unflatten(structure, items),
             restore_args=jax.tree.unflatten(structure, [cut.get(name, host) for name in named]),
         )
-        state = flatten_names(ocp.PyTreeCheckpointHandler().restore(path, args=restore))
+        handler = ocp.PyTreeCheckpointHandler(restore_concurrent_gb=_at_once(named))
+        state = flatten_names(handler.restore(path, args=restore))
         kept = {name: x for name, x in state.items() if x is not ocp.PLACEHOLDER}
         return _tensors(tree), {name: x if name in cut else np.asarray(x) for name, x in kept.items()}
 
@@ -99,6 +100,12 @@ def read_variables(step_dir: Path, *, raw: bool = False) -> tuple[dict[str, Any]
             node = node.setdefault(key, {})
         node[leaf] = arrays[stored]
     return variables, averaged
+
+
+def _at_once(named):
+    """Gigabytes that may be under way to the devices: one, or the largest array. (Orbax has 96.)"""
+    largest = max((math.prod(m.shape) * np.dtype(m.dtype).itemsize for m in named.values()), default=0)
+    return 1 + largest // 10**9
 
 
 def _tensors(tree):

@@ -31,8 +31,8 @@ def logger(run: Run, workdir: PathLike, start: int, *, writes: bool) -> Logger:
 
 
 def restore(run: Run, checkpoints: Checkpoints) -> tuple[TrainState, dict[str, Any]]:
-    """(state as host arrays, or as `Parallel.place` puts it where it is cut; the loop's memory): the newest good
-    checkpoint, or a fresh start."""
+    """(state, the loop's memory): the newest good checkpoint as host arrays (where it is cut, as `Parallel.place` puts
+    it), or a fresh start on the devices."""
     note = lambda text: print(f"warning: {text}")  # noqa: E731
     checkpoint = checkpoints.restore(run.blank_state, note=note, places=run.parallel.places)
     if checkpoint is None:

@@ -65,11 +65,11 @@ class Run:
         return -value if value is not None and best and best.best == "min" else value
 
     def init_state(self, weights: PyTree = None) -> TrainState:
-        """The state of step 0 as host arrays, with published weights where given; made by one compiled call. Where it
-        is cut over devices it is made there, and no device or host ever has it whole."""
+        """The state of step 0 on the devices, as `Parallel.place` puts it, with published weights where given; made by
+        one compiled call. The host never has it, and no device has it whole where it is cut."""
         key, over = jax.random.PRNGKey(self.data.seed), self.parallel
         if not over.rules:
-            return jax.device_get(self._initial(key, weights))
+            return over.place(self._initial(key, weights))
         options = {"compiler_options": once(), "out_shardings": over.sharding(self._fresh_shapes)}
         made = Hoisted(functools.partial(jax.jit, **options), over.aimed(self._create), over.replicate)
         return made(np.asarray(key), over.place(weights))
