@@ -13,8 +13,11 @@ from jaxcls import call_strings
 from jaxcls.call_strings import ONE_OF, Call
 from jaxcls.errors import UserError
 
+CLIPS = ("frames", "random_frames")  # what says which frames of a clip are taken
+
 if TYPE_CHECKING:
     from jaxcls.augment.base import Context, Operation
+    from jaxcls.augment.clips import ClipTransform
     from jaxcls.augment.host import HostTransform
     from jaxcls.data.windows import Window
 
@@ -54,7 +57,26 @@ def split_list(
             f"{what}: pictures of a folder differ in size, so the list must begin with 'random_resized_crop(224)', "
             "'resize(224, 224)', or 'resize(256)', 'center_crop(224)'."
         )
+    if late := [call.name for call in calls[1:] if call.name in CLIPS]:
+        raise UserError(f"{what}: {late[0]!r} says which frames are taken, so it comes first in the list, and once.")
     return calls[:n], calls[n:]
+
+
+def clip_length(specs: Iterable[str], what: str = "config.data.augment") -> tuple[int, int]:
+    """(frames of a clip, clips of a video) that a list takes by its first entry, `frames` or `random_frames`; (0, 0)
+    where that is another.
+
+    Raises:
+      UserError: for a bad call.
+    """
+    from jaxcls.augment import clips
+
+    first = next((parse(spec, what) for spec in specs), None)
+    if first is None or first.name not in CLIPS:
+        return 0, 0
+    with call_strings.fitting(first.name, what):
+        found = clips.HOST[first.name](*first.args, **first.kwargs)
+    return found.length, found.clips
 
 
 def shrunk(calls: Sequence[Call], side: int) -> list[Call]:
@@ -68,14 +90,18 @@ def shrunk(calls: Sequence[Call], side: int) -> list[Call]:
 
 def host_transform(
     calls: Sequence[Call], *, channels: int, window: "Window" = (), what: str = "config.data.augment"
-) -> "HostTransform":
-    """(encoded bytes or uint8 array, name, generator) -> uint8 [h, w, channels]: decodes, then crops and resizes."""
+) -> "HostTransform | ClipTransform":
+    """(encoded bytes or uint8 array, name, generator) -> uint8 [h, w, channels]: decodes, then crops and resizes; of
+    clips, where the first call is one of CLIPS, [t, h, w, channels]."""
+    from jaxcls.augment.clips import ClipTransform
     from jaxcls.augment.host import HOST, HostTransform
 
     operations = []
     for name, args, kwargs in calls:
         with call_strings.fitting(name, what):
             operations.append(HOST[name](*args, **kwargs))
+    if operations and calls[0].name in CLIPS:
+        return ClipTransform(operations[0], HostTransform(operations[1:], channels, window))
     return HostTransform(operations, channels, window)
 
 

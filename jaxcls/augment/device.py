@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcls.augment import colour, crops, erasing, flips, mixing, policies, spatial
+from jaxcls.augment import colour, crops, device_clips, erasing, flips, mixing, policies, spatial
 from jaxcls.augment.base import Context, Mixing, Operation, batch_keys, fold, pair_keys, select
 from jaxcls.errors import UserError
 from jaxcls.types import Batch
@@ -25,12 +25,13 @@ def compose(
 
     The pictures become float32. Where an operation mixes examples, labels become float32 [n, classes] first. Maps that
     follow one another resample once (spatial.merge). `names` are those of the operations in DEVICE, by which ranks are
-    checked (`check_rank`); None for what checks by itself.
+    checked (`check_rank`); None for what checks by itself. Clips [n, t, h, w, c] are mixed as such; all else does the
+    same to every frame of a clip (device_clips.by_frame).
     """
     context = context or Context()
     statistics = [np.asarray(value, np.float32) for value in (context.mean, context.std)]
     mixes = any(getattr(operation, "mixes", None) for operation in operations)
-    merged = spatial.merge(operations)
+    merged = [(positions, _of_clips(operation)) for positions, operation in spatial.merge(operations)]
 
     def transform(keys, batch):
         if mixes:
@@ -47,15 +48,21 @@ def compose(
     return transform
 
 
+def _of_clips(operation):
+    """The operation, frame by frame where it does not see clips as such."""
+    whole = getattr(operation, "mixes", None) or isinstance(operation, device_clips.OfClips)
+    return operation if whole else device_clips.by_frame(operation)
+
+
 def check_rank(name: str | None, batch: Batch) -> None:
     """Raises UserError where the transform of that name does not take pictures of this rank, or of so many channels;
-    while tracing, so early.
-
-    One written for [n, h, w, c] would take another axis for the height of a clip [n, t, h, w, c].
-    """
+    while tracing, so early."""
     shape = batch["image"].shape
-    if name and name not in ANY_RANK and len(shape) != RANK:
-        raise UserError(f"{name!r} takes pictures of rank {RANK}, [n, h, w, c], not an array of shape {shape}.")
+    if name and name not in ANY_RANK and len(shape) not in RANKS:
+        raise UserError(
+            f"{name!r} takes pictures of rank {RANK}, [n, h, w, c], or clips [n, t, h, w, c], not an array of shape "
+            f"{shape}."
+        )
     if name in COLOURS and shape[-1] not in (1, 3):
         raise UserError(
             f"{name!r} is for grey and colour pictures, and these have {shape[-1]} channels; leave it out (crops, "
@@ -186,11 +193,13 @@ def build(
 SECOND = 0x7632  # what the keys of an operation are folded with in the second further view
 VIEW = 0x76690000  # and, plus v, the keys of all operations in view v of `views_anew`
 RANK = 4
-ANY_RANK = (*colour.ANY_RANK, *mixing.ANY_RANK)  # the others take pictures of RANK
+RANKS = (RANK, device_clips.RANK)
+ANY_RANK = (*colour.ANY_RANK, *mixing.ANY_RANK)  # the others take pictures and clips
 POLICIES = tuple(policies.OPERATIONS)
 COLOURS = (*colour.COLOURS, *POLICIES)  # take 1 or 3 channels alone
 LAST = {**erasing.OPERATIONS, **mixing.OPERATIONS}  # make float32 pictures: nothing but these may follow them
 DEVICE = {
+    **device_clips.OPERATIONS,
     **crops.OPERATIONS,
     **flips.OPERATIONS,
     **spatial.OPERATIONS,
@@ -198,4 +207,4 @@ DEVICE = {
     **policies.OPERATIONS,
     **LAST,
 }
-FIXED = ("resize", "center_crop", "grey", "hsv")  # not random: may be used in evaluation
+FIXED = ("resize", "center_crop", "grey", "hsv", *device_clips.FIXED)  # not random: may be used in evaluation

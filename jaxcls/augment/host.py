@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxcls.augment import opencv, simd
+from jaxcls.augment import clips, opencv, simd
 from jaxcls.augment.boxes import TRIES, Pair, check_crop, check_size, first_box, resized
 from jaxcls.data import bounds
 from jaxcls.data.windows import Window
@@ -240,7 +240,7 @@ class CenterCrop:
         return image[top : top + self.size, left : left + self.size]
 
 
-HOST = {"random_resized_crop": RandomResizedCrop, "resize": Resize, "center_crop": CenterCrop}
+HOST = {"random_resized_crop": RandomResizedCrop, "resize": Resize, "center_crop": CenterCrop, **clips.HOST}
 
 
 def _joined(operations):

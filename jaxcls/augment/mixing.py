@@ -56,7 +56,7 @@ def cutmix(alpha: float = 1.0, p: float = 1.0, mode: str = "pair", *, context: C
     alpha, p = _checked(alpha, p, mode)
 
     def operation(keys, batch):
-        height, width = batch["image"].shape[1:3]
+        height, width = batch["image"].shape[-3:-1]  # of a clip each frame has the box
         whether, which, where = split(_pair_keys(keys, batch, mode, context, "cutmix"), 3)
         lam = jnp.where(chosen(whether, number(p, "mixing.p")), _beta(which, alpha), 1)
         centre = jax.vmap(lambda key: jax.random.randint(key, (2,), 0, jnp.array([height, width])))(where)
@@ -83,12 +83,13 @@ def mix(images: Array, labels: Array, lam: Array) -> tuple[Array, Array]:
 def cut(images: Array, labels: Array, box: Array) -> tuple[Array, Array]:
     """The examples 2i and 2i+1 with box[i] of each other, int32 [n // 2, 4]: top, left, bottom, right (exclusive).
 
-    A label keeps the share of the area outside of the box. Otherwise as `mix`.
+    A label keeps the share of the area outside of the box. Images are [n, ..., h, w, c]. Otherwise as `mix`.
     """
     images = images.astype(jnp.float32)
-    height, width = images.shape[1:3]
+    height, width = images.shape[-3:-1]
     own = _pairs(images)
-    pasted = jnp.where(inside(box, height, width)[:, None], own[:, ::-1], own)
+    where = jnp.expand_dims(inside(box, height, width), range(1, own.ndim - 3))
+    pasted = jnp.where(where, own[:, ::-1], own)
     area = (box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1])
     return _joined(pasted, images), _blended(labels, 1 - area / (height * width))
 

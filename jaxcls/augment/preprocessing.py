@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from jax import Array
     from jaxtyping import UInt8
 
+    from jaxcls.augment.clips import ClipTransform
     from jaxcls.augment.host import HostTransform
     from jaxcls.data.windows import Window
 
@@ -33,7 +34,8 @@ class Preprocessing:
       transforms: the list config.data.eval_transform.
       mean, std: of the normalisation, one value or one a channel, on the scale of [0, 1].
       channels: of pictures of files.
-      picture: (height, width, channels) of every picture of a set that is kept in memory; None for pictures of files.
+      picture: (height, width, channels) of every picture of a set that is kept in memory, (frames, height, width,
+        channels) of every clip; None for files.
       pack: pixels of the short side at which files were packed before; 0: not at all.
       window: (low, high), what becomes black and white of pictures of more than 8 bits (data.windows); () for none.
     """
@@ -59,6 +61,18 @@ class Preprocessing:
             del plain["window"]
         return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
 
+    @functools.cached_property
+    def clips(self) -> bool:
+        """Whether it is of clips [t, h, w, c]: in memory by their shape, of files if the list begins with `frames`."""
+        return bool(augment.clip_length(self.transforms, WHAT)[0]) if self.picture is None else len(self.picture) == 4
+
+    def blank(self) -> np.ndarray:
+        """A black picture, or clip, that `prepare` takes: uint8."""
+        if self.picture is not None:
+            return np.zeros(self.picture, np.uint8)
+        length, several = augment.clip_length(self.transforms, WHAT)
+        return np.zeros((*([max(2, length * several)] if length else []), 64, 64, self.channels), np.uint8)
+
     def calls(self) -> tuple[list, list]:
         """The list's calls as (on the host, on the device). Raises UserError for a list that can't be."""
         return augment.split_list(self.transforms, encoded=self.picture is None, what=WHAT)
@@ -69,7 +83,7 @@ class Preprocessing:
         _ = self.host  # it is made
 
     @functools.cached_property
-    def host(self) -> HostTransform:
+    def host(self) -> HostTransform | ClipTransform:
         """(encoded bytes or uint8 array, name, None) -> uint8 [h, w, c]: what the host does with an item."""
         return augment.host_transform(self.calls()[0], channels=self.channels, window=self.window, what=WHAT)
 
@@ -88,7 +102,7 @@ class Preprocessing:
 
         Args:
           image: pixels, of another dtype than uint8 where there is a window; or the bytes of a file (what `data.decode`
-            reads).
+            reads). Of clips [t, h, w, c], or whatever `data.clip_files.opened` takes.
           name: what messages call it.
 
         Raises:
@@ -100,6 +114,10 @@ class Preprocessing:
             raise of_picture(error, name) from error
 
     def _prepare(self, image, name):
+        if self.clips:
+            return self.host(image, name, None) if self.picture is None else self._fitted(image, name)
+        if isinstance(image, tuple) or getattr(image, "ndim", 0) == 4:
+            raise UserError(f"{name or 'picture'}: a clip, and the model takes single pictures; give it one frame")
         if isinstance(image, np.ndarray) and (image.dtype != np.uint8 or image.ndim == 3):
             image = self._of_pixels(image, name)
         if self.picture is None:
@@ -113,6 +131,20 @@ class Preprocessing:
         if isinstance(image, bytes):
             image = decode.decode(image, channels=self.picture[2], window=self.window, name=name)
         return _squeezed(image, self.picture[:2])
+
+    def _fitted(self, image, name):
+        """A clip of anything, as those in memory are: so many frames, evenly from first to last, of that size."""
+        from jaxcls.data import clip_files, decode
+
+        length, *size, channels = self.picture
+        clip = clip_files.opened(image, channels, name)
+        rows = np.rint(np.linspace(0, clip.count - 1, length)).astype(int)
+        frames = clip.read(np.unique(rows))
+        pixels = {
+            row: decode.decode(x, channels=channels, name=name) if isinstance(x, bytes) else x
+            for row, x in frames.items()
+        }
+        return np.stack([_squeezed(pixels[row], tuple(size)) for row in rows.tolist()])
 
     def _of_pixels(self, image, name):
         """Pixels as uint8 [h, w, c] with the channels that the model takes. Raises UserError."""

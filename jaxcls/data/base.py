@@ -3,6 +3,7 @@
 A source is a sequence of `{"image": uint8 [h, w, c] or encoded bytes, "label": int, "id": str, ...}` with
 
     classes      tuple of class names; a label is an index into it. () for pictures without labels: every one is -1
+    clips        True where pictures are clips: arrays [t, h, w, c], or what `clip_files.opened` takes
     labels       int32 [n], without decoding a picture; uint8 [n, classes] of 0 and 1 where a picture has a set of them
                  (`multilabel`), which may be empty; an item's label is a row of it then
     leaves       name -> Leaf: what of an item goes into a batch, image and label among it
@@ -58,6 +59,14 @@ class Source(Protocol):
 def multilabel(source: Any) -> bool:
     """Whether the labels of a source are sets: [n, classes] of 0 and 1 in place of one class a picture."""
     return getattr(getattr(source, "labels", None), "ndim", 1) == 2
+
+
+def clips(source: Any) -> bool:
+    """Whether the pictures of a source are clips [t, h, w, c]: they say so (`clips`), or by their shape."""
+    while isinstance(source, Subset):
+        source = source.source
+    shape = leaves(source)["image"].shape
+    return bool(getattr(source, "clips", False)) or (shape is not None and len(shape) == 4)
 
 
 class ArraySource:

@@ -16,8 +16,7 @@ none, such a folder is a class if it holds pictures itself, which is noted; wher
 it may be either: renaming it, or moving the others away, says which.
 """
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,16 +31,34 @@ from jaxcls.text import printable
 ORDER = ("train", "validation", "test")
 BESIDE = "folder(s) beside the split folders (jaxcls predict answers pictures without labels)"
 OUTSIDE = "picture(s) outside of the class folders"
-Look = Callable[[str], Listing]  # from the path of a folder, relative to the root, to what it holds
 
 
-def scan(path: str | Path, *, trains: bool = True) -> dict[str, FolderSource]:
+class Look:
+    """What folders hold, by their paths relative to the root; each is listed once. `suffixes`: as of `listing.read`."""
+
+    def __init__(self, root: Path, suffixes: Collection[str] | None = None):
+        self.root, self.suffixes = root, suffixes
+        self.known: dict[str, Listing] = {}
+
+    def __call__(self, place: str) -> Listing:
+        """The folder itself."""
+        if place not in self.known:
+            self.known[place] = listing.read(self.root / place, self.suffixes)
+        return self.known[place]
+
+    def walk(self, place: str) -> Listing:
+        """All that lies in it, at any depth."""
+        return listing.walk(self.root / place, self(place), self.suffixes)
+
+
+def scan(path: str | Path, *, trains: bool = True, suffixes: Collection[str] | None = None) -> dict[str, FolderSource]:
     """Finds the pictures of a folder: {"train": ..., "validation": ..., "test": ...}, or {"all": ...} for one tree.
 
     Args:
       path: the folder.
       trains: whether a model is trained on it. To score one, one class is enough, class folders may be empty, and there
         need be no train folder.
+      suffixes: of what counts as pictures, as of `listing.read`.
 
     Raises:
       UserError: missing folder, no classes or fewer than two, a class without pictures, pictures outside of class
@@ -51,7 +68,7 @@ def scan(path: str | Path, *, trains: bool = True) -> dict[str, FolderSource]:
     root = Path(path)
     if not root.is_dir():
         raise UserError(folder_checks.missing(root))
-    look = functools.cache(lambda place: listing.read(root / place))
+    look = Look(root, suffixes)
     folders = sorted(look("").folders, key=layout.natural)
     splits = {name: split for name in folders if (split := split_of(name))}
     if "train" in splits.values() and (len(splits) > 1 or len(folders) == 1):
@@ -93,7 +110,7 @@ def _split_folders(root: Path, look: Look, splits: Mapping[str, str]) -> dict[st
     unlabelled = {
         name: number
         for name, split in splits.items()
-        if split == "test" and (number := _without_labels(root, look, name, classes))
+        if split == "test" and (number := _without_labels(look, name, classes))
     }
     labelled = {name: split for name, split in splits.items() if name not in unlabelled}
     places = {
@@ -103,7 +120,7 @@ def _split_folders(root: Path, look: Look, splits: Mapping[str, str]) -> dict[st
     }
     folder_checks.links(root, [*splits])
     if len(places) == 1:
-        found = scan(root / train)
+        found = scan(root / train, suffixes=look.suffixes)
     else:
         found = {"train": _tree(root, look, _unwrapped(look, train, "train"))}
         for split, name in [*places.items()][1:]:
@@ -139,7 +156,7 @@ def _unwrapped(look: Look, name: str, split: str) -> str:
     return place
 
 
-def _without_labels(root: Path, look: Look, name: str, classes: Sequence[str]) -> int:
+def _without_labels(look: Look, name: str, classes: Sequence[str]) -> int:
     """How many pictures a test folder has where they have no labels: in no folder, or in one that is no class."""
     here = look(name)
     if not here.folders:
@@ -148,7 +165,7 @@ def _without_labels(root: Path, look: Look, name: str, classes: Sequence[str]) -
     wrapper = _unwrapped(look, name, "test") != name
     if len(here.folders) > 1 or here.pictures or wrapper or inside in classes or folder_checks.near(inside, classes):
         return 0
-    return len(listing.walk(root / name / inside).pictures)
+    return len(look.walk(f"{name}/{inside}").pictures)
 
 
 def _splits_in_classes(root: Path, look: Look, folders: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -243,7 +260,7 @@ def _source(
     for label, place in enumerate(places):
         if place is None:
             continue
-        found = listing.walk(root / place, look(place))
+        found = look.walk(place)
         if not found.pictures:
             empty[place] = found.others
         ids += [f"{place}/{path}" for path in sorted(found.pictures)]
@@ -253,4 +270,6 @@ def _source(
         raise UserError(folder_checks.without_pictures(root, empty))
     if not ids:
         raise UserError(f"{printable((root / str(places[0])).parent)} has no pictures; add some or remove the folder")
-    return FolderSource(str(root), ids, np.array(labels, np.int32), classes, others.reasons(root))
+    source = FolderSource(str(root), ids, np.array(labels, np.int32), classes, others.reasons(root))
+    source.places = tuple(place for place in places if place is not None)
+    return source

@@ -23,10 +23,11 @@ class FolderSource:
 
     Without classes every label is -1. `left_out` has what is no picture or not looked at: reason -> (number of files or
     folders, path of the first).
-    `notes` are lines about how the folder was read.
+    `notes` are lines about how the folder was read, `places` the class folders in which the pictures lie.
     """
 
     leaves = LEAVES
+    places: tuple[str, ...] = ()
 
     def __init__(
         self,

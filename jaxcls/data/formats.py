@@ -104,7 +104,7 @@ def _opened(kind: str, encoded: bytes) -> Opened:
         encoded, exif, xmp = containers.png(encoded)
     elif kind in ("TIFF", "AVIF", "HEIC") and not _tags_fit(kind, encoded):
         raise ValueError("its tags would be larger than the file")
-    picture = _reader(kind)(io.BytesIO(encoded))
+    picture = reader(kind)(io.BytesIO(encoded))
     if kind not in ("JPEG", "PNG"):
         exif, xmp = picture.info.get("exif") or b"", picture.info.get("xmp") or b""
     # Pillow turns a TIFF while it loads it
@@ -118,7 +118,8 @@ def _tags_fit(kind: str, encoded: bytes) -> bool:
 
 
 @functools.cache
-def _reader(kind: str) -> Any:
+def reader(kind: str) -> Any:
+    """Pillow's class for pictures of a kind, by name of `kinds`."""
     module, name = _READERS[kind]
     if kind == "TIFF":
         _silence_libtiff()

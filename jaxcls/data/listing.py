@@ -5,7 +5,7 @@ import dataclasses
 import operator
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from jaxcls.data import kinds
 from jaxcls.errors import UserError
@@ -103,9 +103,12 @@ class Listing:
     others: Others = dataclasses.field(default_factory=Others)
 
 
-def read(folder: PathLike) -> Listing:
-    """Lists a folder, not what is in its sub-folders. Raises UserError where that is not possible."""
-    found, suffixes = Listing(), kinds.suffixes()
+def read(folder: PathLike, suffixes: Collection[str] | None = None) -> Listing:
+    """Lists a folder, not what is in its sub-folders. Raises UserError where that is not possible.
+
+    `suffixes`: of what counts as pictures; None for those of pictures that can be read (`kinds.suffixes`).
+    """
+    found, suffixes = Listing(), kinds.suffixes() if suffixes is None else suffixes
     try:
         with os.scandir(os.fspath(folder)) as entries:
             for entry in sorted(entries, key=operator.attrgetter("name")):
@@ -124,19 +127,20 @@ def read(folder: PathLike) -> Listing:
     return found
 
 
-def walk(folder: PathLike, first: Listing | None = None) -> Listing:
+def walk(folder: PathLike, first: Listing | None = None, suffixes: Collection[str] | None = None) -> Listing:
     """All pictures at any depth, as paths relative to the folder, and all that was left out; `folders` is empty.
 
     Args:
       folder: where to look.
       first: what `read` gave for it, if that is known.
+      suffixes: as of `read`.
     """
     found = Listing()
     todo = collections.deque([""])
     while todo:
         prefix = todo.popleft()
         place = os.path.join(folder, prefix)
-        here = first if first and not prefix else read(place)
+        here = first if first and not prefix else read(place, suffixes)
         found.pictures += [prefix + name for name in here.pictures]
         found.others.update(here.others, prefix)
         for name in here.folders:

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxcls.data import decode
+from jaxcls.data import clip_files, decode
 from jaxcls.data.balance import counted
-from jaxcls.data.base import Source, Subset, leaves, multilabel
+from jaxcls.data.base import Source, Subset, clips, leaves, multilabel
 from jaxcls.data.listing import added, told
 from jaxcls.text import NAME, printable
 
@@ -18,7 +18,7 @@ SAMPLE = 200  # pictures of train whose headers are read
 UNEVEN = 10  # times more pictures of one class than of another, above which it is told
 
 
-def lines(sources: Mapping[str, Source], size: int | None = None) -> list[str]:
+def lines(sources: Mapping[str, Source], size: int | None = None, frames: int = 0) -> list[str]:
     """The overview of a set: split -> source.
 
     How many have no labels, or how many labels a picture has where they are sets; a table of classes, with the number
@@ -29,6 +29,7 @@ def lines(sources: Mapping[str, Source], size: int | None = None) -> list[str]:
     Args:
       sources: as from `sources.load`.
       size: pixels of the side that a run makes pictures; None if that is unknown.
+      frames: from the first to the last that a run takes of a clip.
     """
     if not sources:
         return []
@@ -42,7 +43,7 @@ def lines(sources: Mapping[str, Source], size: int | None = None) -> list[str]:
         found += [*_table(classes, counts), *_lacking(classes, counts)]
         found += _uneven(classes, counts[first if first in labelled else next(iter(labelled))])
         found += [_sets(split, source.labels) for split, source in labelled.items() if multilabel(source)]
-    return [*found, *_sizes(sources[first], size, first), *left_out(sources)]
+    return [*found, *_sizes(sources[first], size, first), *_lengths(sources[first], frames), *left_out(sources)]
 
 
 def left_out(sources: Mapping[str, Source]) -> list[str]:
@@ -132,11 +133,40 @@ def _sizes(source: Source, size: int | None, split: str) -> list[str]:
     return result
 
 
+def _lengths(source: Source, frames: int) -> list[str]:
+    """A line about how many frames clips have, and one where some have fewer than a run takes."""
+    if not clips(source) or leaves(source)["image"].shape is not None:
+        return []
+    rows = np.linspace(0, len(source) - 1, min(SAMPLE, len(source))).astype(int).tolist()
+    with ThreadPoolExecutor(16) as pool:
+        found = sorted(x for x in pool.map(lambda row: _frames(source, row), rows) if x)
+    if not found:
+        return []
+    of = f" (of {len(found):,} clips)" if len(found) < len(source) else ""
+    result = [f"lengths of clips: from {found[0]:,} to {found[-1]:,} frames, median {found[len(found) // 2]:,}{of}"]
+    if short := sum(count < frames for count in found):
+        share = "all" if short == len(found) else f"{100 * short / len(found):.0f} %"
+        result.append(
+            f"note: {share} of them are shorter than the {frames} frames of a clip: they begin again at their end"
+        )
+    return result
+
+
+def _frames(source: Source, row: int) -> int:
+    """The frames of a clip; 0 where that cannot be told."""
+    try:
+        return clip_files.opened(source[row]["image"], 3, "").count
+    except Exception:  # bad clips are told by the check of pictures
+        return 0
+
+
 def _size(source: Any, row: int) -> tuple[int, int] | None:
     """Height and width of a picture as it is trained on; None where that cannot be told."""
     while isinstance(source, Subset):
         source, row = source.source, int(source.indices[row])
     try:
+        if getattr(source, "clips", False):
+            return clip_files.size(source[row]["image"])
         image = source.ends(row)[0] if hasattr(source, "ends") else source[row]["image"]
         return image.shape[-3:-1] if isinstance(image, np.ndarray) else decode.upright_size(bytes(image))
     except Exception:  # bad pictures are told by the check of pictures

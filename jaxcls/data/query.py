@@ -18,6 +18,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "shards": ("image", "label", "classes"),
     "hf": ("image", "label", "split"),
     "records": (),
+    "clips": (),
 }
 PATHS = ("folder", "unlabelled", *KEYS)  # kinds whose name goes on with a path
 # Of files, for a bare path

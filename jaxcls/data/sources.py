@@ -15,10 +15,10 @@ from jaxcls.data.base import LEAVES, ArraySource, Leaf, Source, digest
 from jaxcls.errors import UserError, did_you_mean
 
 FORMS = (
-    *("digits", "tfds/<name>", "folder/<path>", "unlabelled/<path>"),
+    *("digits", "tfds/<name>", "folder/<path>", "unlabelled/<path>", "clips/<path>"),
     *("table/<file>", "names/<path>?label=<regex>"),
     *("arrays/<file>.npz", "shards/<path>", "hf/<path>", "records/<path>"),
-    *("synthetic", "synthetic/<n>x<size>x<channels>x<classes>"),
+    *("synthetic", "synthetic/<n>x<size>x<channels>x<classes>", "moving_digits/<n>"),
 )
 IN_MEMORY = 2**28  # bytes up to which synthetic pictures are made at once
 MOST, PATTERNS = 10**8, 2**28  # synthetic pictures; numbers of their classes' patterns
@@ -107,6 +107,8 @@ def find(
         `tfds/<name>:<split>`: that split alone, such as STL-10's `unlabelled`;
         `folder/<path>`: sub-folders per class, see `jaxcls.data.folder`. A relative path counts from data_dir;
         `unlabelled/<path>`: all pictures below a folder, without labels (`jaxcls.data.unlabelled`): {"train": source};
+        `clips/<path>`: a folder of clips, see `jaxcls.data.clip_source`;
+        `moving_digits/<n>`: n clips of digits whose class is how they move (`jaxcls.data.moving_digits`);
         `table/<file>`: the pictures of a CSV, TSV, Parquet or JSON lines file, see `jaxcls.data.table`;
         `names/<path>?label=<regex>`: pictures whose class is in their file names, see `jaxcls.data.names`;
         `arrays`: what `jaxcls.train(data=...)` was given in memory;
@@ -135,6 +137,8 @@ def find(
         bases = dict(folder.scan(files.path(data_dir or ".") / files.path(rest), trains=trains))
     elif kind == "unlabelled" and rest:
         bases = dict(unlabelled.scan(files.path(data_dir or ".") / files.path(rest)))
+    elif kind == "moving_digits":
+        bases = _moving_digits(rest, data_dir, seed)
     elif kind == "tfds" and rest:
         bases = tfds_source.load(rest, data_dir)
     elif kind in OPENERS and rest:
@@ -145,6 +149,18 @@ def find(
     if not trains and not all(base.classes for base in bases.values()):
         raise UserError(f"{name} has no labels, which this needs; `jaxcls predict` answers pictures without labels.")
     return bases if channels is None else {key: _with_channels(base, channels) for key, base in bases.items()}
+
+
+def _moving_digits(count: str, data_dir: str | Path | None, seed: int) -> dict[str, Source]:
+    from jaxcls.data import moving_digits
+
+    return dict(moving_digits.load(count, data_dir, seed))
+
+
+def _clips(path: str, options: Mapping[str, str], root: Path, trains: bool) -> Mapping[str, Source]:
+    from jaxcls.data import clip_source
+
+    return clip_source.scan(root / files.path(path), trains=trains)
 
 
 def _table(path: str, options: Mapping[str, str], root: Path, trains: bool) -> Mapping[str, Source]:
@@ -187,7 +203,7 @@ def _records(path: str, options: Mapping[str, str], root: Path, trains: bool) ->
 # Its options stand in query.KEYS.
 Opener = Callable[[str, Mapping[str, str], Path, bool], Mapping[str, Source]]
 OPENERS: dict[str, Opener] = {
-    **{"table": _table, "names": _names, "arrays": _arrays},
+    **{"table": _table, "names": _names, "arrays": _arrays, "clips": _clips},
     **{"shards": _shards, "hf": _hf, "records": _records},
 }
 

@@ -2,13 +2,13 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxcls.data import decode, deep, ends, kinds
+from jaxcls.data import clip_files, decode, deep, ends, kinds
 from jaxcls.data.base import Source, Subset
 from jaxcls.data.windows import Window
 from jaxcls.errors import UserError, of_picture
@@ -102,6 +102,8 @@ def _look(source: Any, row: int, full: bool, max_pixels: int, channels: int, win
         source, row = source.source, int(source.indices[row])
     name = source.ids[row] if hasattr(source, "ids") else f"row {row}"
     try:
+        if getattr(source, "clips", False):
+            return _look_at_clip(source[row], full, channels)
         if not full and hasattr(source, "ends"):
             length = os.path.getsize(os.path.join(source.root, source.ids[row]))
             head, tail = source.ends(row)
@@ -122,6 +124,16 @@ def _look(source: Any, row: int, full: bool, max_pixels: int, channels: int, win
         for shown in (name, printable(name)):  # what is told of a file has it as people see it
             problem = problem.removeprefix(f"{shown}: ")
         return _Look((name, problem), True)
+
+
+def _look_at_clip(item: Mapping[str, Any], full: bool, channels: int) -> _Look:
+    """Decodes all frames of a clip, or the first. Raises UserError."""
+    clip = clip_files.opened(item["image"], channels, item["id"])
+    frames = clip.read(np.arange(clip.count) if full else np.zeros(1, int))
+    for frame in frames.values():
+        if isinstance(frame, bytes):
+            decode.decode(frame, channels=channels, name=item["id"])
+    return _Look(decoded=full)
 
 
 def _facts(head):

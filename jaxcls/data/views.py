@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxcls.data.base import Around, ArraySource, Leaf, Source, Subset, digest, leaves
+from jaxcls.data.base import Around, ArraySource, Leaf, Source, Subset, clips, digest, leaves
 from jaxcls.errors import UserError
 
 
@@ -85,6 +85,7 @@ class Joined:
 
     def __init__(self, sources: Sequence[Source]):
         self.sources, self.classes, self.leaves = list(sources), sources[0].classes, leaves(sources[0])
+        self.clips = clips(sources[0])
         self.labels = np.concatenate([source.labels for source in sources])
         self.ends_at = np.cumsum([len(source) for source in sources])
         parts: Any = sources

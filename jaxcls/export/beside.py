@@ -85,9 +85,7 @@ def of(network: Network) -> Beside:
 
 def _prepared(network):
     """The shape of a prepared picture."""
-    preprocessing = network.preprocessing
-    given = preprocessing.picture or (64, 64, preprocessing.channels)
-    return preprocessing.prepare(np.zeros(given, np.uint8), network.title).shape
+    return network.preprocessing.prepare(network.preprocessing.blank(), network.title).shape
 
 
 def _layer(network, channels):

@@ -91,7 +91,10 @@ def of_folder(folder: Path, preprocessing: Preprocessing) -> list[UInt8[np.ndarr
     """
     from jaxcls.predict import reading
 
-    found = [reading.read(preprocessing.prepare, path, problem) for path, problem in reading.paths([str(folder)])]
+    found = [
+        reading.read(preprocessing.prepare, path, problem)
+        for path, problem in reading.paths([str(folder)], clips=preprocessing.clips)
+    ]
     if bad := [picture for picture in found if picture.image is None]:
         raise UserError(f"--calibration={folder}: {bad[0].path}: {bad[0].problem}; move it away.")
     if not found:
@@ -104,16 +107,18 @@ def of_list(images: list[UInt8[np.ndarray, "h w c"]], about: str) -> Pictures:
     return Pictures(lambda number: images[number], len(images), about)
 
 
-def made(shape: tuple[int, int, int]) -> Pictures:
-    """Eight pictures for nets that have none: smooth noise on several scales, the same each time."""
-    height, width, channels = shape
+def made(shape: tuple[int, ...]) -> Pictures:
+    """Eight pictures for nets that have none: smooth noise on several scales, the same each time. Clips move, a pixel a
+    frame."""
+    *frames, height, width, channels = shape
     rng = np.random.default_rng(0)
     images = []
     for i in range(MADE):
-        image = np.zeros(shape)
+        image = np.zeros((height, width, channels))
         for cells in (2, 4, 8, 16):
             rough = rng.normal(0, 70 / np.sqrt(cells), (cells, cells, channels))
             rows, columns = (np.linspace(0, cells - 1, side).astype(int) for side in (height, width))
             image += rough[rows][:, columns]
-        images.append((128 + (i + 1) / 2 * image).clip(0, 255).astype(np.uint8))
+        image = (128 + (i + 1) / 2 * image).clip(0, 255).astype(np.uint8)
+        images.append(np.stack([np.roll(image, t, axis=1) for t in range(frames[0])]) if frames else image)
     return of_list(images, f"{MADE} made pictures")

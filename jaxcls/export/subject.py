@@ -198,11 +198,9 @@ def drawn(shapes: PyTree, seed: int = 0) -> PyTree:
     return jax.tree_util.tree_map_with_path(one, shapes)
 
 
-def prepared(preprocessing: Preprocessing) -> tuple[int, int, int]:
-    """(height, width, channels) of prepared pictures."""
-    given = preprocessing.picture or (64, 64, preprocessing.channels)
-    height, width, depth = preprocessing.prepare(np.zeros(given, np.uint8)).shape
-    return height, width, depth
+def prepared(preprocessing: Preprocessing) -> tuple[int, ...]:
+    """(height, width, channels) of prepared pictures; of clips (frames, ...)."""
+    return preprocessing.prepare(preprocessing.blank()).shape
 
 
 def samples(subject: Subject, count: int = 8) -> UInt8[np.ndarray, "n h w c"]:

@@ -11,6 +11,7 @@ from jaxcls.export import check, latency, quantise, sensitive, weighted
 from jaxcls.export import pictures as of
 from jaxcls.export.asked import Options, Subject
 from jaxcls.export.pictures import Pictures
+from jaxcls.export.subject import prepared
 from jaxcls.types import Note
 
 if TYPE_CHECKING:
@@ -47,8 +48,7 @@ def pictures(subject: Subject, options: Options) -> tuple[Pictures | None, Pictu
         if split is not None:
             compared = of.of_split(data, split, of.spread(len(data.sources[split]), options.check_pictures))
     if compared is None:
-        given = network.preprocessing.picture or (64, 64, network.preprocessing.channels)
-        compared = of.made(network.preprocessing.prepare(np.zeros(given, np.uint8), network.title).shape)
+        compared = of.made(prepared(network.preprocessing))
     return calibration, held_out, compared
 
 

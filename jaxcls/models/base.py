@@ -33,7 +33,7 @@ class Classifier(nn.Module, kw_only=True):
         `layers.REMAT`. Ignored where there is nothing to gain.
 
     The properties `head`, `unused`, `renames` and `resized` are for `pretrained`, in the names of a PyTorch state dict;
-    most families have class attributes in their place.
+    most families have class attributes in their place. `clips` is for the pipeline.
     """
 
     num_classes: int = 1000
@@ -42,6 +42,11 @@ class Classifier(nn.Module, kw_only=True):
     param_dtype: Any = jnp.float32
     axis_name: str | int | None = None
     remat: bool | str = False
+
+    @property
+    def clips(self) -> bool:
+        """Whether it takes clips `[n, t, h, w, c]`, not pictures."""
+        return False
 
     @property
     def head(self) -> tuple[str, ...]:

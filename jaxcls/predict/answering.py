@@ -84,7 +84,8 @@ def run(
         beside=doubt.names(predictor.decision),
     )
     left_out = listing.Others()
-    entries = numbered(paths(pictures, left_out), options.shard)
+    moving = predictor.clips
+    entries = numbered(paths(pictures, left_out, clips=moving), options.shard)
     with (
         resumed(predictor, options, form, entries) as kept,
         open_output(form, options.out, interruption, kept.end) as output,
@@ -93,7 +94,7 @@ def run(
         for note in notes(predictor, options, kept):
             progress.note(note)
         if "-" not in pictures:
-            progress.count(lambda: sum(1 for _ in numbered(paths(pictures), options.shard)) - kept.rows)
+            progress.count(lambda: sum(1 for _ in numbered(paths(pictures, clips=moving), options.shard)) - kept.rows)
         interruption.closing = lambda: progress.close(output.name, interrupted=True)
         threads = options.threads or default_threads()
         get = lambda entry: (entry[0], read(predictor.prepare, *entry[1:]))  # noqa: E731

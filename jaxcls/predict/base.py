@@ -28,7 +28,7 @@ class BasePredictor:
       output: what an answer means: "softmax" or "sigmoid" (of logits), or "features".
       decision: what is stored about calibration and thresholds (measure.decision), or None.
       data: the name of what it was trained on.
-      picture: (height, width, channels) of prepared pictures.
+      picture: (height, width, channels) of prepared pictures; of clips with the number of frames before.
       unexplained: why there are no heat maps where `explains` is None, and what to do; for messages.
       notes: lines for people about what may surprise: pictures brought to the size of a set of small ones, and whether
         probabilities are calibrated.
@@ -46,6 +46,11 @@ class BasePredictor:
     unexplained: str = "they need larger pictures"
     _prepares: Preprocessing
     _calibrate = "`jaxcls calibrate` does that, and chooses thresholds"
+
+    @property
+    def clips(self) -> bool:
+        """Whether it answers clips [t, h, w, c] in place of pictures."""
+        return len(self.picture) == 4
 
     @property
     def sets(self) -> bool:
@@ -121,9 +126,9 @@ class BasePredictor:
         """
         if getattr(pictures, "shape", ())[1:] == tuple(self.picture):
             return self.rows(np.asarray(pictures), top)
-        one = given.is_one(pictures)
+        one = given.is_one(pictures, 4 if self.clips else 3)
         of_pillow, window = self.picture[-1], self._window
-        several = given.chunks([pictures] if one else pictures, self.prepare, of_pillow, window)
+        several = given.chunks([pictures] if one else pictures, self.prepare, of_pillow, window, clips=self.clips)
         rows = [row for images in several for row in self.rows(images, top)]
         return rows[0] if one else rows
 
@@ -187,7 +192,7 @@ class BasePredictor:
     def _remarks(self) -> Iterator[str]:
         """Lines for `notes`."""
         if self._prepares.picture:
-            h, w, c = self._prepares.picture
+            *_, h, w, c = self._prepares.picture
             place = f"pictures are squeezed to {w}x{h} pixels ({'grey' if c == 1 else 'colour'})"
             yield f"trained on {self.data}: {place} and should look like its own"
         if self.decision is None and self.output != "features":

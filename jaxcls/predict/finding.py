@@ -48,7 +48,7 @@ def bank(predictor: Predictor, arguments: Sequence[str | Pictures], folder: str 
     Raises:
       UserError: where there is no picture that can be read.
     """
-    entries = list(paths(arguments))
+    entries = list(paths(arguments, clips=predictor.clips))
     key = digest([*map(np.asarray, jax.tree.leaves(predictor.variables)), *map(_told, entries)])
     place = Path(folder) / f"{key}.npz"
     if (kept := files.read_arrays(place, key)) is not None:

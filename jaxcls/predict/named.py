@@ -84,7 +84,7 @@ def opened(arguments: Sequence[str]) -> "list[str | Pictures]":
     for argument in arguments:
         name = name_of(argument)
         pictures: str | Pictures = argument
-        if name.startswith(("folder/", "unlabelled/")):  # whatever is below, in the order of its names
+        if name.startswith(("folder/", "unlabelled/", "clips/")):  # whatever is below, in the order of its names
             pictures = str(path_of(name.partition("/")[2]))
         elif name:
             pictures = Pictures(name)

@@ -41,8 +41,7 @@ class Predictor(BasePredictor):
         self.averaged, self.decision, self.data = network.averaged, network.calibration, network.data
         self.sizes = tuple(sorted({int(size) for size in sizes}))
         self._prepares = preprocessing = network.preprocessing
-        given = preprocessing.picture or (64, 64, preprocessing.channels)
-        self.picture = self.prepare(np.zeros(given, np.uint8)).shape
+        self.picture = self.prepare(preprocessing.blank()).shape
         ask = lambda variables, images: network.answer(variables, preprocessing.device(images))  # noqa: E731
         self._ask = jax.jit(ask)  # the variables are an argument: constants would be copied into every program
         self._normalised = jax.jit(lambda images: preprocessing.device(images))

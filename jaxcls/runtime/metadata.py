@@ -88,8 +88,7 @@ def of(network: Any, *, output: str, precision: str) -> dict[str, str]:
       UserError: where the network takes what no picture is.
     """
     preprocessing = network.preprocessing
-    given = preprocessing.picture or (64, 64, preprocessing.channels)
-    picture = preprocessing.prepare(np.zeros(given, np.uint8), network.title).shape
+    picture = preprocessing.prepare(preprocessing.blank(), network.title).shape
     host = () if preprocessing.picture else preprocessing.transforms[: len(preprocessing.calls()[0])]
     values: dict[str, Any] = {
         "classes": list(network.classes),

@@ -211,7 +211,7 @@ class FilePredictor(BasePredictor):
             found = f"{inputs[0].dtype} {list(inputs[0].shape or ())}"
             raise UserError(f"{path}: its input is {found}, not {wanted}; export it again")
         try:
-            made = self.prepare(np.zeros(self._prepares.picture or (64, 64, self.picture[2]), np.uint8), path).shape
+            made = self.prepare(self._prepares.blank(), path).shape
         except UserError as error:
             raise UserError(f"{path}: its preprocessing can't be done here: {error}") from error
         if made != self.picture:

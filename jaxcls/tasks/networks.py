@@ -67,10 +67,9 @@ class Network:
         return self.preprocessing.mean, self.preprocessing.std
 
     @property
-    def picture(self) -> tuple[int, int, int]:
-        """(height, width, channels) of a picture as the model sees it."""
-        stored = self.preprocessing.picture or (64, 64, self.preprocessing.channels)
-        raw = jax.ShapeDtypeStruct((1, *self.preprocessing.prepare(np.zeros(stored, np.uint8)).shape), np.uint8)
+    def picture(self) -> tuple[int, ...]:
+        """(height, width, channels) of a picture as the model sees it; of a clip (frames, ...)."""
+        raw = jax.ShapeDtypeStruct((1, *self.preprocessing.prepare(self.preprocessing.blank()).shape), np.uint8)
         return jax.eval_shape(self.preprocessing.device, raw).shape[1:]
 
     @property
@@ -195,8 +194,7 @@ def _answer_of_version_1(meta: Meta) -> Answer:
 
 def _check_version_1(what, model, variables, preprocessing):
     """Raises UserError where the arrays that prefixes of names chose are not those of the model."""
-    picture = preprocessing.picture or (64, 64, preprocessing.channels)
-    raw = jax.ShapeDtypeStruct((2, *preprocessing.prepare(np.zeros(picture, np.uint8)).shape), np.uint8)
+    raw = jax.ShapeDtypeStruct((2, *preprocessing.prepare(preprocessing.blank()).shape), np.uint8)
     image = jax.eval_shape(preprocessing.device, raw)
     wanted = jax.eval_shape(lambda key, x: model.init(key, x, train=False), jax.random.key(0), image)
     shapes = [{name: tuple(x.shape) for name, x in pytree.flatten_names(tree).items()} for tree in (variables, wanted)]

@@ -4,6 +4,7 @@ A setting such as `("shift(1)", "flip")` lists transforms in the order in which 
 pictures of one, and the views are all combinations: 3 x 2 here, with the products of their weights.
 """
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -116,13 +117,16 @@ def views(
         chains.append([make for _, make in combination])
 
     def cut(images):
-        if images.ndim != 4:
-            raise UserError(f"config.eval.tta takes pictures [n, h, w, c], not arrays of shape {images.shape}.")
+        if images.ndim not in (4, 5):
+            raise UserError(
+                "config.eval.tta takes pictures [n, h, w, c], or clips [n, t, h, w, c], not arrays of shape "
+                f"{images.shape}."
+            )
         cut_views = []
         for chain in chains:
             view = images
             for make in chain:
-                view = make(view)
+                view = make(view) if view.ndim == 4 or isinstance(make, _Clip) else _by_frame(make, view)
             cut_views.append(view)
         return jnp.stack(cut_views)
 
@@ -215,7 +219,44 @@ def crops(n: int = 5, size: int = 0) -> Alternatives:
     return [(1, at(*place)) for place in ((0.5, 0.5), (0, 0), (0, 1), (1, 0), (1, 1))]
 
 
-KINDS = {"flip": flip, "vflip": vflip, "turns": turns, "shift": shift, "scales": scales, "crops": crops}
+def clips(n: int) -> Alternatives:
+    """The n clips of a video that stand one behind the other, as `frames(16, clips=n)` of config.data.eval_transform
+    takes them: all count the same."""
+    n = _whole("clips", n)
+    return [(1, _Clip(i, n)) for i in range(n)]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Clip:
+    """Part `i` of `n` of clips [b, t, h, w, c], along t."""
+
+    i: int
+    n: int
+
+    def __call__(self, x: Array) -> Array:
+        if x.ndim != 5 or x.shape[1] % self.n:
+            raise UserError(
+                f"config.eval.tta: clips({self.n}) takes clips of {self.n} x t frames, not arrays of shape {x.shape}; "
+                f"let config.data.eval_transform begin with 'frames(16, clips={self.n})'."
+            )
+        t = x.shape[1] // self.n
+        return x[:, self.i * t : (self.i + 1) * t]
+
+
+def _by_frame(make, clips):
+    """What `make` does with pictures, done with each frame of clips [n, t, h, w, c]."""
+    n, t = clips.shape[:2]
+    made = make(clips.reshape(n * t, *clips.shape[2:]))
+    return made.reshape(n, t, *made.shape[1:])
+
+
+def clips_of(specs: Sequence[str]) -> int:
+    """How many clips of a video a setting averages over; 1 without. Raises UserError for one that can't be read."""
+    found = [make.n for spec in specs for _, make in _alternatives(spec)[:1] if isinstance(make, _Clip)]
+    return math.prod(found)
+
+
+KINDS = {"clips": clips, "flip": flip, "vflip": vflip, "turns": turns, "shift": shift, "scales": scales, "crops": crops}
 
 
 def suffix(used: Sequence[str], own: Sequence[str], mean: str = "logits", own_mean: str = "logits") -> str:

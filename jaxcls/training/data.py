@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxcls import augment
 from jaxcls.augment.base import Context, Operation
+from jaxcls.augment.clips import ClipTransform
 from jaxcls.augment.host import HostTransform
 from jaxcls.augment.preprocessing import Preprocessing
 from jaxcls.data import pipeline, skipping, windows
@@ -18,7 +19,7 @@ from jaxcls.data.class_tree import ClassTree
 from jaxcls.data.stored_splits import BANK
 from jaxcls.errors import Problems, UserError
 from jaxcls.settings.reader import choose
-from jaxcls.training import captioned, trees
+from jaxcls.training import captioned, clips, trees
 from jaxcls.training.members import Members, few_labelled
 from jaxcls.training.members import open_members as open_members
 from jaxcls.training.members import open_sources as open_sources
@@ -48,7 +49,7 @@ class Augmentation:
       specs: the list config.data.augment, for messages.
     """
 
-    host: HostTransform
+    host: HostTransform | ClipTransform
     device: Callable[[int | None], Operation]
     views: int
     specs: tuple[str, ...]
@@ -168,6 +169,7 @@ def read(
       UserError: for data that can't be opened, or transforms that can't be.
     """
     problems = Problems()
+    by_split: Any = {}
     with problems.noted():
         members = open_members(config, workdir, allow_changed)
         by_split = open_sources(config, members)
@@ -176,6 +178,8 @@ def read(
         normalization(config)
     with problems.noted():
         windows.checked(config.data.window)
+    with problems.noted():
+        clips.check(config, by_split, trains=trains)
     problems.refuse()
     source = by_split["train"] if "train" in by_split else next(iter(by_split.values()))
     measured = source if labelled is None else labelled  # what evaluation is of

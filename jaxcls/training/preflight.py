@@ -84,7 +84,9 @@ def about_data(data: Data) -> list[str]:
     """Lines about the pictures: counts of classes, sizes, what was left out (`data.overview`)."""
     shape = None if data.evaluation.picture else data.leaves("train", training=True)["image"].shape
     found = data.members.found if data.members else data.sources
-    lines = overview.lines(found, min(shape[:2]) if shape else None) + (data.tree.lines() if data.tree else [])
+    span = getattr(getattr(data.augmentation and data.augmentation.host, "frames", None), "span", 0)
+    lines = overview.lines(found, min(shape[-3:-1]) if shape else None, span)
+    lines += data.tree.lines() if data.tree else []
     if data.evaluation.window and data.evaluation.picture:
         lines.append(
             f"note: config.data.window is for files: the pictures of {data.name} lie in memory and stay as they are; "

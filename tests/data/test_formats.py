@@ -55,8 +55,8 @@ def test_heic_names_its_reader(monkeypatch):
 def test_a_reader_is_imported_when_it_is_used():
     assert "pillow_heif" not in sys.modules
     if "AVIF" in kinds.readable():
-        formats._reader.cache_clear()
-        assert formats._reader("AVIF").__name__ == "AvifImageFile"
+        formats.reader.cache_clear()
+        assert formats.reader("AVIF").__name__ == "AvifImageFile"
 
 
 # Orientation

@@ -128,7 +128,7 @@ def test_a_net_is_made_for_the_size_of_the_crops():
     "spec, message",
     [
         ("flap", "did you mean 'flip'"),
-        ("rotate(3)", "there is no view 'rotate'; there are crops, flip"),
+        ("rotate(3)", "there is no view 'rotate'; there are clips, crops, flip"),
         ("flip(", "can't be read"),
         ("flip + 1", "can't be read"),
         ("shift(x)", "can't be read"),

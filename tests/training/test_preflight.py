@@ -90,12 +90,12 @@ def of_source(monkeypatch, source, **changes):
 
 
 @pytest.mark.parametrize("key", ["augment", "eval_transform"])
-def test_clips_are_refused_by_what_would_take_another_axis_for_theirs(monkeypatch, key):
-    clips = sources.ArraySource(np.zeros((8, 5, 28, 28, 3), np.uint8), np.arange(8) % 2, ("a", "b"), list("abcdefgh"))
+def test_other_ranks_are_refused_by_what_would_take_another_axis_for_theirs(monkeypatch, key):
+    nests = sources.ArraySource(np.zeros((8, 5, 2, 8, 8, 3), np.uint8), np.arange(8) % 2, ("a", "b"), list("abcdefgh"))
     name = {"augment": "flip", "eval_transform": "center_crop(20)"}[key]
-    config = of_source(monkeypatch, clips, **{f"data.{key}": (name,)})
+    config = of_source(monkeypatch, nests, **{f"data.{key}": (name,)})
     run = build.build(config, task=lambda data, model: Supervised(Linear(num_classes=2)))  # which takes any shape
-    message = rf"config.data.{key} .*'{name.split('(')[0]}' takes pictures of rank 4.*\(2, 5, 28, 28, 3\)"
+    message = rf"config.data.{key} .*'{name.split('(')[0]}' takes pictures of rank 4.*\(2, 5, 2, 8, 8, 3\)"
     with pytest.raises(UserError, match=message) as caught:
         preflight.check_model(run)
     assert "\n" not in str(caught.value)
