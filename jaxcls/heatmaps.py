@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
 CAM = "CAM"  # what such maps are called
+FRAMES, COLUMNS = 8, 4  # of a clip that are shown at most, and side by side
 STRENGTH = 0.65  # of the colour over a picture where the map is 1
 # RGB from 0 to 1: violet, red, orange, pale yellow. Lightness rises all the way, so it reads in grey and for the
 # colour-blind.
@@ -50,6 +51,18 @@ def seen(picture: np.ndarray) -> np.ndarray:
     """What is shown of a picture with any number of channels, as uint8 [h, w, 3]: the first three, or the first as grey
     where there are fewer."""
     return picture[..., :3] if picture.shape[-1] >= 3 else np.repeat(picture[..., :1], 3, axis=-1)
+
+
+def sheet(frames: np.ndarray) -> np.ndarray:
+    """What is shown of a clip [t, h, w, ...]: up to eight frames, evenly from first to last, in rows of four from left to
+    right, as one array [H, W, ...]. Frames are apart by a line of the largest value, rows are filled up with it."""
+    rows = np.rint(np.linspace(0, len(frames) - 1, min(FRAMES, len(frames)))).astype(int)
+    blank = 255 if frames.dtype == np.uint8 else 0
+    room = [(0, 0)] * (frames.ndim - 3)
+    shown = [np.pad(frames[row], [(0, 1), (0, 1), *room], constant_values=blank) for row in rows]
+    shown += [np.full_like(shown[0], blank)] * (-len(shown) % min(COLUMNS, len(shown)))
+    lines = [np.concatenate(shown[i : i + COLUMNS], axis=1) for i in range(0, len(shown), COLUMNS)]
+    return np.concatenate(lines)[:-1, :-1]
 
 
 def overlay(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:

@@ -66,6 +66,11 @@ class Preprocessing:
         """Whether it is of clips [t, h, w, c]: in memory by their shape, of files if the list begins with `frames`."""
         return bool(augment.clip_length(self.transforms, WHAT)[0]) if self.picture is None else len(self.picture) == 4
 
+    def one_clip(self, frames: Any) -> Any:
+        """Of clips [..., t, h, w, c] the first, where several of each video stand one behind the other; else all."""
+        length, several = augment.clip_length(self.transforms, WHAT)
+        return frames[..., :length, :, :, :] if several > 1 and frames.shape[-4] == length * several else frames
+
     def blank(self) -> np.ndarray:
         """A black picture, or clip, that `prepare` takes: uint8."""
         if self.picture is not None:

@@ -24,32 +24,39 @@ CLASSES = ("left", "right", "left fast", "right fast")
 STEPS = (-1, 1, -3, 3)  # places a frame
 FRAMES, SIDE, PIXELS = 8, 32, 4
 USUAL, MOST = 4000, 50_000  # clips
+SHUFFLED = "shuffled"
 
 
-def load(count: str = "", data_dir: str | Path | None = None, seed: int = 0) -> dict[str, ArraySource]:
-    """{"train": ..., "test": ...}: as many training clips as `count` says (4,000), of MNIST's training digits, and a
-    quarter as many of its test digits. A clip is uint8 [8, 32, 32, 1]; the classes take turns.
+def load(rest: str = "", data_dir: str | Path | None = None, seed: int = 0) -> dict[str, ArraySource]:
+    """{"train": ..., "test": ...}: training clips of MNIST's training digits, and a quarter as many of its test digits.
+    A clip is uint8 [8, 32, 32, 1]; the classes take turns.
 
     Args:
-      count: of training clips, as text: what stands behind `moving_digits/`.
+      rest: what stands behind `moving_digits/`: "4000" training clips, or "4000/shuffled", the frames of each in an
+        order of its own, which leaves nothing to learn; "": 4,000.
       data_dir: where tensorflow-datasets keeps its sets.
       seed: of digits, places and rows.
 
     Raises:
-      UserError: for a count that is none, or where MNIST is not prepared.
+      UserError: for a number that can't be, or where MNIST is not prepared.
     """
-    if count and not (count.isdecimal() and len(CLASSES) <= int(count) <= MOST):
-        raise UserError(f"moving_digits/{count}: the number of clips is from {len(CLASSES)} to {MOST:,}, such as 4000.")
+    count, slash, order = rest.partition("/")
+    if rest and not (count.isdecimal() and len(CLASSES) <= int(count) <= MOST and order == SHUFFLED * bool(slash)):
+        raise UserError(
+            f"moving_digits/{rest}: write moving_digits/4000 or moving_digits/4000/{SHUFFLED}; the number of clips is "
+            f"from {len(CLASSES)} to {MOST:,}."
+        )
     digits = tfds_source.load("mnist", data_dir)
     n = int(count or USUAL)
     sizes = {"train": n, "test": max(len(CLASSES), n // 4)}
     return {
-        split: made(digits[split].images, size, (seed, part), split) for part, (split, size) in enumerate(sizes.items())
+        split: made(digits[split].images, size, (seed, part), split, shuffled=bool(order))
+        for part, (split, size) in enumerate(sizes.items())
     }
 
 
-def made(digits: np.ndarray, count: int, seed: tuple[int, ...], split: str) -> ArraySource:
-    """`count` clips of digits uint8 [n, 28, 28, 1], each drawn by `seed`."""
+def made(digits: np.ndarray, count: int, seed: tuple[int, ...], split: str, *, shuffled: bool = False) -> ArraySource:
+    """`count` clips of digits uint8 [n, 28, 28, 1], drawn by `seed`; ids are `<split>_<row>`."""
     rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed)))
     which = rng.permutation(np.arange(count) % len(digits))
     places, rows = rng.integers(0, FRAMES, count), rng.integers(0, SIDE, count)
@@ -60,4 +67,6 @@ def made(digits: np.ndarray, count: int, seed: tuple[int, ...], split: str) -> A
         picture = np.roll(np.pad(digits[which[i]], [(margin, margin), (margin, margin), (0, 0)]), rows[i], axis=0)
         for t in range(FRAMES):
             clips[i, t] = np.roll(picture, PIXELS * (places[i] + STEPS[labels[i]] * t), axis=1)
+        if shuffled:
+            clips[i] = clips[i, rng.permutation(FRAMES)]
     return ArraySource(clips, labels, CLASSES, [f"{split}_{row}" for row in range(count)])

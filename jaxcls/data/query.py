@@ -17,8 +17,8 @@ KEYS: dict[str, tuple[str, ...]] = {
     "arrays": ("images", "labels", "classes"),
     "shards": ("image", "label", "classes"),
     "hf": ("image", "label", "split"),
-    "records": (),
     "clips": (),
+    "records": (),
 }
 PATHS = ("folder", "unlabelled", *KEYS)  # kinds whose name goes on with a path
 # Of files, for a bare path

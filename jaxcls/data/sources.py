@@ -18,7 +18,8 @@ FORMS = (
     *("digits", "tfds/<name>", "folder/<path>", "unlabelled/<path>", "clips/<path>"),
     *("table/<file>", "names/<path>?label=<regex>"),
     *("arrays/<file>.npz", "shards/<path>", "hf/<path>", "records/<path>"),
-    *("synthetic", "synthetic/<n>x<size>x<channels>x<classes>", "moving_digits/<n>"),
+    *("synthetic", "synthetic/<n>x<size>x<channels>x<classes>"),
+    "moving_digits/<n>",
 )
 IN_MEMORY = 2**28  # bytes up to which synthetic pictures are made at once
 MOST, PATTERNS = 10**8, 2**28  # synthetic pictures; numbers of their classes' patterns
@@ -151,10 +152,10 @@ def find(
     return bases if channels is None else {key: _with_channels(base, channels) for key, base in bases.items()}
 
 
-def _moving_digits(count: str, data_dir: str | Path | None, seed: int) -> dict[str, Source]:
+def _moving_digits(rest: str, data_dir: str | Path | None, seed: int) -> dict[str, Source]:
     from jaxcls.data import moving_digits
 
-    return dict(moving_digits.load(count, data_dir, seed))
+    return dict(moving_digits.load(rest, data_dir, seed))
 
 
 def _clips(path: str, options: Mapping[str, str], root: Path, trains: bool) -> Mapping[str, Source]:
@@ -203,7 +204,8 @@ def _records(path: str, options: Mapping[str, str], root: Path, trains: bool) ->
 # Its options stand in query.KEYS.
 Opener = Callable[[str, Mapping[str, str], Path, bool], Mapping[str, Source]]
 OPENERS: dict[str, Opener] = {
-    **{"table": _table, "names": _names, "arrays": _arrays, "clips": _clips},
+    "clips": _clips,
+    **{"table": _table, "names": _names, "arrays": _arrays},
     **{"shards": _shards, "hf": _hf, "records": _records},
 }
 

@@ -23,11 +23,11 @@ GRAD_CAM, ROLLOUT = "Grad-CAM", "attention rollout"
 CHUNK = 16  # pictures at a time: a backward pass keeps much of the forward one
 
 
-def method(model: nn.Module, picture: tuple[int, int, int] | None = None) -> str | None:
+def method(model: nn.Module, picture: tuple[int, ...] | None = None) -> str | None:
     """ "Grad-CAM", "attention rollout", or None for a model that has neither feature maps nor attention.
 
     Args:
-      picture: (height, width, channels) of its pictures; None for any that are large enough to leave a feature map of
+      picture: (height, width, channels) of its pictures, of clips (frames, ...); None for any that are large enough to leave a feature map of
         more than one place. Nothing is computed, but a trace takes up to two seconds.
     """
     if _attends(model):
@@ -50,11 +50,12 @@ def heatmaps(model: nn.Module, variables: PyTree, images: Array, classes: np.nda
     with each other.
 
     Args:
-      images: float [n, h, w, c], normalised, as the model sees them.
+      images: float [n, h, w, c], normalised, as the model sees them; of clips [n, t, h, w, c], where Grad-CAM's map has
+        times, too, and the means of the gradient go over them.
       classes: int [n], whose scores are explained; None for the class with the highest logit.
 
     Returns:
-      float32 [n, h, w]. Grad-CAM: from 0, what does not speak for the class, to 1, the place that speaks most for it;
+      float32 [n, h, w] (of clips [n, t, h, w]). Grad-CAM: from 0, what does not speak for the class, to 1, the place that speaks most for it;
       all 0 where no place does. Rollout: from 0, the place attended to least, to 1, the most; all 0 if all are equal.
 
     Raises:
@@ -66,9 +67,9 @@ def heatmaps(model: nn.Module, variables: PyTree, images: Array, classes: np.nda
     for start in range(0, n, CHUNK):
         batch, wanted = (x[start : start + CHUNK] for x in (images, classes))
         short = [(0, size - len(wanted))]
-        batch, wanted = jnp.pad(batch, short + [(0, 0)] * 3), np.pad(wanted, short)
+        batch, wanted = jnp.pad(batch, short + [(0, 0)] * (batch.ndim - 1)), np.pad(wanted, short)
         parts.append(np.asarray(_compiled(model)(variables, batch, wanted))[: min(CHUNK, n - start)])
-    return np.concatenate(parts) if parts else np.zeros(np.shape(images)[:3], np.float32)
+    return np.concatenate(parts) if parts else np.zeros(np.shape(images)[:-1], np.float32)
 
 
 def _attends(model):
@@ -82,22 +83,25 @@ def _compiled(model):
 
     def maps(variables, images, classes):
         coarse = method_maps(model, variables, images, classes)
-        return jax.image.resize(coarse, images.shape[:3], "linear").clip(0, 1)
+        return jax.image.resize(coarse, images.shape[:-1], "linear").clip(0, 1)
 
     return jax.jit(maps)
 
 
 def _cam_maps(model, variables, images, classes):
-    """Equations 1 and 2, [n, rows, columns]; the sum over the channels is divided by its maximum."""
+    """Equations 1 and 2, [n, rows, columns] or [n, times, rows, columns]; the sum over the channels is divided by its
+    maximum."""
     values, gradient = map_and_gradient(model, variables, images, classes)
-    weights = gradient.mean(axis=(1, 2), keepdims=True)
+    places = tuple(range(1, values.ndim - 1))
+    weights = gradient.mean(axis=places, keepdims=True)
     maps = jax.nn.relu((weights * values).sum(axis=-1))
-    top = maps.max(axis=(1, 2), keepdims=True)
+    top = maps.max(axis=places, keepdims=True)
     return maps / jnp.where(top > 0, top, 1)
 
 
 def map_and_gradient(model: nn.Module, variables: PyTree, images: Array, classes: Array) -> tuple[Array, Array]:
-    """The feature map that Grad-CAM looks at, and the gradient of the score by it: both float32 [n, rows, columns, c].
+    """The feature map that Grad-CAM looks at, and the gradient of the score by it: both float32 [n, rows, columns, c], of
+    clips [n, times, rows, columns, c].
 
     The score is the logit of a class (-1: of the highest), before the softmax. Tokens that are patches, such as a
     Mixer's, count as a map. For use inside a compiled function.
@@ -152,8 +156,8 @@ def _halves(model, variables, images):
     key = _last_map(model, shapes[1], images.shape)
     if key is None:
         raise UserError(
-            f"{type(model).__name__} leaves no map of more than one place of pictures of {images.shape[1]}x"
-            f"{images.shape[2]}, so there are no heat maps; use larger pictures"
+            f"{type(model).__name__} leaves no map of more than one place of pictures of {images.shape[-3]}x"
+            f"{images.shape[-2]}, so there are no heat maps; use larger pictures"
         )
     number = jax.tree.unflatten(jax.tree.structure(shapes), range(len(jax.tree.leaves(shapes))))
     leaves = jax.tree.leaves((variables, images))
@@ -183,9 +187,9 @@ def _last_map(model, out, pictures):
 
 
 def _map_shape(model, shape, pictures):
-    """(rows, columns) of a stage of this shape; None where it is no map."""
-    if len(shape) == 4:
-        return shape[1:3]
+    """(rows, columns) of a stage of this shape, of clips (times, rows, columns); None where it is no map."""
+    if len(shape) == len(pictures) and shape[0] == pictures[0]:
+        return shape[1:-1]
     if len(shape) == 3 and hasattr(model, "patch") and shape[1] == math.prod(_grid(model, pictures)):
         return _grid(model, pictures)
     return None

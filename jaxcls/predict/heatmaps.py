@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from jaxcls.errors import UserError
-from jaxcls.heatmaps import overlay, seen
+from jaxcls.heatmaps import overlay, seen, sheet
 from jaxcls.predict.base import BasePredictor
 from jaxcls.predict.progress import Interruption
 
@@ -85,6 +85,8 @@ def _named(answer):
 
 def beside(picture: np.ndarray, heat: np.ndarray) -> Image.Image:
     """A Pillow image: the picture, and at its right the picture with the map over it; small ones are enlarged."""
+    if heat.ndim == 3:  # of a clip
+        picture, heat = sheet(picture), sheet(heat)
     times = max(1, -(-SIDE // max(heat.shape)))
     large = seen(picture).repeat(times, axis=0).repeat(times, axis=1)
     size = large.shape[1::-1]

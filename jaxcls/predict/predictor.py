@@ -44,7 +44,7 @@ class Predictor(BasePredictor):
         self.picture = self.prepare(preprocessing.blank()).shape
         ask = lambda variables, images: network.answer(variables, preprocessing.device(images))  # noqa: E731
         self._ask = jax.jit(ask)  # the variables are an argument: constants would be copied into every program
-        self._normalised = jax.jit(lambda images: preprocessing.device(images))
+        self._normalised = jax.jit(lambda images: preprocessing.one_clip(preprocessing.device(images)))
         self.notes = list(self._remarks())
 
     @classmethod
@@ -104,7 +104,7 @@ class Predictor(BasePredictor):
 
     @functools.cached_property
     def _seen(self):
-        """The shape of a picture as the model sees it."""
+        """The shape of a picture, or clip, as the model sees it."""
         return jax.eval_shape(self._normalised, jax.ShapeDtypeStruct((1, *self.picture), np.uint8)).shape[1:]
 
     @functools.cached_property

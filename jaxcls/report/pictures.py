@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from jaxcls.errors import UserError
+from jaxcls.heatmaps import sheet
 from jaxcls.models import explain, summary
 
 BATCH = 64  # pictures whose features are computed at once
@@ -15,7 +16,8 @@ FLAT = 1e-6  # a heat map whose values differ by less shows nothing
 
 
 class Look(NamedTuple):
-    """A picture, grey or in colour, and its heat map in 0..1, or why there is none to show."""
+    """A picture, grey or in colour, and its heat map in 0..1, or why there is none to show. Of a clip both are sheets of
+    frames (heatmaps.sheet)."""
 
     picture: UInt8[np.ndarray, "h w c"]
     heat: Float[np.ndarray, "h w"] | None
@@ -50,14 +52,14 @@ class Pictures:
           UserError: where a picture can't be read.
         """
         images = self._images(split, rows)
-        pictures = self.network.preprocessing.levels(images)
+        pictures = self._seen(images)
         if self.method is None:
             return [Look(picture, None) for picture in pictures]
         classes = np.asarray(classes, np.int32)
         heat = np.asarray(explain.heatmaps(self.network.model, self.network.variables, images, classes))
         why_not = self._empty(heat, images, classes)
         return [
-            Look(picture, None if why else each, why)
+            Look(picture, None if why else sheet(each) if each.ndim == 3 else each, why)
             for picture, each, why in zip(pictures, heat, why_not, strict=True)
         ]
 
@@ -67,7 +69,7 @@ class Pictures:
         Raises:
           UserError: where a picture can't be read.
         """
-        return list(self.network.preprocessing.levels(self._images(split, rows)))
+        return self._seen(self._images(split, rows))
 
     def features(
         self, split: str, rows: Int[np.ndarray, " n"]
@@ -95,10 +97,16 @@ class Pictures:
             raise failed
         return np.array(kept), np.concatenate(found)
 
+    def _seen(self, images):
+        """Normalised pictures as uint8, of clips sheets of their frames."""
+        levels = self.network.preprocessing.levels(images)
+        return [sheet(clip) for clip in levels] if levels.ndim == 5 else list(levels)
+
     def _images(self, split, rows) -> Any:
-        """Normalised pictures float32 [n, h, w, c]."""
+        """Normalised pictures float32 [n, h, w, c], or clips [n, t, h, w, c]."""
         raw = np.stack([self._prepared(split, row) for row in rows])
-        return np.asarray(jax.jit(lambda x: self.network.preprocessing.device(x))(raw), np.float32)
+        how = self.network.preprocessing
+        return np.asarray(jax.jit(lambda x: how.one_clip(how.device(x)))(raw), np.float32)
 
     def _prepared(self, split, row):
         """What of a picture goes to the device, uint8."""
@@ -107,8 +115,9 @@ class Pictures:
 
     def _empty(self, heat, images, classes):
         """What is wrong with each heat map that shows nothing; "" for one that shows something."""
-        good = np.isfinite(heat).all(axis=(1, 2))
-        flat = good & (np.ptp(np.where(good[:, None, None], heat, 0), axis=(1, 2)) < FLAT)
+        heat = heat.reshape(len(heat), -1)
+        good = np.isfinite(heat).all(axis=1)
+        flat = good & (np.ptp(np.where(good[:, None], heat, 0), axis=1) < FLAT)
         out = ["" if fine else "No heat map: it holds values that are not finite." for fine in good]
         if self.method == explain.ROLLOUT:
             alike = "The heat map is empty: all places get the same attention."
@@ -126,10 +135,12 @@ class Pictures:
         @jax.jit
         def scores(variables, images, classes):
             values, gradient = explain.map_and_gradient(self.network.model, variables, images, classes)
-            return (gradient.mean(axis=(1, 2), keepdims=True) * values).sum(axis=-1)
+            places = tuple(range(1, values.ndim - 1))
+            return (gradient.mean(axis=places, keepdims=True) * values).sum(axis=-1)
 
         found = np.asarray(scores(self.network.variables, images, classes))
-        return list(zip(found.min(axis=(1, 2)).tolist(), found.max(axis=(1, 2)).tolist(), strict=True))
+        found = found.reshape(len(found), -1)
+        return list(zip(found.min(axis=1).tolist(), found.max(axis=1).tolist(), strict=True))
 
     def costs(self) -> dict[str, Any]:
         """Multiply-adds of a picture, the parameters' bytes and the picture's shape (models.summary)."""

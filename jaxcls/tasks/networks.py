@@ -70,7 +70,7 @@ class Network:
     def picture(self) -> tuple[int, ...]:
         """(height, width, channels) of a picture as the model sees it; of a clip (frames, ...)."""
         raw = jax.ShapeDtypeStruct((1, *self.preprocessing.prepare(self.preprocessing.blank()).shape), np.uint8)
-        return jax.eval_shape(self.preprocessing.device, raw).shape[1:]
+        return jax.eval_shape(lambda x: self.preprocessing.one_clip(self.preprocessing.device(x)), raw).shape[1:]
 
     @property
     def key(self) -> str:
@@ -87,8 +87,9 @@ class Network:
         return tta.averaged(ask, image, self.views, self.mean, self.output)[self.key]
 
     def features(self, variables: PyTree, image: Array, batch: Batch | None = None) -> Array:
-        """What the last layer sees of normalised pictures: float32 [n, d]. For tracing. `batch` as of `answer`."""
-        more = base.beside(self.model, batch or {})
+        """What the last layer sees of normalised pictures (of several clips of a video, of the first): float32 [n, d].
+        For tracing. `batch` as of `answer`."""
+        more, image = base.beside(self.model, batch or {}), self.preprocessing.one_clip(image)
         return base.answer(self.model, base.FEATURES, variables, image, more)["features"]
 
     def function(self) -> Callable[[Array], Array]:

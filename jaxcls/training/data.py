@@ -148,9 +148,9 @@ class Data:
 
     @functools.cached_property
     def picture(self) -> tuple[int, ...]:
-        """The shape of an evaluation picture as the model sees it."""
+        """The shape of an evaluation picture, or clip, as the model sees it."""
         raw = jax.ShapeDtypeStruct((2, *self.batch_shape), np.uint8)
-        return jax.eval_shape(self.evaluation.device, raw).shape[1:]
+        return jax.eval_shape(lambda x: self.evaluation.one_clip(self.evaluation.device(x)), raw).shape[1:]
 
 
 def read(
