@@ -54,8 +54,8 @@ def seen(picture: np.ndarray) -> np.ndarray:
 
 
 def sheet(frames: np.ndarray) -> np.ndarray:
-    """What is shown of a clip [t, h, w, ...]: up to eight frames, evenly from first to last, in rows of four from left to
-    right, as one array [H, W, ...]. Frames are apart by a line of the largest value, rows are filled up with it."""
+    """What is shown of a clip [t, h, w, ...]: up to eight frames, evenly from first to last, in rows of four from left
+    to right, as one array [H, W, ...]. Between frames is a line, white in pictures and 0 in maps."""
     rows = np.rint(np.linspace(0, len(frames) - 1, min(FRAMES, len(frames)))).astype(int)
     blank = 255 if frames.dtype == np.uint8 else 0
     room = [(0, 0)] * (frames.ndim - 3)

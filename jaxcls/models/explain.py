@@ -27,8 +27,8 @@ def method(model: nn.Module, picture: tuple[int, ...] | None = None) -> str | No
     """ "Grad-CAM", "attention rollout", or None for a model that has neither feature maps nor attention.
 
     Args:
-      picture: (height, width, channels) of its pictures, of clips (frames, ...); None for any that are large enough to leave a feature map of
-        more than one place. Nothing is computed, but a trace takes up to two seconds.
+      picture: (height, width, channels) of its pictures, of clips (frames, ...); None for any that are large enough to
+        leave a feature map of more than one place. Nothing is computed, but a trace takes up to two seconds.
     """
     if _attends(model):
         return ROLLOUT
@@ -55,8 +55,9 @@ def heatmaps(model: nn.Module, variables: PyTree, images: Array, classes: np.nda
       classes: int [n], whose scores are explained; None for the class with the highest logit.
 
     Returns:
-      float32 [n, h, w] (of clips [n, t, h, w]). Grad-CAM: from 0, what does not speak for the class, to 1, the place that speaks most for it;
-      all 0 where no place does. Rollout: from 0, the place attended to least, to 1, the most; all 0 if all are equal.
+      float32 [n, h, w] (of clips [n, t, h, w]). Grad-CAM: from 0, what does not speak for the class, to 1, the place
+      that speaks most for it; all 0 where no place does. Rollout: from 0, the place attended to least, to 1, the most;
+      all 0 if all are equal.
 
     Raises:
       UserError: where the model has no map of more than one place for pictures of this size.
@@ -100,8 +101,8 @@ def _cam_maps(model, variables, images, classes):
 
 
 def map_and_gradient(model: nn.Module, variables: PyTree, images: Array, classes: Array) -> tuple[Array, Array]:
-    """The feature map that Grad-CAM looks at, and the gradient of the score by it: both float32 [n, rows, columns, c], of
-    clips [n, times, rows, columns, c].
+    """The feature map that Grad-CAM looks at, and the gradient of the score by it: both float32 [n, rows, columns, c],
+    of clips [n, times, rows, columns, c].
 
     The score is the logit of a class (-1: of the highest), before the softmax. Tokens that are patches, such as a
     Mixer's, count as a map. For use inside a compiled function.

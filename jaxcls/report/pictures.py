@@ -16,8 +16,8 @@ FLAT = 1e-6  # a heat map whose values differ by less shows nothing
 
 
 class Look(NamedTuple):
-    """A picture, grey or in colour, and its heat map in 0..1, or why there is none to show. Of a clip both are sheets of
-    frames (heatmaps.sheet)."""
+    """A picture, grey or in colour, and its heat map in 0..1, or why there is none to show. Of a clip both are sheets
+    of frames (heatmaps.sheet)."""
 
     picture: UInt8[np.ndarray, "h w c"]
     heat: Float[np.ndarray, "h w"] | None

@@ -51,9 +51,7 @@ class GroupedBatchNorm(nn.BatchNorm):
     groups: int = 1
     pooled: bool = False
 
-    def __call__(
-        self, x: Any, use_running_average: bool | None = None, *, mask: jax.Array | None = None
-    ) -> jax.Array:
+    def __call__(self, x: Any, use_running_average: bool | None = None, *, mask: jax.Array | None = None) -> jax.Array:
         inferred = nn.merge_param("use_running_average", self.use_running_average, use_running_average)
         if inferred or self.is_initializing():
             return super().__call__(x, use_running_average=use_running_average, mask=mask)
