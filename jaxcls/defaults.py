@@ -45,6 +45,7 @@ def default_config() -> ConfigDict:
     data.split_ratios = (0.7, 0.15, 0.15)  # train, validation, test of a set that has no splits
     data.group_by = ""  # pictures that a split keeps together: a regular expression on paths, or a file of groups
     data.metadata = ""  # a CSV file with the column path and others, for figures by group in the report
+    data.columns = ()  # of a table, which the net takes beside the picture: ("age", "place"); docs/columns.md
     data.tree = ""  # a CSV file of classes and what stands above them (child, parent), for figures by level
     data.channels = 0  # 1 grey, 3 colour, any other: as stored; 0: as they are in memory, 3 for picture files
     data.window = ()  # (low, high) that become black and white, of DICOM and pictures of more than 8 bits
@@ -71,7 +72,7 @@ def default_config() -> ConfigDict:
     model.name = "lenet5"  # "": that of the weights in model.pretrained
     model.fields = ConfigDict()  # further fields of the model, e.g. {"stem": "cifar"}
     model.fields.unlock()
-    model.neck = ""  # fpn, or fpn(64): a feature pyramid between the model and its classifier
+    model.neck = ""  # fpn(64): a feature pyramid before the classifier; cosine; columns(32), with data.columns
     model.whiten = False  # the first convolution whitens patches of the training pictures (airbench94)
     model.pretrained = ""  # weights to start from: a name, a file, hf-hub:ORG/NAME; required: it does not start without
     model.kept = ()  # which channels are kept, ("conv1=f0", ..) as `jaxcls prune` writes it; (): all

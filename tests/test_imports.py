@@ -26,6 +26,7 @@ MAY = {
     "metrics": "",
     "set_metrics": "metrics",
     "choices": "",
+    "columns": "",
     "heatmaps": "",
     "state": "",
     "defaults": "",
@@ -34,7 +35,7 @@ MAY = {
     "words": "",
     "data": "call_strings files text",
     "augment": "call_strings data heatmaps hyperparameters",  # decode, for pictures that come encoded
-    "models": "augment call_strings files parallel pytree",  # what weights want of pictures
+    "models": "augment call_strings columns files parallel pytree",  # what weights want of pictures
     "prune": "models pytree",  # a pruned model is a model
     "quantize": "models prune pytree",  # and so is one that is rounded to 8 bits
     "nas": "call_strings files models parallel",  # spaces of nets
@@ -43,11 +44,11 @@ MAY = {
     "measure": "checkpoints data defaults files logs metrics set_metrics text",
     "tasks": "augment call_strings checkpoints criteria data files hyperparameters losses measure metrics models "
     "nas parallel pytree quantize set_metrics settings state",
-    "predict": "augment checkpoints data files heatmaps measure metrics models set_metrics tasks text",
+    "predict": "augment checkpoints columns data files heatmaps measure metrics models set_metrics tasks text",
     "runtime": "augment call_strings data files heatmaps measure predict text",  # without JAX
     "report": "checkpoints criteria defaults files heatmaps logs measure metrics models text",
-    "training": "augment checkpoints criteria data defaults files hyperparameters logs losses metrics models nas optim "
-    "parallel predict prune pytree quantize report settings sharding state tasks text words",
+    "training": "augment checkpoints columns criteria data defaults files hyperparameters logs losses metrics models "
+    "nas optim parallel predict prune pytree quantize report settings sharding state tasks text words",
     "export": "augment checkpoints data files measure metrics models parallel predict pytree quantize report runtime "
     "set_metrics settings tasks text training",
     "serve": "checkpoints data files measure predict report runtime set_metrics text",

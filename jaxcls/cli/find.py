@@ -43,8 +43,10 @@ def run(args: argparse.Namespace) -> None:
     devices.set_up()
     from jaxcls.predict import finding, named
     from jaxcls.predict.predictor import Predictor
+    from jaxcls.tasks import networks
 
     predictor = Predictor.load(args.run, args.step, sizes=(1, finding.BATCH))
+    networks.refuse_columns(predictor.network, "a search looks at")
     question = _picture(predictor, expanded(args.question)) if picture else _text(args)
     workdir = Path(args.run)
     bank = finding.bank(predictor, named.opened(args.pictures), workdir / "find")

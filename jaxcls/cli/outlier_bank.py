@@ -70,12 +70,12 @@ def features(predictor: Any, source: Any, split: str, most: int, seed: int) -> n
     chosen = np.arange(len(source))
     if len(source) > most:
         chosen = np.sort(np.random.default_rng(seed).choice(len(source), most, replace=False))
-    host = predictor.network.preprocessing.host
+    host, inputs = predictor.network.preprocessing.host, getattr(predictor.network.model, "inputs", ())
 
     def read(row):
         try:
             item = source[int(row)]
-            return host(item["image"], item["id"], None)
+            return (host(item["image"], item["id"], None), *(item[name] for name in inputs))
         except UserError as error:
             return error
 
@@ -87,7 +87,7 @@ def features(predictor: Any, source: Any, split: str, most: int, seed: int) -> n
             problems += [picture for picture in pictures if isinstance(picture, UserError)]
             good = [picture for picture in pictures if not isinstance(picture, UserError)]
             if good:
-                parts.append(predictor.features(np.stack(good)))
+                parts.append(predictor.features(*map(np.stack, zip(*good, strict=True))))
     found = np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)
     finite = np.isfinite(found).all(axis=1)
     if not finite.any():

@@ -76,7 +76,7 @@ class Corrupted(Task):
         image = self.network.preprocessing.device(batch["image"])
 
         def right(pair):
-            logits = self.network.answer(state, self.corrupt(image, batch["index"], *pair))
+            logits = self.network.answer(state, self.corrupt(image, batch["index"], *pair), batch)
             return metrics.correct(logits, batch["label"]) > 0
 
         return {"right": jax.lax.map(right, jnp.asarray(self.pairs)).T}

@@ -14,6 +14,7 @@ import operator
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -72,6 +73,7 @@ def scan(path: Path, options: Mapping[str, str], *, trains: bool = True) -> dict
             weights=None if weights is None else weights[chosen],
             groups=None if groups is None else groups.rows(chosen).cells(),
             columns={name: column.rows(chosen) for name, column in columns.items()},
+            taken=roles.told,
         )
 
     return {split: source(split, chosen) for split, chosen in dealt.items()}
@@ -91,6 +93,17 @@ def paths(path: Path, options: Mapping[str, str]) -> Iterator[tuple[str, str | N
     place = "" if str(root) == "." else root
     for row, name in enumerate(ids):
         yield os.path.join(place, name), problems.get(row)
+
+
+def cells(path: Path, options: Mapping[str, str]) -> dict[str, list[Any]]:
+    """The columns of a table beside those that mean something else: name -> a cell a row, in the order of `paths`.
+
+    Raises:
+      UserError: as `paths`.
+    """
+    table = table_file.read(path)
+    roles = table_guess.roles(table, options, table_paths.Finder(_root(table, options)).has)
+    return {name: column.cells() for name, column in table.columns.items() if name not in roles.taken}
 
 
 def _root(table: Table, options: Mapping[str, str]) -> Path:

@@ -45,6 +45,13 @@ class Roles:
         """All of them."""
         return {*self.labels, self.path, self.label, self.split, self.group, self.weight} - {""}
 
+    @property
+    def told(self) -> dict[str, str]:
+        """Name -> what it is, for messages."""
+        single = {self.path: "paths", self.label: "label", self.split: "splits"}
+        more = {self.group: "groups", self.weight: "weights"} | dict.fromkeys(self.labels, "labels")
+        return {name: what for name, what in (single | more).items() if name}
+
 
 def roles(table: Table, options: Mapping[str, str], is_file: Callable[[str], bool]) -> Roles:
     """What the columns are.

@@ -16,6 +16,7 @@ class TableSource(FolderSource):
 
     `weights`: float32 [n], the leaf `weight`; None: there is none. `groups`: the name of each row's group, which no
     split tears apart; None: there are none. `columns`: what else is known of each row, as text: metadata of the items.
+    `taken`: name of a column that means something else -> what.
     """
 
     def __init__(
@@ -30,12 +31,13 @@ class TableSource(FolderSource):
         weights: np.ndarray | None = None,
         groups: Sequence[str] | None = None,
         columns: Mapping[str, Column] | None = None,
+        taken: Mapping[str, str] | None = None,
     ):
         super().__init__(root, ids, np.empty(0, np.int32), classes, left_out, notes)
         self.labels = np.asarray(labels, np.uint8 if np.ndim(labels) == 2 else np.int32)
         self.weights = None if weights is None else np.asarray(weights, np.float32)
         self.groups = None if groups is None else tuple(groups)
-        self.columns = dict(columns or {})
+        self.columns, self.taken = dict(columns or {}), dict(taken or {})
 
     @property
     def leaves(self) -> dict[str, Leaf]:  # type: ignore[override]

@@ -49,6 +49,7 @@ def of_run(path: PathLike, step: int | None = None, *, raw: bool = False, dtype:
     if parts := fold_networks.from_folds(path, step, raw=raw, dtype=dtype):
         return _of_folds(Path(path), [_for_inference(part) for part in parts])
     network = _for_inference(networks.from_run(path, step, raw=raw, dtype=dtype))
+    networks.refuse_columns(network, "a file takes")
     workdir = view.find_workdir(path)
     folder = view.best_step(path) if step is None else view.find_step(path, step)
     if workdir is None and folder.parent.name == "checkpoints":

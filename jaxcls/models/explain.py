@@ -30,6 +30,8 @@ def method(model: nn.Module, picture: tuple[int, ...] | None = None) -> str | No
       picture: (height, width, channels) of its pictures, of clips (frames, ...); None for any that are large enough to
         leave a feature map of more than one place. Nothing is computed, but a trace takes up to two seconds.
     """
+    if getattr(model, "inputs", ()):  # its answer is no function of the picture alone
+        return None
     if _attends(model):
         return ROLLOUT
     if picture is None:

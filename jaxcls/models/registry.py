@@ -2,16 +2,18 @@
 
 import dataclasses
 import fnmatch
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
 
 from jaxcls import call_strings
+from jaxcls.columns import of_json
 from jaxcls.errors import UserError, did_you_mean, listed
 from jaxcls.models import field_checks
 from jaxcls.models.base import Classifier
+from jaxcls.models.columns import Columns
 from jaxcls.models.cosine import Cosine
 from jaxcls.models.fpn import FPN
 
@@ -38,13 +40,16 @@ def list_models(pattern: str = "*") -> list[str]:
     return sorted(fnmatch.filter(_MODELS, pattern))
 
 
-def create(name: str, *, num_classes: int = 1000, neck: str = "", **fields: Any) -> Classifier:
+def create(
+    name: str, *, num_classes: int = 1000, neck: str = "", columns: Sequence[Mapping[str, Any]] = (), **fields: Any
+) -> Classifier:
     """The model called `name`, not yet initialised. `dtype` and `param_dtype` may be names, as in "bfloat16".
 
     `neck="fpn"` puts a feature pyramid between the model and its classifier (`jaxcls.models.fpn`), of 256 features a
     level, or `"fpn(64)"` of 64; `neck="cosine"` classifies by the direction of the features (`jaxcls.models.cosine`),
-    `"cosine(512)"` by that of 512 which the model's own last layer makes. The fields are then the model's, whose
-    dropout the new classifier takes over.
+    `"cosine(512)"` by that of 512 which the model's own last layer makes; `neck="columns(32)"` takes `columns` of a
+    table beside the picture (`jaxcls.models.columns`; as `jaxcls.columns.to_json` has them). The fields are then the
+    model's, whose dropout the new classifier takes over.
     Raises UserError for an unknown model or neck, a field that it does not have, or a value that cannot be one.
     """
     if name not in _MODELS:
@@ -62,6 +67,8 @@ def create(name: str, *, num_classes: int = 1000, neck: str = "", **fields: Any)
         fields[field] = _float_dtype(field, fields[field])
     for field in fields.keys() - {"dtype", "param_dtype"}:
         field_checks.check(name, field, fields[field], getattr(usual, field))
+    if columns and not neck.startswith("columns"):
+        raise UserError(f"neck {neck!r} takes no columns beside the picture; use neck 'columns', or leave it out")
     if not neck:
         return _MODELS[name](num_classes=num_classes, **fields)
     kind, args, options = call_strings.parse(neck, [*_NECKS], what="neck", kind="neck", like="'fpn' or 'fpn(64)'")
@@ -70,6 +77,10 @@ def create(name: str, *, num_classes: int = 1000, neck: str = "", **fields: Any)
     backbone = _MODELS[name](num_classes=own, **fields)
     if backbone.inputs:
         raise UserError(f"a neck is for nets of pictures alone, and {name!r} takes {backbone.inputs[0]}; leave it out")
+    if kind == "columns":
+        if not columns:
+            raise UserError("neck 'columns' is for columns beside the picture; name them: config.data.columns")
+        made = partial(made, columns=of_json(columns))
     return made(
         backbone=backbone,
         num_classes=num_classes,
@@ -87,7 +98,11 @@ def _cosine(features: int = 0):
     return _whole("features", features, 0), partial(Cosine, projects=features > 0)
 
 
-_NECKS = {"fpn": _fpn, "cosine": _cosine}  # -> (classes of the backbone, constructor)
+def _columns(features: int = 32):
+    return 0, partial(Columns, features=_whole("features of a hidden layer", features, 1))
+
+
+_NECKS = {"fpn": _fpn, "cosine": _cosine, "columns": _columns}  # -> (classes of the backbone, constructor)
 
 
 def _whole(what, value, least):

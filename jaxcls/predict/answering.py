@@ -14,7 +14,7 @@ import numpy as np
 from jaxcls.data import listing
 from jaxcls.data.pipeline import default_threads
 from jaxcls.measure import doubt
-from jaxcls.predict import resuming, set_output
+from jaxcls.predict import beside, resuming, set_output
 from jaxcls.predict.base import BasePredictor
 from jaxcls.predict.named import Pictures
 from jaxcls.predict.output import FORMATS, Form, open_output
@@ -77,6 +77,7 @@ def run(
     Raises:
       UserError: where something can't be written, or the predictor can't answer at all.
     """
+    told = beside.join(pictures, predictor.columns, predictor.title)
     form = (set_output.FORMATS if predictor.sets else FORMATS)[options.form](
         classes=predictor.classes,
         top=min(options.top, len(predictor.classes)),
@@ -91,7 +92,7 @@ def run(
         open_output(form, options.out, interruption, kept.end) as output,
     ):
         progress = Progress(quiet=output.terminal)
-        for note in notes(predictor, options, kept):
+        for note in [*notes(predictor, options, kept), *told]:
             progress.note(note)
         if "-" not in pictures:
             progress.count(lambda: sum(1 for _ in numbered(paths(pictures, clips=moving), options.shard)) - kept.rows)
@@ -164,7 +165,10 @@ def answer(
     answers: list[dict[str, Any]] = []
     if good:
         places, names, images = zip(*good, strict=True)
-        answers = predictor(np.stack(images), top)
+        if predictor.columns:
+            answers = predictor.rows(np.stack(images), top, np.stack([name.beside for name in names]))
+        else:
+            answers = predictor(np.stack(images), top)
         if heatmaps:
             heatmaps.draw(np.stack(images), answers, names, places)
     rows = iter(answers)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxcls.augment.preprocessing import Preprocessing
+from jaxcls.columns import Column
 from jaxcls.measure import decision as decisions
 from jaxcls.measure import doubt
 from jaxcls.measure.multilabel import answers as of_sets
@@ -29,6 +30,8 @@ class BasePredictor:
       decision: what is stored about calibration and thresholds (measure.decision), or None.
       data: the name of what it was trained on.
       picture: (height, width, channels) of prepared pictures; of clips with the number of frames before.
+      columns: what the model takes beside each picture; () for nothing. Their numbers (`jaxcls.columns.encoded`) are
+        `beside` of `logits` and `rows`.
       unexplained: why there are no heat maps where `explains` is None, and what to do; for messages.
       notes: lines for people about what may surprise: pictures brought to the size of a set of small ones, and whether
         probabilities are calibrated.
@@ -43,6 +46,7 @@ class BasePredictor:
     data: str
     picture: tuple[int, ...]
     notes: list[str]
+    columns: tuple[Column, ...] = ()
     unexplained: str = "they need larger pictures"
     _prepares: Preprocessing
     _calibrate = "`jaxcls calibrate` does that, and chooses thresholds"
@@ -74,13 +78,13 @@ class BasePredictor:
         """
         return self._prepares.prepare(image, name)
 
-    def logits(self, images: UInt8[np.ndarray, "n H W C"]) -> Float[np.ndarray, "n classes"]:
-        """Those of prepared pictures, float32. Raises UserError where the answer is features."""
+    def logits(self, images: UInt8[np.ndarray, "n H W C"], *beside: np.ndarray) -> Float[np.ndarray, "n classes"]:
+        """Those of prepared pictures, float32. Raises UserError where the answer is features, or `columns` lack."""
         raise NotImplementedError
 
-    def distances(self, images: UInt8[np.ndarray, "n H W C"]) -> Float[np.ndarray, " n"] | None:
+    def distances(self, images: UInt8[np.ndarray, "n H W C"], *beside: np.ndarray) -> Float[np.ndarray, " n"] | None:
         """Those of prepared pictures to the training ones (measure.outliers), where they are stored."""
-        del images
+        del images, beside
         return None
 
     @property
@@ -132,9 +136,9 @@ class BasePredictor:
         rows = [row for images in several for row in self.rows(images, top)]
         return rows[0] if one else rows
 
-    def rows(self, images: UInt8[np.ndarray, "n H W C"], top: int = 5) -> list[dict[str, Any]]:
-        """What to say about prepared pictures, a dict each."""
-        return self.answers(self.logits(images), top, self.distances(images))
+    def rows(self, images: UInt8[np.ndarray, "n H W C"], top: int = 5, *beside: np.ndarray) -> list[dict[str, Any]]:
+        """What to say about prepared pictures, a dict each. `beside`: float32 [n, width], where `columns` are taken."""
+        return self.answers(self.logits(images, *beside), top, self.distances(images, *beside))
 
     @property
     def _window(self):
@@ -204,16 +208,18 @@ class BasePredictor:
 
 
 def in_pieces(
-    ask: Callable[[np.ndarray], Any], images: np.ndarray, sizes: Sequence[int], width: int
+    ask: Callable[..., Any], images: np.ndarray, sizes: Sequence[int], width: int, *beside: np.ndarray
 ) -> Float[np.ndarray, "n d"]:
     """Rows of `ask` for pictures, the largest of some sizes at a time; what is less is padded to the next size.
 
-    Without sizes between, those are the only ones that `ask` sees. `width` is that of an answer to no pictures.
+    Without sizes between, those are the only ones that `ask` sees. `width` is that of an answer to no pictures;
+    `beside`: further arguments of `ask`, a row a picture.
     """
     parts = []
     for start in range(0, len(images), sizes[-1]):
-        chunk = np.asarray(images[start : start + sizes[-1]])
-        parts.append(np.asarray(ask(padded(chunk, room(sizes, len(chunk)))))[: len(chunk)])
+        chunks = [np.asarray(each[start : start + sizes[-1]]) for each in (images, *beside)]
+        n = len(chunks[0])
+        parts.append(np.asarray(ask(*(padded(chunk, room(sizes, n)) for chunk in chunks)))[:n])
     return np.concatenate(parts) if parts else np.zeros((0, width), np.float32)
 
 

@@ -49,13 +49,14 @@ class FoldsPredictor(Predictor):
         """A few words about which weights these are."""
         return f"{self.name}, mean of {len(self.variables)} folds"
 
-    def logits(self, images: UInt8[np.ndarray, "n H W C"]) -> Float[np.ndarray, "n classes"]:
+    def logits(self, images: UInt8[np.ndarray, "n H W C"], *beside: np.ndarray) -> Float[np.ndarray, "n classes"]:
         """Those of the averaged probabilities (`pooling.averaged`)."""
+        del beside  # such folds are no network (fold_networks.from_folds)
         width = len(self.classes)
         found = [in_pieces(functools.partial(self._ask, each), images, self.sizes, width) for each in self.variables]
         return averaged(found, self.decision, sets=self.sets)
 
-    def features(self, images: UInt8[np.ndarray, "n H W C"]) -> NoReturn:
+    def features(self, images: UInt8[np.ndarray, "n H W C"], *beside: np.ndarray) -> NoReturn:
         """Raises UserError: there are none."""
         raise UserError("features are of one network; load the folder of a fold.")
 

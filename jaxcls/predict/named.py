@@ -5,19 +5,26 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jaxcls.data import kinds, query, sources, table
+from jaxcls.columns import text
+from jaxcls.data import kinds, metadata, query, sources, table
 from jaxcls.data.base import Source
 from jaxcls.errors import UserError
 from jaxcls.files import path as path_of
 
 if TYPE_CHECKING:
     import numpy as np
-    from jaxtyping import UInt8
+    from jaxtyping import Float, UInt8
 
 Entry = tuple[str, str | None]
 
 
-class Row(str):
+class Told(str):
+    """What a picture is called, with the numbers that a net takes beside it: `beside`, float32 [width]."""
+
+    beside: "Float[np.ndarray, ' width'] | None" = None
+
+
+class Row(Told):
     """What a picture is called that is no file of its own, a row of a source: `image()` has its bytes or pixels."""
 
     source: Source
@@ -36,13 +43,19 @@ class Row(str):
 
 
 class Pictures:
-    """The entries of `reading.paths` of one set, in its order: of a table in that of its rows, else split by split."""
+    """The entries of `reading.paths` of one set, in its order: of a table in that of its rows, else split by split.
+
+    With `beside`, float32 [n, width], each is `Told`.
+    """
+
+    beside: "Float[np.ndarray, 'n width'] | None" = None
 
     def __init__(self, name: str):
         """Opens the set. Raises UserError where that can't be."""
         base, options = query.split(name)
         kind, _, place = base.partition("/")
         self.entries: list[Entry] | None = None
+        self._table = (path_of(place), options) if kind == "table" else None
         self.found: Sequence[Source] = ()
         if kind == "table":
             self.entries = list(table.paths(path_of(place), options))
@@ -51,7 +64,24 @@ class Pictures:
         else:
             self.found = list(sources.find(name).values())
 
+    def cells(self) -> dict[str, list[str]]:
+        """What is known of the entries: name of a column -> a cell each."""
+        if self._table is not None:
+            return {name: [text(cell) for cell in cells] for name, cells in table.cells(*self._table).items()}
+        parts = [metadata.rows(source)[1] for source in self.found]
+        names = [name for name in parts[0] if all(name in part for part in parts)] if parts else []
+        return {name: [text(cell) for part in parts for cell in part[name]] for name in names}
+
     def __iter__(self) -> Iterator[Entry]:
+        if self.beside is None:
+            yield from self._bare()
+            return
+        for (name, problem), row in zip(self._bare(), self.beside, strict=True):
+            told = name if isinstance(name, Row) else Told(name)
+            told.beside = row
+            yield told, problem
+
+    def _bare(self):
         if self.entries is not None:
             yield from self.entries
         for source in self.found:

@@ -42,7 +42,12 @@ class Predictor(BasePredictor):
         self.sizes = tuple(sorted({int(size) for size in sizes}))
         self._prepares = preprocessing = network.preprocessing
         self.picture = self.prepare(preprocessing.blank()).shape
-        ask = lambda variables, images: network.answer(variables, preprocessing.device(images))  # noqa: E731
+        self.columns = getattr(network.model, "columns", ())
+        if self.columns:
+            self.unexplained = f"its answers rest on {network.model.beside}, too"
+        ask = lambda variables, images, *beside: network.answer(  # noqa: E731
+            variables, preprocessing.device(images), networks.batch_of(beside)
+        )
         self._ask = jax.jit(ask)  # the variables are an argument: constants would be copied into every program
         self._normalised = jax.jit(lambda images: preprocessing.one_clip(preprocessing.device(images)))
         self.notes = list(self._remarks())
@@ -73,34 +78,43 @@ class Predictor(BasePredictor):
         """
         return self.network.function()
 
-    def logits(self, images: UInt8[np.ndarray, "n H W C"]) -> Float[np.ndarray, "n classes"]:
+    def logits(self, images: UInt8[np.ndarray, "n H W C"], *beside: np.ndarray) -> Float[np.ndarray, "n classes"]:
         """Those of prepared pictures, float32, as evaluation stores them.
 
+        `beside`: the numbers of their columns, float32 [n, width], where the model takes some (`columns`).
+
         Raises:
-          UserError: where the model's answer is features.
+          UserError: where the model's answer is features, or the columns are missing.
         """
         if self.network.key != "logits":
             raise UserError(f"{self.network.title}: its answer is features and no classes; `features` gives them.")
-        return in_pieces(functools.partial(self._ask, self.network.variables), images, self.sizes, len(self.classes))
+        ask, width = functools.partial(self._ask, self.network.variables), len(self.classes)
+        return in_pieces(ask, images, self.sizes, width, *beside)
 
-    def features(self, images: UInt8[np.ndarray, "n H W C"]) -> Float[np.ndarray, "n d"]:
+    def features(self, images: UInt8[np.ndarray, "n H W C"], *beside: np.ndarray) -> Float[np.ndarray, "n d"]:
         """What the last layer of the model sees of prepared pictures, float32; of one view, whatever the setting.
 
-        Raises:
-          UserError: where the model gives none.
-        """
-        return in_pieces(functools.partial(self._features, self.network.variables), images, self.sizes, 0)
+        `beside` as of `logits`.
 
-    def distances(self, images: UInt8[np.ndarray, "n H W C"]) -> Float[np.ndarray, " n"] | None:
+        Raises:
+          UserError: where the model gives none, or the columns are missing.
+        """
+        return in_pieces(functools.partial(self._features, self.network.variables), images, self.sizes, 0, *beside)
+
+    def distances(self, images: UInt8[np.ndarray, "n H W C"], *beside: np.ndarray) -> Float[np.ndarray, " n"] | None:
         """Those of prepared pictures to the training ones (measure.outliers); None where none are stored."""
         bank = self.network.bank
-        return None if bank is None else outliers.distance(bank, self.features(images))
+        return None if bank is None else outliers.distance(bank, self.features(images, *beside))
 
     @functools.cached_property
     def _features(self):
         network, device = self.network, self._prepares.device
-        networks.check_pictures(network, self._seen, "features")
-        return jax.jit(lambda variables, images: network.features(variables, device(images)))
+        if not self.columns:
+            networks.check_pictures(network, self._seen, "features")
+        ask = lambda variables, images, *beside: network.features(  # noqa: E731
+            variables, device(images), networks.batch_of(beside)
+        )
+        return jax.jit(ask)
 
     @functools.cached_property
     def _seen(self):

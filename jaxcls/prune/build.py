@@ -8,12 +8,18 @@ from jaxcls.prune.pruned import Pruned
 
 
 def create(spec: Mapping[str, Any], **fields: Any) -> Any:
-    """The model of {"name", "num_classes", "neck", "fields", "kept"}, the last one optional (`kept.to_config`).
+    """The model of {"name", "num_classes", "neck", "columns", "fields", "kept"}; neck, columns (`columns.to_json`) and
+    kept (`kept.to_config`) are optional.
 
     `fields`: further ones of `models.create`, as `dtype`. Raises UserError where it is not possible.
     """
     module = models.create(
-        spec["name"], num_classes=spec["num_classes"], neck=spec.get("neck", ""), **fields, **spec["fields"]
+        spec["name"],
+        num_classes=spec["num_classes"],
+        neck=spec.get("neck", ""),
+        columns=spec.get("columns", ()),
+        **fields,
+        **spec["fields"],
     )
     return of_module(module, spec.get("kept") or {})
 

@@ -79,20 +79,25 @@ class Pictures:
         Raises:
           UserError: where none can be read.
         """
-        compute = jax.jit(lambda v, x: self.network.features(v, self.network.preprocessing.device(x)))
+        compute = jax.jit(lambda v, x, more: self.network.features(v, self.network.preprocessing.device(x), more))
+        inputs = getattr(self.network.model, "inputs", ())
         kept: list[int] = []
         found, failed = [], None
         for start in range(0, len(rows), BATCH):
-            raw = []
+            raw, told = [], []
             for row in rows[start : start + BATCH]:
                 try:
-                    raw.append(self._prepared(split, row))
+                    item = self.sources[split][int(row)]
+                    raw.append(self._prepared(item))
+                    told.append({name: item[name] for name in inputs})
                     kept.append(int(row))
                 except UserError as error:
                     failed = error
             if raw:
-                padded = np.stack(raw + raw[:1] * (BATCH - len(raw)))  # one shape to compile
-                found.append(np.asarray(compute(self.network.variables, padded))[: len(raw)])
+                whole = [*range(len(raw)), *[0] * (BATCH - len(raw))]  # one shape to compile
+                more = {name: np.stack([told[i][name] for i in whole]) for name in inputs}
+                padded = np.stack([raw[i] for i in whole])
+                found.append(np.asarray(compute(self.network.variables, padded, more))[: len(raw)])
         if not kept and failed is not None:
             raise failed
         return np.array(kept), np.concatenate(found)
@@ -104,13 +109,12 @@ class Pictures:
 
     def _images(self, split, rows) -> Any:
         """Normalised pictures float32 [n, h, w, c], or clips [n, t, h, w, c]."""
-        raw = np.stack([self._prepared(split, row) for row in rows])
+        raw = np.stack([self._prepared(self.sources[split][int(row)]) for row in rows])
         how = self.network.preprocessing
         return np.asarray(jax.jit(lambda x: how.one_clip(how.device(x)))(raw), np.float32)
 
-    def _prepared(self, split, row):
+    def _prepared(self, item):
         """What of a picture goes to the device, uint8."""
-        item = self.sources[split][int(row)]
         return self.network.preprocessing.host(item["image"], item["id"], None)
 
     def _empty(self, heat, images, classes):

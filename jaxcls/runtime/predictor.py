@@ -91,13 +91,14 @@ class FilePredictor(BasePredictor):
         averaged = ", averaged weights" if self.averaged else ""
         return ", ".join(filter(None, (f"{self.name}{step}{averaged}", self.precision, self.session.path)))
 
-    def logits(self, images: UInt8[np.ndarray, "n H W C"]) -> Float[np.ndarray, "n classes"]:
+    def logits(self, images: UInt8[np.ndarray, "n H W C"], *beside: np.ndarray) -> Float[np.ndarray, "n classes"]:
         """Those of prepared pictures, float32; of a file that holds probabilities their logarithms, of label sets the
         logarithms of their odds.
 
         Raises:
           UserError: where the file's answer is features, or the runtime can't compute it.
         """
+        del beside  # no file takes columns
         if self.holds == "features":
             raise UserError(f"{self.session.path}: its answer is features and no classes; `features` gives them.")
         found = in_pieces(self._ask, images, self.sizes, len(self.classes))
@@ -121,12 +122,14 @@ class FilePredictor(BasePredictor):
             raise UserError(f"{self.session.path}: its answer is {self.holds} and no features: {NO_FEATURES}.")
         return self._several(images, self._told["pre_logits"])[0] if len(images) else np.zeros((0, 0), np.float32)
 
-    def distances(self, images: UInt8[np.ndarray, "n H W C"]) -> Float[np.ndarray, " n"] | None:
+    def distances(self, images: UInt8[np.ndarray, "n H W C"], *beside: np.ndarray) -> Float[np.ndarray, " n"] | None:
         """Those of prepared pictures to the training ones (measure.outliers), where the file has them."""
+        del beside
         return None if self._bank is None else outliers.distance(self._bank, self.features(images))
 
-    def rows(self, images: UInt8[np.ndarray, "n H W C"], top: int = 5) -> list[dict[str, Any]]:
+    def rows(self, images: UInt8[np.ndarray, "n H W C"], top: int = 5, *beside: np.ndarray) -> list[dict[str, Any]]:
         """As BasePredictor; logits and features in one go."""
+        del beside
         if self._bank is None or not len(images):
             return super().rows(images, top)
         logits, features = self._several(images, self.session.outputs[0].name, self._told["pre_logits"])

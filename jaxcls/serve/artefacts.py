@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxcls.errors import UserError, of_picture
+from jaxcls.errors import UserError, listed, of_picture
 from jaxcls.files import expanded
 from jaxcls.measure import doubt
 from jaxcls.measure.multilabel import answers
@@ -272,6 +272,9 @@ def _run(path, device):
     from jaxcls.predict import folds
 
     predictor = folds.load(path)
+    if predictor.columns:
+        taken = listed([repr(column.name) for column in predictor.columns])
+        raise UserError(f"{path} takes the column(s) {taken} beside each picture, and a request has pictures alone.")
     decided = json.dumps(predictor.decision, sort_keys=True)  # it names the SHA-256 of the features it measures to
     text = f"{predictor.network.source['sha256']} {decided}"
     return predictor, hashlib.sha256(text.encode()).hexdigest()

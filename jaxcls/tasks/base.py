@@ -186,9 +186,8 @@ def beside(model: Any, batch: Batch) -> dict[str, Array]:
     """
     wanted = getattr(model, "inputs", ())
     if missing := [name for name in wanted if name not in batch]:
-        raise UserError(
-            f"{type(model).__name__} takes {missing[0]!r} beside the picture, which these data do not have."
-        )
+        what = getattr(model, "beside", repr(missing[0]))
+        raise UserError(f"{type(model).__name__} takes {what} beside the picture, which these data do not have.")
     return {name: batch[name] for name in wanted}
 
 

@@ -218,6 +218,18 @@ def _calibration(folder, classes):
     return stored, outliers.read(workdir, step, stored)
 
 
+def batch_of(beside: Sequence[Any]) -> dict[str, Any]:
+    """What `Network.answer` takes for a batch, of the numbers of columns beside pictures; of () one without any."""
+    return {"columns": beside[0]} if beside else {}
+
+
+def refuse_columns(network: Network, what: str) -> None:
+    """Raises UserError for a network that takes columns beside the pictures; `what` has pictures alone."""
+    if getattr(network.model, "inputs", ()):
+        taken = getattr(network.model, "beside", "more")
+        raise UserError(f"{network.title} takes {taken} beside each picture, and {what} pictures alone.")
+
+
 def check_classes(what: str, theirs: Sequence[str], ours: Sequence[str]) -> None:
     """A teacher's class names are a student's. Raises UserError where they are not; `what` is the teacher."""
     if len(theirs) != len(ours):
@@ -236,8 +248,10 @@ def check_pictures(network: Network, picture: tuple[int, ...], key: str, size: i
     if key == "logits" and network.key != key:
         raise UserError(f"{network.title} answers with {network.key}, not with {key}; choose another.")
     ask = network.features if key == "features" else dataclasses.replace(network, views=()).answer
+    columns = getattr(network.model, "columns", ())
+    beside = [jax.ShapeDtypeStruct((2, sum(column.width for column in columns)), np.float32)] if columns else []
     try:
-        answer = jax.eval_shape(ask, network.variables, image)
+        answer = jax.eval_shape(ask, network.variables, image, batch_of(beside))
     except KeyError as error:
         raise UserError(f"{network.title} has no {error} among the features that it gives, so no {key}.") from error
     except Exception as error:  # models raise whatever they like for shapes that do not fit

@@ -99,6 +99,7 @@ def _of_run(path, student):
     if Path(path).is_file():
         raise UserError(f"{what} is a file of weights: name its model in config.distill.model.")
     network = networks.from_run(path, dtype=student.precision, what=what)
+    networks.refuse_columns(network, "a teacher gets")
     networks.check_classes(what, network.classes, [str(name) for name in student.classes])
     return network
 

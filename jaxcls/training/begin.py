@@ -10,7 +10,7 @@ from jaxcls.checkpoints.store import Checkpoints
 from jaxcls.data import stored_splits, tree_file
 from jaxcls.logs.logger import Logger
 from jaxcls.state import TrainState
-from jaxcls.training import predictions, same_run
+from jaxcls.training import columns, predictions, same_run
 from jaxcls.training.run import Run
 from jaxcls.types import PathLike
 
@@ -48,9 +48,12 @@ def restore(run: Run, checkpoints: Checkpoints) -> tuple[TrainState, dict[str, A
 
 
 def store_data(run: Run, workdir: Path, step: int) -> None:
-    """Writes what later commands have to know of the pictures: their splits, and the tree of their classes."""
+    """Writes what later commands have to know of the pictures: their splits, the tree of their classes, and how the
+    columns beside them are read."""
     store_splits(run, workdir, step)
     store_tree(run, workdir)
+    if run.data.columns:
+        columns.write(workdir, run.data.columns, predictions.INTACT)
 
 
 def store_tree(run: Run, workdir: PathLike) -> None:

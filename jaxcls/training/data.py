@@ -13,13 +13,14 @@ from jaxcls.augment.base import Context, Operation
 from jaxcls.augment.clips import ClipTransform
 from jaxcls.augment.host import HostTransform
 from jaxcls.augment.preprocessing import Preprocessing
+from jaxcls.columns import Column
 from jaxcls.data import pipeline, skipping, windows
 from jaxcls.data.base import ArraySource, Leaf, Source, subset
 from jaxcls.data.class_tree import ClassTree
 from jaxcls.data.stored_splits import BANK
 from jaxcls.errors import Problems, UserError
 from jaxcls.settings.reader import choose
-from jaxcls.training import captioned, clips, trees
+from jaxcls.training import captioned, clips, columns, trees
 from jaxcls.training.members import Members, few_labelled
 from jaxcls.training.members import open_members as open_members
 from jaxcls.training.members import open_sources as open_sources
@@ -78,6 +79,7 @@ class Data:
       members: Members; None where nobody asks.
       skipped: what is told of pictures that can't be read, where they are skipped (config.data.bad_pictures).
       bank: labelled training pictures whose neighbours tell how good features are; None where nobody asks.
+      columns: what the leaf `columns` is made of (config.data.columns); `notes`: lines about them.
     """
 
     name: str
@@ -95,6 +97,8 @@ class Data:
     skipped: skipping.Skipped | None = None
     bank: Source | None = None
     watched: str = ""
+    columns: tuple[Column, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def names(self) -> str:
@@ -196,13 +200,16 @@ def read(
         by_split = few_labelled(config, by_split, members)
     with problems.noted():
         by_split = captioned.sources(config, by_split)
+    told = columns.Told({})
+    with problems.noted():
+        told = columns.sources(config, by_split, workdir)
     tree = None
     with problems.noted():
         tree = trees.read(config, source, workdir) if trains else None
     problems.refuse()
     return Data(
         name=config.data.name,
-        sources=by_split,
+        sources=told.sources,
         evaluation=evaluation,
         augmentation=changes,
         seed=config.seed,
@@ -216,6 +223,8 @@ def read(
         skipped=skipped(config),
         bank=bank,
         watched=config.monitor.data if config.ssl.method else "",
+        columns=told.columns,
+        notes=told.lines,
     )
 
 

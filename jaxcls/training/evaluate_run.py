@@ -10,7 +10,7 @@ from jaxcls.errors import UserError
 from jaxcls.parallel import Parallel
 from jaxcls.settings.reader import Reader
 from jaxcls.tasks import networks, tta
-from jaxcls.training import data, evaluate_other, from_weights, same_run
+from jaxcls.training import columns, data, evaluate_other, from_weights, same_run
 from jaxcls.types import Figures, Note, PathLike
 
 
@@ -79,6 +79,7 @@ def other(
     network = dataclasses.replace(network, views=tuple(reader.eval.tta), mean=reader.eval.tta_mean)
     source, which = _source(name_of_data, split, reader, network.preprocessing)
     note(which)
+    source = columns.added(source, getattr(network.model, "columns", ()), what=title, note=note)
     stored = stored_splits.read(workdir)
     if stored is None:
         note("this run has stored no splits, so what it has trained on among these pictures can't be told")

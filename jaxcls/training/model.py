@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxcls import models, optim
+from jaxcls import columns, models, optim
 from jaxcls.errors import UserError
 from jaxcls.models import field_checks, stages
 from jaxcls.models.basis import Use
@@ -30,8 +30,8 @@ class Model:
 
     Attributes:
       module: the Linen module.
-      spec: {"name", "num_classes", "neck", "fields"} of `models.create`, "kept" where channels are gone,
-        "quantize" where it is trained for INT8.
+      spec: {"name", "num_classes", "neck", "fields"} of `models.create`, "columns" where it takes some,
+        "kept" where channels are gone, "quantize" where it is trained for INT8.
       precision: of the computation.
       axis_name: the mapped axis over which a task talks with other devices (pmap); None under jit.
       data: whose pictures it sees.
@@ -86,12 +86,15 @@ def read(config: Any, data: Data, parallel: Parallel, workdir: PathLike | None =
     # no probe of pictures without labels; captions are learnt from without classes
     classes = 0 if config.words.method or (config.ssl.method and not data.labelled) else len(data.classes)
     spec = {"name": section.name, "num_classes": classes, "neck": section.neck}
+    if data.columns:
+        spec |= {"neck": section.neck or "columns", "columns": columns.to_json(data.columns)}
     spec["fields"] = section.fields.to_dict()
     field_checks.refuse_reserved(spec["fields"])
     module = models.create(
         spec["name"],
         num_classes=spec["num_classes"],
         neck=spec["neck"],
+        columns=spec.get("columns", ()),
         dtype=config.precision,
         axis_name=parallel.batch_norm(config.parallel.batch_norm, config.batch_size // config.accumulate),
         **spec["fields"],

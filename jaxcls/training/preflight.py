@@ -86,7 +86,7 @@ def about_data(data: Data) -> list[str]:
     found = data.members.found if data.members else data.sources
     span = getattr(getattr(data.augmentation and data.augmentation.host, "frames", None), "span", 0)
     lines = overview.lines(found, min(shape[-3:-1]) if shape else None, span)
-    lines += data.tree.lines() if data.tree else []
+    lines += [*(data.tree.lines() if data.tree else []), *data.notes]
     if data.evaluation.window and data.evaluation.picture:
         lines.append(
             f"note: config.data.window is for files: the pictures of {data.name} lie in memory and stay as they are; "

@@ -83,6 +83,7 @@ def _chosen(config, source, start, latency, measure):
     pruning.refuse_int8(source)
     reader = Reader(config)
     network = networks.from_run(source, dtype="float32")
+    networks.refuse_columns(network, "pruning looks at")
     if network.key != "logits":
         raise UserError(f"{source} answers with {network.key}, and pruning wants a classifier; fine-tune it first.")
     spec, section = run_weights.spec_of(source), config.model
