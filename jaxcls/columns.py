@@ -4,15 +4,19 @@ A number is its distance from the mean of the training rows in standard deviatio
 there is none. A category is 1 in the place of its value; the first place is for what is missing or was not in training.
 """
 
+from __future__ import annotations
+
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
 
 from jaxcls.errors import UserError, did_you_mean, listed
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 NUMBER, CATEGORY = "number", "category"
 MOST_VALUES = 100  # of a category

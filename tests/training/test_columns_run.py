@@ -119,9 +119,9 @@ def test_a_run_learns_from_both_and_says_so_everywhere(place, tmp_path, capsys):
     for verb, *arguments in (
         ("predict", place),
         ("predict", place / "asked.csv", "--heatmaps", tmp_path / "maps"),
-        ("export", "--to", "onnx"),
+        ("export", "--to", "onnx", "--out", tmp_path / "x.onnx"),
         ("serve",),
-        ("prune", "--ratio", "0.5"),
+        ("prune", "--ratio", "0.5", "--out", tmp_path / "small"),
     ):
         assert main([verb, str(workdir), *map(str, arguments)]) == 2
         said = capsys.readouterr().err
