@@ -83,9 +83,9 @@ def from_folds(
     if workdirs and step is not None:
         raise UserError(f"{path} has {len(workdirs)} folds and no step {step}; leave it out, or give {workdirs[0]}.")
     found = [networks.from_run(workdir, raw=raw, dtype=dtype) for workdir in workdirs]
-    if found and getattr(found[0].model, "inputs", ()):
+    if found and (beside := getattr(found[0].model, "beside", "")):
         raise UserError(
-            f"{path}: its folds take {found[0].model.beside} beside each picture, and each reads them by its own rows, "
+            f"{path}: its folds take {beside} beside each picture, and each reads them by its own rows, "
             f"so they are no one network; give the folder of a fold, such as {workdirs[0]}."
         )
     for network, workdir in zip(found[1:], workdirs[1:], strict=True):

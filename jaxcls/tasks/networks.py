@@ -17,7 +17,7 @@ from jaxcls import pytree
 from jaxcls.augment.preprocessing import Preprocessing
 from jaxcls.checkpoints import view
 from jaxcls.checkpoints.meta import Answer, Meta
-from jaxcls.errors import UserError
+from jaxcls.errors import UserError, listed
 from jaxcls.measure import decision, outliers
 from jaxcls.quantize import build as rebuilt
 from jaxcls.tasks import base, tta
@@ -225,8 +225,8 @@ def batch_of(beside: Sequence[Any]) -> dict[str, Any]:
 
 def refuse_columns(network: Network, what: str) -> None:
     """Raises UserError for a network that takes columns beside the pictures; `what` has pictures alone."""
-    if getattr(network.model, "inputs", ()):
-        taken = getattr(network.model, "beside", "more")
+    if inputs := getattr(network.model, "inputs", ()):
+        taken = getattr(network.model, "beside", listed(map(repr, inputs)))
         raise UserError(f"{network.title} takes {taken} beside each picture, and {what} pictures alone.")
 
 

@@ -124,5 +124,5 @@ def test_a_run_learns_from_both_and_says_so_everywhere(place, tmp_path, capsys):
         ("prune", "--ratio", "0.5", "--out", tmp_path / "small"),
     ):
         assert main([verb, str(workdir), *map(str, arguments)]) == 2
-        said = capsys.readouterr().err
+        said = "".join(capsys.readouterr())
         assert "'place', 'age'" in said and said.count("error:") == 1, said
