@@ -10,6 +10,7 @@ from PIL import Image
 from jaxcls.cli.command import main
 from jaxcls.data import metadata
 from jaxcls.errors import UserError
+from jaxcls.serve import artefacts
 from jaxcls.settings import config_file
 from jaxcls.training import build, columns
 
@@ -120,9 +121,10 @@ def test_a_run_learns_from_both_and_says_so_everywhere(place, tmp_path, capsys):
         ("predict", place),
         ("predict", place / "asked.csv", "--heatmaps", tmp_path / "maps"),
         ("export", "--to", "onnx", "--out", tmp_path / "x.onnx"),
-        ("serve",),
         ("prune", "--ratio", "0.5", "--out", tmp_path / "small"),
     ):
         assert main([verb, str(workdir), *map(str, arguments)]) == 2
-        said = "".join(capsys.readouterr())
+        said = capsys.readouterr().err
         assert "'place', 'age'" in said and said.count("error:") == 1, said
+    with pytest.raises(UserError, match="'place', 'age' beside each picture, and a request has pictures alone"):
+        artefacts.open_model(workdir)
