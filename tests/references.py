@@ -29,14 +29,14 @@ def load(name):
     train = None
     if "train_loss" in stored:
         train = SimpleNamespace(
-            image=_picture(4, *np.broadcast_to(meta["train_size"], 2)),
+            image=inputs(4, meta["train_size"]),
             label=stored["train_label"],
             loss=float(stored["train_loss"]),
             logits=stored["train_logits"],
             after={key[6:]: value for key, value in stored.items() if key.startswith("after:")},
             grad_norm=dict(zip(meta["trainable"], stored["train_grad_norm"].tolist(), strict=True)),
         )
-    image = _picture(2, *meta["size"])
+    image = inputs(2, meta["size"])
     return SimpleNamespace(state=_state(name, meta, stored), image=image, logits=stored["logits"], train=train)
 
 
@@ -44,6 +44,18 @@ def _tensor(model, name, shape, mean, std):
     """The generated parameter `name`: float32 normal, keyed by both names."""
     rng = np.random.Generator(np.random.PCG64([zlib.crc32(model.encode()), zlib.crc32(name.encode())]))
     return rng.standard_normal(tuple(shape), dtype=np.float32) * np.float32(std) + np.float32(mean)
+
+
+def inputs(batch, size):
+    """Pictures of a size (side, or height and width), or clips (frames, height, width) of one that moves to the left.
+
+    float32 `[batch, height, width, 3]` or `[batch, frames, height, width, 3]`.
+    """
+    *frames, height, width = np.broadcast_to(size, max(2, np.size(size))).tolist()
+    if not frames:
+        return _picture(batch, height, width)
+    wide = _picture(batch, height, width + 3 * frames[0])
+    return np.stack([wide[:, :, 3 * i : 3 * i + width] for i in range(frames[0])], axis=1)
 
 
 def _picture(batch, height, width):

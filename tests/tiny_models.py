@@ -27,6 +27,7 @@ from jaxcls.models.squeezenet import SqueezeNet
 from jaxcls.models.swin import Swin
 from jaxcls.models.timm_mobile import TimmMobile
 from jaxcls.models.vgg import VGG
+from jaxcls.models.video_resnet import VideoResNet
 from jaxcls.models.vit import ViT
 from jaxcls.models.wide_resnet import WideResNet
 
@@ -100,4 +101,11 @@ TINY = {
     "repvgg": (RepVGG, {"depths": (1, 2), "widths": (4, 6), "first": 4}, (17, 16, 3)),
     "regnet": (RegNet, {"depth": 3, "initial": 8, "slope": 4, "step": 2.0, "group_width": 4, "squeeze": 1.0},
                (16, 16, 3)),
+}  # fmt: skip
+
+# Those of clips, which tests of pictures do not take.
+CLIPS = {
+    "r3d": (VideoResNet, {"stage_sizes": (1, 1), "width": 4}, (5, 14, 12, 3)),
+    "r2plus1d": (VideoResNet, {"stage_sizes": (1, 1), "width": 4, "stem": "2+1d", "kinds": ("2+1d", "2d")},
+                 (4, 12, 14, 3)),
 }  # fmt: skip

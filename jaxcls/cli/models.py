@@ -6,10 +6,11 @@
     jaxcls models --pretrained 'resnet50*' # published weights, as config.model.pretrained takes their names
     jaxcls models --json
 
-Side of the picture, multiply-adds and accuracy on ImageNet are those that were published with a model ("-": none, as
-docs/models.md says, which has all of them); any other size and number of classes can be had, as jaxcls summarize shows.
-Of weights: the model that they fit, millions of bytes, side of the picture, classes, accuracy on ImageNet and the side
-that it was measured at, licence; those of a net's first line are taken where config.model.pretrained=True.
+Side of the picture (16x112: of a clip of 16 frames), multiply-adds and accuracy on ImageNet are those that were
+published with a model ("-": none, as docs/models.md says, which has all of them); any other size and number of classes
+can be had, as jaxcls summarize shows. Of weights: the model that they fit, millions of bytes, side of the picture,
+classes, accuracy on ImageNet and the side that it was measured at, licence; those of a net's first line are taken where
+config.model.pretrained=True.
 Exit status: 0; 2 where no name matches.
 """
 
@@ -51,7 +52,10 @@ def run(args: argparse.Namespace) -> None:
         near = did_you_mean(args.pattern, models.list_models())
         raise UserError(f"no model is called {args.pattern!r}{near or '; jaxcls models lists them all.'}")
     rows = [row(name, args.count) for name in names]
-    print(json.dumps(rows, indent=1) if args.json else table(rows))
+    if args.json:
+        print(json.dumps(rows, indent=1))
+    else:
+        print(table([{**entry, "size": _times(entry)} for entry in rows]))
 
 
 def of_weights(pattern: str, *, as_json: bool) -> None:
@@ -82,6 +86,7 @@ def row(name: str, count: bool) -> dict[str, Any]:
 
     known = PUBLISHED[name]
     entry = {"name": name, "size": known.size, "channels": known.channels, "classes": known.classes}
+    entry |= {"frames": known.frames} if known.frames else {}
     gmacs: float | None = float(known.gmacs) if known.gmacs else None
     if count:
         total = summary.summarize(models.create(name, num_classes=known.classes), known.shape).total
@@ -101,6 +106,11 @@ def table(rows: list[dict[str, Any]], titles: dict[str, str] = TITLES) -> str:
         ).rstrip()
         for line in cells
     )
+
+
+def _times(row: dict[str, Any]) -> str:
+    """The side of a picture; frames and side of a clip."""
+    return f"{row['frames']}x{row['size']}" if "frames" in row else str(row["size"])
 
 
 def _text(key: str, value: Any) -> str:

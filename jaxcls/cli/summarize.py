@@ -2,6 +2,7 @@
 
     jaxcls summarize resnet50                                   # by stage
     jaxcls summarize resnet18 --size 32 --classes 10 --field stem=cifar --by layer
+    jaxcls summarize r3d_18 --frames 8                          # a net of clips
     jaxcls summarize resnet50 --batch 1 16 --precision bfloat16 # measures the compiled model, too
     jaxcls summarize runs/mine                                  # the model of a run, pruned or not
 
@@ -28,6 +29,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=side, help="side of the pictures, or HEIGHTxWIDTH; default: the published one")
     parser.add_argument("--classes", type=count, help="0: without the classifier; default: the published number")
     parser.add_argument("--channels", type=positive, help="of the pictures; default: the published number")
+    parser.add_argument("--frames", type=positive, help="of a clip; default: the published number, or 16")
     parser.add_argument("--field", action="append", default=[], metavar="NAME=VALUE", help="of the model; repeatable")
     parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the computation (%(default)s)")
     text = "what has a line of its own (default %(default)s)"
@@ -69,6 +71,7 @@ def of_name(args: argparse.Namespace) -> dict[str, Any]:
         args.model,
         size=args.size,
         channels=args.channels,
+        frames=args.frames,
         classes=args.classes,
         fields=dict(map(models.parse_field, args.field)),
         precision=args.precision,
@@ -82,7 +85,7 @@ def of_run(args: argparse.Namespace) -> dict[str, Any]:
     from jaxcls.models import costs
     from jaxcls.tasks import networks
 
-    for option in ("size", "classes", "channels", "field"):
+    for option in ("size", "classes", "channels", "frames", "field"):
         if getattr(args, option):
             raise UserError(f"--{option} is for a model by name; a run says itself what it is.")
     network = networks.from_run(args.model, dtype=args.precision)

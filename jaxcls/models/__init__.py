@@ -4,7 +4,8 @@ Every model is a Linen module with one contract:
 
     logits, out = model.apply(variables, images, train=False)
 
-* `images`: float `[batch, height, width, channels]`, already normalised, any number of channels;
+* `images`: float `[batch, height, width, channels]`, already normalised, any number of channels; of models whose
+  `clips` is True `[batch, frames, height, width, channels]`;
 * `logits`: float32 `[batch, num_classes]`, whatever the compute dtype;
 * `out`: the features on the way, `stem`, `stage1` .. and `pre_logits` (what the last layer sees). The compiler drops
   those that nobody uses;
@@ -45,6 +46,7 @@ from jaxcls.models import (  # noqa: F401  each registers its variants
     swin,
     timm_mobile,
     vgg,
+    video_resnet,
     vit,
     vit_variants,
     wide_resnet,

@@ -45,7 +45,8 @@ def read_published(
     parsed: dict[str, Any] = dict(map(models.parse_field, fields))
     model = models.create(name, num_classes=classes or known.classes, **parsed)
     side = size or known.size
-    image = jax.ShapeDtypeStruct((1, side, side, channels or known.channels), np.float32)
+    clip = (known.frames or 1,) if model.clips else ()
+    image = jax.ShapeDtypeStruct((1, *clip, side, side, channels or known.channels), np.float32)
     shapes = jax.eval_shape(lambda key, x: model.init(key, x, train=False), jax.random.key(0), image)
     file = weight_files.read(source)
     weights, report = pretrained.match(model, shapes, file, basis.Use(name, field="--field {}={}"))

@@ -14,6 +14,7 @@ from jaxcls.models.base import Classifier
 from jaxcls.models.published import PUBLISHED, Published
 
 PARTS = ("stage", "block", "layer", "parameter")
+FRAMES = 16  # of a clip where nothing says how many
 
 
 def describe(
@@ -21,6 +22,7 @@ def describe(
     *,
     size: tuple[int, int] | None = None,
     channels: int | None = None,
+    frames: int | None = None,
     classes: int | None = None,
     fields: Mapping[str, Any] | None = None,
     precision: str = "float32",
@@ -32,6 +34,7 @@ def describe(
     Args:
       name: of the model.
       size, channels, classes: (height, width) of pictures, their channels, classes; None for the published ones.
+      frames: of a clip, for a model of clips; None for the published ones, or `FRAMES`.
       fields: of the model.
       precision: the dtype of the computation.
       by: what a row of `rows` is, one of PARTS.
@@ -42,9 +45,12 @@ def describe(
     """
     known, fields = PUBLISHED.get(name, Published("")), dict(fields or {})
     classes = known.classes if classes is None else classes
-    height, width = size or known.shape[:2]
-    shape = (height, width, channels or known.channels)
+    height, width = size or (known.size, known.size)
     model = build(name, classes, precision, fields)
+    if frames and not model.clips:
+        raise UserError(f"model {name!r} takes pictures, not clips: leave --frames away.")
+    clip = (frames or known.frames or FRAMES,) if model.clips else ()
+    shape = (*clip, height, width, channels or known.channels)
     report = {"model": name, "fields": fields, "picture": list(shape), "classes": classes, "names": known.library}
     report |= {"precision": precision, **of_model(model, shape, by=by, batches=batches)}
     if (shape, classes, fields) == (known.shape, known.classes, {}) and known.gmacs:
@@ -52,9 +58,7 @@ def describe(
     return report
 
 
-def of_model(
-    model: Any, shape: tuple[int, int, int], *, by: str = "stage", batches: Sequence[int] = ()
-) -> dict[str, Any]:
+def of_model(model: Any, shape: tuple[int, ...], *, by: str = "stage", batches: Sequence[int] = ()) -> dict[str, Any]:
     """The counts of a model for pictures of `shape`, and its speed; as `describe`. Raises UserError."""
     counted = summary.summarize(model, shape)
     report = {
@@ -80,7 +84,7 @@ def build(name: str, classes: int, precision: str, fields: Mapping[str, Any]) ->
         raise UserError(f"model {name!r} cannot be built with {fields}: {error}") from error
 
 
-def parameters(model: Classifier, shape: tuple[int, int, int]) -> list[dict[str, Any]]:
+def parameters(model: Classifier, shape: tuple[int, ...]) -> list[dict[str, Any]]:
     """Name, shape, dtype and number of elements of every parameter."""
     images = jax.ShapeDtypeStruct((1, *shape), "float32")
     variables = jax.eval_shape(model.init, jax.eval_shape(lambda: jax.random.key(0)), images)

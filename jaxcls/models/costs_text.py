@@ -15,10 +15,9 @@ def show(report: Mapping[str, Any]) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=max(100, console.width))  # do not wrap for a file or a pipe
-    height, width, channels = report["picture"]
     fields = "".join(f", {name}={value}" for name, value in report["fields"].items())
     classes = f"{report['classes']:,} classes" if report["classes"] else "no classifier"
-    title = f"{report['model']}{fields}: {height}x{width}x{channels}, {classes}"
+    title = f"{report['model']}{fields}: {'x'.join(map(str, report['picture']))}, {classes}"
     console.print(f"{title}, {report['precision']}", markup=False)
     if report["by"] == "parameter":
         console.print(f"\n{_parameters(report['rows'])}\n", markup=False, soft_wrap=True)

@@ -1,8 +1,9 @@
 """What is known of the registered models: default pictures, published multiply-adds and accuracies.
 
-Multiply-adds are torchvision's. Accuracies are top-1 on ImageNet-1k in percent unless the row says CIFAR-10, with their
-sources: TV, the metadata of torchvision's weights (where there are two: its first weights / those of its newer recipe);
-TIMM, timm's results; MM, mmpretrain; gluon, GluonCV; RM, the README of the authors' or the named repository.
+Multiply-adds are torchvision's. Accuracies are top-1 on ImageNet-1k in percent unless the row says CIFAR-10 or
+Kinetics-400 (of a video: the mean of five clips), with their sources: TV, the metadata of torchvision's weights (where
+there are two: its first weights / those of its newer recipe); TIMM, timm's results; MM, mmpretrain; gluon, GluonCV; RM,
+the README of the authors' or the named repository.
 """
 
 import dataclasses
@@ -12,23 +13,25 @@ from typing import Any
 @dataclasses.dataclass(frozen=True)
 class Published:
     """Of a model: `library`, whose names its parameters bear; the default picture `size`, `channels` and `classes`;
-    `gmacs`, thousand millions of multiply-adds for it as printed by the source, and `top1` with its source, "" where
-    unknown.
+    `frames` of a clip, 0 for pictures; `gmacs`, thousand millions of multiply-adds for one as printed by the source,
+    and `top1` with its source, "" where unknown.
     """
 
     library: str
     size: int = 224
     channels: int = 3
     classes: int = 1000
+    frames: int = 0
     gmacs: str = ""
     top1: str = ""
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        return self.size, self.size, self.channels
+    def shape(self) -> tuple[int, ...]:
+        """Of a picture (height, width, channels), or of a clip (frames, height, width, channels)."""
+        return (*[self.frames] * bool(self.frames), self.size, self.size, self.channels)
 
 
-# [library] or [library, size, channels, classes], then rows of name, size if another, GMACs or -, accuracy.
+# [library], [library, size, channels, classes] or that with frames; rows: name, size if another, GMACs or -, top-1.
 _TABLE = """
 [torchvision]
 alexnet                          0.714   56.52 (TV)
@@ -109,6 +112,11 @@ convnext_tiny                    4.456   82.52 (TV), 82.1 (RM)
 convnext_small                   8.684   83.62 (TV), 83.1 (RM)
 convnext_base                    15.355  84.06 (TV), 83.8 (RM)
 convnext_large                   34.361  84.41 (TV), 84.3 (RM)
+
+[torchvision, 112, 3, 400, 16]
+r3d_18                           40.697  63.20 on Kinetics-400 (TV)
+mc3_18                           43.343  63.96 on Kinetics-400 (TV)
+r2plus1d_18                      40.519  67.46 on Kinetics-400 (TV)
 
 [timm]
 resnet18d                        -
@@ -262,7 +270,7 @@ def _read(table: str) -> dict[str, Published]:
     for line in filter(None, table.splitlines()):
         if line.startswith("["):
             library, *numbers = line.strip("[]").split(", ")
-            defaults = {"library": library, **dict(zip(("size", "channels", "classes"), map(int, numbers)))}  # noqa: B905
+            defaults = {"library": library, **dict(zip(("size", "channels", "classes", "frames"), map(int, numbers)))}  # noqa: B905
             continue
         name, *rest = line.split(maxsplit=1)
         first, *rest = rest[0].split(maxsplit=1)

@@ -86,8 +86,8 @@ class Summary:
         return [rows[path] for path in sorted(rows, key=lambda path: order.get(path, len(order)))]
 
 
-def summarize(model: nn.Module, shape: tuple[int, int, int]) -> Summary:
-    """The costs of `model` for a picture of `shape` = (height, width, channels), in evaluation.
+def summarize(model: nn.Module, shape: tuple[int, ...]) -> Summary:
+    """The costs of `model` for a picture (height, width, channels) or a clip (frames, ..) of `shape`, in evaluation.
 
     Raises UserError for a picture that is too small for the model.
     """
@@ -117,7 +117,7 @@ def summarize(model: nn.Module, shape: tuple[int, int, int]) -> Summary:
     return result
 
 
-def kept_bytes(model: nn.Module, shape: tuple[int, int, int]) -> int:
+def kept_bytes(model: nn.Module, shape: tuple[int, ...]) -> int:
     """The bytes that automatic differentiation keeps for one picture in a training step, by the convention above."""
     variables, images = _abstract(model, shape)
 
@@ -270,4 +270,4 @@ def _name(model):
 
 
 def _times(shape):
-    return "x".join(map(str, shape[:2]))
+    return "x".join(map(str, shape[:-1]))

@@ -13,12 +13,12 @@ RUNS = 20  # at most, of each batch size; and at most SECONDS, but no fewer than
 LEAST, SECONDS = 5, 10
 
 
-def measure(model: Classifier, shape: tuple[int, int, int], batch: int) -> dict[str, Any]:
+def measure(model: Classifier, shape: tuple[int, ...], batch: int) -> dict[str, Any]:
     """Latency and memory of the compiled model in evaluation: medians of runs, after two to warm up.
 
     Args:
       model: the module.
-      shape: of a picture, (height, width, channels).
+      shape: of a picture, (height, width, channels), or of a clip, (frames, height, width, channels).
       batch: pictures at a time.
     """
     rng = np.random.default_rng(0)

@@ -37,6 +37,16 @@ CASES = {
     "3x3, 64 to 256, 128 pictures": (128, 15, 64, 256, 3, 1, 1),
     "3x3, 256, 128 pictures": (128, 7, 256, 256, 3, 1, 1),
 }
+# Of clips. Name: batch, frames, side, channels, features, kernel (time, height, width), strides.
+CLIPS = {
+    "r3d_18's stem, 3x7x7 of stride 1x2x2": (2, 8, 56, 3, 64, (3, 7, 7), (1, 2, 2)),
+    "3x3x3, 16": (4, 8, 28, 16, 16, (3, 3, 3), (1, 1, 1)),
+    "3x3x3, 64": (2, 8, 28, 64, 64, (3, 3, 3), (1, 1, 1)),
+    "3x3x3 of stride 2, 64 to 128": (2, 8, 28, 64, 128, (3, 3, 3), (2, 2, 2)),
+    "3x3x3, 256": (2, 4, 7, 256, 256, (3, 3, 3), (1, 1, 1)),
+    "1x3x3, 64 to 144": (2, 8, 28, 64, 144, (1, 3, 3), (1, 1, 1)),
+    "3x1x1, 144 to 64": (2, 8, 28, 144, 64, (3, 1, 1), (1, 1, 1)),
+}
 # Name: batch, side, channels, window, stride.
 POOLS = {
     "max pool, ResNet's": (16, 114, 64, 3, 2),
@@ -44,6 +54,7 @@ POOLS = {
     "max pool, overlapping": (16, 29, 192, 3, 1),
     "max pool, VGG's": (16, 112, 64, 2, 2),
 }
+ALL = [*CASES, *CLIPS, *POOLS]
 
 
 @entry_point
@@ -51,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="default %(default)s, after one to warm up")
-    parser.add_argument("--case", choices=[*CASES, *POOLS], nargs="+", default=[*CASES, *POOLS], help="default: all")
+    parser.add_argument("--case", choices=ALL, nargs="+", default=ALL, help="default: all")
     parser.add_argument("--json", action="store_true", help="everything as one JSON object")
     args = parser.parse_args(argv)
     makers = {"XLA": (jax_calls(lax.conv_general_dilated), xla_pool), "jaxcls": (jax_calls(convolve), jax_pool)}
@@ -64,7 +75,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"| picture of side, case | {' | '.join(names)} |\n|{'---|' * (len(names) + 1)}", flush=True)
     cases = []
     for name in args.case:
-        calls, side = (pool_calls if name in POOLS else convolution_calls)(makers, name)
+        make = pool_calls if name in POOLS else clip_calls if name in CLIPS else convolution_calls
+        calls, side = make(makers, name)
         times = measure(calls, args.rounds)
         cases.append({"case": name, "side": side, "ms": dict(zip(names, times, strict=False))})
         if not args.json:
@@ -81,7 +93,18 @@ def convolution_calls(makers: dict[str, tuple[Any, Any]], name: str) -> tuple[li
     rng = np.random.default_rng(0)
     x = rng.normal(size=(batch, side, side, channels)).astype(np.float32)
     kernel = rng.normal(size=(size, size, channels // groups, features)).astype(np.float32)
-    return [make(x, kernel, stride, size // 2, groups) for make, _ in makers.values()], side
+    strides, pads = (stride, stride), (size // 2, size // 2)
+    return [make(x, kernel, strides, pads, groups) for make, _ in makers.values()], side
+
+
+def clip_calls(makers: dict[str, tuple[Any, Any]], name: str) -> tuple[list[list[Callable]], int]:
+    """As `convolution_calls`, of clips."""
+    batch, frames, side, channels, features, window, strides = CLIPS[name]
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(batch, frames, side, side, channels)).astype(np.float32)
+    kernel = rng.normal(size=(*window, channels, features)).astype(np.float32)
+    pads = tuple(k // 2 for k in window)
+    return [make(x, kernel, strides, pads, 1) for make, _ in makers.values()], side
 
 
 def pool_calls(makers: dict[str, tuple[Any, Any]], name: str) -> tuple[list[list[Callable]], int]:
@@ -107,13 +130,14 @@ def measure(contenders: list[list[Callable]], rounds: int) -> list[float]:
 def jax_calls(function: Callable) -> Callable:
     """A maker of the three calls, of JAX arrays and a convolution with the arguments that `nn.Conv` gives."""
 
-    def make(x, kernel, stride, pad, groups):
+    def make(x, kernel, strides, pads, groups):
         x, kernel = jnp.asarray(x), jnp.asarray(kernel)
-        layout = lax.conv_dimension_numbers(x.shape, kernel.shape, DIMENSIONS)
+        order = DIMENSIONS if x.ndim == 4 else ("NDHWC", "DHWIO", "NDHWC")
+        layout = lax.conv_dimension_numbers(x.shape, kernel.shape, order)
         conv = partial(function, dimension_numbers=layout, feature_group_count=groups)
 
         def forward(x, kernel):
-            return conv(x, kernel, (stride, stride), ((pad, pad), (pad, pad)))
+            return conv(x, kernel, strides, tuple((pad, pad) for pad in pads))
 
         grad = jnp.ones(jax.eval_shape(forward, x, kernel).shape)
         of_x = jax.jit(lambda x, kernel, grad: jax.vjp(lambda x: forward(x, kernel), x)[1](grad))
@@ -166,11 +190,13 @@ def torch_calls() -> Callable:
     """The same in PyTorch, channels_last. ImportError where it is not installed."""
     import torch
 
-    def make(x, kernel, stride, pad, groups):
-        last = {"memory_format": torch.channels_last}
-        x = torch.from_numpy(x.transpose(0, 3, 1, 2)).contiguous(**last).requires_grad_()
-        kernel = torch.from_numpy(kernel.transpose(3, 2, 0, 1).copy()).contiguous(**last).requires_grad_()
-        forward = partial(torch.nn.functional.conv2d, x, kernel, stride=stride, padding=pad, groups=groups)
+    def make(x, kernel, strides, pads, groups):
+        clips = x.ndim == 5
+        last = {"memory_format": torch.channels_last_3d if clips else torch.channels_last}
+        x = torch.from_numpy(np.moveaxis(x, -1, 1)).contiguous(**last).requires_grad_()
+        kernel = torch.from_numpy(np.moveaxis(kernel, (-1, -2), (0, 1)).copy()).contiguous(**last).requires_grad_()
+        conv = torch.nn.functional.conv3d if clips else torch.nn.functional.conv2d
+        forward = partial(conv, x, kernel, stride=strides, padding=pads, groups=groups)
         y = forward()
         grad = torch.ones_like(y)
 

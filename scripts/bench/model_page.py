@@ -31,7 +31,8 @@ INTRODUCTION = """\
 Written by `python scripts/bench/model_page.py`; a single model by stage or layer, other sizes and fields, and its
 speed: `jaxcls summarize resnet50 --batch 16`.
 
-* **picture**: the side for which the figures of the row are, channels and classes where they are not 3 and 1000.
+* **picture**: the side for which the figures of the row are, channels and classes where they are not 3 and 1000; of
+  nets of clips frames and side.
 * **GMACs**: thousand millions of multiply-adds of convolutions and matrix products (attention and mixing of tokens
   included) for one picture; nothing for norms, activations, biases and pooling. That is how torchvision's table counts:
   of the {counted} models here that it has, no figure differs in the digits it prints. Other tables count otherwise:
@@ -45,7 +46,8 @@ speed: `jaxcls summarize resnet50 --batch 16`.
   1.3e-05 away from its float64, and ours in float64 3.4e-07); "tested" where a test holds it below 1e-5. Empty: no
   outputs of the published one are stored; tests hold the
   number of parameters and the structure.
-* **top-1**: published accuracy on ImageNet-1k of weights for this net, in percent, not ours. TV: metadata of
+* **top-1**: published accuracy on ImageNet-1k of weights for this net, in percent, not ours (Kinetics-400 where it says
+  so: of a video, the mean over five clips). TV: metadata of
   torchvision's weights (first / newer recipe); TIMM: timm's results; MM: mmpretrain; gluon: GluonCV; RM: the README of
   the authors or of the named repository.
 """
@@ -119,7 +121,7 @@ def build(name: str) -> tuple[nn.Module, Published]:
 def row(name: str, model: nn.Module, known: Published, references: set[str], errors: dict[str, float]) -> str:
     """The row of a model."""
     total = summary.summarize(model, known.shape).total
-    picture = str(known.size)
+    picture = f"{known.frames}x{known.size}" if known.frames else str(known.size)
     if known.channels != 3:
         picture += f", {known.channels} channel{'s' * (known.channels > 1)}"
     if known.classes != 1000:

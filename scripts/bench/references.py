@@ -67,7 +67,7 @@ def write(name: str) -> dict:
     stored: dict[str, np.ndarray] = {}
     entry["state"] = [_row(key, tensor) for key, tensor in model.state_dict().items()]
     _fill(model, name, entry["state"], stored, size)
-    image = torch.from_numpy(references._picture(2, *size)).permute(0, 3, 1, 2)
+    image = _inputs(2, size)
     with torch.no_grad():
         stored["logits"] = model.double().eval()(image.double()).float().numpy()
     if not entry["slow"]:
@@ -92,6 +92,19 @@ def _row(key, tensor):
     return [key, shape, 0.0, 0.3]  # tokens and tables
 
 
+def _norms():
+    import torch
+
+    return torch.nn.BatchNorm2d, torch.nn.BatchNorm3d
+
+
+def _inputs(batch, size):
+    """Pictures, or clips, channels first."""
+    import torch
+
+    return torch.from_numpy(np.moveaxis(references.inputs(batch, size), -1, 1).copy())
+
+
 def _fill(model, name, rows, stored, size):
     """Loads what the rows describe; running statistics are those of two pictures, as float16 has them."""
     import torch
@@ -101,13 +114,13 @@ def _fill(model, name, rows, stored, size):
         if std is not None:
             state[key] = torch.from_numpy(references._tensor(name, key, shape, mean, std))
     model.load_state_dict(state)
-    norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    norms = [m for m in model.modules() if isinstance(m, _norms())]
     if not norms:
         return
     for norm in norms:
         norm.momentum, norm.kept = 1.0, norm.momentum
     with torch.no_grad():
-        model.train()(torch.from_numpy(references._picture(2, *size)).permute(0, 3, 1, 2))
+        model.train()(_inputs(2, size))
     state = model.state_dict()
     for key, _, mean, std in rows:
         if mean is None:
@@ -120,11 +133,22 @@ def _fill(model, name, rows, stored, size):
         norm.momentum = norm.kept
 
 
+def _raise_variances(model, stored):
+    """Of two small pictures some channels hardly vary; divided by that little, rounding would grow in the reference
+    itself: variances are their layer's mean at least, as float16 has them."""
+    import torch
+
+    for key in [key for key in stored if key.endswith("running_var")]:
+        value = stored[key].astype(np.float32)
+        stored[key] = np.maximum(value, value.mean()).astype(np.float16)
+        model.state_dict()[key.removeprefix("state:")].copy_(torch.from_numpy(stored[key].astype(np.float32)))
+
+
 def _step(model, size, entry, stored):
     """Loss, logits, norms of gradients, and the first and last running statistics of one step on four pictures."""
     import torch
 
-    image, label = torch.from_numpy(references._picture(4, *size)).permute(0, 3, 1, 2), torch.tensor([1, 7, 3, 0])
+    image, label = _inputs(4, size), torch.tensor([1, 7, 3, 0])
     logits = model(image)
     loss = torch.nn.functional.cross_entropy(logits, label)
     loss.backward()
@@ -132,7 +156,7 @@ def _step(model, size, entry, stored):
     entry |= {"train_size": list(size), "trainable": list(names)}
     stored |= {"train_label": label.numpy(), "train_loss": np.array(loss.item()), "train_grad_norm": np.array(norms)}
     stored["train_logits"] = logits.detach().numpy()
-    batch_norms = [key for key, m in model.named_modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    batch_norms = [key for key, m in model.named_modules() if isinstance(m, _norms())]
     state = model.state_dict()
     for norm in {*batch_norms[:1], *batch_norms[-1:]}:
         stored |= {f"after:{norm}.{kind}": state[f"{norm}.{kind}"].numpy() for kind in ("running_mean", "running_var")}

@@ -91,8 +91,8 @@ def write(name: str, folder: Path) -> dict:
     stored: dict[str, np.ndarray] = {}
     entry["state"] = [writing._row(key, tensor) for key, tensor in model.state_dict().items()]
     writing._fill(model, name, entry["state"], stored, SIZE)
-    _raise_variances(model, stored)
-    image = torch.from_numpy(writing.references._picture(2, *SIZE)).permute(0, 3, 1, 2)
+    writing._raise_variances(model, stored)
+    image = writing._inputs(2, SIZE)
     with torch.no_grad():
         stored["logits"] = model.double().eval()(image.double()).float().numpy()
     if name in TINY:
@@ -100,17 +100,6 @@ def write(name: str, folder: Path) -> dict:
     (folder / "models").mkdir(parents=True, exist_ok=True)
     np.savez_compressed(folder / "models" / f"{name}.npz", **stored)
     return entry
-
-
-def _raise_variances(model, stored):
-    """Of two small pictures some channels hardly vary; divided by that little, rounding would grow in the reference
-    itself: variances are their layer's mean at least, as float16 has them."""
-    import torch
-
-    for key in [key for key in stored if key.endswith("running_var")]:
-        value = stored[key].astype(np.float32)
-        stored[key] = np.maximum(value, value.mean()).astype(np.float16)
-        model.state_dict()[key.removeprefix("state:")].copy_(torch.from_numpy(stored[key].astype(np.float32)))
 
 
 def command_line(argv=None):

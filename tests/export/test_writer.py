@@ -10,12 +10,13 @@ from draws import draw
 from flax import linen as nn
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_models import TINY
+from tiny_models import CLIPS, TINY
 
 from jaxcls import models
 from jaxcls.errors import UserError
 from jaxcls.export.writer import to_onnx
 from jaxcls.models import layers
+from jaxcls.models.published import PUBLISHED
 from jaxcls.parallel import once
 
 onnx = pytest.importorskip("onnx")
@@ -48,16 +49,17 @@ def pictures(shape, n=3):
 
 
 def normalised(x):
-    mean, std = (v[: x.shape[-1]].reshape(1, 1, 1, -1) for v in (MEAN, STD))
+    mean, std = (v[: x.shape[-1]] for v in (MEAN, STD))
     return (x.astype(jnp.float32) / 255 - mean) / std
 
 
-QUICK = {"resnetv2", "mobilenet_v3", "shufflenet", "vit", "swin_v2"}  # test_jax2onnx.py has one a family
+# test_jax2onnx.py has one a family.
+QUICK = {"resnetv2", "mobilenet_v3", "shufflenet", "vit", "swin_v2", "r2plus1d"}
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in TINY])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in TINY | CLIPS])
 def test_every_family_answers_as_compiled(name):
-    kind, fields, shape = TINY[name]
+    kind, fields, shape = (TINY | CLIPS)[name]
     model = kind(num_classes=3, **fields)
     variables = draw(jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, *shape))), seed=1)
     function = lambda v, x: model.apply(v, normalised(x), train=False)[0]  # noqa: E731
@@ -76,6 +78,7 @@ def test_every_model_is_written_loads_and_takes_any_batch(name):
     cifar = "cifar" in name or name == "airbench94"
     side = 28 if name.startswith("lenet") else 32 if cifar else 299 if name == "inception_v3" else 224
     shape = (side, side, 1 if name.startswith("lenet") else 3)
+    shape = PUBLISHED[name].shape if PUBLISHED[name].frames else shape
     model = models.create(name, num_classes=10)
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, *shape)))
     if sum(leaf.size for leaf in jax.tree.leaves(shapes)) > 4e8:

@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 from draws import draw
 from flax import traverse_util
-from tiny_models import TINY
+from tiny_models import CLIPS, TINY
 
+FAMILIES = [*TINY, "r3d"]
 REMATERIALISED = ["efficientnet", "regnet", "densenet", "vgg", "resnet_bottleneck", "resnet_cifar_b", "resnetv2", "vit"]
 NORMALISED = ["efficientnet", "densenet", "vgg", "resnet_basic", "resnet_cifar_a", "wide_resnet", "pyramidnet"]
 
 
 def build(name, **fields):
     """The tiny model, variables with values and four pictures."""
-    kind, given, shape = TINY[name]
+    kind, given, shape = (TINY | CLIPS)[name]
     model = kind(num_classes=3, **given, **fields)
     images = jnp.asarray(np.random.default_rng(0).normal(size=(4, *shape)), jnp.float32)
     variables = draw(jax.eval_shape(model.init, jax.random.key(0), images), seed=1)
@@ -41,13 +42,13 @@ def training_step(name, **fields):
     return grads, logits, updated
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_every_parameter_gets_a_gradient(name):
     grads = traverse_util.flatten_dict(training_step(name)[0], sep="/")
     assert not [path for path, grad in grads.items() if not np.isfinite(grad).all() or not np.abs(grad).max() > 0]
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_bfloat16_computes_with_float32_parameters_logits_and_statistics(name):
     model, variables, images = build(name, dtype=jnp.bfloat16)
     (logits, out), updated = apply(model, variables, images, train=True)

@@ -1,5 +1,7 @@
 """The forms of layers.convolve against XLA's own convolution, values and gradients."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,16 +13,18 @@ from jax import lax
 from jaxcls.models.layers import convolve as forms
 from jaxcls.models.layers.convolve import convolve, plain
 
-LAYOUT = ("NHWC", "HWIO", "NHWC")
+LAYOUTS = {4: ("NHWC", "HWIO", "NHWC"), 5: ("NDHWC", "DHWIO", "NDHWC")}
 
 
 def native(x, kernel, strides, padding, groups):
-    return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=LAYOUT, feature_group_count=groups)
+    layout = LAYOUTS[x.ndim]
+    return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=layout, feature_group_count=groups)
 
 
 def ours(x, kernel, strides, padding, groups):
-    numbers = lax.conv_dimension_numbers(x.shape, kernel.shape, LAYOUT)
-    return convolve(x, kernel, strides, padding, (1, 1), (1, 1), dimension_numbers=numbers, feature_group_count=groups)
+    numbers = lax.conv_dimension_numbers(x.shape, kernel.shape, LAYOUTS[x.ndim])
+    ones = (1,) * len(strides)
+    return convolve(x, kernel, strides, padding, ones, ones, dimension_numbers=numbers, feature_group_count=groups)
 
 
 def compare(size, channels, features, window, strides, padding, groups):
@@ -73,6 +77,48 @@ def test_patches(size, window, stride):
 )
 def test_grouped(channels, features, groups, stride):
     compare((5, 6), channels, features, (3, 3), (stride, stride), ((1, 1), (1, 1)), groups)
+
+
+@settings(max_examples=3)
+@given(
+    st.tuples(st.integers(3, 6), *[st.integers(4, 7)] * 2),
+    st.tuples(*[st.integers(1, 3)] * 3),
+    st.tuples(*[st.integers(1, 2)] * 3),
+    st.tuples(*[st.tuples(st.integers(0, 2), st.integers(0, 2))] * 3),
+)
+def test_clips(size, window, strides, padding):
+    """With no more padding than a window reaches: of more XLA:CPU's own gradient reads what is no number of the picture
+    (JAX 0.10)."""
+    padding = tuple((min(a, k - 1), min(b, k - 1)) for (a, b), k in zip(padding, window, strict=True))
+    compare(size, 3, 4, window, strides, padding, groups=1)
+
+
+@pytest.mark.parametrize(
+    "window, strides, padding, groups",
+    [
+        ((3, 1, 1), (2, 1, 1), ((1, 1), (0, 0), (0, 0)), 1),
+        ((3, 1, 1), (1, 2, 2), ((1, 1), (0, 0), (0, 0)), 1),
+        ((1, 1, 1), (2, 2, 2), ((0, 0), (0, 0), (0, 0)), 1),
+        ((3, 3, 3), (2, 2, 2), ((1, 1), (1, 1), (1, 1)), 2),
+        ((3, 3, 3), (1, 1, 1), ((0, 0), (1, 1), (1, 1)), 8),
+        ((3, 3, 3), (1, 2, 2), "SAME", 1),
+    ],
+    ids=["over time", "over time, strides in places", "shortcut", "groups", "depthwise", "same"],
+)
+def test_forms_of_clips(window, strides, padding, groups):
+    compare((5, 6, 4), 8, 8, window, strides, padding, groups)
+
+
+def test_no_convolution_of_clips_is_left_on_the_cpu():
+    def ranks(*args):
+        call = lambda x, k: ours(x, k, (1, 1, 1), [(1, 1)] * 3, 1)  # noqa: E731  new each time: traces are cached
+        text = str(jax.make_jaxpr(jax.value_and_grad(lambda x, k: call(x, k).sum(), (0, 1)))(*args))
+        return {len(found.split(",")) for found in re.findall(r"lhs_spec=\(([^)]*)\)", text)}
+
+    x, kernel = jnp.ones((1, 3, 5, 5, 2)), jnp.ones((3, 3, 3, 2, 4))
+    assert ranks(x, kernel) == {4}
+    with plain():
+        assert ranks(x, kernel) == {5}
 
 
 def test_half_precision_sums_the_gradient_of_a_depthwise_kernel_in_float32():

@@ -11,10 +11,13 @@ from jaxcls import models
 from jaxcls.errors import UserError
 from jaxcls.models.layers import convolve
 
-IMAGENET, CIFAR, MNIST = (224, 224, 3), (32, 32, 3), (28, 28, 1)
+IMAGENET, CIFAR, MNIST, KINETICS = (224, 224, 3), (32, 32, 3), (28, 28, 1), (16, 112, 112, 3)
 
 # name: parameters, classes, picture. torchvision's counts, those of the papers' CIFAR nets, closed forms for the rest.
 GOLDEN = {
+    "r3d_18": (33_371_472, 400, KINETICS),
+    "mc3_18": (11_695_440, 400, KINETICS),
+    "r2plus1d_18": (31_505_325, 400, KINETICS),
     "lenet5": (61_706, 10, MNIST),
     "lenet5_1998": (60_000, 10, MNIST),
     "gcn": (89_216, 10, MNIST),
@@ -236,6 +239,7 @@ def test_parameter_count_and_contract(name):
     with convolve.plain():  # one operation each; test_contract has the forms that the CPU gets
         (logits, out), variables = jax.eval_shape(init, jax.random.key(0), images)
     assert count(variables) == parameters
+    assert model.clips == (len(shape) == 4)
     assert (logits.shape, logits.dtype) == ((1, classes) if classes else out["pre_logits"].shape, jnp.float32)
     assert out.keys() >= {"stem", "stage1", "stage2", "pre_logits"}
     assert out["stem"].dtype == out["stage2"].dtype == jnp.bfloat16

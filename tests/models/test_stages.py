@@ -8,8 +8,10 @@ import pytest
 
 from jaxcls import models, optim
 from jaxcls.models import stages
+from jaxcls.models.published import PUBLISHED
 
 SIZES = {"lenet5": (28, 28, 1), "lenet5_1998": (28, 28, 1), "inception_v3": (299, 299, 3)}
+SIZES |= {name: known.shape for name, known in PUBLISHED.items() if known.frames}
 SMALL = [
     "alexnet", "alexnet_2012", "convnext_tiny", "deit_tiny_distilled_patch16_224", "lenet5", "lenet5_1998",
     "mixer_s32_224", "mobilenet_v2", "preact_resnet18", "resnet18d", "resnet20_cifar_b",

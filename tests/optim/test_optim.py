@@ -16,6 +16,7 @@ from jaxcls.checkpoints.meta import Meta
 from jaxcls.checkpoints.store import Checkpoints
 from jaxcls.errors import UserError
 from jaxcls.models.layers import convolve
+from jaxcls.models.published import PUBLISHED
 from jaxcls.optim import schedules
 from jaxcls.tasks.supervised import Supervised
 from jaxcls.training.step import make_train_step
@@ -256,7 +257,8 @@ def test_the_default_decays_the_matrices_of_every_model():
 
 
 def picture(name):
-    return jax.ShapeDtypeStruct((1, 32, 32, 1) if name.startswith("lenet") else (1, 224, 224, 3), jnp.float32)
+    shape = PUBLISHED[name].shape if PUBLISHED[name].frames else (224, 224, 3)
+    return jax.ShapeDtypeStruct((1, *((32, 32, 1) if name.startswith("lenet") else shape)), jnp.float32)
 
 
 def abstract(name):

@@ -3,7 +3,7 @@
 from jaxcls.models.layers.apart import apart
 from jaxcls.models.layers.attention import SqueezeExcite, attention, check_attention
 from jaxcls.models.layers.basic_conv import BasicConv
-from jaxcls.models.layers.check import check_choice, check_positive, check_size
+from jaxcls.models.layers.check import check_choice, check_clips, check_positive, check_size
 from jaxcls.models.layers.conv import PADDINGS, conv, standardised
 from jaxcls.models.layers.conv_norm import conv_norm
 from jaxcls.models.layers.convolve import is_plain
@@ -19,6 +19,7 @@ from jaxcls.models.layers.position import loaded_table, table_for
 from jaxcls.models.layers.remat import REMAT, remat_policy
 from jaxcls.models.layers.softmax import softmax
 from jaxcls.models.layers.transformer import attend, attend_heads, embed_patches, heads_first, mlp, with_prefix
+from jaxcls.models.layers.volume import per_frame
 
 __all__ = [
     "PADDINGS",
@@ -35,6 +36,7 @@ __all__ = [
     "batch_norm",
     "check_attention",
     "check_choice",
+    "check_clips",
     "check_positive",
     "check_size",
     "conv",
@@ -57,6 +59,7 @@ __all__ = [
     "max_pool",
     "mlp",
     "named",
+    "per_frame",
     "quick_gelu",
     "remat_policy",
     "rising",

@@ -25,3 +25,9 @@ def check_size(images: Array, least: int, model: str) -> None:
     height, width = images.shape[1:3]
     if min(height, width) < least:
         raise UserError(f"{model} takes pictures of {least}x{least} or larger, not {height}x{width}: resize them")
+
+
+def check_clips(clips: Array, model: str) -> None:
+    """UserError for what is no batch of clips `[n, t, h, w, c]`: a convolution would take pictures for one clip."""
+    if clips.ndim != 5:
+        raise UserError(f"{model} takes clips [n, frames, height, width, channels], not an array of {clips.ndim} axes")

@@ -14,11 +14,11 @@ PADDINGS = ("torch", "same")
 
 def conv(
     features: int,
-    kernel_size: int | tuple[int, int],
-    stride: int = 1,
+    kernel_size: int | tuple[int, ...],
+    stride: int | tuple[int, ...] = 1,
     *,
     groups: int = 1,
-    padding: int | tuple[int, int] | str = "torch",
+    padding: int | tuple[int, ...] | str = "torch",
     use_bias: bool = False,
     kernel_init: Any = kaiming_normal,
     bias_init: Any = nn.initializers.zeros,
@@ -29,17 +29,18 @@ def conv(
 ) -> nn.Conv:
     """A convolution of `[b, h, w, c]`, with the same padding on opposite sides: half the kernel unless given.
 
-    One number stands for height and width. `padding="same"` is TensorFlow's (and Flax's): where a stride above 1 needs
-    an odd number of rows, the far side gets one more, and which rows are needed depends on the picture's size.
+    One number stands for height and width; three, (time, height, width), are for clips `[n, t, h, w, c]`.
+    `padding="same"` is TensorFlow's (and Flax's): where a stride above 1 needs an odd number of rows, the far side gets
+    one more, and which rows are needed depends on the picture's size.
     `convolve`: the operation itself, as `lax.conv_general_dilated`; `standardised` is another.
     """
     size = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
     pad = tuple(k // 2 for k in size) if padding == "torch" else padding
-    pad = (pad, pad) if isinstance(pad, int) else pad
+    pad = (pad,) * len(size) if isinstance(pad, int) else pad
     return nn.Conv(
         features,
         size,
-        strides=(stride, stride),
+        strides=(stride,) * len(size) if isinstance(stride, int) else stride,
         padding="SAME" if isinstance(pad, str) else tuple((p, p) for p in pad),
         feature_group_count=groups,
         use_bias=use_bias,

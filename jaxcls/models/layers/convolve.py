@@ -7,7 +7,8 @@ there (docs/results.md has the figures):
   convolution with a window as large as the picture;
 * grouped convolutions are a few dense ones, over groups taken together with zeros between them;
 * depthwise ones are sums of shifted products (`layers.depthwise`);
-* the weight gradient of other ones is kept from YNNPACK, which takes 2 to 12 times as long for it as XLA's own code.
+* the weight gradient of other ones is kept from YNNPACK, which takes 2 to 12 times as long for it as XLA's own code;
+* convolutions of clips, over time too, are made of such ones of pictures (`layers.volume`).
 
 These forms but the first have no forward-mode derivative (`jax.jvp`); use `plain()` where one is wanted.
 """
@@ -24,6 +25,7 @@ from jax import Array, lax
 
 from jaxcls import parallel
 from jaxcls.models.layers.depthwise import depthwise
+from jaxcls.models.layers.volume import volume
 
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 WIDTH = 32  # input channels at least that a dense part of a grouped convolution has
@@ -68,7 +70,8 @@ def convolve(
 ) -> Array:
     """`lax.conv_general_dilated` of `[b, h, w, c]` and `[h, w, c / groups, features]`, for `nn.Conv`.
 
-    Other layouts and dilated convolutions go to XLA as they are.
+    Or of clips `[n, t, h, w, c]` and `[time, h, w, c / groups, features]`. Other layouts and dilated convolutions go to
+    XLA as they are.
     """
     native = functools.partial(
         lax.conv_general_dilated,
@@ -80,12 +83,15 @@ def convolve(
         precision=precision,
     )
     dilated = any(d != 1 for d in (*(lhs_dilation or ()), *(rhs_dilation or ())))
-    if not reshapes() or dilated or x.ndim != 4:
+    if not reshapes() or dilated or x.ndim not in (4, 5):
         return native(x, kernel, feature_group_count=feature_group_count)
     if isinstance(padding, str):
-        padding = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
+        padding = lax.padtype_to_pads(x.shape[1:-1], kernel.shape[:-2], strides, padding)
         native = functools.partial(native, padding=padding)
     strides, padding = tuple(strides), tuple((before, after) for before, after in padding)
+    if x.ndim == 5:
+        flat = functools.partial(convolve, feature_group_count=feature_group_count, precision=precision)
+        return volume(flat, strides, padding, x, kernel)
     if feature_group_count == x.shape[-1] == kernel.shape[-1] > 1:
         return depthwise(x, kernel, strides, padding)
     if feature_group_count > 1:

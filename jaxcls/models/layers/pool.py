@@ -124,16 +124,16 @@ def _counted(size, window, stride, before, after, counts):
 
 
 def global_mean(x: Array) -> Array:
-    """The mean over height and width: `[b, h, w, c]` of any float type to float32 `[b, c]`."""
+    """The mean over all places: `[b, h, w, c]`, or `[b, t, h, w, c]`, of any float type to float32 `[b, c]`."""
     if x.shape[0] == 1:  # for one picture alone that is slower
         x = apart(x)
-    return jnp.mean(x, axis=(1, 2), dtype=jnp.float32)
+    return jnp.mean(x, axis=tuple(range(1, x.ndim - 1)), dtype=jnp.float32)
 
 
 def global_max(x: Array) -> Array:
-    """The maximum over height and width: `[b, h, w, c]` to `[b, c]`."""
+    """The maximum over all places: `[b, h, w, c]`, or `[b, t, h, w, c]`, to `[b, c]`."""
     if is_plain():
-        return jnp.max(x, (1, 2))
+        return jnp.max(x, tuple(range(1, x.ndim - 1)))
     return largest(x.reshape(x.shape[0], -1, x.shape[-1]), 1)
 
 
