@@ -277,6 +277,19 @@ class Parallel:
         first = SingleDeviceSharding(self.devices[0])
         return None if jax.process_count() > 1 else functools.partial(jax.tree.map, lambda _: first)
 
+    @property
+    def gathered(self) -> Callable[[PyTree], PyTree] | None:
+        """For use while a function is traced: parameters -> the same, whole along the axis "data"; their gradients lie
+        as they do. None where no state is cut."""
+        return self._gather if self.rules else None
+
+    def _gather(self, params):
+        def whole(place):
+            return NamedSharding(self.mesh, PartitionSpec(*(None if a == sharding.DATA else a for a in place.spec)))
+
+        places = self.sharding({"params": params})["params"]
+        return jax.tree.map(lambda x, place: _laid(x, whole(place), place), params, places)
+
     def bytes_per_device(self, tree: PyTree) -> int:
         """What the leaves of a state (arrays or shapes) take on each device."""
         shares = jax.tree.map(
@@ -355,6 +368,19 @@ class Parallel:
 
     def _pmap_devices(self):
         return None if len(self.devices) == jax.device_count() else self.devices
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _laid(x, place, gradient):
+    """x laid as `place` says, whose gradient is laid as `gradient` does."""
+    del gradient
+    return jax.lax.optimization_barrier(jax.lax.with_sharding_constraint(x, place))
+
+
+_laid.defvjp(
+    lambda x, place, gradient: (_laid(x, place, gradient), None),
+    lambda place, gradient, _, g: (jax.lax.with_sharding_constraint(g, gradient),),
+)
 
 
 class _Late:

@@ -33,7 +33,7 @@ from jaxcls.tasks.multilabel import MultiLabel
 from jaxcls.tasks.noise_scale import NoiseScale
 from jaxcls.tasks.supervised import Supervised
 from jaxcls.tasks.tta import Tta
-from jaxcls.tasks.wrappers import Ema, Transformed
+from jaxcls.tasks.wrappers import Ema, Gathered, Transformed
 from jaxcls.training import (
     architecture,
     captioned,
@@ -184,7 +184,8 @@ def training(reader: Any, data: Data, model: Model, parallel: Parallel, chosen: 
             inner = NoiseScale(inner, reader.noise_every)
     assert data.augmentation is not None
     sparse = sparsity.wrapper(reader, model, total, per_epoch, when)
-    of_side = lambda side: wrapped(reader, inner, data, data.augmentation.device(side), when, sparse)  # noqa: E731
+    around = functools.partial(wrapped, reader, inner, data, when=when, sparse=sparse, gather=parallel.gathered)
+    of_side = lambda side: around(data.augmentation.device(side))  # noqa: E731
     phases = [(step, of_side(side)) for step, side in sizes]
     if sizes and sizes[0][0]:
         phases.insert(0, (0, of_side(None)))
@@ -257,13 +258,20 @@ def supervised(
 
 
 def wrapped(
-    reader: Any, task: Task, data: Data, train: Operation, when: transfer.Timing, sparse: Callable[[Task], Task]
+    reader: Any,
+    task: Task,
+    data: Data,
+    train: Operation,
+    when: transfer.Timing,
+    sparse: Callable[[Task], Task],
+    gather: Callable[[Any], Any] | None,
 ) -> Task:
-    """A task with whatever the config puts around any: views, transforms of the batch, an average, zeros among the
-    weights (`sparse`; in the average, too), frozen parts."""
+    """A task with whatever the config puts around any: views, transforms of the batch, parameters that are gathered
+    where they are cut, an average, zeros among the weights (`sparse`; in the average, too), frozen parts."""
     if reader.eval.tta:
         task = Tta(task, reader.eval.tta, reader.eval.tta_mean)
     task = Transformed(task, train, data.evaluation.device, seed=data.seed)
+    task = Gathered(task, gather) if gather else task
     if reader.ema_decay:
         task = Ema(task, number(reader.ema_decay, "ema_decay"))
     task = sparse(task)

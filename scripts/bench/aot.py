@@ -35,6 +35,7 @@ from jaxcls.data.base import ArraySource
 from jaxcls.errors import UserError
 from jaxcls.models import summary
 from jaxcls.parallel import STATE, Parallel
+from jaxcls.tasks.wrappers import Gathered
 from jaxcls.training import build
 from jaxcls.training.model import PRECISIONS
 from jaxcls.training.run import Run
@@ -177,7 +178,8 @@ def compiled(run: Run, chips: Parallel) -> Any:
     }
     number = jax.ShapeDtypeStruct((run.training.batch_size,), np.int32, sharding=split)
     batch |= dict.fromkeys(("epoch", "draw"), number)
-    step = make_train_step(run.task, run.training.tx, accumulate=run.training.accumulate, platform=chips.platform)
+    task = Gathered(run.task, chips.gathered) if chips.gathered else run.task
+    step = make_train_step(task, run.training.tx, accumulate=run.training.accumulate, platform=chips.platform)
     step = chips.compile(step, (STATE, 0), out_axes=(STATE, None), donate=(0,))
     return step.lower(chips.place(run.state_shapes), batch).compile()
 

@@ -46,7 +46,7 @@ def test_two_processes_learn_from_views_as_one(tmp_path, method, mode):
     """Negatives and the queue are of both, and so are the keys' shuffled groups."""
     arguments = [
         f"--config.ssl.method={method}", "--config.ssl.projector=(16, 8)", "--config.monitor.knn=",
-        "--config.loss.label_smoothing=0.0", "--config.duration=3 steps", f"--config.parallel.mode={mode}",
+        "--config.loss.label_smoothing=0.0", "--config.duration=2 steps", f"--config.parallel.mode={mode}",
         "--config.schedule.name=constant", "--config.schedule.warmup=", "--config.schedule.peak=0.01",
         *(["--config.ssl.queue=64"] if method == "moco" else []),
     ]  # fmt: skip
