@@ -8,7 +8,6 @@ BatchNorm takes its statistics of is one setting for both, `Parallel.batch_norm`
 
 import contextvars
 import functools
-import math
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -16,14 +15,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
-from jaxcls import pytree, sharding
+from jaxcls import sharding
 from jaxcls.errors import UserError
 from jaxcls.hyperparameters import Hoisted
+from jaxcls.placement import AXIS, Placement
 from jaxcls.types import PyTree
 
-AXIS = sharding.DATA
 STATE = "state"  # among the axes of `Parallel.compile`: a state, which lies where `Parallel.place` puts it
 MESH = ((AXIS, -1),)
 
@@ -106,7 +104,7 @@ def agree(choose: Callable[[], int | None]) -> int | None:
     return None if code == -1 else code
 
 
-class Parallel:
+class Parallel(Placement):
     """Compiles functions for the devices of a run and moves arrays to them.
 
     Attributes:
@@ -133,23 +131,16 @@ class Parallel:
         if mode not in ("jit", "pmap"):
             raise UserError(f"config.parallel.mode is {mode!r}; it can be 'jit' or 'pmap'.")
         chosen = self._available(devices) if devices is None or isinstance(devices, int) else list(devices)
-        self.mode = mode
-        self.devices = chosen
         self.size, self.platform = len(chosen), chosen[0].platform
         self.axis_name = AXIS if mode == "pmap" else None
-        self.shape = sharding.mesh_shape(mesh, self.size)
-        self.rules = sharding.rules(shard, self.shape)
-        if mode == "pmap" and (self.rules or list(self.shape) != [AXIS]):
+        shape = sharding.mesh_shape(mesh, self.size)
+        rules = sharding.rules(shard, shape)
+        if mode == "pmap" and (rules or list(shape) != [AXIS]):
             raise UserError(
                 "config.parallel.mode='pmap' has one axis of devices, which all hold the whole state; leave out "
                 "config.parallel.mesh and shard, or use 'jit'."
             )
-        self.mesh = Mesh(np.array(self.devices).reshape(tuple(self.shape.values())), tuple(self.shape))
-        self.replicated = NamedSharding(self.mesh, PartitionSpec())
-        self._cut = sharding.cutting(self.shape)
-        self.shares = math.prod(self.shape[axis] for axis in self._cut)
-        if self.shares < self.size:
-            sharding.check_rows(self.shape, self._processes())
+        super().__init__(mode, chosen, shape, rules)
 
     @classmethod
     def of(cls, config: Any) -> "Parallel":
@@ -257,130 +248,8 @@ class Parallel:
     def _hoisted(self, compiled, fn, donate):
         return Hoisted(functools.partial(compiled, donate_argnums=donate), self.aimed(fn), self.replicate)
 
-    def sharding(self, tree: PyTree) -> PyTree:
-        """A NamedSharding for every leaf of a state (arrays or shapes): by the rules of its parameters."""
-        specs = sharding.axes(tree, self.rules, self.shape).values()
-        places = [NamedSharding(self.mesh, PartitionSpec(*axes)) for axes in specs]
-        return jax.tree.unflatten(jax.tree.structure(tree), places)
-
-    @property
-    def local(self) -> list[Any]:
-        """The devices of this process; of others nobody here knows the memory."""
-        return [device for device in self.devices if device.process_index == jax.process_index()]
-
-    @property
-    def places(self) -> Callable[[PyTree], PyTree] | None:
-        """Where the arrays of a checkpoint are read to: `sharding` where a state is cut, else a device of this process;
-        None for host arrays, where several processes have it whole."""
-        if self.rules:
-            return self.sharding
-        first = SingleDeviceSharding(self.devices[0])
-        return None if jax.process_count() > 1 else functools.partial(jax.tree.map, lambda _: first)
-
-    @property
-    def gathered(self) -> Callable[[PyTree], PyTree] | None:
-        """For use while a function is traced: parameters -> the same, whole along the axis "data"; their gradients lie
-        as they do. None where no state is cut."""
-        return self._gather if self.rules else None
-
-    def _gather(self, params):
-        def whole(place):
-            return NamedSharding(self.mesh, PartitionSpec(*(None if a == sharding.DATA else a for a in place.spec)))
-
-        places = self.sharding({"params": params})["params"]
-        return jax.tree.map(lambda x, place: _laid(x, whole(place), place), params, places)
-
-    def bytes_per_device(self, tree: PyTree) -> int:
-        """What the leaves of a state (arrays or shapes) take on each device."""
-        shares = jax.tree.map(
-            lambda x, place: jax.ShapeDtypeStruct(place.shard_shape(x.shape), x.dtype), tree, self.sharding(tree)
-        )
-        return pytree.nbytes(shares)
-
-    def place(self, tree: PyTree) -> PyTree:
-        """A state on the devices, cut by the rules; of host arrays, which every process must have whole, or of arrays
-        that lie on devices already, which may be those of the result."""
-        return jax.tree.map(self._put, tree, self.sharding(tree)) if self.rules else self.replicate(tree)
-
-    def _put(self, x, place):
-        if isinstance(x, jax.Array) and (x.sharding.device_set == place.device_set or jax.process_count() == 1):
-            return jax.device_put(x, place)
-        x = np.asarray(x)
-        return jax.make_array_from_callback(x.shape, place, lambda index: x[index])
-
-    def host(self, tree: PyTree) -> PyTree:
-        """Host arrays of arrays on the devices. Where they are cut, every process must ask for them."""
-        if self.rules and jax.process_count() > 1:
-            from jax.experimental import multihost_utils
-
-            return jax.tree.map(lambda x: multihost_utils.process_allgather(x, tiled=True), tree)
-        return jax.device_get(tree)
-
-    def replicate(self, tree: PyTree) -> PyTree:
-        """Copies of host arrays on every device. Every process must hold the same values. Arrays of a device may be
-        those of the result."""
-
-        def put(x):
-            if isinstance(x, jax.Array) and jax.process_count() == 1:
-                return jax.device_put(x, self.replicated)
-            return jax.make_array_from_process_local_data(self.replicated, np.asarray(x))
-
-        return jax.tree.map(put, tree)
-
-    def saveable(self, tree: PyTree) -> PyTree:
-        """A state as Orbax takes it: global arrays, which pmap's results are not with several processes."""
-        if self.mode == "pmap" and jax.process_count() > 1:
-            return self.replicate(jax.device_get(tree))
-        return tree
-
-    def split(self, tree: PyTree, axis: int = 0) -> PyTree:
-        """Host arrays, this process's rows along `axis`, as the global batch over all devices.
-
-        In pmap mode the result has a leading axis of this process's devices, as pmap wants it.
-        """
-        if self.mode == "jit":
-            sharding = self._split(axis)
-            if jax.process_count() == 1:
-                return jax.device_put(tree, sharding)
-            return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), tree)
-        devices = self.local
-        mesh = Mesh(np.array(devices), (AXIS,))
-
-        def put(x):
-            parts = np.stack(np.split(np.asarray(x), len(devices), axis=axis))
-            return jax.device_put(parts, NamedSharding(mesh, PartitionSpec(AXIS)))
-
-        return jax.tree.map(put, tree)
-
-    def local_rows(self, n: int) -> slice:
-        """The slice of a global batch of n rows that this process provides."""
-        if self.shares == self.size:
-            share, first = n // jax.process_count(), jax.process_index()
-            return slice(first * share, (first + 1) * share)
-        share, own = n // self.shares, sharding.shares_of(self.shape, self._processes(), jax.process_index())
-        return slice(min(own) * share, (max(own) + 1) * share)
-
-    def _processes(self):
-        return [device.process_index for device in self.devices]
-
-    def _split(self, axis):
-        return NamedSharding(self.mesh, PartitionSpec(*[None] * axis, self._cut if len(self._cut) > 1 else AXIS))
-
     def _pmap_devices(self):
         return None if len(self.devices) == jax.device_count() else self.devices
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-def _laid(x, place, gradient):
-    """x laid as `place` says, whose gradient is laid as `gradient` does."""
-    del gradient
-    return jax.lax.optimization_barrier(jax.lax.with_sharding_constraint(x, place))
-
-
-_laid.defvjp(
-    lambda x, place, gradient: (_laid(x, place, gradient), None),
-    lambda place, gradient, _, g: (jax.lax.with_sharding_constraint(g, gradient),),
-)
 
 
 class _Late:
