@@ -288,8 +288,8 @@ def test_rows_of_processes_follow_the_mesh(monkeypatch):
 
     def rows(mesh, processes, each):
         devices = [Device(i, i // each) for i in range(processes * each)]
-        monkeypatch.setattr("jaxcls.parallel.Mesh", lambda *_: None)
-        monkeypatch.setattr("jaxcls.parallel.NamedSharding", lambda *_: None)
+        monkeypatch.setattr("jaxcls.placement.Mesh", lambda *_: None)
+        monkeypatch.setattr("jaxcls.placement.NamedSharding", lambda *_: None)
         monkeypatch.setattr(jax, "process_count", lambda: processes)
         found = []
         for process in range(processes):
