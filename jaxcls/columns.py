@@ -18,6 +18,7 @@ from jaxcls.errors import UserError, did_you_mean, listed
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+IMPORTANCE = "importance"  # among the figures of an evaluation: what a net owes to each (training/importance.py)
 NUMBER, CATEGORY = "number", "category"
 MOST_VALUES = 100  # of a category
 FAR = 10.0  # deviations from the mean at which a number is cut off: a slip of the pen must not drown a picture

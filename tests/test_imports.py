@@ -47,7 +47,7 @@ MAY = {
     "nas parallel pytree quantize set_metrics settings state",
     "predict": "augment checkpoints columns data files heatmaps measure metrics models set_metrics tasks text",
     "runtime": "augment call_strings data files heatmaps measure predict text",  # without JAX
-    "report": "checkpoints criteria defaults files heatmaps logs measure metrics models text",
+    "report": "checkpoints columns criteria defaults files heatmaps logs measure metrics models text",
     "training": "augment checkpoints columns criteria data defaults files hyperparameters logs losses metrics models "
     "nas optim parallel predict prune pytree quantize report settings sharding state tasks text words",
     "export": "augment checkpoints data files measure metrics models parallel predict pytree quantize report runtime "

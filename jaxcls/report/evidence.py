@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from jaxcls import files
 from jaxcls.checkpoints import folds, view
 from jaxcls.checkpoints.meta import NOTHING, Meta
+from jaxcls.columns import IMPORTANCE
 from jaxcls.criteria import CLASSIFICATION, SETS, Figure
 from jaxcls.errors import UserError
 from jaxcls.logs.records import read_metrics
@@ -34,6 +35,7 @@ class Evidence:
         ..) is not for them.
       recorded: the figures that the evaluation left and that no logits give: all of them without logits, else those of
         the task's own that are of something else (a vote of neighbours).
+      importance: what the net owes to each column beside the picture, where it takes some (training/importance.py).
       about: what an evaluation on other pictures tells of them: "data", "overlap", "classes", "unseen".
       classes: names.
       meta: the JSON item of the step's checkpoint, or of another step's where that is gone; NOTHING without any.
@@ -51,6 +53,7 @@ class Evidence:
     label: Int[np.ndarray, " n"] = dataclasses.field(default_factory=lambda: np.zeros(0, np.int32))
     index: Int[np.ndarray, " n"] = dataclasses.field(default_factory=lambda: np.zeros(0, np.int32))
     recorded: Figures = dataclasses.field(default_factory=dict)
+    importance: dict[str, Any] = dataclasses.field(default_factory=dict)
     about: dict[str, Any] = dataclasses.field(default_factory=dict)
     classes: tuple[str, ...] = ()
     meta: Meta = NOTHING
@@ -246,6 +249,7 @@ def _read_logits(evidence):
     computed = {figure.name for figure in (SETS if evidence.sets else CLASSIFICATION)}
     own = (figure.name for figure in evidence.choosing if figure.name not in computed)
     evidence.recorded = {name: beside[name] for name in own if name in beside}
+    evidence.importance = beside.get(IMPORTANCE) or {}
     evidence.decision = decision.read(workdir, step)
     if evidence.decision and decision.of_sets(evidence.decision) != evidence.sets:
         kind = "sets of labels" if not evidence.sets else "one label a picture"

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jaxcls import files
+from jaxcls.columns import IMPORTANCE
 from jaxcls.errors import UserError
 from jaxcls.measure import stored
 from jaxcls.report import notices, record, scalars
@@ -18,6 +19,7 @@ from jaxcls.report.exports import exports
 from jaxcls.report.features import features
 from jaxcls.report.folds import of_folds
 from jaxcls.report.gallery import gallery
+from jaxcls.report.importance import importance
 from jaxcls.report.markup import Markup, Section, join, tag
 from jaxcls.report.multilabel import overview as set_overview
 from jaxcls.report.multilabel import sections as of_sets
@@ -68,6 +70,7 @@ def write_report(
     if evidence.with_logits:
         beside = Path(workdir) / "eval" / f"{evidence.split}-{evidence.step}.json"
         about = {key: value for key, value in evidence.about.items() if key not in evidence.measured_figures}
+        about |= {IMPORTANCE: evidence.importance} if evidence.importance else {}
         figures = {"split": evidence.split, "step": evidence.step, **evidence.measured_figures, **about}
         _write(beside, json.dumps(figures) + "\n")
     _write(path, content)
@@ -113,6 +116,7 @@ def _how_good(evidence: Evidence, pictures: "Pictures | None", why_not: str) -> 
         classes(evidence),
         by_level(evidence),
         groups(evidence),
+        importance(evidence),
         gallery(evidence, pictures, why_not),
         ranking(evidence),
         costs(evidence),

@@ -13,7 +13,7 @@ from jaxcls.checkpoints.store import Checkpoints
 from jaxcls.errors import UserError
 from jaxcls.state import TrainState
 from jaxcls.tasks import tta
-from jaxcls.training import begin, build, predictions, same_run, sharing
+from jaxcls.training import begin, build, importance, predictions, same_run, sharing
 from jaxcls.training.collecting import collect
 from jaxcls.training.run import Run
 from jaxcls.types import Figures, Note, PathLike
@@ -106,8 +106,11 @@ def run(
         results[split], outputs = Measure(run, split, Path(workdir) / "eval")(state)
         first = "".join(f"{in_words(figure.name)} " for figure in run.task.criteria[:1])
         note(f"step {number}, {split}: {first}{run.task.describe(results[split])}")  # before a disk may refuse
+        owed = importance.of_run(run, state, split)
+        if owed:
+            note(f"step {number}, {split}: {importance.line(owed)}")
         title = f"{prefix}_{split}" if prefix else split
-        path = predictions.save(workdir, title, f"{number}{variant}", outputs, results[split])
+        path = predictions.save(workdir, title, f"{number}{variant}", outputs, {**results[split], **owed})
         predictions.save_rows(workdir, title, run.data.sources[split], run.data.metadata, run.data.group_by)
         note(f"{'logits' if 'logits' in outputs else 'predictions'} of {split}: {path}")
     reports = not variant and not prefix

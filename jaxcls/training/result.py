@@ -12,7 +12,7 @@ from jaxcls.logs.logger import Logger
 from jaxcls.state import TrainState
 from jaxcls.tasks.base import FEATURES
 from jaxcls.tasks.networks import Network
-from jaxcls.training import predictions
+from jaxcls.training import importance, predictions
 from jaxcls.training.evaluate import Measure
 from jaxcls.training.run import Run
 from jaxcls.types import Figures, PathLike
@@ -37,7 +37,8 @@ def measure(
     step = int(state.step)
     with log.waiting(f"evaluating step {step} on {split}"):
         figures, outputs = Measure(run, split, Path(workdir) / "eval")(state)
-    predictions.save(workdir, split, step, outputs, figures)
+        owed = importance.of_run(run, state, split)
+    predictions.save(workdir, split, step, outputs, {**figures, **owed})
     predictions.save_rows(workdir, split, run.data.sources[split], run.data.metadata, run.data.group_by)
     log.scalars(run.training.total_steps, figures, split=split)
     results = {split: {**figures, "step": step}}

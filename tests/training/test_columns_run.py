@@ -103,8 +103,11 @@ def test_a_run_learns_from_both_and_says_so_everywhere(place, tmp_path, capsys):
             "--config.schedule.peak=0.003", "--config.schedule.warmup=", "--config.ema_decay=0"]  # fmt: skip
     assert main([*train, *more]) == 0
     assert json.loads((workdir / "results.json").read_text())["test"]["accuracy"] > 0.95  # of either alone: 0.5
-    assert main(["eval", str(workdir), "--data", table, "--split", "test", "--name", "again"]) == 0
     step = json.loads((workdir / "results.json").read_text())["test"]["step"]
+    owed = json.loads((workdir / f"eval/test-{step}.json").read_text())["importance"]
+    told = {name: drop["mean"] for name, drop in owed["drops"].items()}
+    assert owed["rows"] == 24 and told["place"] > 0.3 and told["picture"] > 0.3 and told["age"] < 0.1
+    assert main(["eval", str(workdir), "--data", table, "--split", "test", "--name", "again"]) == 0
     with np.load(workdir / f"eval/test-{step}.npz") as own, np.load(workdir / f"eval/again-{step}.npz") as again:
         np.testing.assert_allclose(own["logits"], again["logits"], atol=1e-5)
         answers = own["logits"].argmax(axis=1)
@@ -115,7 +118,7 @@ def test_a_run_learns_from_both_and_says_so_everywhere(place, tmp_path, capsys):
     assert main(["predict", str(workdir), str(place / "asked.csv"), "--out", str(out)]) == 0
     assert [row["class"] for row in read(out)] == [("no", "yes")[i] for i in answers]
     assert main(["calibrate", str(workdir), "--apply"]) == 0
-    assert main(["report", str(workdir)]) == 0 and (workdir / "report.html").is_file()
+    assert main(["report", str(workdir)]) == 0 and "Picture and columns" in (workdir / "report.html").read_text()
     capsys.readouterr()
     for verb, *arguments in (
         ("predict", place),

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from jaxcls.report import notices
 from jaxcls.report.evidence import Evidence
+from jaxcls.report.importance import importance
 from jaxcls.report.markup import Section
 from jaxcls.report.multilabel.classes import classes, groups
 from jaxcls.report.multilabel.curves import ranking
@@ -24,6 +25,7 @@ def sections(evidence: Evidence, pictures: "Pictures | None", why_not: str) -> l
         ranking(evidence),
         together(evidence),
         groups(evidence),
+        importance(evidence),
         gallery(evidence, pictures, why_not),
         trust(evidence),
     ]
