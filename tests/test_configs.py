@@ -22,7 +22,11 @@ CONFIGS = {path.stem: path for path in sorted((ROOT / "configs").glob("*.py"))}
 MORE = {"resnet50_strikes_back": ["a1", "a2"], "distill_resnet18": ["cifar100"], "distill_mobilenet_v2": ["cifar100"]}
 SUPERNETS = ("nas_cifar10", "nas_fashion", "nas_small")
 VERB = {**dict.fromkeys(SUPERNETS, "nas"), "zeroshot": "zeroshot"}  # of which the docstring tells; else train
-MORE |= {"fixmatch_cifar10": ["4000"], "resnet50_large_batch": ["lars_32k", "lamb_8k"]}
+MORE |= {
+    "columns_digits": ["picture", "column"],
+    "fixmatch_cifar10": ["4000"],
+    "resnet50_large_batch": ["lars_32k", "lamb_8k"],
+}
 CASES = [(name, arg) for name in CONFIGS for arg in ("", "tiny", *MORE.get(name, []))]
 
 # Training pictures of the sets that have to be downloaded, as published, and what stands in for them here.
@@ -59,8 +63,9 @@ def load(name, arg=""):
 @pytest.fixture
 def pictures(tmp_path):
     """A folder of 2 x 40 small PNG files without split folders, and beside it `pictures.csv`, with sets of labels, and
-    `captions.csv`."""
+    `captions.csv`, and `known.csv` with a bit of each."""
     table, captions, rng = ["path,labels\n"], ["path,label,caption\n"], np.random.default_rng(0)
+    known = ["path,label,bit\n"]
     for name, grey in CLASSES.items():
         folder = tmp_path / "pictures" / name
         folder.mkdir(parents=True)
@@ -70,8 +75,10 @@ def pictures(tmp_path):
             labels = "|".join(word for word, there in ((name, True), ("even", i % 2 == 0)) if there and i % 7)
             table.append(f"pictures/{name}/{i}.png,{labels}\n")
             captions.append(f"pictures/{name}/{i}.png,{name},number {i} of the {name}\n")
+            known.append(f"pictures/{name}/{i}.png,{name},{i % 2}\n")
     (tmp_path / "pictures.csv").write_text("".join(table))
     (tmp_path / "captions.csv").write_text("".join(captions))
+    (tmp_path / "known.csv").write_text("".join(known))
     (tmp_path / "vocabulary").write_text("#version\na n\n")
     return tmp_path / "pictures"
 
@@ -96,7 +103,7 @@ def test_schedule_fits_the_real_set(name, arg, devices):
     """Batches divide by 1 and 8 devices, and the schedule is possible, with as many pictures as the set really has."""
     config = load(name, arg)
     own = {"digits": 1259, "folder/pictures": 1000, "unlabelled/pictures": 1000, "table/pictures.csv": 1000,
-           "table/captions.csv": 1000}  # fmt: skip
+           "table/captions.csv": 1000, "table/digits.csv": 12000}  # fmt: skip
     size = {**PUBLISHED, **own}.get(config.data.name, 64)  # synthetic ones have 64
     reader = build.Reader(config)
     durations = build.durations(reader, size, Parallel("jit", devices))
@@ -130,6 +137,8 @@ def tiny_run(name, pictures):
     if config.words.method:
         config.data.name = f"table/{pictures.parent}/captions.csv"
         config.words.vocab = str(pictures.parent / "vocabulary")
+    if config.data.columns:
+        config.data.name = f"table/{pictures.parent}/known.csv"
     config.monitor.data = own["folder"] if kind == "unlabelled" else ""
     return build.build(config)
 
