@@ -151,10 +151,13 @@ class Placement:
 def _laid(x, place, gradient):
     """x laid as `place` says, whose gradient is laid as `gradient` does."""
     del gradient
-    return jax.lax.optimization_barrier(jax.lax.with_sharding_constraint(x, place))
+    return jax.lax.with_sharding_constraint(x, place)
 
 
-_laid.defvjp(
-    lambda x, place, gradient: (_laid(x, place, gradient), None),
-    lambda place, gradient, _, g: (jax.lax.with_sharding_constraint(g, gradient),),
-)
+def _laid_back(place, gradient, _, g):
+    """Summed first, then cut: XLA makes one operation of the two. Cut at once, it goes from device to device with parts
+    of products, and copies activations for it."""
+    return (jax.lax.with_sharding_constraint(jax.lax.with_sharding_constraint(g, place), gradient),)
+
+
+_laid.defvjp(lambda x, place, gradient: (_laid(x, place, gradient), None), _laid_back)
