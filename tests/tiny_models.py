@@ -21,6 +21,7 @@ from jaxcls.models.repvgg import RepVGG
 from jaxcls.models.resnet import BasicBlock, Bottleneck, ResNet
 from jaxcls.models.resnet_cifar import ResNetCifar
 from jaxcls.models.resnetv2 import ResNetV2
+from jaxcls.models.s3d import S3D
 from jaxcls.models.shufflenet import ShuffleNetV2
 from jaxcls.models.simple_cnn import SimpleCNN
 from jaxcls.models.squeezenet import SqueezeNet
@@ -108,4 +109,9 @@ CLIPS = {
     "r3d": (VideoResNet, {"stage_sizes": (1, 1), "width": 4}, (5, 14, 12, 3)),
     "r2plus1d": (VideoResNet, {"stage_sizes": (1, 1), "width": 4, "stem": "2+1d", "kinds": ("2+1d", "2d")},
                  (4, 12, 14, 3)),
+    "s3d": (S3D, {"features": (4, 6), "stages": (((3, 2, 4, 3, 4, 4),), ((3, 2, 4, 3, 4, 4),)), "dropout": 0.0},
+            (5, 30, 28, 3)),
+    "inflated": (ResNet, {"stage_sizes": (1, 1), "block": Bottleneck, "width": 4, "stem": "deep", "avg_down": True,
+                          "attention": "se", "taps": 3}, (5, 14, 12, 3)),
+    "frames": (models.create, {"name": "resnet20_cifar", "neck": "frames", "depth": 8}, (3, 13, 12, 3)),
 }  # fmt: skip

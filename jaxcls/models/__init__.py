@@ -40,6 +40,7 @@ from jaxcls.models import (  # noqa: F401  each registers its variants
     resnet,
     resnet_cifar,
     resnetv2,
+    s3d,
     shufflenet,
     simple_cnn,
     squeezenet,

@@ -1,4 +1,4 @@
-"""What stands between a backbone and a classifier of its own: the base of the feature pyramid and of cosines."""
+"""What stands between a backbone and a classifier of its own: the base of pyramids, of cosines, of means of frames."""
 
 import re
 from collections.abc import Callable
@@ -16,6 +16,10 @@ class Neck(Classifier, kw_only=True):
 
     backbone: Any
     prefix: ClassVar[str] = "backbone."  # of the backbone's names; published weights lack it
+
+    @property
+    def clips(self) -> bool:
+        return self.backbone.clips
 
     @property
     def unused(self) -> tuple[str, ...]:

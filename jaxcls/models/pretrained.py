@@ -13,6 +13,7 @@ from jaxcls.errors import UserError
 from jaxcls.models import basis, publishers, ssl_names, state_dict
 from jaxcls.models.base import Classifier
 from jaxcls.models.basis import Use
+from jaxcls.models.layers import inflate
 from jaxcls.models.load_report import SHOWN, TRANSLATED, Report
 from jaxcls.models.origin import Says
 from jaxcls.models.state_dict import Slot, from_state_dict, merge, to_state_dict
@@ -107,7 +108,7 @@ class _Matching:
 
     def _place(self, name):
         """Loads a tensor whose shape is right, or can be made right by a rule."""
-        value, slot = self.values[name], self.slots[name]
+        value, slot = self._inflated(name), self.slots[name]
         if not jnp.issubdtype(value.dtype, jnp.floating):
             self.wrong.append(f"{name} is of type {value.dtype}")
         elif (fitting := state_dict.fit_ones(value, slot.shape)) is not None:
@@ -119,6 +120,11 @@ class _Matching:
         else:
             self.wrong.append(state_dict.misshapen(name, value, slot))
 
+    def _inflated(self, name):
+        """The value; a kernel of pictures where the model has one of clips, repeated over time."""
+        value, shape = self.values[name], self.slots[name].shape
+        return inflate(value, shape[2]) if value.ndim == 4 and len(shape) == 5 else value
+
     def _set(self, name, value, how=""):
         new = self.slots[name].value(value)
         if not np.isfinite(new.astype(np.float32, copy=False)).all():
@@ -128,7 +134,8 @@ class _Matching:
         self.report.loaded.append(name)
         before = self.values[name].shape
         if before != value.shape:
-            how = how or "axes of length one"
+            over_time = (len(before), value.ndim, value.shape[2:3] == (1,)) == (4, 5, False)
+            how = how or ("repeated over time" if over_time else "axes of length one")
             self.report.resized[name] = {"from": list(before), "to": list(value.shape), "how": how}
 
     def _resized(self, name, value, shape):
@@ -146,7 +153,7 @@ class _Matching:
         """Only one kernel can be the first: two that differ like this mean another architecture."""
         if len(self.other_channels) == 1:
             (name,) = self.other_channels
-            value, shape = self.values[name], self.slots[name].shape
+            value, shape = self._inflated(name), self.slots[name].shape
             self._set(name, _for_channels(value, shape), f"{value.shape[1]} to {shape[1]} channels")
         else:
             self.wrong += [state_dict.misshapen(x, self.values[x], self.slots[x]) for x in self.other_channels]
@@ -233,7 +240,9 @@ def _for_channels(value, shape):
     Grey gets the sum of red, green and blue. Otherwise the kernel's channels are repeated in turn and scaled by their
     number, old over new, so that what comes out is about as large as before (timm does the same).
     """
-    if value.ndim != 4 or len(shape) != 4 or value.shape[1] not in (1, 3) or value.shape[1] == shape[1]:
+    if value.ndim not in (4, 5) or len(shape) != value.ndim:
+        return None
+    if value.shape[1] not in (1, 3) or value.shape[1] == shape[1]:
         return None
     if (value.shape[0], *value.shape[2:]) != (shape[0], *shape[2:]):
         return None

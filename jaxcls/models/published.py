@@ -117,6 +117,7 @@ convnext_large                   34.361  84.41 (TV), 84.3 (RM)
 r3d_18                           40.697  63.20 on Kinetics-400 (TV)
 mc3_18                           43.343  63.96 on Kinetics-400 (TV)
 r2plus1d_18                      40.519  67.46 on Kinetics-400 (TV)
+s3d                        224   17.979  68.37 on Kinetics-400 (TV)
 
 [timm]
 resnet18d                        -

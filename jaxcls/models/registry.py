@@ -16,6 +16,7 @@ from jaxcls.models.base import Classifier
 from jaxcls.models.columns import Columns
 from jaxcls.models.cosine import Cosine
 from jaxcls.models.fpn import FPN
+from jaxcls.models.frames import Frames
 
 Constructor = Callable[..., Classifier]
 
@@ -48,8 +49,9 @@ def create(
     `neck="fpn"` puts a feature pyramid between the model and its classifier (`jaxcls.models.fpn`), of 256 features a
     level, or `"fpn(64)"` of 64; `neck="cosine"` classifies by the direction of the features (`jaxcls.models.cosine`),
     `"cosine(512)"` by that of 512 which the model's own last layer makes; `neck="columns(32)"` takes `columns` of a
-    table beside the picture (`jaxcls.models.columns`; as `jaxcls.columns.to_json` has them). The fields are then the
-    model's, whose dropout the new classifier takes over.
+    table beside the picture (`jaxcls.models.columns`; as `jaxcls.columns.to_json` has them); `neck="frames"` makes a
+    model of clips of one of pictures, by the mean over frames (`jaxcls.models.frames`). The fields are then those of
+    the model, whose dropout the new classifier takes over.
     Raises UserError for an unknown model or neck, a field that it does not have, or a value that cannot be one.
     """
     if name not in _MODELS:
@@ -74,7 +76,7 @@ def create(
     kind, args, options = call_strings.parse(neck, [*_NECKS], what="neck", kind="neck", like="'fpn' or 'fpn(64)'")
     with call_strings.fitting(kind, "neck"):
         own, made = _NECKS[kind](*args, **options)
-    backbone = _MODELS[name](num_classes=own, **fields)
+    backbone = _MODELS[name](num_classes=num_classes if own is None else own, **fields)
     if backbone.inputs:
         raise UserError(f"a neck is for nets of pictures alone, and {name!r} takes {backbone.inputs[0]}; leave it out")
     if kind == "columns":
@@ -102,7 +104,12 @@ def _columns(features: int = 32):
     return 0, partial(Columns, features=_whole("features of a hidden layer", features, 1))
 
 
-_NECKS = {"fpn": _fpn, "cosine": _cosine, "columns": _columns}  # -> (classes of the backbone, constructor)
+def _frames():
+    return None, Frames
+
+
+# -> (classes of the backbone, None for those of the model; constructor)
+_NECKS = {"fpn": _fpn, "cosine": _cosine, "columns": _columns, "frames": _frames}
 
 
 def _whole(what, value, least):

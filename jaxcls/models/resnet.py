@@ -12,6 +12,9 @@ As torchvision builds them: version 1.5, the bottleneck strides in its 3x3 convo
   1910.03151) or "cbam" (Woo et al. 2018, arXiv 1807.06521). timm's; the SE-ResNets have names of their own.
 
 The nets that are timm's begin with `zero_init_residual`, as they do there.
+
+With `taps` any of them is a net of clips: Carreira and Zisserman 2017, "Quo Vadis, Action Recognition?" (arXiv
+1705.07750), section 2.4 ("inflating"): `layers.inflated`. Weights of the net of pictures load into it.
 """
 
 from functools import partial
@@ -90,7 +93,9 @@ def shortcut(block: Any, x: Array) -> Array:
         return x
     if not block.avg_down:
         return block.norm(name="downsample.1")(block.conv(features, 1, stride, name="downsample.0")(x))
-    x = layers.avg_pool(x, stride, ceil=True) if stride > 1 else x
+    if stride > 1:
+        x = layers.per_frame(layers.avg_pool, x, window=stride, ceil=True)
+        x = x[:, ::stride] if x.ndim == 5 else x  # frames are left out, as a projection with a stride does
     return block.norm(name="downsample.2")(block.conv(features, 1, name="downsample.1")(x))
 
 
@@ -99,7 +104,8 @@ class ResNet(Classifier):
 
     Fields: `groups` and `base_width` of the bottlenecks; `avg_down`, shortcuts with a mean before the projection;
     `attention`, "se", "eca" or "cbam" in every block; `zero_init_residual`, blocks start as their shortcuts;
-    `stochastic_depth`, the rate of the last block, rising linearly from 0.
+    `stochastic_depth`, the rate of the last block, rising linearly from 0; `taps`, of the kernels over time: the net
+    takes clips then, whose frames each stage but the first halves; 0 for pictures.
     `out`: `stem` is what the first stage sees. Raises UserError for a value that a field cannot have.
     """
 
@@ -113,22 +119,35 @@ class ResNet(Classifier):
     attention: str = ""
     zero_init_residual: bool = False
     stochastic_depth: float = 0.0
+    taps: int = 0
     head: ClassVar = ("fc",)
 
     def __post_init__(self):
         layers.check_choice("stem", self.stem, STEMS)
         layers.check_attention(self.attention)
+        if self.taps and not self.taps % 2:
+            raise UserError(f"taps={self.taps}: kernels over time need an odd number, such as 3 (0: pictures)")
+        if self.taps and self.attention == "cbam":
+            raise UserError("attention='cbam' is for pictures: use 'se' or 'eca' with taps")
         if self.block.expansion == 1 and (self.groups, self.base_width) != (1, 64):
             raise UserError("groups and base_width are for nets of bottlenecks (50 layers and more): leave them away")
         if self.groups < 1 or self.width * self.base_width < 64:
             raise UserError(f"groups={self.groups} and base_width={self.base_width} leave no features for a group")
         super().__post_init__()
 
+    @property
+    def clips(self) -> bool:
+        return self.taps > 0
+
     @nn.compact
     def __call__(self, images: Array, *, train: bool = False) -> Outputs:
-        conv = partial(layers.conv, **self.dtypes)
+        conv = stem_conv = partial(layers.conv, **self.dtypes)
+        if self.clips:
+            layers.check_clips(images, f"{type(self).__name__} with taps")
+            conv = partial(layers.inflated, taps=self.taps, **self.dtypes)
+            stem_conv = partial(conv, every_frame=True)
         norm = layers.batch_norm(train=train, axis_name=self.axis_name, **self.dtypes)
-        x = self.stem_features(images, conv, norm)
+        x = self.stem_features(images, stem_conv, norm)
         out = {"stem": x}
         rates = iter(layers.rising(self.stochastic_depth, sum(self.stage_sizes)))
         block = partial(
@@ -160,7 +179,8 @@ class ResNet(Classifier):
             x = nn.relu(norm(name="conv1.1")(conv(self.width // 2, 3, 2, name="conv1.0")(images)))
             x = nn.relu(norm(name="conv1.4")(conv(self.width // 2, 3, name="conv1.3")(x)))
             x = conv(self.width, 3, name="conv1.6")(x)
-        return layers.max_pool(nn.relu(norm(name="bn1")(x)), 3, 2, padding=1)
+        x = nn.relu(norm(name="bn1")(x))
+        return layers.max_pool_clips(x, (1, 3), (1, 2), (0, 1)) if self.clips else layers.max_pool(x, 3, 2, padding=1)
 
 
 NETS = {

@@ -136,7 +136,7 @@ def _begin(places, program):
         values.setdefault(number, constant(program.shapes[number]))
     shape = program.shapes[program.pictures]
     channels = places.new(shape[-1], "the channels of the pictures")
-    shadows = [channels.reshape(1, 1, 1, -1)] if shape[-1] > 1 else []
+    shadows = [channels.reshape(*[1] * (len(shape) - 1), -1)] if shape[-1] > 1 else []
     values[program.pictures] = Value(shape, shadows, made=True)
     return axes, values
 

@@ -64,7 +64,7 @@ def check_views(specs: Sequence[str], views: Sequence[str]) -> None:
 
 def check_model(name: str, module: Any, moving: bool) -> None:
     """A net of clips gets clips, another one pictures (`moving`: which they are). Raises UserError."""
-    takes = bool(getattr(getattr(module, "backbone", module), "clips", False))
+    takes = bool(getattr(module, "clips", False))
     if takes and not moving:
         raise UserError(
             f"config.model.name={name} takes clips, and the pictures are still; give clips (config.data.name="
@@ -73,5 +73,5 @@ def check_model(name: str, module: Any, moving: bool) -> None:
     if moving and not takes:
         raise UserError(
             f"config.model.name={name} takes single pictures, and these are clips; choose a net of clips, such as "
-            "r3d_18 (jaxcls models lists them)."
+            "r3d_18, or set config.model.neck=frames (the mean over frames)."
         )

@@ -14,25 +14,29 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parent
 TINY = {"num_classes": 10, "stage_sizes": [1, 1]}
-TABLE = {  # name -> (frames, height, width), our fields; tiny ones are the first two stages with a block each
+TABLE = {  # name -> (frames, height, width), our fields; tiny ones are the first stages with a block each
     "tiny_r3d": ((5, 22, 30), TINY),
     "tiny_mc3": ((5, 22, 30), {**TINY, "kinds": ["3d", "2d"]}),
     "tiny_r2plus1d": ((5, 22, 30), {**TINY, "kinds": ["2+1d", "2+1d"], "stem": "2+1d"}),
+    "tiny_s3d": ((8, 72, 56), {"num_classes": 10, "stages": [[[64, 96, 128, 16, 32, 32]]]}),
+    "s3d": ((16, 256, 224), {"num_classes": 10}),
     "r3d_18": ((8, 48, 64), {"num_classes": 10}),
     "mc3_18": ((8, 48, 64), {"num_classes": 10}),
     "r2plus1d_18": ((8, 48, 64), {"num_classes": 10}),
 }
-NAMES = {"tiny_r3d": "r3d_18", "tiny_mc3": "mc3_18", "tiny_r2plus1d": "r2plus1d_18"}
+NAMES = {"tiny_r3d": "r3d_18", "tiny_mc3": "mc3_18", "tiny_r2plus1d": "r2plus1d_18", "tiny_s3d": "s3d"}
 STEPS = ("tiny_r3d", "tiny_r2plus1d")  # that have a training step
 
 
 def make(name: str):
-    """torchvision's net, or its first two stages with a block each."""
+    """torchvision's net, or its first stages with a block each."""
     import torchvision
     from torch import nn
 
     model = getattr(torchvision.models.video, NAMES.get(name, name))(num_classes=10)
-    if name in NAMES:
+    if name == "tiny_s3d":
+        model.features, model.classifier[1] = model.features[:6], nn.Conv3d(256, 10, 1)
+    elif name in NAMES:
         model.layer1, model.layer2 = model.layer1[:1], model.layer2[:1]
         model.layer3, model.layer4, model.fc = nn.Identity(), nn.Identity(), nn.Linear(128, 10)
     return model

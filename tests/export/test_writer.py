@@ -27,7 +27,7 @@ MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
 # nets are counted in the slow test below.
 TRANSPOSES = {"vit": 18, "vit_torchvision": 18, "vit_registers": 18, "vit_clip": 18, "vit_map": 20, "eva02": 18,
               "dinov3": 18, "maxvit": 29, "mixer": 10, "swin": 14, "swin_v2": 12, "convnext": 7, "convnext_v2": 9,
-              "vgg": 3}  # fmt: skip
+              "vgg": 3, "inflated": 4}  # fmt: skip
 
 
 def answers(model, images):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import prune_masks as masks
 import pytest
-from tiny_models import TINY
+from tiny_models import CLIPS, TINY
 
 from jaxcls import models
 from jaxcls.errors import UserError
@@ -51,7 +51,7 @@ def alike(ours, theirs, tolerance=1e-5):
 
 
 def check(name, train):
-    constructor, fields, shape = TINY[name]
+    constructor, fields, shape = (TINY | CLIPS)[name]
     model = constructor(**fields, num_classes=3)
     if train:
         model = model.clone(dropout=0.3)
@@ -81,7 +81,7 @@ def test_it_computes_what_the_masked_large_net_does(name, train):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("train", [False, True])
-@pytest.mark.parametrize("name", sorted(set(TINY) - {"convnext_v2"}))  # has means over all its channels
+@pytest.mark.parametrize("name", sorted({*TINY, *CLIPS} - {"convnext_v2"}))  # has means over all its channels
 def test_it_computes_what_the_masked_large_net_does_everywhere(name, train):
     check(name, train)
 

@@ -10,11 +10,12 @@ from jaxcls.models.layers.convolve import is_plain
 from jaxcls.models.layers.dense import dense, flatten, logits_layer, matmul
 from jaxcls.models.layers.drop import dropout, rising, stochastic_depth
 from jaxcls.models.layers.gelu import gelu, quick_gelu
+from jaxcls.models.layers.inflated import inflate, inflated
 from jaxcls.models.layers.init import kaiming_normal, torch_kernel, torch_uniform, uniform_within
 from jaxcls.models.layers.inverted import InvertedResidual, make_divisible
 from jaxcls.models.layers.named import named
 from jaxcls.models.layers.norm import batch_norm, layer_norm
-from jaxcls.models.layers.pool import adaptive_avg_pool, avg_pool, global_max, global_mean, max_pool
+from jaxcls.models.layers.pool import adaptive_avg_pool, avg_pool, global_max, global_mean, max_pool, max_pool_clips
 from jaxcls.models.layers.position import loaded_table, table_for
 from jaxcls.models.layers.remat import REMAT, remat_policy
 from jaxcls.models.layers.softmax import softmax
@@ -49,6 +50,8 @@ __all__ = [
     "global_max",
     "global_mean",
     "heads_first",
+    "inflate",
+    "inflated",
     "is_plain",
     "kaiming_normal",
     "layer_norm",
@@ -57,6 +60,7 @@ __all__ = [
     "make_divisible",
     "matmul",
     "max_pool",
+    "max_pool_clips",
     "mlp",
     "named",
     "per_frame",

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
@@ -34,7 +35,7 @@ class SqueezeExcite(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         first, second = self.names
-        mean = global_mean(apart(x))[:, None, None].astype(x.dtype)
+        mean = jnp.expand_dims(global_mean(apart(x)), range(1, x.ndim - 1)).astype(x.dtype)
         y = self.act(self.biased(self.squeezed, x.shape[-1], first)(mean))
         return x * self.gate(self.biased(x.shape[-1], self.squeezed, second)(y))
 
@@ -67,7 +68,7 @@ class EfficientChannelAttention(nn.Module):
             name="conv",
         )
         gate = nn.sigmoid(conv(global_mean(x)[..., None].astype(x.dtype)))
-        return x * gate[:, None, None, :, 0]
+        return x * jnp.expand_dims(gate[..., 0], range(1, x.ndim - 1))
 
 
 def attention(x: Array, kind: str, *, conv: Any, norm: Any, dtype: Any, param_dtype: Any, name: str) -> Array:

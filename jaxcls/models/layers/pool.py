@@ -1,6 +1,6 @@
 """Pooling."""
 
-from functools import partial
+from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ from jax import Array
 
 from jaxcls.models.layers.apart import apart
 from jaxcls.models.layers.convolve import is_plain, reshapes
+from jaxcls.models.layers.volume import per_frame, shifted
 
 SMALL = 3  # the largest window that is taken apart on the CPU: each of its places is an operation to compile
 
@@ -34,6 +35,24 @@ def max_pool(x: Array, window: int, stride: int | None = None, padding: int = 0,
     if window <= SMALL and reshapes():
         return _largest(window, stride, x.shape, x)
     return nn.max_pool(x, window_shape=(window, window), strides=(stride, stride))
+
+
+Pair = tuple[int, int]
+
+
+def max_pool_clips(x: Array, window: Pair, stride: Pair, padding: Pair = (0, 0)) -> Array:
+    """As `max_pool`, of clips `[n, t, h, w, c]`: each argument is (over time, over height and over width).
+
+    On the CPU over places, then over time.
+    """
+    if not reshapes():
+        size, step, pads = ((time, side, side) for time, side in (window, stride, padding))
+        around = tuple((n, n) for n in pads)
+        if is_plain():
+            x, around = jnp.pad(x, ((0, 0), *around, (0, 0))), ((0, 0),) * 3
+        return nn.max_pool(x, size, strides=step, padding=around)
+    x = per_frame(max_pool, x, window=window[1], stride=stride[1], padding=padding[1])
+    return reduce(jnp.maximum, shifted(x, window[0], stride[0], (padding[0], padding[0])))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
