@@ -13,7 +13,7 @@ from jaxcls import files, metrics
 from jaxcls.classical import classifier, hog, pictures, sift
 from jaxcls.classical.options import Options
 from jaxcls.data import checks, windows
-from jaxcls.data.base import Source, multilabel, subset
+from jaxcls.data.base import Source, multilabel, refuse_clips, subset
 from jaxcls.data.splits import stratified
 from jaxcls.errors import Problems, UserError
 from jaxcls.logs.logger import Logger
@@ -167,6 +167,7 @@ def open_checked(config: Any, options: Options) -> dict[str, Source]:
       UserError: with a line for each thing that cannot work.
     """
     sources, problems = data.open_sources(config), Problems()
+    refuse_clips(next(iter(sources.values())), "jaxcls baseline")
     if any(map(multilabel, sources.values())):
         raise UserError(f"{config.data.name} has sets of labels, and a baseline learns one class a picture.")
     if options.train_limit and options.train_limit < len(sources["train"]):

@@ -52,8 +52,10 @@ def _write(args: argparse.Namespace) -> None:
     if args.manual_dir or args.list:
         raise UserError(f"{'--list' if args.list else '--manual-dir'} does not go with --to; leave it out.")
     from jaxcls.data import record_files, sources
+    from jaxcls.data.base import refuse_clips
 
     bases = sources.find(data_name(args.name), data_dir=args.data_dir)
+    refuse_clips(next(iter(bases.values())), "jaxcls prepare --to array_record")
     record_files.write(bases, Path(args.out))
     for split, source in bases.items():
         print(f"{split}: {len(source):,} pictures of {len(source.classes)} classes")

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from jaxcls import corrupt, files, metrics
 from jaxcls.augment.base import fold, to_uint8
 from jaxcls.corrupt import errors
-from jaxcls.data.base import multilabel, subset
+from jaxcls.data.base import multilabel, refuse_clips, subset
 from jaxcls.errors import UserError
 from jaxcls.parallel import Parallel
 from jaxcls.settings.reader import Reader, choose, resolve
@@ -126,6 +126,7 @@ def run(config: ConfigDict, workdir: PathLike, options: Options, note: Note = pr
     if split not in pictures.sources:
         raise UserError(f"there is no {split} split to measure on; there is {', '.join(pictures.sources)}.")
     same_run.check_opened(pictures, workdir, options.step, [split])
+    refuse_clips(pictures.sources[split], "jaxcls robustness")
     if multilabel(pictures.sources[split]):
         raise UserError("robustness is measured by the share of right classes, and the labels of this run are sets.")
     source, parallel = pictures.sources[split], Parallel.of(reader.parallel)

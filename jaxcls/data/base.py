@@ -69,6 +69,12 @@ def clips(source: Any) -> bool:
     return bool(getattr(source, "clips", False)) or (shape is not None and len(shape) == 4)
 
 
+def refuse_clips(source: Any, what: str) -> None:
+    """Raises UserError where the pictures are clips, for what (a command) takes single pictures alone."""
+    if clips(source):
+        raise UserError(f"{what} takes single pictures, and these are clips.")
+
+
 class ArraySource:
     """Pictures of one size in memory: images uint8 [n, h, w, c] (clips: [n, t, h, w, c]), labels [n] or sets of them
     [n, classes], ids [n].

@@ -103,9 +103,9 @@ def of_folder(path: str, names: Sequence[str]) -> FrameFiles:
     return FrameFiles(tuple(os.path.join(path, name) for name in sorted(names, key=layout.natural)))
 
 
-def size(image: Any) -> tuple[int, int]:
+def size(image: Any, *, name: str = "") -> tuple[int, int]:
     """(height, width) of the first frame. Raises UserError as `opened` and its frames."""
-    frame = opened(image, 3, "").read(np.zeros(1, int))[0]
+    frame = opened(image, 3, name).read(np.zeros(1, int))[0]
     return decode.upright_size(frame) if isinstance(frame, bytes) else (frame.shape[0], frame.shape[1])
 
 

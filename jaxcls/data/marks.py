@@ -70,8 +70,10 @@ def _of_blocks(source: Any, row: int) -> str:
 
 
 def of_file(path: str) -> str:
-    """The mark of a file; "" where it can't be read."""
+    """The mark of a file, or of a folder of frames by that of each; "" where it can't be read."""
     try:
+        if os.path.isdir(path):
+            return _digest(*(of_file(os.path.join(path, name)).encode() for name in sorted(os.listdir(path))))
         with open(path, "rb", buffering=0) as file:
             size, parts = os.fstat(file.fileno()).st_size, [file.read(BLOCK)]
             if size > BLOCK:

@@ -76,6 +76,8 @@ def started(step: Path) -> published.Row | None:
 
 def config_of(network: networks.Network, metadata: Mapping[str, str]) -> dict[str, Any]:
     """timm's `config.json`, with what it has no place for under "jaxcls"."""
+    if network.preprocessing.clips:
+        raise UserError(f"{network.title} takes clips, for which the hub's files of picture models have no place.")
     height, width, channels = network.picture
     mean, std = network.normalize
     form = r"resize\((\d+)(?:, *(\d+))?(?:, *resample='(\w+)')?\)"

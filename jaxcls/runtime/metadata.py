@@ -149,10 +149,9 @@ def _texts(text):
 
 def _picture(text):
     values = json.loads(text)
-    height, width, channels = values
-    if not all(type(n) is int and n > 0 for n in values):
+    if not all(type(n) is int and n > 0 for n in values) or len(values) not in (3, 4):  # with frames: of clips
         raise ValueError
-    return height, width, channels
+    return tuple(values)
 
 
 def _preprocessing(text):

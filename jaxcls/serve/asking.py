@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from starlette.requests import Request
 
-from jaxcls.data import decode
+from jaxcls.data import clip_files, decode
 from jaxcls.errors import UserError
 from jaxcls.serve import logs
 from jaxcls.serve.batching import Full, Late
@@ -136,7 +136,8 @@ def _one(lease: Lease, settings: Settings, heatmap: bool, top: int, deadline: fl
 
     def check(encoded, name):
         """Before anything of its size is allocated: its header tells the size."""
-        height, width = decode.size(encoded, name=name)
+        size = clip_files.size if lease.served.predictor.clips else decode.size
+        height, width = size(encoded, name=name)
         if height * width > settings.max_pixels:
             pixels = f"{width} x {height} pixels are more than {settings.max_pixels:,} (--max-pixels)"
             raise _TooLarge(f"{name}: {pixels}; resize it")

@@ -65,7 +65,7 @@ async def pictures(request: Request, most: int) -> Sent:
     """
     given, options = parse_options_header(request.headers.get("content-type", ""))
     kind = given.decode("latin-1").lower()
-    if not (kind in (*RAW, "multipart/form-data", "application/json") or kind.startswith("image/")):
+    if not (kind in (*RAW, "multipart/form-data", "application/json") or kind.startswith(("image/", "video/"))):
         raise Refused(415, HOW)
     body = await read(request)
     if kind == "application/json":

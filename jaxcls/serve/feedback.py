@@ -222,6 +222,8 @@ def _store(
         name = folder_name(label, served.predictor.classes, folder.classes())
     except UserError as error:
         raise HTTPException(400, str(error)) from error
+    if served.predictor.clips:
+        raise HTTPException(400, f"{served.name} takes clips, which are not collected")
     try:
         height, width = decode.size(picture, name="picture")
         if height * width > max_pixels:

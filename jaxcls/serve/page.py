@@ -84,14 +84,14 @@ def of_model(served: Served) -> dict[str, Any]:
     verdict, accuracy, found = of_run(served) if served.backend == JAX else of_file(served)
     decision = served.predictor.decision or {}
     told_of = of_set_decision if served.sets else of_decision
-    height, width, channels = served.predictor.picture
+    *frames, height, width, channels = served.predictor.picture
     return {
         **told,
         "verdict": verdict,
         "accuracy": accuracy,
         "limits": [*found, *map(_sentence, told["notes"]), *told_of(served.predictor.decision)],
         "doubtful": 0.0 if served.sets else (decision.get("abstention") or {}).get("threshold", DOUBTFUL),
-        "draws": channels == 1 and max(height, width) <= 64,
+        "draws": not frames and channels == 1 and max(height, width) <= 64,
     }
 
 

@@ -52,7 +52,6 @@ class Inference:
 
 def describe(served: Served) -> dict[str, Any]:
     """The metadata of a model."""
-    height, width, channels = served.predictor.picture
     stored = served.describe()["beside"]
     answer = ("labels",) if served.sets else ("class", "probability")
     names = [name for name in OUTPUTS if name in (*answer, "probabilities", *stored)]
@@ -61,7 +60,7 @@ def describe(served: Served) -> dict[str, Any]:
         "name": served.name,
         "versions": [served.version],
         "platform": "onnxruntime_onnx" if served.backend == "onnxruntime" else served.backend,
-        "inputs": [{"name": INPUT, "datatype": "UINT8", "shape": [-1, height, width, channels]}],
+        "inputs": [{"name": INPUT, "datatype": "UINT8", "shape": [-1, *served.predictor.picture]}],
         "outputs": [{"name": n, "datatype": OUTPUTS[n], "shape": wide.get(n, [-1])} for n in names],
     }
 
@@ -72,7 +71,7 @@ def read(body: bytes, json_length: int | None, picture: Sequence[int], most: int
     Args:
       body: JSON, and behind it the binary tensors.
       json_length: bytes of JSON where there are some; None where all is JSON.
-      picture: (height, width, channels) that the model takes.
+      picture: (height, width, channels) that the model takes, of clips (frames, ...).
       most: pictures of a request.
 
     Raises:
@@ -91,8 +90,8 @@ def read(body: bytes, json_length: int | None, picture: Sequence[int], most: int
     shape = [int(n) for n in shape]  # JSON does not tell 1.0 from 1
     expected = [shape[0] if shape else 0, *picture] if kind == "UINT8" else shape[:1]
     if kind not in ("UINT8", "BYTES") or shape != expected or not shape:
-        height, width, channels = picture
-        raise Refused(400, f"{INPUT!r} is UINT8 of shape [n, {height}, {width}, {channels}], or BYTES of shape [n]")
+        taken = ", ".join(map(str, picture))
+        raise Refused(400, f"{INPUT!r} is UINT8 of shape [n, {taken}], or BYTES of shape [n]")
     bodies.check_count(shape[0], most)
     size = _parameters(tensor).get(SIZE)
     if size is not None and (size != len(raw) or "data" in tensor):

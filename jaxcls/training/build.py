@@ -37,6 +37,7 @@ from jaxcls.tasks.wrappers import Ema, Gathered, Transformed
 from jaxcls.training import (
     architecture,
     captioned,
+    clips,
     feeds,
     few,
     from_weights,
@@ -268,6 +269,7 @@ def wrapped(
 ) -> Task:
     """A task with whatever the config puts around any: views, transforms of the batch, parameters that are gathered
     where they are cut, an average, zeros among the weights (`sparse`; in the average, too), frozen parts."""
+    clips.check_views(data.evaluation.transforms, tuple(reader.eval.tta))
     if reader.eval.tta:
         task = Tta(task, reader.eval.tta, reader.eval.tta_mean)
     task = Transformed(task, train, data.evaluation.device, seed=data.seed)

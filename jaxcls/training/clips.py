@@ -31,7 +31,6 @@ def check(config: Any, sources: Mapping[str, Source], *, trains: bool) -> None:
             _check_list(f"config.data.{key}", name, specs, moving, moving and files)
         if moving and files and config.data.pack:
             raise UserError(f"config.data.pack: clips are not packed, and {name} has clips; set it to 0.")
-    check_views(lists["eval_transform"], tuple(config.eval.tta))
 
 
 def _check_list(what, name, specs, moving, needed):

@@ -10,7 +10,7 @@ from jaxcls.errors import UserError
 from jaxcls.parallel import Parallel
 from jaxcls.settings.reader import Reader
 from jaxcls.tasks import networks, tta
-from jaxcls.training import columns, data, evaluate_other, from_weights, same_run
+from jaxcls.training import clips, columns, data, evaluate_other, from_weights, same_run
 from jaxcls.types import Figures, Note, PathLike
 
 
@@ -77,6 +77,7 @@ def other(
     at, place = f"{network.step}{variant}", _place(name_of_data)
     evaluate_other.check_free(workdir, f"{title}-{at}", place)
     network = dataclasses.replace(network, views=tuple(reader.eval.tta), mean=reader.eval.tta_mean)
+    clips.check_views(network.preprocessing.transforms, network.views)
     source, which = _source(name_of_data, split, reader, network.preprocessing)
     note(which)
     source = columns.added(source, getattr(network.model, "columns", ()), what=title, note=note)

@@ -13,6 +13,7 @@ from PIL import Image
 
 from jaxcls import files
 from jaxcls.data import decode, deep, folder, metadata, query, resample, samples, sources, tfds_source
+from jaxcls.data.base import refuse_clips
 from jaxcls.errors import UserError
 
 GREY = 32  # side of the small grey copies
@@ -76,7 +77,9 @@ def collect(name: str, data_dir: str | Path | None = None) -> Collection:
     if path := folder_of(name, data_dir):
         return Collection(folder.scan(path), path.resolve())
     if name.partition("/")[0] in query.KEYS:
-        return Collection(sources.find(name, data_dir=data_dir))
+        bases = sources.find(name, data_dir=data_dir)
+        refuse_clips(next(iter(bases.values())), "jaxcls clean")
+        return Collection(bases)
     if name.startswith("tfds/"):
         return Collection(tfds_source.load(name.removeprefix("tfds/"), data_dir))
     return Collection(sources.load(name, data_dir=data_dir))
