@@ -6,8 +6,8 @@
     jaxcls train --config=clips_moving_digits:shuffled    # the 3-D net, the frames of each clip in another order
 
 Left or right, one place a frame or three, on a ring of eight places that each clip shows once (jaxcls/data/
-moving_digits.py). Only the order of the frames tells: the two below are at chance, 25 %, by construction. A minute on two
-CPU cores; docs/results.md has the figures, docs/clips.md says more.
+moving_digits.py). Only the order of the frames tells: the two below are at chance, 25 %, by construction. A minute on
+two CPU cores; docs/results.md has the figures, docs/clips.md says more.
 """
 
 from jaxcls.defaults import default_config

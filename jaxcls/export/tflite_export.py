@@ -92,7 +92,9 @@ def _ready(subject, options, path, shape):
             "it --to onnx, or the run that it started from with --to tflite --int8."
         )
     if subject.network.preprocessing.clips:
-        raise UserError(f"--to tflite: {subject.title} takes clips, which LiteRT files have no place for; --to onnx does.")
+        raise UserError(
+            f"--to tflite: {subject.title} takes clips, which LiteRT files have no place for; --to onnx does."
+        )
     if missing := [package for package in PACKAGES if importlib.util.find_spec(package) is None]:
         raise UserError(f"LiteRT files need {missing[0]}, which is not installed: {INSTALL}")
     size = sum(np.asarray(leaf).nbytes for leaf in pytree.flatten_names(subject.network.variables).values())

@@ -78,7 +78,9 @@ def speed(evidence: Evidence, costs: dict[str, Any] | None = None) -> Section | 
     if costs:
         *frames, height, width, channels = costs["picture"]
         of = f"{frames[0]} frames of " if frames else ""
-        rows.append(("Clip" if frames else "Picture", f"{of}{height} × {width}, {'grey' if channels == 1 else 'colour'}"))
+        rows.append(
+            ("Clip" if frames else "Picture", f"{of}{height} × {width}, {'grey' if channels == 1 else 'colour'}")
+        )
         rows.append(("Multiply-adds a picture", _scaled(costs["multiply_adds"])))
         rows.append(("Size of the weights", f"{costs['parameter_bytes'] / 2**20:,.1f} MiB"))
     lines = [line for line in evidence.lines if line.get("split", "train") == "train"]
