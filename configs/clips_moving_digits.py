@@ -23,7 +23,7 @@ def get_config(arg=""):
     tiny = arg == "tiny"
     config = default_config()
     config.duration = "4 steps" if tiny else "6 epochs"
-    config.batch_size = 8 if tiny else 50
+    config.batch_size = 8 if tiny else 48
     config.data.name = f"moving_digits/{64 if tiny else 2000}{'/shuffled' if arg == 'shuffled' else ''}"
     config.data.validation = 0.0  # the recipe is fixed: nothing is selected, the last state is the result
     config.data.normalize = "mnist"

@@ -4,6 +4,7 @@ import ast
 import re
 from pathlib import Path
 
+import clip_files_made
 import jax
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ SUPERNETS = ("nas_cifar10", "nas_fashion", "nas_small")
 VERB = {**dict.fromkeys(SUPERNETS, "nas"), "zeroshot": "zeroshot"}  # of which the docstring tells; else train
 MORE |= {
     "columns_digits": ["picture", "column"],
+    "clips_moving_digits": ["frames", "shuffled"],
     "fixmatch_cifar10": ["4000"],
     "resnet50_large_batch": ["lars_32k", "lamb_8k"],
 }
@@ -51,6 +53,7 @@ LONG = (  # to compile, even as :tiny: their step is a slow test
     "simsiam_cifar10", "vicreg_cifar10",
     *SUPERNETS,  # tests/tasks/test_architecture.py has their task
     "fixmatch_cifar10",  # tests/training/test_fewlabels.py has its task
+    "clips", "clips_moving_digits",
 )  # fmt: skip
 CLASSES = {"ants": 90, "bees": 160}  # mean grey level of a picture
 
@@ -62,8 +65,8 @@ def load(name, arg=""):
 
 @pytest.fixture
 def pictures(tmp_path):
-    """A folder of 2 x 40 small PNG files without split folders, and beside it `pictures.csv`, with sets of labels, and
-    `captions.csv`, and `known.csv` with a bit of each."""
+    """A folder of 2 x 40 small PNG files without split folders, and beside it `pictures.csv`, with sets of labels,
+    `captions.csv`, `known.csv` with a bit of each, a folder of clips, and `moving.npz`."""
     table, captions, rng = ["path,labels\n"], ["path,label,caption\n"], np.random.default_rng(0)
     known = ["path,label,bit\n"]
     for name, grey in CLASSES.items():
@@ -80,6 +83,10 @@ def pictures(tmp_path):
     (tmp_path / "captions.csv").write_text("".join(captions))
     (tmp_path / "known.csv").write_text("".join(known))
     (tmp_path / "vocabulary").write_text("#version\na n\n")
+    clip_files_made.folder(tmp_path / "clips", each=10)
+    moving = {f"{split}_images": rng.integers(0, 256, (16, 8, 32, 32, 1), np.uint8) for split in ("train", "test")}
+    labels = {f"{split}_labels": np.arange(16) % 4 for split in ("train", "test")}
+    np.savez(tmp_path / "moving.npz", **moving, **labels)
     return tmp_path / "pictures"
 
 
@@ -103,7 +110,8 @@ def test_schedule_fits_the_real_set(name, arg, devices):
     """Batches divide by 1 and 8 devices, and the schedule is possible, with as many pictures as the set really has."""
     config = load(name, arg)
     own = {"digits": 1259, "folder/pictures": 1000, "unlabelled/pictures": 1000, "table/pictures.csv": 1000,
-           "table/captions.csv": 1000, "table/digits.csv": 12000}  # fmt: skip
+           "table/captions.csv": 1000, "table/digits.csv": 12000, "clips/pictures": 1000,
+           "moving_digits/2000": 2000}  # fmt: skip
     size = {**PUBLISHED, **own}.get(config.data.name, 64)  # synthetic ones have 64
     reader = build.Reader(config)
     durations = build.durations(reader, size, Parallel("jit", devices))
@@ -133,6 +141,7 @@ def tiny_run(name, pictures):
     config.parallel.devices = 1
     kind = config.data.name.split("/")[0]
     own = {kind: f"{kind}/{pictures}" for kind in ("folder", "unlabelled")} | {"table": f"table/{pictures}.csv"}
+    own |= {"clips": f"clips/{pictures.parent}/clips", "moving_digits": f"arrays/{pictures.parent}/moving.npz"}
     config.data.name = own.get(kind) or STAND_IN.get(config.data.name, config.data.name)
     if config.words.method:
         config.data.name = f"table/{pictures.parent}/captions.csv"
