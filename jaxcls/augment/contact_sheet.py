@@ -33,7 +33,7 @@ def check_output(path: Path) -> None:
 def draw(
     rows: Sequence[Sequence[tuple[np.ndarray, list[str]]]], size: int, title: str, together: int = 1
 ) -> Image.Image:
-    """Rows of (picture uint8 [h, w, c], lines of text) as one picture.
+    """Rows of (picture uint8 [h, w, c] or clip [t, h, w, c], lines of text) as one picture.
 
     `size` is that of the long sides in pixels. So many pictures behind the first of a row stand `together`.
     """
@@ -57,8 +57,9 @@ def draw(
 
 
 def fitted(image: np.ndarray, size: int) -> Image.Image:
-    """A Pillow picture whose long side is `size`; small pictures are enlarged without smoothing."""
-    picture = Image.fromarray(heatmaps.seen(image))
+    """A Pillow picture whose long side is `size`; small pictures are enlarged without smoothing. Of a clip [t, h, w, c]
+    it has several frames."""
+    picture = Image.fromarray(heatmaps.seen(heatmaps.sheet(image) if image.ndim == 4 else image))
     factor = size / max(picture.size)
     width, height = (max(1, round(side * factor)) for side in picture.size)
     return picture.resize((width, height), Image.Resampling.NEAREST if factor > 1 else Image.Resampling.LANCZOS)

@@ -7,14 +7,16 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxcls import augment
 from jaxcls.data import decode, pipeline, windows
-from jaxcls.data.base import Source
+from jaxcls.data.base import Source, clips
 from jaxcls.errors import UserError
 from jaxcls.settings.reader import Reader
 from jaxcls.tasks.wrappers import example_keys
 from jaxcls.training import build, data
 from jaxcls.types import Batch
 
+SHOWN = 8  # frames of a clip
 EPOCHS = 1000  # in which enough draws of a picture are looked for
 Row = list[tuple[np.ndarray, list[str]]]  # pictures uint8 [h, w, c] with lines of text
 Draw = tuple[int, int, np.ndarray]  # epoch, place in the epoch, order of the epoch
@@ -124,8 +126,11 @@ def pairs(drawn: list[Draw], batch_size: int) -> Batch:
 
 
 def original(source: Source, row: int, config: Reader) -> np.ndarray:
-    """The picture as it is in the source: uint8 [h, w, c]."""
+    """The picture as it is in the source: uint8 [h, w, c]; of a clip in a file the frames of its middle."""
     item, window = source[int(row)], windows.checked(config.data.window)
+    if clips(source) and not isinstance(item["image"], np.ndarray):
+        middle = augment.host_transform([augment.parse(f"frames({SHOWN})")], channels=config.data.channels or 3)
+        return middle(item["image"], item["id"], None)
     if isinstance(item["image"], bytes):
         return decode.decode(item["image"], channels=config.data.channels or 3, window=window, name=item["id"])
     return item["image"]

@@ -29,8 +29,6 @@ def check(config: Any, sources: Mapping[str, Source], *, trains: bool) -> None:
         moving, files = base.clips(source), not hasattr(source, "arrays")
         for key, specs in lists.items():
             _check_list(f"config.data.{key}", name, specs, moving, moving and files)
-        if moving and files and config.data.pack:
-            raise UserError(f"config.data.pack: clips are not packed, and {name} has clips; set it to 0.")
 
 
 def _check_list(what, name, specs, moving, needed):

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from jaxcls.data import decode, query
 from jaxcls.data.balance import counted
-from jaxcls.data.base import Source, leaves, multilabel
+from jaxcls.data.base import Source, clips, leaves, multilabel
 from jaxcls.errors import UserError
 from jaxcls.settings.reader import Reader, resolve
 from jaxcls.training import from_weights
@@ -39,6 +39,8 @@ def facts(config: ConfigDict, given: Collection[str]) -> Facts:
         raise UserError(
             f"{full.data.name} has no labels, and so no recipe is chosen; --config=simclr_folder learns without them."
         )
+    if clips(train):
+        raise UserError(f"{full.data.name} has clips, for which no recipe is chosen; --config=clips is one for them.")
     weights = full.model.pretrained if "model.pretrained" in given else beside(full.data.name)
     counts = counted(np.asarray(train.labels), len(train.classes))
     present = counts[counts > 0]

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxcls import augment, files
 from jaxcls.data import balance, dealing, few, folds, metadata, packing, row_lists, sources, stored_splits, windows
-from jaxcls.data.base import Source
+from jaxcls.data.base import Source, refuse_clips
 from jaxcls.data.stored_splits import BANK, SPLITS, UNLABELLED, Stored
 from jaxcls.data.unlabelled import without_labels
 from jaxcls.data.views import joined, renumbered
@@ -147,6 +147,7 @@ def open_sources(config: Any, members: Members | None = None) -> dict[str, Sourc
         shrink = augment.smaller(data.pack, channels=channels, window=window)
         skip = data.bad_pictures == "skip"
         # of two sets one may lie in memory
+        refuse_clips(next(iter(splits.values())), f"config.data.pack={data.pack}")
         encoded = {key: source for key, source in splits.items() if not hasattr(source, "images")} or splits
         splits |= packing.pack_all(
             encoded, folder, shrink, data.pack, channels=channels, window=window, skip=skip, note=say

@@ -207,3 +207,15 @@ def test_a_mean_without_views_has_no_effect_and_a_wrong_one_is_named():
 )
 def test_predictions_of_another_setting_have_a_name_of_their_own(used, own, means, expected):
     assert tta.suffix(used, own, *means) == expected
+
+
+def test_views_of_clips_are_those_of_their_frames_and_parts_of_their_time():
+    clips = np.random.default_rng(0).normal(size=(2, 6, 4, 4, 3)).astype(np.float32)
+    weights, cut = tta.views(("clips(3)", "flip"))
+    assert weights.tolist() == pytest.approx([1 / 6] * 6) and tta.clips_of(("clips(3)", "flip")) == 3
+    for i, view in enumerate(cut(clips)):
+        part = clips[:, 2 * (i // 2) : 2 * (i // 2) + 2]
+        np.testing.assert_array_equal(view, part[:, :, :, ::-1] if i % 2 else part)
+    for images in (clips[:, :5], clips[:, 0]):
+        with pytest.raises(UserError, match="clips\\(3\\) takes clips of 3 x t frames"):
+            cut(images)
