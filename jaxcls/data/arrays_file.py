@@ -44,18 +44,18 @@ def scan(path: str | Path, options: Mapping[str, str]) -> dict[str, Source]:
       UserError: for a file that can't be read, holds pickled objects or no such arrays, or arrays that don't fit.
     """
     place = f"arrays/{printable(path)}"
-    with _opened(Path(path), place) as archive:
+    with opened(Path(path), place) as archive:
         chosen = _chosen(list(archive.files), options, place)
-        classes = _classes(archive, options, place)
+        classes = classes_of(archive, options, place)
         content = {
-            split: (_read(archive, image, place), None if label is None else _read(archive, label, place))
+            split: (read(archive, image, place), None if label is None else read(archive, label, place))
             for split, (image, label) in chosen.items()
         }
     return dict(from_arrays(content, classes, place=place))
 
 
 @contextlib.contextmanager
-def _opened(path: Path, place: str) -> Iterator[Any]:
+def opened(path: Path, place: str) -> Iterator[Any]:
     """The archive, in which nothing is larger than the machine's memory."""
     try:
         with files.open_regular(path, None) as file:
@@ -85,7 +85,7 @@ def _nearest(path):
     return did_you_mean(path.name, there)
 
 
-def _read(archive: Any, name: str, place: str) -> np.ndarray:
+def read(archive: Any, name: str, place: str) -> np.ndarray:
     """An array of the archive. Its header is looked at first: what it claims must be there, and fit into memory."""
     try:
         member = archive.zip.getinfo(name if name in archive.zip.namelist() else f"{name}.npy")
@@ -122,7 +122,7 @@ def _memory() -> float:
         return np.inf
 
 
-def _parsed(name: str) -> tuple[str | None, str]:
+def parsed(name: str) -> tuple[str | None, str]:
     """(split, the rest) of an array's name: ("test", "image") of test_image, (None, "labels") of labels."""
     words = [word for word in re.split(r"[_\-./ ]+", name) if word]
     if len(words) > 1:
@@ -167,17 +167,17 @@ def _chosen(names, options, place):
 def _of_role(names, role, usual, wanted, place):
     """Split or None -> name of the array with this role."""
     if wanted is not None:
-        fits = [name for name in names if name == wanted] or [n for n in names if _parsed(n)[1] == _parsed(wanted)[1]]
+        fits = [name for name in names if name == wanted] or [n for n in names if parsed(n)[1] == parsed(wanted)[1]]
         if not fits:
             raise UserError(f"{place} has no array {wanted!r}; it has {listed(names)}{did_you_mean(wanted, names)}")
-        return {_parsed(name)[0]: name for name in fits}
+        return {parsed(name)[0]: name for name in fits}
     for word in usual:  # the first of the usual names that is there
-        if fits := {_parsed(name)[0]: name for name in names if _parsed(name)[1] == word}:
+        if fits := {parsed(name)[0]: name for name in names if parsed(name)[1] == word}:
             return fits
     return {}
 
 
-def _classes(archive, options, place):
+def classes_of(archive, options, place):
     """Class names of the archive, or of the file that the option names; None without."""
     wanted = options.get("classes")
     if wanted is not None and wanted not in archive.files:
@@ -185,7 +185,7 @@ def _classes(archive, options, place):
     name = wanted or next((name for name in archive.files if name.lower() in CLASSES), None)
     if name is None:
         return None
-    array = _read(archive, name, place)
+    array = read(archive, name, place)
     if array.ndim != 1 or array.dtype.kind not in "US":
         if wanted is None:  # an array of that name that is something else
             return None

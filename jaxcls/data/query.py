@@ -19,6 +19,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "hf": ("image", "label", "split"),
     "clips": (),
     "records": (),
+    "graphs": ("nodes", "edges"),
 }
 PATHS = ("folder", "unlabelled", *KEYS)  # kinds whose name goes on with a path
 # Of files, for a bare path

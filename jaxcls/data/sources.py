@@ -17,7 +17,7 @@ from jaxcls.errors import UserError, did_you_mean
 FORMS = (
     *("digits", "tfds/<name>", "folder/<path>", "unlabelled/<path>", "clips/<path>"),
     *("table/<file>", "names/<path>?label=<regex>"),
-    *("arrays/<file>.npz", "shards/<path>", "hf/<path>", "records/<path>"),
+    *("arrays/<file>.npz", "shards/<path>", "hf/<path>", "records/<path>", "graphs/<path>"),
     *("synthetic", "synthetic/<n>x<size>x<channels>x<classes>"),
     "moving_digits/<n>",
 )
@@ -117,6 +117,8 @@ def find(
         `shards/<path>`: a folder or pattern of tar shards, see `jaxcls.data.shards`;
         `hf/<path>`: a Hugging Face set on the disk, Parquet or `save_to_disk`, see `jaxcls.data.hf`;
         `records/<path>`: what `jaxcls prepare ... --to array_record` has written, see `jaxcls.data.records`;
+        `graphs/<path>`: pictures with a graph beside each, as `jaxcls prepare ... --superpixels` writes them, or a file
+        of arrays (`jaxcls.data.graphs`);
         `synthetic/<n>x<size>x<channels>x<classes>`: a learnable set of n training and n // 4 test pictures.
       data_dir: where tensorflow-datasets keeps its sets, or where relative folders start.
       seed: of synthetic pictures.
@@ -200,13 +202,19 @@ def _records(path: str, options: Mapping[str, str], root: Path, trains: bool) ->
     return records.scan(root / files.path(path))
 
 
+def _graphs(path: str, options: Mapping[str, str], root: Path, trains: bool) -> Mapping[str, Source]:
+    from jaxcls.data import graphs
+
+    return graphs.scan(root / files.path(path), options)
+
+
 # Kind -> (path, options, folder where a relative path starts, whether a model is trained on it) -> what `find` returns.
 # Its options stand in query.KEYS.
 Opener = Callable[[str, Mapping[str, str], Path, bool], Mapping[str, Source]]
 OPENERS: dict[str, Opener] = {
     "clips": _clips,
     **{"table": _table, "names": _names, "arrays": _arrays},
-    **{"shards": _shards, "hf": _hf, "records": _records},
+    **{"shards": _shards, "hf": _hf, "records": _records, "graphs": _graphs},
 }
 
 
