@@ -35,7 +35,7 @@ CASES = [(name, arg) for name in CONFIGS for arg in ("", "tiny", *MORE.get(name,
 PUBLISHED = {
     "tfds/mnist": 60_000, "tfds/fashion_mnist": 60_000, "tfds/cifar10": 50_000, "tfds/cifar100": 50_000,
     "tfds/imagenet2012": 1_281_167, "tfds/cats_vs_dogs": 16_283,
-    "tfds/plant_village": 38_012,
+    "tfds/plant_village": 38_012, "graphs/mnist75": 60_000,
 }  # fmt: skip
 STAND_IN = {
     "tfds/mnist": "synthetic/256x28x1x10", "tfds/fashion_mnist": "synthetic/256x28x1x10",
@@ -54,6 +54,7 @@ LONG = (  # to compile, even as :tiny: their step is a slow test
     *SUPERNETS,  # tests/tasks/test_architecture.py has their task
     "fixmatch_cifar10",  # tests/training/test_fewlabels.py has its task
     "clips", "clips_moving_digits",
+    "gin_mnist",  # tests/training/test_graph_run.py has its net
 )  # fmt: skip
 CLASSES = {"ants": 90, "bees": 160}  # mean grey level of a picture
 
@@ -87,6 +88,8 @@ def pictures(tmp_path):
     moving = {f"{split}_images": rng.integers(0, 256, (16, 8, 32, 32, 1), np.uint8) for split in ("train", "test")}
     labels = {f"{split}_labels": np.arange(16) % 4 for split in ("train", "test")}
     np.savez(tmp_path / "moving.npz", **moving, **labels)
+    graphs = {"nodes": rng.random((256, 5, 4)), "edges": rng.random((256, 5, 5)) < 0.4, "labels": np.arange(256) % 10}
+    np.savez(tmp_path / "pictures.npz", **graphs)
     return tmp_path / "pictures"
 
 
@@ -142,6 +145,7 @@ def tiny_run(name, pictures):
     kind = config.data.name.split("/")[0]
     own = {kind: f"{kind}/{pictures}" for kind in ("folder", "unlabelled")} | {"table": f"table/{pictures}.csv"}
     own |= {"clips": f"clips/{pictures.parent}/clips", "moving_digits": f"arrays/{pictures.parent}/moving.npz"}
+    own["graphs"] = f"graphs/{pictures}.npz"
     config.data.name = own.get(kind) or STAND_IN.get(config.data.name, config.data.name)
     if config.words.method:
         config.data.name = f"table/{pictures.parent}/captions.csv"

@@ -70,7 +70,7 @@ EXTRAS = (
         ("opencv-python", "opencv-contrib-python"),
     ),
     Extra("cykooz-resizer", "random_resized_crop of files in half the time", "pip install 'cykooz-resizer>=4,<5'"),
-    Extra("scikit-image", "HOG (jaxcls baseline)", "pip install scikit-image"),
+    Extra("scikit-image", "HOG (jaxcls baseline), superpixels (jaxcls prepare)", "pip install scikit-image"),
     Extra("imbalanced-learn", "--smote (jaxcls baseline, probe)", "pip install imbalanced-learn"),
     Extra(
         "tensorflow-cpu",

@@ -83,7 +83,7 @@ def _graphs(args: argparse.Namespace) -> None:
         other = "--to" if args.to else "--list" if args.list else "--manual-dir"
         raise UserError(f"{other} does not go with --superpixels; leave it out.")
     if args.superpixels > MOST:
-        raise UserError(f"--superpixels {args.superpixels:,}: graphs are dense, N x N a picture; give at most {MOST:,}.")
+        raise UserError(f"--superpixels {args.superpixels:,}: they are dense, N x N a picture; give at most {MOST:,}.")
     from jaxcls.augment import host
     from jaxcls.data import graph_files, sources
 

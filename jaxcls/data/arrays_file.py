@@ -177,7 +177,7 @@ def _of_role(names, role, usual, wanted, place):
     return {}
 
 
-def classes_of(archive, options, place):
+def classes_of(archive: Any, options: Mapping[str, str], place: str) -> tuple[str, ...] | list[str] | None:
     """Class names of the archive, or of the file that the option names; None without."""
     wanted = options.get("classes")
     if wanted is not None and wanted not in archive.files:

@@ -102,12 +102,14 @@ def _nodes(given, place):
         if counts.sum() != len(nodes) or (counts < 1).any():
             raise UserError(f"{place}: node_counts add up to {counts.sum():,} for {len(nodes):,} nodes, or one is 0.")
         return nodes.astype(np.float32), counts, None
+    if mask is not None and mask.shape != nodes.shape[:2]:
+        raise UserError(f"{place}: node_mask is {mask.shape} for nodes {nodes.shape}; give [n, N].")
     if counts is None:
         counts = np.full(len(nodes), nodes.shape[1]) if mask is None else np.asarray(mask != 0).sum(1)
     real = np.arange(nodes.shape[1]) < counts[:, None]
-    wrong = mask is not None and (mask.shape != real.shape or ((mask != 0) != real).any())
-    if wrong or len(counts) != len(nodes) or (counts < 1).any() or counts.max() > nodes.shape[1]:
-        raise UserError(f"{place}: node_mask or node_counts do not fit nodes {nodes.shape}: real ones first, then padding.")
+    fits = len(counts) == len(nodes) and (mask is None or ((mask != 0) == real).all())
+    if not fits or (counts < 1).any() or counts.max() > nodes.shape[1]:
+        raise UserError(f"{place}: node_mask or node_counts do not fit nodes {nodes.shape}; real ones come first.")
     return nodes[real].astype(np.float32), counts.astype(np.int64), real
 
 
@@ -116,7 +118,9 @@ def _edges(given, counts, place):
     edges, per_graph, weights = (given.get(name) for name in ("edges", "edge_counts", "edge_weights"))
     if edges.ndim == 3:
         if edges.shape[0] != len(counts) or edges.shape[1] != edges.shape[2] or edges.dtype.kind not in "biuf":
-            raise UserError(f"{place}: edges are {edges.dtype} {edges.shape} for {len(counts):,} graphs; give [n, N, N].")
+            raise UserError(
+                f"{place}: edges are {edges.dtype} {edges.shape} of {len(counts):,} graphs; give [n, N, N]."
+            )
         graph, to, source = np.nonzero(edges)
         values = edges[graph, to, source].astype(np.float32)
         pairs, per_graph = np.stack([source, to], axis=1), np.bincount(graph, minlength=len(counts))
@@ -125,10 +129,16 @@ def _edges(given, counts, place):
         if edges.ndim != 2 or edges.shape[1] != 2 or per_graph is None:
             turned = "; turn them: edges.T" if edges.ndim == 2 and edges.shape[0] == 2 else ""
             raise UserError(f"{place}: edges are {edges.shape}; give [all edges, 2] with edge_counts [n]{turned}.")
-        pairs, per_graph = _whole(edges, "edges", place), _whole(per_graph, "edge_counts", place)
+        pairs, per_graph = _whole(edges, "edges", place, 2), _whole(per_graph, "edge_counts", place)
         weights = None if weights is None else np.asarray(weights, np.float32)
-    if len(per_graph) != len(counts) or per_graph.sum() != len(pairs) or (weights is not None and len(weights) != len(pairs)):
-        raise UserError(f"{place}: edge_counts or edge_weights do not fit {len(pairs):,} edges of {len(counts):,} graphs.")
+    if (
+        len(per_graph) != len(counts)
+        or per_graph.sum() != len(pairs)
+        or (weights is not None and len(weights) != len(pairs))
+    ):
+        raise UserError(
+            f"{place}: edge_counts or edge_weights do not fit {len(pairs):,} edges of {len(counts):,} graphs."
+        )
     most = np.repeat(counts, per_graph)[:, None]
     if (wrong := ((pairs < 0) | (pairs >= most)).any(1)).any():
         graph = np.repeat(np.arange(len(counts)), per_graph)[wrong][0]
@@ -137,8 +147,8 @@ def _edges(given, counts, place):
     return pairs, per_graph.astype(np.int64), weights
 
 
-def _whole(array, name, place):
-    """Whole numbers, int64. Raises UserError."""
-    if array.dtype.kind not in "iu" or (array < 0).any():
-        raise UserError(f"{place}: {name} are {array.dtype}; give whole numbers from 0.")
+def _whole(array, name, place, axes=1):
+    """Whole numbers, int64, of so many axes. Raises UserError."""
+    if array.dtype.kind not in "iu" or array.ndim != axes or (array < 0).any():
+        raise UserError(f"{place}: {name} are {array.dtype} {array.shape}; give whole numbers from 0.")
     return array.astype(np.int64)

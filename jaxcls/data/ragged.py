@@ -116,7 +116,7 @@ def beside(source: Any, opened: Callable[[], Ragged], size: int) -> Source:
     """
     graphs = opened()
     if graphs.largest > size:
-        raise UserError(f"a graph has {graphs.largest} nodes, more than nodes={size}; give the largest, or leave it out.")
+        raise UserError(f"a graph has {graphs.largest} nodes, more than nodes={size}; give its, or leave it out.")
     if len(graphs) != len(source):
         raise UserError(f"there are {len(graphs):,} graphs for {len(source):,} examples; they must match.")
     each = sum(int(np.prod(leaf.shape or ())) * leaf.dtype.itemsize for leaf in graphs.leaves(size).values())

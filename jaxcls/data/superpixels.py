@@ -50,7 +50,7 @@ def nodes(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
     flat = labels.ravel()
     count = np.bincount(flat)
     rows, columns = (axis.ravel() for axis in np.mgrid[:height, :width])
-    sums = [np.bincount(flat, image[..., i].ravel()) / 255 for i in range(channels)]
+    sums: list[Any] = [np.bincount(flat, image[..., i].ravel()) / 255 for i in range(channels)]
     sums += [np.bincount(flat, (rows + 0.5) / height), np.bincount(flat, (columns + 0.5) / width)]
     means = np.stack(sums, axis=1) / count[:, None]
     return np.concatenate([means, (count * len(count) / flat.size)[:, None]], axis=1).astype(np.float32)

@@ -50,6 +50,8 @@ class GraphNet(Classifier):
     learn_eps: bool = True
     head: ClassVar = ("classifier",)
     inputs: ClassVar = ("nodes", "edges", "node_mask")
+    beside: ClassVar = "a graph"  # for messages
+    remedy: ClassVar = "name graphs/FOLDER, as `jaxcls prepare SOURCE --superpixels 75 --out FOLDER` makes it"
 
     @nn.compact
     def __call__(

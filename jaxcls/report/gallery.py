@@ -89,6 +89,8 @@ def _about(evidence, pictures, looks, why_not):
     if pictures is None:
         return f"{text} The pictures themselves are not shown{f': {why_not}' if why_not else ''}."
     text += " They are shown as the model saw them, after resizing and cropping."
+    if any(look and look.graph is not None for look in looks):
+        text += " Beside each is the graph that the model looked at in its place."
     if any(look and look.heat is not None for look in looks):
         text += (
             f" Beside each is its heat map ({pictures.method}): the brighter, the more the place spoke for the answer. "
@@ -126,6 +128,8 @@ def card(look: "Look | None", lines: Sequence[Markup], alt: str, heat: str) -> M
     views = [image(look.picture, alt)]
     if look.heat is not None:
         views.append(image(laid_over(look.picture, look.heat), heat, smooth=True))
+    if look.graph is not None:
+        views.append(image(look.graph, f"{alt}, with its graph", smooth=True))
     more = [tag("div", look.why_not, class_="dim")] if look.why_not else []
     return join([tag("div", *views, class_="views"), *lines, *more])
 

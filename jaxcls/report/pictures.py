@@ -10,6 +10,7 @@ from jaxtyping import Float, Int, UInt8
 from jaxcls.errors import UserError
 from jaxcls.heatmaps import sheet
 from jaxcls.models import explain, summary
+from jaxcls.report import graph_view
 
 BATCH = 64  # pictures whose features are computed at once
 FLAT = 1e-6  # a heat map whose values differ by less shows nothing
@@ -17,11 +18,12 @@ FLAT = 1e-6  # a heat map whose values differ by less shows nothing
 
 class Look(NamedTuple):
     """A picture, grey or in colour, and its heat map in 0..1, or why there is none to show. Of a clip both are sheets
-    of frames (heatmaps.sheet)."""
+    of frames (heatmaps.sheet). `graph`: the picture with the graph that the model looked at in its place."""
 
     picture: UInt8[np.ndarray, "h w c"]
     heat: Float[np.ndarray, "h w"] | None
     why_not: str = ""
+    graph: UInt8[np.ndarray, "H W 3"] | None = None
 
 
 class Pictures:
@@ -54,7 +56,8 @@ class Pictures:
         images = self._images(split, rows)
         pictures = self._seen(images)
         if self.method is None:
-            return [Look(picture, None) for picture in pictures]
+            graphs = self._graphs(split, rows, pictures)
+            return [Look(picture, None, graph=graph) for picture, graph in zip(pictures, graphs, strict=True)]
         classes = np.asarray(classes, np.int32)
         heat = np.asarray(explain.heatmaps(self.network.model, self.network.variables, images, classes))
         why_not = self._empty(heat, images, classes)
@@ -101,6 +104,16 @@ class Pictures:
         if not kept and failed is not None:
             raise failed
         return np.array(kept), np.concatenate(found)
+
+    def _graphs(self, split, rows, pictures):
+        """Those of n rows over their pictures, where the model looks at graphs whose places are known; else None."""
+        if "nodes" not in getattr(self.network.model, "inputs", ()):
+            return [None] * len(rows)
+        items = [self.sources[split][int(row)] for row in rows]
+        return [
+            graph_view.drawn(picture, item) if "positions" in item and picture.size > 3 else None
+            for picture, item in zip(pictures, items, strict=True)
+        ]
 
     def _seen(self, images):
         """Normalised pictures as uint8, of clips sheets of their frames."""

@@ -186,9 +186,15 @@ def beside(model: Any, batch: Batch) -> dict[str, Array]:
     """
     wanted = getattr(model, "inputs", ())
     if missing := [name for name in wanted if name not in batch]:
-        what = getattr(model, "beside", repr(missing[0]))
-        raise UserError(f"{type(model).__name__} takes {what} beside the picture, which these data do not have.")
+        raise UserError(lacking(model, missing[0]))
     return {name: batch[name] for name in wanted}
+
+
+def lacking(model: Any, name: str) -> str:
+    """The message for a model that takes a leaf beside the picture which data do not have."""
+    what, remedy = getattr(model, "beside", repr(name)), getattr(model, "remedy", "")
+    told = f"; {remedy}" if remedy else ""
+    return f"{type(model).__name__} takes {what} beside the picture, which these data do not have{told}."
 
 
 def answer(

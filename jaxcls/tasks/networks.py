@@ -227,7 +227,10 @@ def refuse_columns(network: Network, what: str) -> None:
     """Raises UserError for a network that takes columns beside the pictures; `what` has pictures alone."""
     if inputs := getattr(network.model, "inputs", ()):
         taken = getattr(network.model, "beside", listed(map(repr, inputs)))
-        raise UserError(f"{network.title} takes {taken} beside each picture, and {what} pictures alone.")
+        raise UserError(
+            f"{network.title} takes {taken} beside each picture, and {what} pictures alone; `jaxcls eval RUN --data` "
+            "takes sets that have it."
+        )
 
 
 def check_classes(what: str, theirs: Sequence[str], ours: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ from jaxcls.parallel import Parallel
 from jaxcls.prune import build as pruned
 from jaxcls.prune import kept as keeping
 from jaxcls.quantize import build as quantised
-from jaxcls.training import architecture, clips, pruning
+from jaxcls.training import architecture, clips, graphs, pruning
 from jaxcls.training.data import Data
 from jaxcls.types import PathLike
 
@@ -100,6 +100,7 @@ def read(config: Any, data: Data, parallel: Parallel, workdir: PathLike | None =
         **spec["fields"],
     )
     clips.check_model(section.name, module, data.evaluation.clips)
+    graphs.check(config, module, data)
     if tuple(config.nas.stages) and section.name == MODEL:  # another one is told by `architecture.check`
         module = architecture.supernet(config, module, data.picture)
     if kept := pruning.kept(config, module, data, workdir):

@@ -52,7 +52,7 @@ class GCNConv(nn.Module):
         degree = jnp.sum(edges, axis=2, dtype=jnp.float32)
         root = jnp.where(degree > 0, jax.lax.rsqrt(jnp.where(degree > 0, degree, 1.0)), 0.0).astype(x.dtype)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), self.param_dtype)
-        return root[..., None] * (edges @ (root[..., None] * x)) + bias.astype(x.dtype)
+        return root[..., None] * (edges @ (root[..., None] * x)) + bias.astype(x.dtype)[None, None]
 
 
 class GINConv(nn.Module):
@@ -75,7 +75,8 @@ class GINConv(nn.Module):
         more = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         around = edges @ x
         if self.learn_eps:
-            x = x * (1 + self.param("eps", nn.initializers.zeros, (1,), self.param_dtype).astype(x.dtype))
+            eps = self.param("eps", nn.initializers.zeros, (1,), self.param_dtype)
+            x = x * (1 + eps.astype(x.dtype)[None, None])
         x = dense(x + around, self.features, name="nn.0", **more)
         x = nn.relu(norm(x, "nn.1"))
         return dense(x, self.features, name="nn.3", **more)
@@ -102,12 +103,13 @@ class GATConv(nn.Module):
         x = dense(x, self.features, use_bias=False, kernel_init=glorot, name="lin", **more)
         x = x.reshape(*x.shape[:2], self.heads, each)
         vectors = [self.param(name, glorot, (1, self.heads, each), self.param_dtype) for name in ("att_src", "att_dst")]
-        source, target = (jnp.sum(x.astype(jnp.float32) * vector, axis=-1) for vector in vectors)  # [b, n, heads]
+        source, target = (jnp.sum(x.astype(jnp.float32) * vector[None], axis=-1) for vector in vectors)  # [b, n, heads]
         scores = nn.leaky_relu(target.swapaxes(1, 2)[..., None] + source.swapaxes(1, 2)[:, :, None], 0.2)
-        linked = (edges != 0) | jnp.eye(edges.shape[1], dtype=bool)
+        linked = (edges != 0) | jnp.eye(edges.shape[1], dtype=bool)[None]
         weights = jax.nn.softmax(jnp.where(linked[:, None], scores, -jnp.inf), axis=-1).astype(x.dtype)
         y = jnp.einsum("bhij,bjhc->bihc", weights, x).reshape(*x.shape[:2], -1)
-        return y + self.param("bias", nn.initializers.zeros, (self.features,), self.param_dtype).astype(y.dtype)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), self.param_dtype)
+        return y + bias.astype(y.dtype)[None, None]
 
 
 def read_out(x: Array, mask: Array, how: str) -> Array:
@@ -121,4 +123,4 @@ def read_out(x: Array, mask: Array, how: str) -> Array:
 
 def _on_diagonal(values):
     """`[b, n]` as the diagonals of `[b, n, n]`."""
-    return values[:, :, None] * jnp.eye(values.shape[1], dtype=values.dtype)
+    return values[:, :, None] * jnp.eye(values.shape[1], dtype=values.dtype)[None]
