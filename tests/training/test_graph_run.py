@@ -118,7 +118,6 @@ def test_a_run_on_graphs_learns_from_edges_and_commands_that_need_pictures_refus
         ("export", "--to", "onnx", "--out", str(tmp_path / "x.onnx")),
         ("robustness",),
         ("prune", "--ratio", "0.5", "--out", str(tmp_path / "p")),
-        ("serve",),
     ):
         words = [verb, str(run), *rest]
         assert main(words) == 2
