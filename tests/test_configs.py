@@ -22,7 +22,10 @@ ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = {path.stem: path for path in sorted((ROOT / "configs").glob("*.py"))}
 MORE = {"resnet50_strikes_back": ["a1", "a2"], "distill_resnet18": ["cifar100"], "distill_mobilenet_v2": ["cifar100"]}
 SUPERNETS = ("nas_cifar10", "nas_fashion", "nas_small")
-VERB = {**dict.fromkeys(SUPERNETS, "nas"), "zeroshot": "zeroshot"}  # of which the docstring tells; else train
+VERB = {
+    **dict.fromkeys(SUPERNETS, "nas"),
+    **dict.fromkeys(("zeroshot", "zeroshot_probe", "wise_ft"), "zeroshot"),
+}  # of which the docstring tells; else train
 MORE |= {
     "columns_digits": ["picture", "column"],
     "clips_moving_digits": ["frames", "shuffled"],
@@ -52,6 +55,7 @@ LONG = (  # to compile, even as :tiny: their step is a slow test
     "moco_v3_resnet50_imagenet", "moco_v3_vit_small_imagenet", "simclr_cifar10", "simclr_folder", "simclr_imagenet",
     "simsiam_cifar10", "vicreg_cifar10",
     *SUPERNETS,  # tests/tasks/test_architecture.py has their task
+    "lit_table", "wise_ft", "zeroshot_probe",  # as pairs_table and zeroshot
     "fixmatch_cifar10",  # tests/training/test_fewlabels.py has its task
     "clips", "clips_moving_digits",
     "gin_mnist",  # tests/training/test_graph_run.py has its net

@@ -79,7 +79,15 @@ def _named(entry, parts, what):
     return Named(entry, entry)
 
 
-def read(freeze: Sequence[str], unfreeze: Sequence[str], parts: Parts, steps: Callable[..., int], total: int) -> Timing:
+def read(
+    freeze: Sequence[str],
+    unfreeze: Sequence[str],
+    parts: Parts,
+    steps: Callable[..., int],
+    total: int,
+    *,
+    beside: bool = False,
+) -> Timing:
     """The Timing of config.optim.freeze and config.optim.unfreeze.
 
     Args:
@@ -89,13 +97,14 @@ def read(freeze: Sequence[str], unfreeze: Sequence[str], parts: Parts, steps: Ca
       parts: () -> parameter name -> part.
       steps: (duration, what=) -> steps.
       total: steps of the run.
+      beside: whether more is trained than the model: then all of it may be frozen.
 
     Raises:
       UserError: for what names nothing, starts after the end of the run, or never starts since it is frozen.
     """
     what = "config.optim.unfreeze"
     frozen = tuple(named.pattern for named in find(freeze, parts, "config.optim.freeze"))
-    if freeze and all(Timing(frozen)(name) is None for name in parts()):
+    if freeze and not beside and all(Timing(frozen)(name) is None for name in parts()):
         raise UserError(f"config.optim.freeze={freeze!r} leaves nothing to train; leave something out, such as 'head'.")
     unfreeze_at = []
     for text in (part for texts in unfreeze for part in NEXT.split(str(texts))):

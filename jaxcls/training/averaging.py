@@ -34,14 +34,21 @@ FILE = "soup.json"
 Arrays = dict[str, np.ndarray]
 
 
-def mean(trees: Sequence[Arrays]) -> Arrays:
-    """The mean of name -> array, in float64 and back to the first one's types; what is no float is the first one's."""
+def mean(trees: Sequence[Arrays], alpha: float | None = None) -> Arrays:
+    """The mean of name -> array, in float64 and back to the first one's types; what is no float is the first one's.
+
+    `alpha`: of two trees 1 - alpha parts of the first and alpha of the second; at 0 and 1 the tree itself.
+    """
+    if alpha in (0, 1):
+        return dict(trees[int(alpha)])
+    weights = None if alpha is None else (1 - alpha, alpha)
     out = {}
     for name, array in trees[0].items():
         if np.issubdtype(array.dtype, np.integer) or array.dtype == bool:
             out[name] = array
         else:
-            out[name] = np.mean([tree[name].astype(np.float64) for tree in trees], axis=0).astype(array.dtype)
+            parts = [tree[name].astype(np.float64) for tree in trees]
+            out[name] = np.average(parts, axis=0, weights=weights).astype(array.dtype)
     return out
 
 
@@ -80,10 +87,11 @@ class Averager:
         assert restored is not None  # a step that was asked for is there, or a UserError
         return restored[0]
 
-    def average(self, state: TrainState, trees: Sequence[Arrays]) -> TrainState:
-        """The state with the mean of the trees, and BatchNorm's statistics of these weights; host arrays."""
-        state = _with(state, mean(trees))
-        if precise_bn.STATISTICS not in state.model_state:
+    def average(self, state: TrainState, trees: Sequence[Arrays], alpha: float | None = None) -> TrainState:
+        """The state with the mean of the trees, and BatchNorm's statistics of these weights; host arrays. `alpha` as of
+        `mean`: at 0 and 1 the statistics are those of the tree, too."""
+        state = _with(state, mean(trees, alpha))
+        if precise_bn.STATISTICS not in state.model_state or alpha in (0, 1):
             return state
         run, epoch = self.run, self.run.training.steps_per_epoch
         step = int(state.step) // epoch * epoch  # in an epoch a picture comes once
@@ -113,10 +121,14 @@ class Averager:
             self.feed.close()
 
 
-def uniform(averager: Averager, checkpoints: Sequence[Checkpoint]) -> tuple[TrainState, dict[str, Any]]:
-    """(state, report): the mean of all."""
-    state = averager.average(averager.load(checkpoints[0]), [averager.arrays(each) for each in checkpoints])
+def uniform(
+    averager: Averager, checkpoints: Sequence[Checkpoint], alpha: float | None = None
+) -> tuple[TrainState, dict[str, Any]]:
+    """(state, report): the mean of all; with `alpha` the point so far on the way from the first of two to the second
+    (WiSE-FT: Wortsman et al. 2022, arXiv 2109.01903, equation 1)."""
+    state = averager.average(averager.load(checkpoints[0]), [averager.arrays(each) for each in checkpoints], alpha)
     report: dict[str, Any] = {"method": "uniform", "kept": [each.title for each in checkpoints]}
+    report |= {} if alpha is None else {"method": "interpolated", "alpha": alpha}
     if not same_pictures(checkpoints):
         averager.note(
             "warning: these runs were trained on different pictures, so what one held out another has learnt: the "

@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from jaxcls.data import captions
 from jaxcls.data.base import Source
 from jaxcls.errors import UserError
@@ -43,7 +46,7 @@ def sources(config: Any, splits: Mapping[str, Source]) -> dict[str, Source]:
 def task(config: Any, model: Any) -> Pairs:
     """The task of config.words. Raises UserError for a model without directions, or sizes that can't be."""
     section, module = config.words, model.module
-    if not isinstance(module, Cosine) or not module.projects:
+    if not isinstance(module, Cosine):
         raise UserError(
             "config.words.method compares directions, of as many numbers on both sides; set "
             "config.model.neck='cosine(512)'."
@@ -52,7 +55,7 @@ def task(config: Any, model: Any) -> Pairs:
         raise UserError(f"config.words.width={section.width} can't be divided into heads of {HEAD}.")
     more: dict[str, Any] = SIGLIP if section.method == "siglip" else {}
     tower = TextTower(
-        num_classes=module.backbone.num_classes,
+        num_classes=module.backbone.num_classes or _features(module, model.data.picture),
         vocabulary=tokenisers.read(section.vocab).size,
         context=section.context,
         width=section.width,
@@ -64,3 +67,11 @@ def task(config: Any, model: Any) -> Pairs:
         **more,
     )
     return Pairs(module, tower, section.method, axis_name=model.axis_name)
+
+
+def _features(module, picture):
+    """How many numbers `pre_logits` are, where the tower of pictures has no projection."""
+    image = jax.ShapeDtypeStruct((1, *picture), jnp.float32)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    (_, out), _ = jax.eval_shape(lambda key, x: module.init_with_output(key, x, train=False), key, image)
+    return out["pre_logits"].shape[-1]

@@ -86,7 +86,8 @@ def sums_classes(config: Any) -> bool:
 def timing(config: Any, total: int, steps_per_epoch: int, parts: transfer.Parts) -> transfer.Timing:
     """When each parameter is trained (transfer.Timing); `parts` () -> parameter name -> part (models.stages.parts)."""
     steps = functools.partial(schedules.steps, steps_per_epoch=steps_per_epoch, total=total)
-    return transfer.read(config.optim.freeze, config.optim.unfreeze, parts, steps, total)
+    beside = bool(config.words.method)  # a tower of texts, which no part of the model is
+    return transfer.read(config.optim.freeze, config.optim.unfreeze, parts, steps, total, beside=beside)
 
 
 def optimiser(

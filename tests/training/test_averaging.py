@@ -54,6 +54,33 @@ def test_a_mean_is_that_of_its_numbers_and_leaves_counters_alone():
     np.testing.assert_array_equal(averaging.mean([trees[1]] * 3)["w"], trees[1]["w"])
 
 
+def test_alpha_goes_from_the_first_of_two_to_the_second():
+    rng = np.random.default_rng(0)
+    trees = [{"w": rng.normal(size=50).astype(np.float32), "n": np.int32(i)} for i in range(2)]
+    for alpha, tree in enumerate(trees):
+        np.testing.assert_array_equal(averaging.mean(trees, alpha)["w"], tree["w"])
+    third = averaging.mean(trees, 0.25)
+    np.testing.assert_allclose(third["w"], 0.75 * trees[0]["w"] + 0.25 * trees[1]["w"], rtol=1e-6, atol=1e-7)
+    assert third["n"] == 0
+
+
+@pytest.mark.parametrize("alpha, name", [("0", "a"), ("1", "b")])
+def test_the_ends_of_the_way_are_the_two_nets_bit_for_bit(trained, tmp_path, alpha, name):
+    out = tmp_path / "wise"
+    assert main(["average", str(trained / "a"), str(trained / "b"), "--alpha", alpha, "--out", str(out)]) == 0
+    best, found = view.read_arrays(view.best_step(trained / name)), arrays(out)
+    answering = view.read_meta(view.find_step(out)).answer.names
+    assert answering and all(np.array_equal(found[stored], best[stored]) for stored in answering.values())
+    assert json.loads((out / "soup.json").read_text())["alpha"] == float(alpha)
+
+
+def test_alpha_is_of_two_and_no_share_but_one(trained, tmp_path, capsys):
+    a, b = str(trained / "a"), str(trained / "b")
+    for runs_, alpha, message in (([a, b, a], "0.5", "of two checkpoints"), ([a, b], "1.5", "no number from 0 to 1")):
+        assert main(["average", *runs_, "--alpha", alpha, "--out", str(tmp_path / "x")]) == 2
+        assert message in capsys.readouterr().err
+
+
 def test_the_last_checkpoints_of_a_run_are_averaged_and_evaluated_as_any_run(trained, tmp_path, capsys):
     out = tmp_path / "average"
     assert main(["average", str(trained / "a"), "--last", "3", "--out", str(out)]) == 0

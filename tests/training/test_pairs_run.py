@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jaxcls import pytree
+from jaxcls.checkpoints import view
 from jaxcls.cli.command import main
 from jaxcls.training import build, zeroshot
 from jaxcls.words import bpe
@@ -116,6 +118,22 @@ def test_what_does_not_go_together_is_one_line(place, tmp_path, capsys, settings
     assert command(place, tmp_path / "run", *settings) == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert all(line.startswith("error: ") for line in lines) and match in lines[-1]
+
+
+@pytest.mark.slow
+def test_a_locked_tower_stays_and_the_texts_learn(place, tmp_path):
+    workdir = tmp_path / "run"
+    assert command(place, workdir, "--config=lit_table:tiny", "--config.data.normalize=symmetric") == 0
+    folder = view.find_step(workdir)
+    before = build.build(json.loads((workdir / "config.json").read_text())).init_state()
+    after = view.read_arrays(folder)
+    moved = {True: 0, False: 0}
+    for name, leaf in pytree.flatten_names({"params": before.params, "model_state": before.model_state}).items():
+        same = np.array_equal(np.asarray(leaf), after[name])
+        text = name.startswith(("params/_text", "params/_scale"))
+        assert same or text, f"{name} has moved"
+        moved[text] += not same
+    assert moved[True] > 10 and moved[False] == 0
 
 
 def test_a_picture_without_a_caption_is_named(place, tmp_path, capsys):
