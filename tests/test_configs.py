@@ -22,10 +22,8 @@ ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = {path.stem: path for path in sorted((ROOT / "configs").glob("*.py"))}
 MORE = {"resnet50_strikes_back": ["a1", "a2"], "distill_resnet18": ["cifar100"], "distill_mobilenet_v2": ["cifar100"]}
 SUPERNETS = ("nas_cifar10", "nas_fashion", "nas_small")
-VERB = {
-    **dict.fromkeys(SUPERNETS, "nas"),
-    **dict.fromkeys(("zeroshot", "zeroshot_probe", "wise_ft"), "zeroshot"),
-}  # of which the docstring tells; else train
+NAMED = ("zeroshot", "zeroshot_probe", "wise_ft")
+VERB = {**dict.fromkeys(SUPERNETS, "nas"), **dict.fromkeys(NAMED, "zeroshot")}  # of the docstring; else train
 MORE |= {
     "columns_digits": ["picture", "column"],
     "clips_moving_digits": ["frames", "shuffled"],
