@@ -25,9 +25,10 @@ def get_config(arg=""):
     config.data.channels = 1
     config.data.augment = ("resize(28, 28)",)
     config.data.eval_transform = ("resize(28, 28)",)
-    config.data.normalize = "mnist"
     if arm == "column":
         config.data.mean, config.data.std = (0.5,), (1000.0,)  # next to nothing is left of the picture
+    else:
+        config.data.normalize = "mnist"
     config.model.name = "lenet5"
     config.optim.name = "adamw"
     config.optim.weight_decay = 0.01

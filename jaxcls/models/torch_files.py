@@ -1,4 +1,7 @@
-"""What `torch.save` writes, read and written without PyTorch: its zip format (since 1.6) and the one before."""
+"""What `torch.save` writes, read and written without PyTorch: its zip format (since 1.6) and the one before.
+
+Of what `torch.jit.save` writes (OpenAI's CLIP) the tensors are read, and its program is passed over.
+"""
 
 import functools
 import io
@@ -12,11 +15,12 @@ from typing import IO, Any, BinaryIO
 import numpy as np
 
 from jaxcls.errors import UserError
-from jaxcls.models.torch_pickle import STEPS, STORAGES, Machine, Tensor
+from jaxcls.models.torch_pickle import STEPS, STORAGES, Machine, Module, Tensor
 
 # The older format is a row of pickles: this number, the protocol, sizes of the system, the object, the keys of the
 # storages; then for each of these its count and its numbers. The first pickle of all is the same in every file.
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
+MOST_PARTS, DEEPEST = 100_000, 64  # tensors and modules of a TorchScript archive; modules within modules
 LONGEST_PICKLE = 16 * 2**20  # bytes, of zip archives also of their table of contents; weights need 200 a tensor
 BEGINS = b"\x8a\n" + MAGIC.to_bytes(10, "little")  # after the two bytes of the pickle's protocol
 
@@ -57,9 +61,8 @@ def _read_zip(file):
         there = ", ".join(ascii(name[:60]) for name in [*sizes][:3]) or "empty"
         raise UserError(f"is a zip archive without weights ({there})")
     (root,) = roots
-    if f"{root}constants.pkl" in sizes:
-        raise UserError("is a TorchScript program; save its weights alone, with torch.save(model.state_dict(), ...)")
-    if any(x.compress_type != zipfile.ZIP_STORED for x in members) or sum(x.file_size for x in members) > _size(file):
+    read = [x for x in members if x.filename.startswith((f"{root}data.pkl", f"{root}data/", f"{root}byteorder"))]
+    if any(x.compress_type != zipfile.ZIP_STORED for x in read) or sum(x.file_size for x in read) > _size(file):
         raise UserError("is compressed, which torch.save's archives never are; unpack and save it again")
     if f"{root}byteorder" in sizes:
         _require_little_endian(sizes[f"{root}byteorder"] < 99 and archive.read(f"{root}byteorder") == b"little")
@@ -68,8 +71,30 @@ def _read_zip(file):
             f"has a pickle of more than {LONGEST_PICKLE:,} bytes beside the tensors; save the weights alone"
         )
     content = Machine(archive.read(f"{root}data.pkl")).run()
+    if isinstance(content, Module):
+        content = _named(content)
     raw = functools.cache(lambda key: archive.read(f"{root}data/{key}"))
     return content, lambda tensor: _view(tensor, raw(tensor.storage.key))
+
+
+def _named(module):
+    """Name -> Tensor of a TorchScript module and those below it, as its state dict has them; tensors that are mere
+    attributes come too, since what they are stands in the program alone."""
+    found: dict[str, Tensor] = {}
+    todo, parts = [("", module)], 0
+    while todo:
+        start, here = todo.pop()
+        if start.count(".") > DEEPEST:
+            raise UserError("is a TorchScript program whose modules lie in each other too deep")
+        for name, value in here.items():
+            parts += isinstance(value, (Module, Tensor))
+            if parts > MOST_PARTS:
+                raise UserError(f"is a TorchScript program of more than {MOST_PARTS:,} parts")
+            if isinstance(value, Module):
+                todo.append((f"{start}{name}.", value))
+            elif isinstance(value, Tensor):
+                found[f"{start}{name}"] = value
+    return found
 
 
 def _size(file):

@@ -43,6 +43,7 @@ _REBUILD = "torch._utils._rebuild_"
 _TENSORS = {_REBUILD + what for what in ("tensor", "tensor_v2", "tensor_v3")}
 _PARAMETERS = {_REBUILD + what for what in ("parameter", "parameter_with_state")}
 _NAMESPACE = "argparse.Namespace"  # a script's settings
+_MODULE, _LISTS = "__torch__.", "torch.jit._pickle."  # of TorchScript: classes of modules; lists, which become None
 # What training scripts like to save beside the weights; it becomes None.
 _IGNORED = {
     "torch.device",
@@ -103,6 +104,10 @@ class Tensor(NamedTuple):
 
 class Namespace(dict[str, Any]):
     """The attributes of an argparse.Namespace."""
+
+
+class Module(dict[str, Any]):
+    """The attributes of a module of a TorchScript archive: tensors, modules below it, and others."""
 
 
 class _Global(str):
@@ -198,7 +203,7 @@ class Machine:
 
     def _build(self):
         attributes = self.stack.pop()  # those of a state dict are the versions of its modules
-        if isinstance(self.stack[-1], Namespace) and isinstance(attributes, dict):
+        if isinstance(self.stack[-1], (Namespace, Module)) and isinstance(attributes, dict):
             self._spend(len(attributes))
             self.stack[-1].update(attributes)
 
@@ -242,7 +247,7 @@ _ACTIONS = {
 
 
 def _known(name):
-    if name not in _KNOWN:
+    if name not in _KNOWN and not name.startswith((_MODULE, _LISTS)):
         raise UserError(
             f"wants to call {name[:100]!a}, which is refused since it could do anything; "
             "save the weights alone, with torch.save(model.state_dict(), ...)"
@@ -264,8 +269,10 @@ def _update(target, items):
 
 def _result(function, arguments):
     """What the named callable would return."""
-    if function in _IGNORED:
+    if function in _IGNORED or function.startswith(_LISTS):
         return None
+    if function.startswith(_MODULE):
+        return Module()
     if function == _NAMESPACE:
         return Namespace()
     if function == "collections.OrderedDict":

@@ -1,5 +1,6 @@
-"""Weights of two towers, pictures and texts, as three libraries name them: open_clip (OpenAI's files alike), Hugging
-Face's transformers, and open_clip's wrappers of a tower of timm's.
+"""Weights of two towers, pictures and texts, as three libraries name them: open_clip (OpenAI's files alike, state dicts
+and the TorchScript archives that its package downloads), Hugging Face's transformers, and open_clip's wrappers of a
+tower of timm's.
 
 The pictures' tower gets the names of timm, the texts' those of open_clip, as models/vit_variants.py and
 models/text_tower.py have them.
@@ -82,7 +83,8 @@ def _of_open_clip(tensors):
         key.removeprefix("text."): value
         for key, value in tensors.items()
         if (key.startswith("text.") if inside else not key.startswith("visual."))
-        and key not in ("logit_scale", "logit_bias", "attn_mask", "text.attn_mask", *_SIZES)
+        and key not in ("logit_scale", "logit_bias", *_SIZES)
+        and not key.endswith("attn_mask")
     }
     return (dict(trunk) if trunk else _image(visual)), _text(text)
 

@@ -1,5 +1,6 @@
 """Files of weights, made by PyTorch 2.14 (fixtures/torch) or by hand: what they hold, and what is refused of them."""
 
+import hashlib
 import json
 import os
 import pickle
@@ -16,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxcls.errors import UserError
-from jaxcls.models import hub, weight_files
+from jaxcls.models import hub, text_tower, tower_files, weight_files
 
 TORCH = Path(__file__).parent / "fixtures" / "torch"
 X = np.arange(24, dtype=np.float32).reshape(4, 6)
@@ -44,6 +45,29 @@ def test_every_type_and_view_that_torch_saves(name):
     found = weight_files.read(TORCH / f"{name}.pth")
     equal(found.tensors, KINDS)
     assert found.container == "" and not any(array.flags.writeable for array in found.tensors.values() if array.size)
+
+
+def test_a_torchscript_archive_gives_the_state_dict_of_its_program():
+    """scripted.pt: a net with the layout of OpenAI's CLIP in float16, by torch.jit.script and torch.jit.save, less the
+    debug_pkl files; scripted.json: dtype, shape and BLAKE2b of each tensor of torch.jit.load(...).state_dict()."""
+    found = weight_files.read(TORCH / "scripted.pt").tensors
+    wanted = json.loads((TORCH / "scripted.json").read_text())
+    assert found.keys() - wanted.keys() == {"transformer.resblocks.0.attn_mask"}  # an attribute of the program
+    for name, described in wanted.items():
+        content = hashlib.blake2b(np.ascontiguousarray(found[name]).tobytes(), digest_size=8).hexdigest()
+        assert [str(found[name].dtype), list(found[name].shape), content] == described, name
+    towers = tower_files.split(found)
+    assert towers.image["head.weight"].shape == towers.text["text_projection.weight"].shape == (6, 8)
+    assert towers.scale == pytest.approx(np.exp(2.5)) and not any("attn_mask" in name for name in towers.text)
+    text_tower.of_tensors(towers.text)  # refuses what is no tower
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_program_whose_modules_hold_themselves(tmp_path, times):
+    itself = b"".join(b"X\4\0\0\0sel%dh\1" % i for i in range(times))
+    pickled = b"\x80\2c__torch__\nM\nq\0)\x81q\1}(" + itself + b"ub."
+    found = refusal(archive(tmp_path / "x.pt", {"m/data.pkl": pickled, "m/constants.pkl": b""}))
+    assert "is a TorchScript program whose modules lie in each other too deep" in found
 
 
 def test_the_averaged_weights_of_a_training_checkpoint(tmp_path):
@@ -192,7 +216,6 @@ def test_zip_archives_of_other_things(tmp_path):
     path = tmp_path / "x.pth"
     np.savez(tmp_path / "x.npz", a=X)
     assert "is a zip archive without weights ('a.npy')" in refusal(tmp_path / "x.npz")
-    assert "is a TorchScript program" in refusal(archive(path, {"m/data.pkl": b"", "m/constants.pkl": b""}))
     assert "is compressed" in refusal(archive(path, {"m/data.pkl": bytes(99999)}, zipfile.ZIP_DEFLATED))
     assert "big-endian" in refusal(archive(path, {"m/data.pkl": pickle.dumps({}), "m/byteorder": b"big"}))
     assert "holds a list, not a state dict" in refusal(archive(path, {"m/data.pkl": pickle.dumps([1], 2)}))
