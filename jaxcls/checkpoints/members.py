@@ -85,6 +85,9 @@ def _check(first, other):
         raise UserError(f"{what}: they know other classes, or the same in another order.")
     if first.meta.normalize != other.meta.normalize:
         raise UserError(f"{what}: their pictures are normalised in different ways (config.data.normalize).")
+    read = [((each.meta.answer and each.meta.answer.model) or {}).get("columns") for each in (first, other)]
+    if read[0] != read[1]:
+        raise UserError(f"{what}: they read their columns in different ways, each by its own training rows.")
     shapes = [{name: tensor.shape for name, tensor in each.tensors.items()} for each in (first, other)]
     for name in sorted(shapes[0].keys() | shapes[1].keys()):
         one, two = (each.get(name, "absent") for each in shapes)

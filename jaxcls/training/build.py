@@ -65,6 +65,7 @@ class Seams(NamedTuple):
         axis of its collectives.
       optimiser: learning rate as a function of the step -> optax chain.
       control: `Training.control`.
+      fits: a batch of more pictures than there are becomes one of all of them, for a run that need not train.
       views: of each training picture, each drawn wholly anew, for a task that compares them (`batch["views"]`).
     """
 
@@ -72,6 +73,7 @@ class Seams(NamedTuple):
     optimiser: Callable[[schedules.Schedule], optax.GradientTransformation] | None = None
     control: Callable[[dict[str, Any], Figures], dict[str, float]] | None = None
     views: int = 0
+    fits: bool = False
 
 
 def build(
@@ -94,6 +96,8 @@ def build(
         views = own.views or (data_part.views_of(reader) if own.task is None else 0)
         data = data_part.read(reader, views=views, workdir=workdir, allow_changed=allow_changed)
     problems.refuse()
+    if own.fits and "train" in data.sources:
+        reader.config.batch_size = min(reader.batch_size, len(data.sources["train"]))
     with problems.noted():
         few.check(reader, parallel.shares)
     with problems.noted():

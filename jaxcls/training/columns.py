@@ -109,6 +109,9 @@ def _check(config, wanted):
         f"config.few.method={config.few.method!r}": config.few.method,
         f"config.words.method={config.words.method!r}": config.words.method,
         f"config.model.quantize={config.model.quantize!r}": config.model.quantize,
+        f"config.data.pack={config.data.pack}, which keeps no columns (config.data.metadata has them),": (
+            config.data.pack and not config.data.metadata
+        ),
         "config.nas": tuple(config.nas.stages),
         f"config.data.augment: {mixing}, which makes one picture of two,": mixing,
     }.items():

@@ -28,7 +28,7 @@ from jaxcls.models.tower_files import Towers
 from jaxcls.settings.reader import resolve
 from jaxcls.tasks import networks, pairs
 from jaxcls.tasks.base import shown_figure
-from jaxcls.training import begin, build, data, evaluate, loop, run_weights
+from jaxcls.training import begin, build, evaluate, loop, run_weights
 from jaxcls.training.averaging import check_out
 from jaxcls.training.run import Run
 from jaxcls.types import Note, PathLike
@@ -75,9 +75,7 @@ def write(
     config = resolve(config)
     choose(config, found)
     note(f"opening {config.data.name} ...")
-    pictures = data.open_sources(config)
-    config.batch_size = min(config.batch_size, len(pictures["train"])) if "train" in pictures else config.batch_size
-    run = build.build(config)
+    run = build.build(config, fits=True)
     _check_words(words or {}, run.data.classes)
     tower = text_tower.of_tensors(towers.text, activation=activation(run.model.module), **found.fields)
     note(f"{len(run.data.classes)} classes, each in {len(templates)} sentences")

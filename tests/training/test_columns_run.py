@@ -74,6 +74,7 @@ def test_every_split_is_read_by_the_rows_of_training_alone(place, tmp_path):
         (("case",), {}, "'case' has 96 values in 96 training rows, one for each"),
         (("age", "age:number"), {}, "'age' is named twice"),
         (("age",), {"data.augment": ("resize(28, 28)", "mixup(0.2)")}, "mixup, which makes one picture of two"),
+        (("age",), {"data.pack": 16}, "config.data.pack=16, which keeps no columns"),
         (("age",), {"model.neck": "cosine"}, "neck 'cosine' takes no columns"),
         ((), {"model.neck": "columns"}, "name them: config.data.columns"),
     ],

@@ -11,6 +11,7 @@ from small_towers import image_tower, tensor, tensors
 
 import jaxcls
 from jaxcls.cli.command import main
+from jaxcls.data import sources
 from jaxcls.models import pretrained, text_tower, tower_files
 from jaxcls.words import bpe
 
@@ -106,7 +107,9 @@ def refused(capsys, *argv):
     return lines[0]
 
 
-def test_what_does_not_go_together_is_one_line(place, tmp_path, capsys):
+def test_what_does_not_go_together_is_one_line(place, tmp_path, capsys, monkeypatch):
+    opened, find = [], sources.find
+    monkeypatch.setattr(sources, "find", lambda name, **rest: [opened.append(name), find(name, **rest)][1])
     weights, data, vocabulary = (str(place / name) for name in ("clip.safetensors", "pictures", "vocabulary"))
     rest = ["--config", "zeroshot:tiny", "--data", data, "--out", str(tmp_path / "out")]
     line = refused(capsys, "zeroshot", weights, *rest, "--vocab", vocabulary, "--template=none")
@@ -115,7 +118,7 @@ def test_what_does_not_go_together_is_one_line(place, tmp_path, capsys):
     assert "missing can't be read" in line
     (tmp_path / "large").write_text("#version\n" + "".join(f"a {i}\n" for i in range(90)))
     line = refused(capsys, "zeroshot", weights, *rest, "--vocab", str(tmp_path / "large"))
-    assert "the one that belongs to these weights" in line
+    assert "the one that belongs to these weights" in line and len(opened) == 1  # the batch is fitted without a look
     (tmp_path / "words.csv").write_text("class,words\nwolf,grey wolf\n")
     line = refused(capsys, "zeroshot", weights, *rest, "--vocab", vocabulary, "--words", str(tmp_path / "words.csv"))
     assert "no class of these pictures: wolf" in line
