@@ -1,6 +1,6 @@
 """Convolutions over time, height and width as convolutions of pictures, for the CPU.
 
-XLA:CPU takes 1.1 to 11 times as long for its own ones, and hundreds of times for a gradient of stride 2
+XLA:CPU takes 1.2 to 11 times as long for its own ones, and hundreds of times for a gradient of stride 2
 (docs/results.md).
 No forward-mode derivative (`jax.jvp`); `convolve.plain()` where one is wanted.
 """
@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 Pairs = Sequence[tuple[int, int]]
+WIDE = 32  # channels from which taps are summed: more of them make a product no faster, and their kernel is copied
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
@@ -40,11 +41,11 @@ volume.defvjp(_forward, _backward)
 
 
 def _folded(flat, strides, padding, x, kernel):
-    """The taps in time side by side as channels; of a grouped convolution, a sum over them."""
+    """The taps in time side by side as channels; of many channels, and of grouped convolutions, a sum over taps."""
     taps, *window = kernel.shape
     frames = shifted(x, taps, strides[0], padding[0])
     of_pictures = functools.partial(per_frame, flat, strides=strides[1:], padding=padding[1:])
-    if window[2] != x.shape[-1]:
+    if window[2] != x.shape[-1] or window[2] >= WIDE:
         return functools.reduce(jnp.add, (of_pictures(y, kernel=kernel[i]) for i, y in enumerate(frames)))
     kernel = jnp.moveaxis(kernel, 0, 2).reshape(*window[:2], taps * window[2], window[3])
     return of_pictures(jnp.concatenate(frames, axis=-1), kernel=kernel)
