@@ -85,7 +85,8 @@ def next_steps(run: Run, workdir: PathLike, measured: bool) -> list[tuple[str, s
     """(what for, command) of what can be done with a run; `measured`: there is a split to evaluate on."""
     place = shlex.quote(str(workdir))
     labelled = "" if run.data.classes else " --data LABELLED_FOLDER"
-    use = ("predict pictures", f"jaxcls predict {place} PICTURE_OR_FOLDER")
+    what = "TABLE" if run.data.columns else "PICTURE_OR_FOLDER"
+    use = ("predict pictures", f"jaxcls predict {place} {what}")
     if run.task.output == FEATURES:
         use = ("try the features", f"jaxcls probe {place}{labelled}")
     return [

@@ -10,6 +10,7 @@ from safetensors.numpy import save_file
 from small_towers import image_tower, tensor, tensors
 
 import jaxcls
+from jaxcls.checkpoints import view
 from jaxcls.cli.command import main
 from jaxcls.data import sources
 from jaxcls.models import pretrained, text_tower, tower_files
@@ -98,6 +99,27 @@ def test_it_is_a_run_that_trains_and_evaluates(place, run, tmp_path, capsys):
     assert told["templates"] == list(SENTENCES) and told["scale"] == pytest.approx(np.exp(2))
     assert main(["eval", str(run)]) == 0
     assert "accuracy" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_tuned_weights_go_back_to_the_words_by_alpha(run, tmp_path):
+    tuned = tmp_path / "tuned"
+    assert main(["train", "--from", str(run), "--workdir", str(tuned)]) == 0
+    ends = [view.read_arrays(view.best_step(folder)) for folder in (run, tuned)]
+    for alpha in (0, 0.5, 1):
+        out = tmp_path / f"wise-{alpha}"
+        assert main(["average", str(run), str(tuned), "--alpha", str(alpha), "--out", str(out)]) == 0
+        folder = view.find_step(out)
+        found, names = view.read_arrays(folder), view.read_meta(folder).answer.names.values()
+        moved = 0
+        for name in names:
+            before, after = ends[0][name], ends[1][name]
+            if alpha in (0, 1):
+                assert np.array_equal(found[name], (before, after)[alpha]), name
+            else:
+                np.testing.assert_allclose(found[name], (before + after) / 2, rtol=1e-6, atol=1e-7)
+            moved += not np.array_equal(before, after)
+        assert moved > 10
 
 
 def refused(capsys, *argv):
