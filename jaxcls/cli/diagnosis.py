@@ -80,6 +80,7 @@ EXTRAS = (
     ),
     Extra("pyarrow", "Parquet tables, sets of Hugging Face", "pip install pyarrow"),
     Extra("pydicom", "DICOM files as pictures", "pip install pydicom"),
+    Extra("av", "videos as clips: clips/FOLDER", "pip install av"),
     Extra("sentencepiece", "the vocabulary of SigLIP: jaxcls zeroshot", "pip install sentencepiece"),
     Extra("optuna", "searches: jaxcls tune", "pip install optuna"),
     Extra("onnx", "jaxcls export --to onnx", "pip install onnx"),

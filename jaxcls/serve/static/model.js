@@ -46,7 +46,7 @@ function* accuracy(model) {
 const from = (model, i) => (model.thresholds ? make("span", { className: "dim" }, ` from ${percent(model.thresholds[i])}`) : null);
 
 function facts(model) {
-  const [height, width, channels] = model.picture;
+  const [channels, width, height, frames] = model.picture.toReversed(); // frames: of clips
   const names = make("ul", {}, ...model.classes.slice(0, NAMES).map((name, i) => make("li", {}, named(name), from(model, i))));
   if (model.classes.length > NAMES) names.append(make("li", {}, `and ${model.classes.length - NAMES} more`));
   return [
@@ -55,7 +55,7 @@ function facts(model) {
     ["Trained on", model.data ? named(model.data) : "not known"],
     ["Version", named(model.version)],
     ["Answers with", model.thresholds ? "several labels a picture, or none" : "one class a picture"],
-    ["Sees pictures of", `${width} × ${height} pixels, ${channels === 1 ? "grey" : "colour"}`],
+    [frames ? `Sees ${frames} frames of` : "Sees pictures of", `${width} × ${height} pixels, ${channels === 1 ? "grey" : "colour"}`],
     ["Probabilities", model.calibrated ? "calibrated" : "as the network states them"],
     ["Heat maps", model.heatmaps ?? "none"],
     ["Classes", make("details", {}, make("summary", {}, model.classes.length.toLocaleString("en")), names)],
