@@ -177,6 +177,7 @@ def _of_pillow(encoded: bytes, kind: str, channels: int, name: str) -> Clip:
 
     def read(rows):
         clip_limits.check_memory(len(rows), height, width, channels, name)
+        clip_limits.check_work(int(rows[-1]) + 1, height, width, len(encoded), name)
         picture, found = _picture(encoded, kind), {}
         for row in rows.tolist():
             try:

@@ -5,8 +5,9 @@ import io
 import clip_files_made as made
 import numpy as np
 import pytest
+from PIL import Image
 
-from jaxcls.data import base, clip_files, kinds, sources, unreadable
+from jaxcls.data import base, bounds, clip_files, kinds, sources, unreadable
 from jaxcls.errors import UserError
 
 PIXELS = made.clip(8)
@@ -85,6 +86,17 @@ def test_objects_of_python_are_not_read():
     np.save(file, np.array([print], object), allow_pickle=True)
     with pytest.raises(UserError, match="damaged NumPy file"):
         clip_files.opened(file.getvalue(), 3, "f")
+
+
+def test_a_small_file_of_very_many_frames_is_refused(monkeypatch):
+    monkeypatch.setattr(bounds, "MAX_PASSES", 10**6)
+    frames = [Image.new("L", (300, 300), t % 2) for t in range(20)]
+    file = io.BytesIO()
+    frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=50)
+    clip = clip_files.opened(file.getvalue(), 1, "a")
+    assert len(clip.read(np.array([3, 5]))) == 2
+    with pytest.raises(UserError, match=r"a: 20 frames of 300 x 300 pixels in .* would take too long"):
+        clip.read(np.array([19]))
 
 
 def test_frames_of_two_sizes_are_one_line(tmp_path):

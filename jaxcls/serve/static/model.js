@@ -46,7 +46,7 @@ function* accuracy(model) {
 const from = (model, i) => (model.thresholds ? make("span", { className: "dim" }, ` from ${percent(model.thresholds[i])}`) : null);
 
 function facts(model) {
-  const [channels, width, height, frames] = model.picture.toReversed(); // frames: of clips
+  const [channels, width, height, frames] = [...model.picture].reverse(); // frames: of clips
   const names = make("ul", {}, ...model.classes.slice(0, NAMES).map((name, i) => make("li", {}, named(name), from(model, i))));
   if (model.classes.length > NAMES) names.append(make("li", {}, `and ${model.classes.length - NAMES} more`));
   return [
