@@ -31,7 +31,6 @@ def get_config(arg=""):
     config.model.fields = {"width": 4 if tiny else 8, "stage_sizes": (1, 1, 1)}
     if arg == "frames":
         config.model.name, config.model.neck = "resnet18", "frames"
-        config.model.fields = {"width": 8, "stage_sizes": (1, 1, 1), "stem": "cifar"}
     config.schedule.peak = 0.05
     config.schedule.warmup = "1 steps" if tiny else "1 epoch"
     config.optim.weight_decay = 5e-4

@@ -23,6 +23,7 @@ class Fake:
 
     name, classes, step, averaged, output, decision, data = "fake", ("a", "b"), 1, False, "softmax", None, "folder/x"
     picture, notes, title, explains, decides = (1, 1, 1), ["of folder/x"], "fake, step 1", None, False
+    clips = False
     unexplained = "they need a model"
 
     def __init__(self, version="1", seconds=0.0):

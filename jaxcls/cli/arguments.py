@@ -12,7 +12,7 @@ from jaxcls.files import expanded as expanded
 from jaxcls.files import path as path
 
 SHELLS = ("bash", "zsh", "tcsh")
-SOURCES = ("digits", "synthetic", "tfds", *query.PATHS)  # what the name of a data set may begin with
+SOURCES = ("digits", "synthetic", "moving_digits", "tfds", *query.PATHS)  # what the name of a data set may begin with
 SETS = ("mnist", "fashion_mnist", "cifar10", "cifar100", "imagenet2012")  # of tfds; their names are given without it
 
 

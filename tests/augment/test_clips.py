@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxcls import augment
-from jaxcls.augment import clips, device_clips
+from jaxcls.augment import clips, contact_sheet, device_clips
 from jaxcls.augment.preprocessing import Preprocessing
 from jaxcls.data import pipeline
 from jaxcls.errors import UserError
@@ -120,3 +120,7 @@ def test_evaluation_of_clips_is_kept_as_data_and_takes_any_clip():
     for wrong in (made.still(pixels[0]), pixels[0]):
         with pytest.raises(UserError, match="still picture|is no clip"):
             of_files.prepare(wrong)
+
+
+def test_a_contact_sheet_shows_several_frames_of_a_clip():
+    assert contact_sheet.fitted(np.zeros((8, 10, 20, 3), np.uint8), 166).size == (166, 42)
