@@ -33,6 +33,7 @@ class Columns(Neck, kw_only=True):
     features: int = 32
     head: ClassVar = ("classifier",)
     inputs: ClassVar = ("columns",)
+    remedy: ClassVar = "give a table that has them (jaxcls predict RUN table/FILE.csv)"
 
     @property
     def beside(self) -> str:
