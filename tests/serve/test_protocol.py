@@ -14,6 +14,7 @@ pytest.importorskip("httpx")
 from serve_http import picture
 
 from jaxcls.runtime.predictor import FilePredictor
+from jaxcls.serve import protocol
 
 PLACE, LENGTH = "/v2/models/net/infer", "Inference-Header-Content-Length"
 
@@ -160,3 +161,12 @@ def test_a_broken_picture_and_too_many(ask):
     head = json.dumps({"inputs": [given]}).encode()
     cut = ask("POST", PLACE, content=head + b"\xff\0\0\0ab", headers={LENGTH: str(len(head))})
     assert cut.status_code == 400 and "cut off" in cut.json()["error"]
+
+
+def test_tensors_of_clips_have_their_frames():
+    clips = np.arange(2 * 3 * 4 * 4, dtype=np.uint8).reshape(2, 3, 4, 4, 1)
+    body = json.dumps({"inputs": [tensor(clips.ravel().tolist(), shape=clips.shape)]}).encode()
+    np.testing.assert_array_equal(protocol.read(body, None, (3, 4, 4, 1), 8).pictures, clips)
+    with pytest.raises(protocol.Refused) as caught:
+        protocol.read(body, None, (4, 4, 1), 8)
+    assert "UINT8 of shape [n, 4, 4, 1], or BYTES" in caught.value.detail
