@@ -105,7 +105,8 @@ def of_model(
       UserError: for weights that can't be read or don't fit, or an option that can't be.
     """
     parsed: dict[str, Any] = dict(map(models.parse_field, fields))
-    models.create(name, **parsed)  # a misspelt name is told first
+    if models.create(name, **parsed).clips:  # a misspelt name is told first
+        raise UserError(f"{name} takes clips, and which frames its weights do not say: export a run of it (RUN).")
     says = weight_files.read(weights).says if weights else None
     names = _names(classes, says.classes if says else (), PUBLISHED.get(name, Published("")).classes)
     preprocessing = _preprocessing(name, size, channels, normalize, says)

@@ -11,10 +11,9 @@ from jaxcls import models
 from jaxcls.errors import UserError
 from jaxcls.models import summary, timing
 from jaxcls.models.base import Classifier
-from jaxcls.models.published import PUBLISHED, Published
+from jaxcls.models.published import FRAMES, PUBLISHED, Published
 
 PARTS = ("stage", "block", "layer", "parameter")
-FRAMES = 16  # of a clip where nothing says how many
 
 
 def describe(
@@ -34,7 +33,7 @@ def describe(
     Args:
       name: of the model.
       size, channels, classes: (height, width) of pictures, their channels, classes; None for the published ones.
-      frames: of a clip, for a model of clips; None for the published ones, or `FRAMES`.
+      frames: of a clip, for a model of clips; None for the published ones, or `published.FRAMES`.
       fields: of the model.
       precision: the dtype of the computation.
       by: what a row of `rows` is, one of PARTS.

@@ -15,7 +15,7 @@ from jaxcls.models import weight_files, weights
 from jaxcls.models.base import Classifier
 from jaxcls.models.basis import Use
 from jaxcls.models.origin import Says
-from jaxcls.models.published import PUBLISHED
+from jaxcls.models.published import FRAMES, KINETICS, PUBLISHED
 from jaxcls.models.registry import create
 from jaxcls.types import Note, PyTree
 
@@ -29,8 +29,9 @@ _SETTINGS = {"field": "{}={!r}", "model": "{!r}", "data": "{}={!r}"}  # how mess
 class Loaded(NamedTuple):
     """A Linen module, its variables as host arrays, and what it wants of pictures.
 
-    `preprocessing.prepare(file's bytes or array)` gives uint8 [h, w, c], `preprocessing.device(batch of these)` what
-    the module takes: `module.apply(variables, preprocessing.device(batch), train=False)`.
+    `preprocessing.prepare(file's bytes or array)` gives uint8 [h, w, c], of clips [t, h, w, c],
+    `preprocessing.device(batch of these)` what the module takes:
+    `module.apply(variables, preprocessing.device(batch), train=False)`.
     """
 
     module: Classifier
@@ -78,7 +79,7 @@ def load(
     if num_classes is None:
         num_classes = _classes(name, found.classes if found else None, file)
     module = create(name, num_classes=num_classes, **{**says.fields, **fields})
-    preprocessing = _preprocessing(name, says)
+    preprocessing = _preprocessing(name, says, clips=module.clips)
     picture = np.zeros((1, *_shape(preprocessing)), np.float32)
     start = functools.partial(module.init, train=False)
     shapes = jax.eval_shape(start, jax.random.key(seed), picture)
@@ -115,13 +116,17 @@ def _classes(name, told, file):
     return known.classes
 
 
-def _preprocessing(name, says):
+def _preprocessing(name, says, *, clips):
     from jaxcls.augment.preprocessing import Preprocessing
 
     known = PUBLISHED.get(name)
     size, channels = (known.size, known.channels) if known else (224, 3)
     mean, std = weights.NORMALIZE["imagenet"] if channels == 3 else ((0.5,), (0.5,))
     transforms = says.transforms or (f"resize({size * 8 // 7})", f"center_crop({size})")
+    if clips:
+        frames = known.frames if known else 0
+        mean, std = KINETICS if frames and channels == 3 else (mean, std)
+        transforms = (f"frames({frames or FRAMES})", *transforms)
     if says.mean:
         channels = len(says.mean) if len(says.mean) > 1 else channels
     found = Preprocessing(transforms, says.mean or mean, says.std or std, channels=channels)
@@ -133,6 +138,7 @@ def _preprocessing(name, says):
 
 
 def _shape(preprocessing):
-    prepared = preprocessing.prepare(np.zeros((64, 64, preprocessing.channels), np.uint8))
+    frames = (FRAMES,) if preprocessing.clips else ()
+    prepared = preprocessing.prepare(np.zeros((*frames, 64, 64, preprocessing.channels), np.uint8))
     raw = jax.ShapeDtypeStruct((1, *prepared.shape), np.uint8)
     return jax.eval_shape(preprocessing.device, raw).shape[1:]

@@ -9,6 +9,9 @@ the README of the authors' or the named repository.
 import dataclasses
 from typing import Any
 
+FRAMES = 16  # of a clip where nothing says how many
+KINETICS = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)  # mean, deviation: torchvision's for clips
+
 
 @dataclasses.dataclass(frozen=True)
 class Published:

@@ -14,17 +14,25 @@ from jaxcls.defaults import default_config
 from jaxcls.errors import UserError
 from jaxcls.models import pretrained, weight_files
 from jaxcls.models.basis import UNKNOWN, Use
-from jaxcls.models.published import PUBLISHED, Published
+from jaxcls.models.published import FRAMES, KINETICS, PUBLISHED, Published
 from jaxcls.tasks.networks import Network
+from jaxcls.training import clips
 
 
 def config_of(name: str, data: str, size: int = 0) -> ConfigDict:
-    """The config for published weights of the model `name`: pictures of files as they are published for, or `size`."""
+    """The config for published weights of the model `name`: pictures of files as they are published for, or `size`.
+
+    Of clips the frames of the middle, as many as it was trained with.
+    """
     config = default_config()
     config.model.name, config.data.name = name, data
-    if data.startswith("folder/") or size:
-        size = size or PUBLISHED.get(name, Published("")).size
+    known = PUBLISHED.get(name, Published(""))
+    if data.startswith(("folder/", "clips/")) or size:
+        size = size or known.size
         config.data.eval_transform = (f"resize({size * 8 // 7})", f"center_crop({size})")
+    if data.startswith("clips/"):
+        config.data.eval_transform = (f"frames({known.frames or FRAMES})", *config.data.eval_transform)
+        config.data.mean, config.data.std = KINETICS
     if data.startswith("folder/"):
         config.data.normalize = "imagenet"
     return config
@@ -60,6 +68,7 @@ def network(
     if Path(path).is_dir() and (Path(path) / "checkpoints").is_dir():
         raise UserError(f"{path} is the workdir of a run, whose model is known; give it alone.")
     model = models.create(section.name, num_classes=count, dtype=reader.precision, **section.fields.to_dict())
+    clips.check_model(section.name, model, preprocessing.clips)
     file, image = weight_files.read(path), jax.ShapeDtypeStruct((2, *picture), np.float32)
     shapes = jax.eval_shape(lambda key, x: model.init(key, x, train=False), jax.random.key(0), image)
     use = use._replace(

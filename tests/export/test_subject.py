@@ -137,6 +137,7 @@ def test_mistakes_are_one_line(weights, tmp_path):
         (("resnet20_cifar",), {"normalize": "cifar"}, "did you mean 'cifar10'?"),
         (("resnet20_cifar",), {"fields": ["shortcut"]}, "--field takes NAME=VALUE"),
         (("lenet5",), {"normalize": "imagenet"}, "--normalize unit"),
+        (("r3d_18",), {}, "r3d_18 takes clips"),
     ):
         with pytest.raises(UserError) as error:
             subject.of_model(*arguments, **options, note=lambda line: None)

@@ -132,3 +132,9 @@ def test_pictures_are_refused(fields, who):
     model = models.create("resnet18", num_classes=5, **SMALL | fields)
     with pytest.raises(UserError, match=f"{who} takes clips .* not an array of 4 axes"):
         jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 16, 16, 3)))
+
+
+def test_what_is_loaded_says_which_frames_it_wants():
+    loaded = models.load("resnet18", pretrained=False, num_classes=2, taps=3, stage_sizes=(1,), width=4)
+    assert loaded.preprocessing.transforms == ("frames(16)", "resize(256)", "center_crop(224)")
+    assert loaded.variables["params"]["conv1"]["kernel"].shape == (3, 7, 7, 3, 4)
