@@ -87,6 +87,8 @@ def next_steps(run: Run, workdir: PathLike, measured: bool) -> list[tuple[str, s
     labelled = "" if run.data.classes else " --data LABELLED_FOLDER"
     what = "TABLE" if run.data.columns else "PICTURE_OR_FOLDER"
     use = ("predict pictures", f"jaxcls predict {place} {what}")
+    if "nodes" in getattr(run.model.module, "inputs", ()):  # a file has no graph
+        use = ("evaluate it on other graphs", f"jaxcls eval {place} --data graphs/FOLDER")
     if run.task.output == FEATURES:
         use = ("try the features", f"jaxcls probe {place}{labelled}")
     return [

@@ -9,7 +9,7 @@ from jaxcls.cli.command import main
 from jaxcls.errors import UserError
 from jaxcls.report import graph_view
 from jaxcls.settings import config_file
-from jaxcls.training import build
+from jaxcls.training import build, result
 
 N, CLASSES = 6, 2
 
@@ -55,6 +55,7 @@ def test_a_graph_net_gets_its_leaves_and_its_answer_can_be_built_again(place):
     run = build.build(config(place))
     assert run.model.module.inputs == ("nodes", "edges", "node_mask") and run.answer.problem == ""
     assert run.state_shapes.params["embedding"]["kernel"].shape == (1, 8)
+    assert "predict" not in str(result.next_steps(run, "runs/x", True))  # a file has no graph
 
 
 @pytest.mark.parametrize(
