@@ -31,7 +31,7 @@ def segments(image: np.ndarray, wanted: int, compactness: float = 0.0) -> np.nda
 
     Args:
       image: uint8 [h, w, c].
-      wanted: segments that SLIC is asked for; it gives about so many (of MNIST 64 to 81 for 75), some more where its
+      wanted: segments that SLIC is asked for; it gives about so many (of MNIST 61 to 83 for 75), some more where its
         grid does not fit the picture, fewer where pixels are few.
       compactness: of SLIC: how much nearness counts beside colour; 0: GREY or COLOUR.
     """
