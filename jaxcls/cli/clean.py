@@ -88,7 +88,7 @@ def _network(args: argparse.Namespace) -> "Embedding":
     from jaxcls.data.cleaning.survey import CHUNK
     from jaxcls.models import features
     from jaxcls.models.published import PUBLISHED, Published
-    from jaxcls.training.data import NORMALIZE
+    from jaxcls.training.transforms import NORMALIZE
 
     if args.normalize not in NORMALIZE:
         raise UserError(f"--normalize {args.normalize} must be one of {', '.join(NORMALIZE)}")

@@ -27,7 +27,8 @@ from jaxcls.tasks import fold_networks, networks
 from jaxcls.tasks.networks import Network
 from jaxcls.training import data as data_part
 from jaxcls.training import published_weights, same_run
-from jaxcls.training.data import NORMALIZE, Data
+from jaxcls.training.data import Data
+from jaxcls.training.transforms import NORMALIZE
 from jaxcls.types import Note, PathLike, PyTree
 
 SMALL = 64  # pixels up to which a published size means a set kept in memory (CIFAR), whose pictures are not cropped
@@ -98,7 +99,7 @@ def of_model(
         number.
       size, channels: of the pictures; None for the published ones.
       fields: of the model, as NAME=VALUE.
-      normalize: one of training.data.NORMALIZE; "" for what the weights say, else ImageNet's.
+      normalize: one of training.transforms.NORMALIZE; "" for what the weights say, else ImageNet's.
       note: where lines go.
 
     Raises:

@@ -48,10 +48,11 @@ from jaxcls.training import (
 )
 from jaxcls.training import data as data_part
 from jaxcls.training import model as model_part
-from jaxcls.training.data import NORMALIZE, Data
+from jaxcls.training.data import Data
 from jaxcls.training.model import Model
 from jaxcls.training.run import Run
 from jaxcls.training.training import Training
+from jaxcls.training.transforms import NORMALIZE
 from jaxcls.types import Figures, PathLike
 
 INITIAL_LOSS_SCALE = 2.0**16  # of float16; as PyTorch's GradScaler

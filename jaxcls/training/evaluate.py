@@ -116,14 +116,17 @@ def run(
     reports = not variant and not prefix
     network = run.network(state) if reports and (jax.process_index() == 0 or run.parallel.rules) else None
     if network is not None and jax.process_index() == 0:
-        from jaxcls.report import of_run
-
-        begin.store_tree(run, workdir)
-        warn = lambda text: note(f"warning: {text}")  # noqa: E731
-        page = of_run.write(run.data, network, workdir, number, warn=warn)
-        if page:
-            note(f"report: {page}")
+        _write_report(run, network, workdir, number, note)
     return results
+
+
+def _write_report(run, network, workdir, step, note):
+    from jaxcls.report import of_run
+
+    begin.store_tree(run, workdir)
+    page = of_run.write(run.data, network, workdir, step, warn=lambda text: note(f"warning: {text}"))
+    if page:
+        note(f"report: {page}")
 
 
 def restored(run: Run, workdir: PathLike, step: int | None, note: Note) -> tuple[TrainState, int]:

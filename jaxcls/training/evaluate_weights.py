@@ -14,7 +14,8 @@ from jaxcls.parallel import Parallel
 from jaxcls.settings import config_file
 from jaxcls.settings.reader import Reader, resolve
 from jaxcls.training import evaluate_other, published_weights
-from jaxcls.training.data import normalization, preprocessing, skipped
+from jaxcls.training.data import skipped
+from jaxcls.training.transforms import normalization, preprocessing
 from jaxcls.types import Figures, Note, PathLike
 
 

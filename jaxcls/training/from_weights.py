@@ -17,8 +17,8 @@ from jaxcls.models import hub, weights
 from jaxcls.models.origin import Says
 from jaxcls.settings.reader import resolve
 from jaxcls.training import run_weights
-from jaxcls.training.data import NORMALIZE
 from jaxcls.training.model import REQUIRED, required
+from jaxcls.training.transforms import NORMALIZE
 from jaxcls.types import PathLike
 
 LEFT = "weights"  # as config.data.normalize, a part of config.data.eval_transform, a size in config.data.augment
