@@ -1,11 +1,11 @@
 """Digits and a bit beside each: the class is whether the digit is odd or the bit is set, but not both. 15 s an epoch.
 
-    python scripts/bench/columns_table.py --data-dir DIR --work /tmp/digits both picture column
     jaxcls train --config=columns_digits --data=table//tmp/digits/digits.csv --workdir=runs/columns
 
 A check of config.data.columns (docs/columns.md): neither the picture nor the bit says anything of the class, both
-together all of it. The script makes the table of MNIST and trains the arms: `:picture` looks at the picture alone,
-`:column` at the bit and a grey square. One CPU core; 97.9 % of both, 49 and 52 % of either alone (docs/results.md).
+together all of it. scripts/bench/columns_table.py makes the table of MNIST and trains the arms: `:picture` looks at the
+picture alone, `:column` at the bit and a grey square. One CPU core; 97.9 % of both, 49 and 52 % of either alone
+(docs/results.md).
 """
 
 from jaxcls.defaults import default_config, parse_tiny

@@ -175,7 +175,8 @@ def test_bands_are_resized_each_by_itself(bands):
 
 ARGUMENTS = {"crop": "20, pad=2", "random_resized_crop": "20", "resize": "20", "center_crop": "20", "rotate": "20",
              "affine": "10", "perspective": "0.3", "posterize": "4", "solarize": "128", "sharpness": "2",
-             "mixup": "0.2", "gaussian_blur": "3", "cutmix": "1.0", "cutout": "8", "color_jitter": "0.4"}  # fmt: skip
+             "mixup": "0.2", "gaussian_blur": "3", "cutmix": "1.0", "cutout": "8", "color_jitter": "0.4",
+             "frames": "3", "random_frames": "3"}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", DEVICE)
@@ -187,7 +188,7 @@ def test_transforms_take_any_number_of_channels_or_are_refused_by_name(name):
     calls = [augment.parse(f"{name}({ARGUMENTS.get(name, '')})")]
     transform = augment.device_transform(calls, random=True, context=Context(classes=3))
     shapes = {
-        "image": jax.ShapeDtypeStruct((4, 24, 24, 5), np.uint8),
+        "image": jax.ShapeDtypeStruct((4, *([6] if "frames" in name else []), 24, 24, 5), np.uint8),
         **{key: jax.ShapeDtypeStruct((4,), np.int32) for key in ("label", "epoch", "draw", "index")},
     }
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 4))

@@ -468,8 +468,8 @@ def test_a_layer_learns_more_slowly_the_further_it_is_from_the_head():
 
 
 def test_the_modules_of_a_backbone_are_numbered_as_if_they_stood_alone():
-    plain = optim.call_order(models.create("resnet18", num_classes=0), picture(""))
-    order = optim.call_order(models.create("resnet18", num_classes=10, neck="fpn"), picture(""))
+    plain = optim.call_order(models.create("resnet18", num_classes=0), picture("resnet18"))
+    order = optim.call_order(models.create("resnet18", num_classes=10, neck="fpn"), picture("resnet18"))
     numbers = optim.layer_numbers(order)
     assert {numbers[f"backbone/{name}"] for name in plain} == set(range(9))
     assert all(numbers[f"backbone/{name}"] == number for name, number in optim.layer_numbers(plain).items())

@@ -153,10 +153,12 @@ def test_pictures_that_cannot_be_read_are_left_out():
     made, images = pictures("test", n=5)
     prepared = made._prepared
 
-    def some(split, row):
-        if row in (0, 3):
-            raise UserError(f"{row}.png: can't be read")
-        return prepared(split, row)
+    bad = [made.sources["test"][row]["image"].tobytes() for row in (0, 3)]
+
+    def some(item):
+        if item["image"].tobytes() in bad:
+            raise UserError(f"{3 * bad.index(item['image'].tobytes())}.png: can't be read")
+        return prepared(item)
 
     made._prepared = some
     rows, found = made.features("test", np.arange(5))
