@@ -5,8 +5,8 @@ jaxcls prepare tfds/mnist --superpixels 75 --out mnist75
 jaxcls train --config=gin_mnist
 
 `:none` and `:shuffled` are the same net without edges and with edges between other nodes; `:gcn` and `:gat` are other
-layers. Of one's own graphs: --config.data.name=graphs/FOLDER (docs/graphs.md). 97.1 % of the test digits, 94.1 % without
-edges, 98.8 % by LeNet-5 on the pictures themselves (docs/results.md); 18 minutes of a CPU core.
+layers. Of one's own graphs: --config.data.name=graphs/FOLDER (docs/graphs.md). 97.1 % of the test digits, 94.1 %
+without edges, 98.8 % by LeNet-5 on the pictures themselves (docs/results.md); 18 minutes of a CPU core.
 """
 
 from jaxcls.defaults import default_config
