@@ -162,16 +162,20 @@ def _step(model, size, entry, stored):
         stored |= {f"after:{norm}.{kind}": state[f"{norm}.{kind}"].numpy() for kind in ("running_mean", "running_var")}
 
 
+def record(index, name, entry):
+    """Puts what is known of a net into a file of JSON, beside what is there of others, and prints its parameters."""
+    known = json.loads(index.read_text()) if index.exists() else {}
+    index.write_text(json.dumps({**known, name: entry}, separators=(",", ":")) + "\n")
+    print(name, entry["params"], flush=True)
+
+
 def command_line(argv=None):
     """Runs the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", choices=[*TABLE, []], help="of the table; default: all")
     index = FOLDER / "models_transformers.json"
     for name in parser.parse_args(argv).names or TABLE:
-        entry = write(name)
-        known = json.loads(index.read_text()) if index.exists() else {}
-        index.write_text(json.dumps({**known, name: entry}, separators=(",", ":")) + "\n")
-        print(name, entry["params"])
+        record(index, name, write(name))
 
 
 main = command_line  # without jaxcls.cli.entry: for where jaxcls need not be installed

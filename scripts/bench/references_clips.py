@@ -6,7 +6,6 @@ python scripts/bench/references_clips.py tiny_r3d   # some of them
 
 import argparse
 import importlib.util
-import json
 import sys
 from pathlib import Path
 
@@ -72,10 +71,7 @@ def command_line(argv=None):
     parser.add_argument("names", nargs="*", choices=[*TABLE, []], help="of the table; default: all")
     index = writing.FOLDER / "models_clips.json"
     for name in parser.parse_args(argv).names or TABLE:
-        entry = write(name)
-        known = json.loads(index.read_text()) if index.exists() else {}
-        index.write_text(json.dumps({**known, name: entry}, separators=(",", ":")) + "\n")
-        print(name, entry["params"], flush=True)
+        writing.record(index, name, write(name))
 
 
 main = command_line  # without jaxcls.cli.entry: for where jaxcls need not be installed

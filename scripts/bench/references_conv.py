@@ -6,7 +6,6 @@ python scripts/bench/references_conv.py --out FOLDER repvgg_b0    # others, else
 
 import argparse
 import importlib.util
-import json
 import sys
 from functools import partial
 from pathlib import Path
@@ -110,10 +109,7 @@ def command_line(argv=None):
     args = parser.parse_args(argv)
     index = args.out / "models_conv.json"
     for name in args.names or (*TINY, *WHOLE):
-        entry = write(name, args.out)
-        known = json.loads(index.read_text()) if index.exists() else {}
-        index.write_text(json.dumps({**known, name: entry}, separators=(",", ":")) + "\n")
-        print(name, entry["params"], flush=True)
+        writing.record(index, name, write(name, args.out))
 
 
 main = command_line  # without jaxcls.cli.entry: for where jaxcls need not be installed
