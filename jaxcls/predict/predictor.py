@@ -43,10 +43,10 @@ class Predictor(BasePredictor):
         self._prepares = preprocessing = network.preprocessing
         self.picture = self.prepare(preprocessing.blank()).shape
         self.columns = getattr(network.model, "columns", ())
-        if not self.columns:
-            networks.refuse_columns(network, "a prediction has")
         if self.columns:
             self.unexplained = f"its answers rest on {network.model.beside}, too"
+        else:
+            networks.refuse_columns(network, "a prediction has")
         ask = lambda variables, images, *beside: network.answer(  # noqa: E731
             variables, preprocessing.device(images), networks.batch_of(beside)
         )
