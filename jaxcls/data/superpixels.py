@@ -22,7 +22,7 @@ def require() -> Any:
     try:
         from skimage.segmentation import slic
     except ImportError as error:
-        raise UserError("superpixels need scikit-image; install it with `pip install scikit-image`.") from error
+        raise UserError("superpixels need scikit-image: pip install 'jaxcls[graphs]'") from error
     return slic
 
 
